@@ -1,0 +1,64 @@
+"""Opening capture files by what is in them, creating them by their name."""
+
+from __future__ import annotations
+
+import gzip
+import mmap
+import struct
+import zlib
+from pathlib import Path
+
+from bombus.capture.model import CaptureReader, CaptureWriter
+from bombus.capture.pcap import MAGICS, PcapReader, PcapWriter
+from bombus.capture.pcapng import SECTION_HEADER, PcapngReader, PcapngWriter
+from bombus.errors import CaptureError
+
+GZIP_LIMIT = 4 << 30  # bytes that a compressed capture may unpack to
+
+
+def read_capture(data: bytes | bytearray | memoryview | mmap.mmap) -> CaptureReader:
+    """A reader for capture bytes. CaptureError when they are neither pcap nor pcapng."""
+    view = memoryview(data)
+    if len(view) < 4:
+        raise CaptureError(f"{len(view)} bytes are too few for a capture", offset=0)
+    (magic,) = struct.unpack_from("<I", view)
+    if magic in MAGICS:
+        return PcapReader(view)
+    if magic == SECTION_HEADER:
+        return PcapngReader(view)
+    raise CaptureError(f"neither pcap nor pcapng: the file begins with {bytes(view[:4]).hex(' ')}", offset=0)
+
+
+def open_capture(path: str | Path) -> CaptureReader:
+    """A reader for a pcap or pcapng file, gzip-compressed or not. CaptureError, OSError."""
+    with open(path, "rb") as file:
+        start = file.read(2)
+        try:
+            if start == b"\x1f\x8b":
+                file.seek(0)
+                return read_capture(_gunzip(file.read()))
+            if len(start) < 2:
+                raise CaptureError("the file is empty" if not start else "1 byte is too few for a capture")
+            return read_capture(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+        except CaptureError as error:
+            raise CaptureError(error.message, offset=error.offset, path=str(path)) from None
+
+
+def _gunzip(data: bytes) -> bytes:
+    unpack = zlib.decompressobj(16 + zlib.MAX_WBITS)
+    try:
+        out = unpack.decompress(data, GZIP_LIMIT)
+    except zlib.error as error:
+        raise CaptureError(f"gzip: {error}") from None
+    if unpack.unconsumed_tail:
+        raise CaptureError(f"unpacks to more than {GZIP_LIMIT >> 30} GiB")
+    return out
+
+
+def create_capture(path: str | Path, *, linktype: int, nanoseconds: bool = False) -> CaptureWriter:
+    """A writer; `.pcapng` and `.pcapng.gz` names give pcapng, all others pcap; `.gz` compresses."""
+    name = Path(path).name
+    out = gzip.open(path, "wb") if name.endswith(".gz") else open(path, "wb")  # noqa: SIM115 (the writer closes it)
+    if name.removesuffix(".gz").endswith(".pcapng"):
+        return PcapngWriter(out)  # type: ignore[arg-type]
+    return PcapWriter(out, linktype=linktype, nanoseconds=nanoseconds)  # type: ignore[arg-type]
