@@ -1,6 +1,6 @@
 """Names and numbers of the instruction encoding, spelled as in the uapi headers.
 
-Sources: RFC 9669 sections 3 to 5; Linux 6.18 include/uapi/linux/bpf.h and bpf_common.h, include/linux/filter.h.
+Sources: RFC 9669 sections 3 to 5; Linux 6.18 include/uapi/linux/{bpf,bpf_common}.h, include/linux/filter.h.
 
 An opcode byte is `class | ...`:
 - ALU, ALU64, JMP, JMP32: operation in the upper four bits, source bit 0x08 (K immediate, X register);
