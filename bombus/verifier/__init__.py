@@ -1,0 +1,1 @@
+"""The verifier: what a kernel says of a program, without the kernel."""
