@@ -104,9 +104,7 @@ def neg(dst: int, *, bits: int = 64) -> Insn:
 
 def movsx(dst: int, src: int, from_bits: int, *, bits: int = 64) -> Insn:
     """dst = src sign extended from its low 8, 16 or (64-bit form only) 32 bits."""
-    return Insn(
-        (op.BPF_ALU64 if bits == 64 else op.BPF_ALU) | op.BPF_MOV | op.BPF_X, dst, int(src), from_bits, 0
-    )
+    return Insn((op.BPF_ALU64 if bits == 64 else op.BPF_ALU) | op.BPF_MOV | op.BPF_X, dst, int(src), from_bits, 0)
 
 
 def to_le(dst: int, bits: int) -> Insn:
@@ -123,9 +121,7 @@ def bswap(dst: int, bits: int) -> Insn:
 
 def addr_space_cast(dst: int, src: int, to: int, from_: int) -> Insn:
     """dst = src as an address of space `to`, coming from space `from_` (the assembler's order)."""
-    return Insn(
-        op.BPF_ALU64 | op.BPF_MOV | op.BPF_X, dst, int(src), op.BPF_ADDR_SPACE_CAST, s32(to << 16 | from_)
-    )
+    return Insn(op.BPF_ALU64 | op.BPF_MOV | op.BPF_X, dst, int(src), op.BPF_ADDR_SPACE_CAST, s32(to << 16 | from_))
 
 
 def ldx(type_: str, dst: int, src: int, off: int = 0) -> Insn:

@@ -52,19 +52,15 @@ class Insn(NamedTuple):
 def decode(data: Buffer, byteorder: ByteOrder = "little") -> list[Insn]:
     """All slots of `data`. EncodingError when its length is not a multiple of 8."""
     if len(data) % INSN_SIZE:
-        raise EncodingError(
-            f"{len(data)} bytes are not a whole number of {INSN_SIZE}-byte slots", field="length"
-        )
+        raise EncodingError(f"{len(data)} bytes are not a whole number of {INSN_SIZE}-byte slots", field="length")
     new = tuple.__new__  # NamedTuple's own __new__ costs twice as much, and every field is in range here
     if byteorder == "little":
         return [
-            new(Insn, (opcode, regs & 15, regs >> 4, off, imm))
-            for opcode, regs, off, imm in _LITTLE.iter_unpack(data)
+            new(Insn, (opcode, regs & 15, regs >> 4, off, imm)) for opcode, regs, off, imm in _LITTLE.iter_unpack(data)
         ]
     if byteorder == "big":
         return [
-            new(Insn, (opcode, regs >> 4, regs & 15, off, imm))
-            for opcode, regs, off, imm in _BIG.iter_unpack(data)
+            new(Insn, (opcode, regs >> 4, regs & 15, off, imm)) for opcode, regs, off, imm in _BIG.iter_unpack(data)
         ]
     raise UsageError(f"byte order {byteorder!r}; use 'little' or 'big'")
 
@@ -93,9 +89,7 @@ def _out_of_range(insn: Insn, index: int) -> EncodingError:
     for field, (lowest, highest) in _LIMITS.items():
         value = getattr(insn, field)
         if not isinstance(value, int) or not lowest <= value <= highest:
-            return EncodingError(
-                f"{value!r} does not fit; it must be {lowest} to {highest}", field=field, insn=index
-            )
+            return EncodingError(f"{value!r} does not fit; it must be {lowest} to {highest}", field=field, insn=index)
     raise AssertionError(f"{insn} fits")
 
 

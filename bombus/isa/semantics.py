@@ -233,8 +233,9 @@ def effect(
 ) -> Effect[V, B]:
     """What `insn` does.
 
-    `read(n)` gives the 64-bit value of register n; `second` is the slot after an ld_imm64. Raises EncodingError for an encoding that has no meaning. Reserved fields that do not change the meaning
-    are `isa.validate`'s business.
+    `read(n)` gives the 64-bit value of register n; `second` is the slot after an ld_imm64. Raises
+    EncodingError for an encoding that has no meaning. Reserved fields that do not change the meaning are the
+    business of `isa.validate`.
     """
     if insn.dst > op.BPF_REG_10 or insn.src > op.BPF_REG_10:
         field = "dst" if insn.dst > op.BPF_REG_10 else "src"
