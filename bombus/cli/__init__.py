@@ -1,1 +1,1 @@
-
+"""The `bombus` command. One module per verb; nothing heavy is imported before a verb needs it."""

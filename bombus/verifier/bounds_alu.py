@@ -304,4 +304,3 @@ def sign_extend32(b: Bounds, size: int) -> Bounds:
             return Bounds(bits, b.r64, (low & U32, high & U32, low, high))
     half = 1 << size * 8 - 1
     return Bounds((0, U32), b.r64, (0, U32, -half, half - 1))
-

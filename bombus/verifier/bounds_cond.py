@@ -186,9 +186,7 @@ def _refine_less(a: Bounds, b: Bounds, is32: bool, at: int, strict: int, top: in
     return Bounds(a.bits, new_a, a.r32), Bounds(b.bits, new_b, b.r32)
 
 
-def refine(
-    condition: int, a: Bounds, b: Bounds, *, is32: bool, forget_ranges: bool = True
-) -> tuple[Bounds, Bounds]:
+def refine(condition: int, a: Bounds, b: Bounds, *, is32: bool, forget_ranges: bool = True) -> tuple[Bounds, Bounds]:
     """What is known of a and b once `a condition b` is known to hold.
 
     The views of a result may contradict each other (see `bounds.violation`) when the condition can in truth not

@@ -1,0 +1,89 @@
+"""Entry point: finds the verb, runs it, turns errors into one line and an exit code.
+
+Exit codes: 0 done, 1 an error that is reported, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+
+import click
+
+from bombus import __version__
+from bombus.cli import output
+from bombus.errors import BombusError, UsageError
+
+# verb -> (module, attribute, one line of help): help must not import the verbs.
+VERBS: dict[str, tuple[str, str, str]] = {
+    "run": ("bombus.cli.run", "run", "Run a program over a capture or over given data."),
+    "inspect": ("bombus.cli.inspect", "inspect", "What is in an object, and the oldest kernel that can run it."),
+    "prog": ("bombus.cli.prog", "prog", "Programs of an object: dump their instructions."),
+    "btf": ("bombus.cli.btf", "btf", "Dump BTF as C or raw."),
+    "gen": ("bombus.cli.gen", "gen", "Link objects, make minimal BTF for CO-RE."),
+    "feature": ("bombus.cli.feature", "feature", "Every BPF feature with the kernel version that brought it."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        module, attribute, _help = VERBS[cmd_name]
+        command = getattr(importlib.import_module(module), attribute)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, text) for name, (_module, _attribute, text) in VERBS.items()])
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, "-V", "--version", message="bombus %(version)s")
+@output.json_options
+def cli() -> None:
+    """bombus: write, link, inspect and run BPF, on an in-process kernel or on Linux."""
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line; returns its exit code."""
+    try:
+        cli.main(argv, prog_name="bombus", standalone_mode=False)
+        sys.stdout.flush()
+        return 0
+    except click.exceptions.Exit as done:
+        return done.exit_code
+    except click.Abort:
+        print("bombus: interrupted", file=sys.stderr)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except UsageError as error:
+        output.error(str(error))
+        return 2
+    except BombusError as error:
+        output.error(str(error))
+        return 1
+    except BrokenPipeError:  # the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        output.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+        return 1
+
+
+def run() -> None:
+    """Console script."""
+    sys.exit(main())
+
+
+if __name__ == "__main__":
+    run()
