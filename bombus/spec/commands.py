@@ -77,7 +77,8 @@ def _name(name: str, offset: int, version: str | None = None) -> Field:
 
 
 _BATCH = (
-    _ptr("in_batch", 0), _ptr("out_batch", 8), _ptr("keys", 16), _ptr("values", 24), _u32("count", 32, out=True),
+    _ptr("in_batch", 0), _ptr("out_batch", 8), _ptr("keys", 16), _ptr("values", 24), _u32("count", 32,
+         out=True),
     _fd("map_fd", 36), _u64("elem_flags", 40), _u64("flags", 48),
 )  # fmt: skip
 _NEXT_ID = (_u32("start_id", 0), _u32("next_id", 4, out=True))
@@ -87,10 +88,12 @@ _ATTACH = (
     _u32("relative_id", 20, "6.6"), _u64("expected_revision", 24, "6.6"),
 )  # fmt: skip
 _TEST_RUN = (
-    _fd("prog_fd", 0), _u32("retval", 4, out=True), _u32("data_size_in", 8), _u32("data_size_out", 12, out=True),
+    _fd("prog_fd", 0), _u32("retval", 4, out=True), _u32("data_size_in", 8), _u32("data_size_out", 12,
+        out=True),
     _ptr("data_in", 16), _ptr("data_out", 24), _u32("repeat", 32), _u32("duration", 36, out=True),
     _u32("ctx_size_in", 40, "5.2"), _u32("ctx_size_out", 44, "5.2", out=True), _ptr("ctx_in", 48, "5.2"),
-    _ptr("ctx_out", 56, "5.2"), _u32("flags", 64, "5.10"), _u32("cpu", 68, "5.10"), _u32("batch_size", 72, "5.18"),
+    _ptr("ctx_out", 56, "5.2"), _u32("flags", 64, "5.10"), _u32("cpu", 68, "5.10"), _u32("batch_size", 72,
+         "5.18"),
 )  # fmt: skip
 
 COMMANDS: tuple[Command, ...] = (
@@ -125,16 +128,23 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "BPF_PROG_LOAD", 5, since("3.18"),
-        (_u32("prog_type", 0), _u32("insn_cnt", 4), _ptr("insns", 8), _ptr("license", 16), _u32("log_level", 24),
-         _u32("log_size", 28), _ptr("log_buf", 32), _u32("kern_version", 40, "4.1"), _u32("prog_flags", 44, "4.12"),
-         _name("prog_name", 48, "4.15"), _u32("prog_ifindex", 64, "4.15"), _u32("expected_attach_type", 68, "4.17"),
+        (_u32("prog_type", 0), _u32("insn_cnt", 4), _ptr("insns", 8), _ptr("license", 16), _u32("log_level",
+         24),
+         _u32("log_size", 28), _ptr("log_buf", 32), _u32("kern_version", 40, "4.1"), _u32("prog_flags", 44,
+              "4.12"),
+         _name("prog_name", 48, "4.15"), _u32("prog_ifindex", 64, "4.15"), _u32("expected_attach_type", 68,
+               "4.17"),
          _fd("prog_btf_fd", 72, "5.0"), _u32("func_info_rec_size", 76, "5.0"), _ptr("func_info", 80, "5.0"),
-         _u32("func_info_cnt", 88, "5.0"), _u32("line_info_rec_size", 92, "5.0"), _ptr("line_info", 96, "5.0"),
-         _u32("line_info_cnt", 104, "5.0"), _u32("attach_btf_id", 108, "5.5"), _fd("attach_prog_fd", 112, "5.5"),
-         _fd("attach_btf_obj_fd", 112, "5.11"), _u32("core_relo_cnt", 116, "5.17"), _ptr("fd_array", 120, "5.14"),
+         _u32("func_info_cnt", 88, "5.0"), _u32("line_info_rec_size", 92, "5.0"), _ptr("line_info", 96,
+              "5.0"),
+         _u32("line_info_cnt", 104, "5.0"), _u32("attach_btf_id", 108, "5.5"), _fd("attach_prog_fd", 112,
+              "5.5"),
+         _fd("attach_btf_obj_fd", 112, "5.11"), _u32("core_relo_cnt", 116, "5.17"), _ptr("fd_array", 120,
+             "5.14"),
          _ptr("core_relos", 128, "5.17"), _u32("core_relo_rec_size", 136, "5.17"),
          _u32("log_true_size", 140, "6.4", out=True), _fd("prog_token_fd", 144, "6.9"),
-         _u32("fd_array_cnt", 148, "6.14"), _ptr("signature", 152, "6.18"), _u32("signature_size", 160, "6.18"),
+         _u32("fd_array_cnt", 148, "6.14"), _ptr("signature", 152, "6.18"), _u32("signature_size", 160,
+              "6.18"),
          _s32("keyring_id", 164, "6.18")),
         "Verify a program and return a file descriptor for it.",
     ),
@@ -148,7 +158,8 @@ COMMANDS: tuple[Command, ...] = (
         (_ptr("pathname", 0), _fd("bpf_fd", 8), _u32("file_flags", 12, "4.15"), _fd("path_fd", 16, "6.5")),
         "Open what a path in the bpf file system pins.",
     ),
-    Command("BPF_PROG_ATTACH", 8, since("4.10"), _ATTACH, "Attach a program to a cgroup, a map or a device hook."),
+    Command("BPF_PROG_ATTACH", 8, since("4.10"), _ATTACH,
+            "Attach a program to a cgroup, a map or a device hook."),
     Command("BPF_PROG_DETACH", 9, since("4.10"), _ATTACH, "Undo BPF_PROG_ATTACH."),
     Command(
         "BPF_PROG_TEST_RUN", 10, since("4.12"), _TEST_RUN,
@@ -170,9 +181,11 @@ COMMANDS: tuple[Command, ...] = (
     ),
     Command(
         "BPF_PROG_QUERY", 16, since("4.15"),
-        (_fd("target_fd", 0), _u32("target_ifindex", 0, "6.6"), _u32("attach_type", 4), _u32("query_flags", 8),
+        (_fd("target_fd", 0), _u32("target_ifindex", 0, "6.6"), _u32("attach_type", 4), _u32("query_flags",
+         8),
          _u32("attach_flags", 12, out=True), _ptr("prog_ids", 16), _u32("prog_cnt", 24, out=True),
-         _u32("count", 24, "6.6", out=True), _ptr("prog_attach_flags", 32, "6.0"), _ptr("link_ids", 40, "6.6"),
+         _u32("count", 24, "6.6", out=True), _ptr("prog_attach_flags", 32, "6.0"), _ptr("link_ids", 40,
+              "6.6"),
          _ptr("link_attach_flags", 48, "6.6"), _u64("revision", 56, "6.6", out=True)),
         "List the programs that are attached to a target.", "query",
     ),
@@ -184,7 +197,8 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "BPF_BTF_LOAD", 18, since("4.18"),
         (_ptr("btf", 0), _ptr("btf_log_buf", 8), _u32("btf_size", 16), _u32("btf_log_size", 20),
-         _u32("btf_log_level", 24), _u32("btf_log_true_size", 28, "6.4", out=True), _u32("btf_flags", 32, "6.9"),
+         _u32("btf_log_level", 24), _u32("btf_log_true_size", 28, "6.4", out=True), _u32("btf_flags", 32,
+              "6.9"),
          _fd("btf_token_fd", 36, "6.9")),
         "Check type information and return a file descriptor for it.",
     ),
@@ -219,12 +233,14 @@ COMMANDS: tuple[Command, ...] = (
     Command(
         "BPF_LINK_CREATE", 28, since("5.7"),
         (_fd("prog_fd", 0), _fd("map_fd", 0, "6.4"), _fd("target_fd", 4), _u32("target_ifindex", 4, "5.9"),
-         _u32("attach_type", 8), _u32("flags", 12), _u32("target_btf_id", 16, "5.10"), _ptr("iter_info", 16, "5.9"),
+         _u32("attach_type", 8), _u32("flags", 12), _u32("target_btf_id", 16, "5.10"), _ptr("iter_info", 16,
+              "5.9"),
          _u32("iter_info_len", 24, "5.9"), _u64("perf_event_bpf_cookie", 16, "5.15"),
          _u32("kprobe_multi_flags", 16, "5.18"), _u32("kprobe_multi_cnt", 20, "5.18"),
          _ptr("kprobe_multi_syms", 24, "5.18"), _ptr("kprobe_multi_addrs", 32, "5.18"),
          _ptr("kprobe_multi_cookies", 40, "5.18"), _u32("tracing_target_btf_id", 16, "5.19"),
-         _u64("tracing_cookie", 24, "5.19"), _u32("netfilter_pf", 16, "6.4"), _u32("netfilter_hooknum", 20, "6.4"),
+         _u64("tracing_cookie", 24, "5.19"), _u32("netfilter_pf", 16, "6.4"), _u32("netfilter_hooknum", 20,
+              "6.4"),
          _s32("netfilter_priority", 24, "6.4"), _u32("netfilter_flags", 28, "6.4"),
          _fd("tcx_relative_fd", 16, "6.6"), _u32("tcx_relative_id", 16, "6.6"),
          _u64("tcx_expected_revision", 24, "6.6"), _ptr("uprobe_multi_path", 16, "6.6"),
