@@ -1,0 +1,129 @@
+"""What the verifier is given, which is what BPF_PROG_LOAD is given, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+from bombus.btf.btf import Btf
+from bombus.errors import BombusError
+from bombus.isa.insn import Insn
+from bombus.spec.version import KernelVersion
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapInfo:
+    """A map as the verifier sees it. `contents` are its bytes when they can never change again, else None."""
+
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    name: str = ""
+    flags: int = 0
+    id: int = 0
+    inner: MapInfo | None = None
+    frozen: bool = False
+    contents: bytes | None = None
+    btf: Btf | None = None
+    key_type_id: int = 0
+    value_type_id: int = 0
+    address: int = 0  # of the map's values, for logs only
+    pointer: int = 0  # of the map, for logs only
+
+
+@dataclass(frozen=True, slots=True)
+class FuncInfo:
+    insn: int
+    type_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class LineInfo:
+    insn: int
+    file: str
+    line: str
+    number: int
+    column: int
+    file_offset: int = 0  # of the name in the string section: records of one file share it
+
+
+@dataclass(frozen=True, slots=True)
+class Privileges:
+    """What the loader of the program may do: CAP_BPF, CAP_PERFMON, CAP_NET_ADMIN."""
+
+    bpf: bool = True
+    perfmon: bool = True
+    net_admin: bool = True
+
+
+ROOT = Privileges()
+NOBODY = Privileges(False, False, False)
+
+# BPF_PROG_LOAD's prog_flags that concern the verifier (include/uapi/linux/bpf.h).
+F_STRICT_ALIGNMENT = 1 << 0
+F_ANY_ALIGNMENT = 1 << 1
+F_TEST_STATE_FREQ = 1 << 3
+F_SLEEPABLE = 1 << 4
+F_TEST_REG_INVARIANTS = 1 << 7
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """One program to verify. `maps` are by file descriptor, `fd_array` as in the attr."""
+
+    insns: Sequence[Insn]
+    prog_type: int
+    version: KernelVersion
+    expected_attach_type: int = 0
+    license: str = "GPL"
+    name: str = ""
+    flags: int = 0
+    privileges: Privileges = ROOT
+    maps: Mapping[int, MapInfo] = field(default_factory=dict)
+    fd_array: Sequence[int] = ()
+    btf: Btf | None = None
+    func_info: Sequence[FuncInfo] = ()
+    line_info: Sequence[LineInfo] = ()
+    attach_btf_id: int = 0
+    attach_prog: bool = False
+    vmlinux: Btf | None = None
+    log_level: int = 1
+
+
+class Refused(BombusError):
+    """The verifier refuses the program: `errno` as BPF_PROG_LOAD returns it. The reason stands in the log."""
+
+    def __init__(self, errno: int, insn: int = -1) -> None:
+        self.errno = errno
+        self.insn = insn
+        super().__init__(f"the verifier refuses the program (errno {errno})")
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """The answer. errno is 0 when the program is accepted; `insn` is where it was refused (-1: before any)."""
+
+    errno: int
+    log: str
+    insn: int
+    processed: int
+    total_states: int
+    peak_states: int
+    max_states_per_insn: int
+    mark_read: int
+    stack_depths: tuple[int, ...]
+    microseconds: int
+
+    @property
+    def accepted(self) -> bool:
+        return self.errno == 0
+
+    @property
+    def message(self) -> str:
+        """The last line of the log that is not statistics: the reason of a refusal."""
+        lines = [line for line in self.log.splitlines() if line and not line.startswith(_STATISTICS)]
+        return lines[-1] if lines else ""
+
+
+_STATISTICS = ("processed ", "verification time ", "stack depth ")
