@@ -5,11 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from bombus.errors import VmFault
 from bombus.isa.insn import Insn
 from bombus.vm.memory import Memory
+from bombus.vm.run import Run
 
 HelperFn = Callable[[int, int, int, int, int], int]
-"""A bound helper: r1..r5 as unsigned 64-bit ints in, r0 as any int out (the engine masks it to 64 bits)."""
+"""A bound helper: r1..r5 as unsigned 64-bit ints in, r0 as any int out (the engine masks it to 64 bits).
+
+A VmFault that it raises without `insn` leaves the engine with the index of the calling instruction.
+"""
 
 
 class Compiled(Protocol):
@@ -19,27 +24,91 @@ class Compiled(Protocol):
         """Run from instruction 0 with r1 = ctx; returns r0 as u64. Raises VmFault."""
 
     def call(self, address: int, args: Sequence[int]) -> int:
-        """Call the subprogram whose BPF_PSEUDO_FUNC address is `address` (for callbacks); returns r0."""
+        """Call the subprogram whose BPF_PSEUDO_FUNC address is `address` (for callbacks); returns r0.
+
+        Inside a run of this program it takes the next stack frame of that run, otherwise (timers) it is a
+        run of its own. VmFault("call") for an address that is no function of this program.
+        """
+
+    def enter(self, ctx: int, run: Run) -> int:
+        """Run from instruction 0 in the frame that `run` is in now: what a tail call does."""
 
 
 class Env(Protocol):
-    """One program's surroundings. Bound when the program is loaded, so calls need no look-up."""
+    """One program's surroundings. Bound when the program is loaded, so calls need no look-up.
+
+    `PlainEnv` is one to inherit from.
+    """
 
     memory: Memory
 
     def helper(self, number: int) -> HelperFn:
-        """The body of a helper, bound to this program. Asked once per call site, when compiling."""
+        """The body of a helper, bound to this program. Asked once per call site, when compiling.
+
+        Raises VmFault for one that does not exist: the engine raises it when (and only when) the call is
+        reached. Any other exception leaves `Engine.compile`. Never asked for 12, tail_call.
+        """
 
     def kfunc(self, btf_id: int, module_fd_index: int) -> HelperFn:
-        """The body of a kfunc, bound to this program."""
+        """The body of a kfunc, bound to this program. Raises as `helper`."""
 
     def tail_call(self, ctx: int, array: int, index: int) -> Compiled | None:
-        """The program that bpf_tail_call jumps to, or None to fall through (empty slot, out of range)."""
+        """The program that bpf_tail_call jumps to, or None to fall through (empty slot, out of range).
+
+        `index` is unsigned 32 bits. The engine counts the calls.
+        """
+
+    def load_packet(self, skb: int, offset: int, size: int) -> int | None:
+        """BPF_LD_ABS and BPF_LD_IND: `size` bytes (1, 2, 4) of the packet as a big-endian number.
+
+        `skb` is r6, `offset` is signed, below 0 in the SKF_LL_OFF/SKF_NET_OFF windows. None where the
+        packet does not hold the bytes: the program then returns 0.
+        """
+
+    def address_cast(self, value: int, to: int, from_: int) -> int:
+        """addr_space_cast of a u64 between spaces 0 (kernel) and 1 (arena); returns a u64."""
 
 
 class Engine(Protocol):
     name: str
 
     def compile(self, insns: Sequence[Insn], env: Env) -> Compiled:
-        """Make insns runnable. ld_imm64 pseudo values are already addresses, except BPF_PSEUDO_FUNC,
-        whose imm is the target's instruction offset and which the engine turns into a function address."""
+        """Make insns runnable. The 64-bit immediates of ld_imm64 are already what the register gets, whatever
+        their `src` says, except for BPF_PSEUDO_FUNC: there the function starts `imm` slots after the next
+        one, and the engine makes up an address for it, which `Compiled.call` knows.
+
+        Any instructions are taken: what has no meaning is a VmFault when it is reached.
+        """
+
+
+class PlainEnv:
+    """Surroundings that offer memory and a table of helpers, nothing else. Base class for richer ones."""
+
+    __slots__ = ("helpers", "kfuncs", "memory")
+
+    def __init__(self, memory: Memory | None = None, helpers: dict[int, HelperFn] | None = None) -> None:
+        self.memory = memory or Memory()
+        self.helpers: dict[int, HelperFn] = helpers or {}
+        self.kfuncs: dict[tuple[int, int], HelperFn] = {}
+
+    def helper(self, number: int) -> HelperFn:
+        try:
+            return self.helpers[number]
+        except KeyError:
+            raise VmFault("helper", f"there is no helper {number} here") from None
+
+    def kfunc(self, btf_id: int, module_fd_index: int) -> HelperFn:
+        try:
+            return self.kfuncs[btf_id, module_fd_index]
+        except KeyError:
+            raise VmFault("helper", f"there is no kernel function {btf_id} here") from None
+
+    def tail_call(self, ctx: int, array: int, index: int) -> Compiled | None:
+        return None
+
+    def load_packet(self, skb: int, offset: int, size: int) -> int | None:
+        return None
+
+    def address_cast(self, value: int, to: int, from_: int) -> int:
+        """Arena pointers are real addresses here, so a cast changes nothing."""
+        return value

@@ -10,6 +10,7 @@ import ctypes
 import mmap
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from typing import Any
 
 from bombus.errors import VmFault
 
@@ -45,11 +46,13 @@ class Region:
 class Memory:
     """The table of live regions of one kernel instance."""
 
-    __slots__ = ("_regions", "_starts")
+    __slots__ = ("_regions", "_starts", "epoch", "stacks")
 
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._regions: list[Region] = []
+        self.epoch = 0  # grows when a region goes away: whoever remembers regions forgets them then
+        self.stacks: list[Any] = []  # stacks of `vm.run` that no run uses just now
 
     def allocate(
         self, size: int, *, name: str, kind: str, writable: bool = True, low: bool = False,
@@ -76,6 +79,7 @@ class Memory:
             raise ValueError(f"region {region.name} is not live")
         del self._starts[at]
         del self._regions[at]
+        self.epoch += 1
 
     def find(self, address: int, size: int) -> Region | None:
         """The region that wholly holds [address, address + size), or None."""
@@ -108,6 +112,18 @@ class Memory:
             raise VmFault("readonly", f"{region.name} is read-only", address=address, size=size)
         offset = address - region.start
         region.view[offset : offset + size] = data
+
+    def load(self, address: int, size: int) -> int:
+        """The little-endian unsigned number of `size` bytes at an address. VmFault as `read`."""
+        region = self.find(address, size)
+        if region is None:
+            raise VmFault("load", self.explain(address, size), address=address, size=size)
+        offset = address - region.start
+        return int.from_bytes(region.view[offset : offset + size], "little")
+
+    def store(self, address: int, size: int, value: int) -> None:
+        """Store a number in [0, 256**size), little endian. VmFault as `write`."""
+        self.write(address, value.to_bytes(size, "little"))
 
     def explain(self, address: int, size: int) -> str:
         """Why an access is wrong, in terms of the nearest region."""
