@@ -6,11 +6,13 @@ from collections.abc import Callable
 
 from bombus.errors import UsageError
 from bombus.vm.env import Engine
+from bombus.vm.fast import FastEngine
 from bombus.vm.reference import ReferenceEngine
 from bombus.vm.run import DEFAULT_BUDGET
 
 _ENGINES: dict[str, Callable[[int | None], Engine]] = {
     "reference": lambda budget: ReferenceEngine(budget=budget),
+    "fast": lambda budget: FastEngine(budget=budget),
 }
 
 NAMES = tuple(_ENGINES)

@@ -98,14 +98,22 @@ class ReferenceProgram:
     __slots__ = ("_active", "_base", "_bound", "_budget", "_env", "_insns", "_strict", "_trace", "counts")
 
     def __init__(
-        self, insns: Sequence[Insn], env: Env, budget: int | None, trace: Trace | None, count: bool, strict: bool
+        self,
+        insns: Sequence[Insn],
+        env: Env,
+        *,
+        budget: int | None = DEFAULT_BUDGET,
+        trace: Trace | None = None,
+        count: bool = False,
+        strict: bool = False,
+        base: int | None = None,
     ) -> None:
         self._insns = list(insns)
         self._env = env
         self._budget = budget
         self._trace = trace
         self._strict = strict
-        self._base = function_base()
+        self._base = function_base() if base is None else base
         self._bound = bind_calls(self._insns, env)
         self._active: list[Run] = []
         self.counts: list[int] | None = [0] * len(self._insns) if count else None
@@ -335,4 +343,6 @@ class ReferenceEngine:
         self._strict = strict
 
     def compile(self, insns: Sequence[Insn], env: Env) -> ReferenceProgram:
-        return ReferenceProgram(insns, env, self._budget, self._trace, self._count, self._strict)
+        return ReferenceProgram(
+            insns, env, budget=self._budget, trace=self._trace, count=self._count, strict=self._strict
+        )

@@ -6,6 +6,8 @@ Sources: Linux 6.12 include/linux/bpf.h (MAX_TAIL_CALL_CNT, BPF_MAX_LOOPS), incl
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from itertools import repeat
 from typing import Final
 
 from bombus.errors import VmFault
@@ -23,7 +25,7 @@ FRAME_STRIDE: Final = 2 * MAX_BPF_STACK
 # programs end; without it something has to.
 DEFAULT_BUDGET: Final = 1_000_000_000
 
-_ZEROS = bytes(MAX_BPF_STACK)
+ZEROS = bytes(MAX_BPF_STACK)
 
 
 class Stack:
@@ -47,17 +49,17 @@ class Stack:
 
     def clear(self, frame: int) -> None:
         """Fill a frame with zeros: runs do not see what others left behind."""
-        self.bytes1[frame][:] = _ZEROS
+        self.bytes1[frame][:] = ZEROS
 
 
 class Run:
     """The state that a program shares with the subprograms, callbacks and programs it calls.
 
     frame: number of the current frame, 0 to 7; tail_calls: how many were made; budget: instructions left
-    (None: no limit).
+    (None: no limit); ticks: the budget as an iterator, for engines that count rounds of loops and calls only.
     """
 
-    __slots__ = ("_memory", "budget", "frame", "stack", "tail_calls")
+    __slots__ = ("_memory", "budget", "frame", "stack", "tail_calls", "ticks")
 
     def __init__(self, memory: Memory, budget: int | None) -> None:
         self._memory = memory
@@ -66,6 +68,7 @@ class Run:
         self.frame = 0
         self.tail_calls = 0
         self.budget = budget
+        self.ticks: Iterator[None] = repeat(None) if budget is None else repeat(None, budget)
 
     def close(self) -> None:
         """Give the stack back. Nothing of the run is used afterwards."""
