@@ -1,0 +1,284 @@
+"""The twenty kinds of BTF types as frozen values.
+
+Facts: Linux 6.12 Documentation/bpf/btf.rst and include/uapi/linux/btf.h. Type references are plain type ids
+(0 is void), names are str ("" for anonymous), sizes count bytes, offsets of members count bits from the start
+of the enclosing struct, offsets inside a data section count bytes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import ClassVar, NamedTuple
+
+MAGIC = 0xEB9F
+VERSION = 1
+HEADER_SIZE = 24
+MAX_VLEN = 0xFFFF
+
+
+class Kind(IntEnum):
+    """BTF_KIND_*; the lower-case name is what bpftool's C callers see, `label` what its raw dump prints."""
+
+    VOID = 0
+    INT = 1
+    PTR = 2
+    ARRAY = 3
+    STRUCT = 4
+    UNION = 5
+    ENUM = 6
+    FWD = 7
+    TYPEDEF = 8
+    VOLATILE = 9
+    CONST = 10
+    RESTRICT = 11
+    FUNC = 12
+    FUNC_PROTO = 13
+    VAR = 14
+    DATASEC = 15
+    FLOAT = 16
+    DECL_TAG = 17
+    TYPE_TAG = 18
+    ENUM64 = 19
+
+
+INT_SIGNED = 1
+INT_CHAR = 2
+INT_BOOL = 4
+
+# btf_func_linkage and the linkage of variables share their numbers.
+STATIC = 0
+GLOBAL = 1
+EXTERN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Void:
+    kind: ClassVar[Kind] = Kind.VOID
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Int:
+    """`encoding` is INT_SIGNED | INT_CHAR | INT_BOOL; `bits` at bit `offset` of `size` bytes hold the value."""
+
+    kind: ClassVar[Kind] = Kind.INT
+    name: str
+    size: int
+    encoding: int = 0
+    offset: int = 0
+    bits: int = -1
+
+    def __post_init__(self) -> None:
+        if self.bits < 0:
+            object.__setattr__(self, "bits", self.size * 8)
+
+    @property
+    def signed(self) -> bool:
+        return bool(self.encoding & INT_SIGNED)
+
+    @property
+    def char(self) -> bool:
+        return bool(self.encoding & INT_CHAR)
+
+    @property
+    def boolean(self) -> bool:
+        return bool(self.encoding & INT_BOOL)
+
+
+@dataclass(frozen=True, slots=True)
+class Ptr:
+    kind: ClassVar[Kind] = Kind.PTR
+    type: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Array:
+    kind: ClassVar[Kind] = Kind.ARRAY
+    type: int
+    index_type: int
+    nelems: int
+    name: str = ""
+
+
+class Member(NamedTuple):
+    """`offset` in bits; `bits` is 0 for a plain member, else the width of a bit-field."""
+
+    name: str
+    type: int
+    offset: int
+    bits: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Struct:
+    """`kind_flag` says that member offsets are stored as width << 24 | offset; needed only to write it back."""
+
+    kind: ClassVar[Kind] = Kind.STRUCT
+    name: str
+    size: int
+    members: tuple[Member, ...] = ()
+    kind_flag: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Union:
+    kind: ClassVar[Kind] = Kind.UNION
+    name: str
+    size: int
+    members: tuple[Member, ...] = ()
+    kind_flag: bool = False
+
+
+class Enumerator(NamedTuple):
+    name: str
+    value: int
+
+
+@dataclass(frozen=True, slots=True)
+class Enum:
+    """Values are signed or unsigned as `signed` says. An enum without values may be a forward declaration."""
+
+    kind: ClassVar[Kind] = Kind.ENUM
+    name: str
+    size: int
+    values: tuple[Enumerator, ...] = ()
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Enum64:
+    kind: ClassVar[Kind] = Kind.ENUM64
+    name: str
+    size: int
+    values: tuple[Enumerator, ...] = ()
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fwd:
+    kind: ClassVar[Kind] = Kind.FWD
+    name: str
+    union: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Typedef:
+    kind: ClassVar[Kind] = Kind.TYPEDEF
+    name: str
+    type: int
+
+
+@dataclass(frozen=True, slots=True)
+class Volatile:
+    kind: ClassVar[Kind] = Kind.VOLATILE
+    type: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    kind: ClassVar[Kind] = Kind.CONST
+    type: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Restrict:
+    kind: ClassVar[Kind] = Kind.RESTRICT
+    type: int
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Func:
+    kind: ClassVar[Kind] = Kind.FUNC
+    name: str
+    type: int
+    linkage: int = STATIC
+
+
+class Param(NamedTuple):
+    """A trailing parameter without name and type means `...`."""
+
+    name: str
+    type: int
+
+
+@dataclass(frozen=True, slots=True)
+class FuncProto:
+    kind: ClassVar[Kind] = Kind.FUNC_PROTO
+    type: int
+    params: tuple[Param, ...] = ()
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Var:
+    kind: ClassVar[Kind] = Kind.VAR
+    name: str
+    type: int
+    linkage: int = STATIC
+
+
+class SecVar(NamedTuple):
+    type: int
+    offset: int
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DataSec:
+    kind: ClassVar[Kind] = Kind.DATASEC
+    name: str
+    size: int
+    vars: tuple[SecVar, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Float:
+    kind: ClassVar[Kind] = Kind.FLOAT
+    name: str
+    size: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeclTag:
+    """`component` is a member or parameter index, -1 for the declaration itself."""
+
+    kind: ClassVar[Kind] = Kind.DECL_TAG
+    name: str
+    type: int
+    component: int = -1
+    kind_flag: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TypeTag:
+    """With `kind_flag` the name is a whole __attribute__ (Linux 6.15)."""
+
+    kind: ClassVar[Kind] = Kind.TYPE_TAG
+    name: str
+    type: int
+    kind_flag: bool = False
+
+
+Composite = Struct | Union
+AnyEnum = Enum | Enum64
+Modifier = Volatile | Const | Restrict | TypeTag
+Type = (
+    Void | Int | Ptr | Array | Struct | Union | Enum | Fwd | Typedef | Volatile | Const | Restrict | Func | FuncProto
+    | Var | DataSec | Float | DeclTag | TypeTag | Enum64
+)  # fmt: skip
+
+MODIFIERS = frozenset((Kind.VOLATILE, Kind.CONST, Kind.RESTRICT, Kind.TYPE_TAG))
+MODIFIERS_AND_TYPEDEFS = MODIFIERS | {Kind.TYPEDEF}
+COMPOSITES = frozenset((Kind.STRUCT, Kind.UNION))
+ENUMS = frozenset((Kind.ENUM, Kind.ENUM64))
+
+# Words after the three common ones: (fixed, per element of vlen), indexed by kind.
+EXTRA_WORDS: tuple[tuple[int, int], ...] = (
+    (0, 0), (1, 0), (0, 0), (3, 0), (0, 3), (0, 3), (0, 2), (0, 0), (0, 0), (0, 0),
+    (0, 0), (0, 0), (0, 0), (0, 2), (1, 0), (0, 3), (0, 0), (1, 0), (0, 0), (0, 3),
+)  # fmt: skip
