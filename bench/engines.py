@@ -53,9 +53,9 @@ def packet() -> list[Insn]:
     """Parse Ethernet, IPv4; sum the header's words; swap the MAC addresses."""
     return b.program(
         b.mov(0, 1), b.ldx("u32", 2, 1, 0), b.ldx("u32", 3, 1, 4),
-        b.mov(4, b.R2), b.add(4, 34), b.jmp(">", 4, b.R3, 43),
-        b.ldx("u16", 5, 2, 12), b.to_be(5, 16), b.jmp("!=", 5, 0x800, 40),
-        b.ldx("u8", 5, 2, 14), b.mov(6, b.R5), b.and_(5, 0xF), b.jmp("!=", 5, 5, 36),
+        b.mov(4, b.R2), b.add(4, 34), b.jmp(">", 4, b.R3, 48),
+        b.ldx("u16", 5, 2, 12), b.to_be(5, 16), b.jmp("!=", 5, 0x800, 45),
+        b.ldx("u8", 5, 2, 14), b.mov(6, b.R5), b.and_(5, 0xF), b.jmp("!=", 5, 5, 41),
         b.mov(7, 0),
         *[part for off in range(14, 34, 2) for part in (b.ldx("u16", 8, 2, off), b.add(7, b.R8))],
         b.mov(8, b.R7), b.rsh(8, 16), b.and_(7, 0xFFFF), b.add(7, b.R8),

@@ -110,7 +110,8 @@ class LinuxBpf:
         source, sink = ctypes.create_string_buffer(data, len(data)), ctypes.create_string_buffer(out)
         attr = bytearray(144)
         # prog_fd, retval, data_size_in, data_size_out, data_in, data_out, repeat, duration
-        struct.pack_into("<IIIIQQII", attr, 0, fd.number, 0, len(data), out, _address(source), _address(sink), repeat, 0)
+        fields = (fd.number, 0, len(data), out, _address(source), _address(sink), repeat, 0)
+        struct.pack_into("<IIIIQQII", attr, 0, *fields)
         _bpf(10, attr)
         retval, _, size = struct.unpack_from("<III", attr, 4)
         return retval, sink.raw[:size], struct.unpack_from("<I", attr, 36)[0]

@@ -288,4 +288,4 @@ class FastEngine:
         return FastProgram(insns, env, self._budget)
 
 
-assert ATOMIC == len(_KINDS) - 1
+assert len(_KINDS) - 1 == ATOMIC

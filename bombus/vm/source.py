@@ -66,7 +66,7 @@ def signed(a: Value, bits: int) -> Value:
 
 def _bounded(text: str, lo: int, hi: int, bits: int) -> Value:
     value = Value(text, lo, hi)
-    return value if -_WIDEST < lo and hi < _WIDEST else clean(value, bits)
+    return value if lo > -_WIDEST and hi < _WIDEST else clean(value, bits)
 
 
 _COMPARE = {"eq": ("==", "!="), "ne": ("!=", "=="), "gt": (">", "<="), "ge": (">=", "<"),

@@ -36,7 +36,7 @@ def entries() -> list[dict[str, Any]]:
 class PacketEnv(PlainEnv):
     """The skb of one test: r1 is a number that only BPF_LD_ABS and BPF_LD_IND may look behind."""
 
-    __slots__ = ("packet",)
+    packet: bytes
 
     def load_packet(self, skb: int, offset: int, size: int) -> int | None:
         assert skb == SKB
