@@ -1,9 +1,8 @@
 """The fast engine: programs become Python source, one function per BPF function, compiled when first run.
 
 It does what the reference interpreter does, faults included, with three differences that only broken programs
-can see: the budget counts rounds of loops and calls instead of instructions; nothing can be traced; and
-functions whose control flow does not fit Python (loops with two entries, 17 nested loops) run on the reference
-interpreter.
+can see: the budget counts rounds of loops and calls instead of instructions; nothing can be traced; and a
+program whose functions share most of their code runs on the reference interpreter.
 """
 
 from __future__ import annotations
@@ -20,8 +19,9 @@ from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.isa.ints import INTS
 from bombus.vm.body import ATOMIC, LOAD, Body
+from bombus.vm.dispatch import Dispatch
 from bombus.vm.env import Env
-from bombus.vm.flow import Irreducible, analyse
+from bombus.vm.flow import Irreducible, analyse, order_blocks
 from bombus.vm.memory import Memory
 from bombus.vm.reference import ReferenceProgram, at, bind_calls, function_base
 from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, ZEROS, Run
@@ -32,6 +32,10 @@ _serial = itertools.count()
 # Functions that share code each get a copy of it; beyond this many instructions per instruction it is no
 # program that a compiler wrote.
 _MAX_COPIES = 4
+
+
+class _TooMuch(Exception):
+    """The program is left to the reference interpreter."""
 
 
 class _Cache(list[Any]):
@@ -145,7 +149,7 @@ class FastProgram:
     # ------------------------------------------------------------------------------------------ compiling
 
     def source(self, entry: int = 0) -> str:
-        """The Python text of one function, for people. Raises Irreducible when it has none."""
+        """The Python text of one function, for people."""
         return self._write(entry)[0]
 
     def _function(self, entry: int) -> Callable[..., int]:
@@ -160,11 +164,11 @@ class FastProgram:
                 if start in self._functions:
                     continue
                 if not self._insns:
-                    raise Irreducible
+                    raise _TooMuch
                 text, lines, calls, specs = self._write(start)
                 total += len(lines)
                 if total > _MAX_COPIES * 20 * len(self._insns) + 10_000:
-                    raise Irreducible
+                    raise _TooMuch
                 name = f"<bpf {next(_serial)}:{start}>"
                 code: CodeType = compile(text, name, "exec", dont_inherit=True, optimize=2)
                 self._code_lines[name] = lines
@@ -172,15 +176,21 @@ class FastProgram:
                 exec(code, self._namespace)
                 self._functions[start] = self._namespace[f"f{start}"]
                 todo += calls
-        except (Irreducible, SyntaxError, RecursionError, MemoryError):
+        except (_TooMuch, SyntaxError, RecursionError, MemoryError):
             self._fallback = ReferenceProgram(self._insns, self._env, budget=self._budget, base=self._base)
             return _nothing
         return self._functions[entry]
 
     def _write(self, entry: int) -> tuple[str, list[int], list[int], list[list[tuple[int, bool]]]]:
         """Text of a function, instruction of each line, entries of the functions it calls, its caches."""
-        body = Body(self._insns, f"C{entry}", self._base, self._callbacks)
-        Structure(body, analyse(self._insns, entry)).write(1)
+        order = order_blocks(self._insns, entry)
+        try:
+            body = Body(self._insns, f"C{entry}", self._base, self._callbacks)
+            analyse(order)
+            Structure(body, order).write(1)
+        except Irreducible:
+            body = Body(self._insns, f"C{entry}", self._base, self._callbacks)
+            Dispatch(body, order).write(1)
         head = [f"def f{entry}(r1, r2, r3, r4, r5, d, run):", " stack = run.stack; fp = stack.bases[d] + 512"]
         for view, name in (("q", "bytes8"), ("w", "bytes4"), ("h", "bytes2"), ("b", "bytes1")):
             if view in body.used:

@@ -114,12 +114,17 @@ def blocks_from(insns: Sequence[Insn], entry: int) -> dict[int, Block]:
     return blocks
 
 
-def analyse(insns: Sequence[Insn], entry: int) -> list[Block]:
-    """Blocks of a function in reverse postorder with their facts. Raises Irreducible."""
-    blocks = blocks_from(insns, entry)
-    order = _reverse_postorder(blocks, entry)
+def order_blocks(insns: Sequence[Insn], entry: int) -> list[Block]:
+    """Blocks of a function in reverse postorder."""
+    order = _reverse_postorder(blocks_from(insns, entry), entry)
     for number, block in enumerate(order):
         block.order = number
+    return order
+
+
+def analyse(order: list[Block]) -> None:
+    """Fill in dominators and loops of a function's ordered blocks. Raises Irreducible."""
+    blocks = {block.start: block for block in order}
     before: list[list[Block]] = [[] for _ in order]
     for block in order:
         for target in dict.fromkeys(block.next):
@@ -127,7 +132,6 @@ def analyse(insns: Sequence[Insn], entry: int) -> list[Block]:
                 before[blocks[target].order].append(block)
     _dominators(order, before)
     _loops(order, before)
-    return order
 
 
 def _reverse_postorder(blocks: dict[int, Block], entry: int) -> list[Block]:
