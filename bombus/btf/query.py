@@ -112,12 +112,14 @@ class Queries(ABC):
             return size * factor
         raise BtfError(f"type {start} is nested more than {MAX_DEPTH} deep")
 
-    def align_of(self, type_id: int) -> int:
+    def align_of(self, type_id: int, known: dict[int, int] | None = None) -> int:
         """Natural alignment in bytes as C would give it; 1 for a struct that must be packed.
+
+        `known` keeps answers between calls.
 
         Fact: Linux 6.12 tools/lib/bpf/btf.c: btf__align_of
         """
-        return self._align_of(type_id, {}, 0)
+        return self._align_of(type_id, {} if known is None else known, 0)
 
     def _align_of(self, type_id: int, known: dict[int, int], depth: int) -> int:
         if depth > MAX_DEPTH:

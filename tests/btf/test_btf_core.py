@@ -196,7 +196,11 @@ def test_flavours_in_the_target_must_agree() -> None:
 
 def test_modules_are_asked_last() -> None:
     kernel = btf(INT, Struct("task", 8, (Member("pid", 1, 32),)))
-    module = btf(Struct("task", 8, (Member("pid", 1, 0),)), Struct("bits", 8, (Member("x", 1, 0, 3),), kind_flag=True), base=kernel)
+    module = btf(
+        Struct("task", 8, (Member("pid", 1, 0),)),
+        Struct("bits", 8, (Member("x", 1, 0, 3),), kind_flag=True),
+        base=kernel,
+    )
     code, result = apply(LOCAL, [kernel, module], 0, 4, "0:0", Insn(LDX_W, 1, 2, 0))
     assert code == [Insn(LDX_W, 1, 2, 4)] and "[2] struct task.pid (0:0 @ offset 4)" in result.target_spec
     local, row = relo(LOCAL, CoreKind.TYPE_ID_TARGET, 12, "0")
