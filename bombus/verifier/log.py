@@ -196,7 +196,7 @@ def frame_text(env: Env, frame: Frame, everything: bool) -> str:
     for at, reg in enumerate(frame.regs):
         if reg.type == NOT_INIT or not (everything or touched >> at & 1):
             continue
-        live = _liveness(frame.live[at].marks) if marks else ""
+        live = _liveness(frame.live[at]) if marks else ""
         parts.append(f" R{at}{live}={reg_text(reg, number)}")
     touched = env.touched_slots
     at = 0
@@ -207,19 +207,20 @@ def frame_text(env: Env, frame: Frame, everything: bool) -> str:
             continue
         kind = slot.kinds[7]
         name = f" fp{-8 * (at + 1)}"
-        live = _liveness(frame.stack_live[at].marks) if marks else ""
+        live = _liveness(frame.stack_live[at]) if marks else ""
         chars = "".join(st.SLOT_CHARS[k] for k in slot.kinds)
         if kind == st.SPILL:
             parts.append(f"{name}{live}={chars[: slot.kinds.index(st.SPILL)]}{reg_text(slot.reg, number)}")
         elif kind == st.DYNPTR:
             at += 1
             main = frame.stack[at].reg
-            live = _liveness(frame.stack_live[at].marks) if marks else ""
+            live = _liveness(frame.stack_live[at]) if marks else ""
             inside = [f"id={main.id}"] if main.id else []
             if main.ref_id:
                 inside.append(f"ref_id={main.ref_id}")
-            if main.dynptr is not None and main.dynptr.id:
-                inside.append(f"dynptr_id={main.dynptr.id}")
+            if main.dynptr is not None and main.dynptr.first:
+                # The kernel prints the flag "first slot" where the two share memory.
+                inside.append("dynptr_id=1")
             kind_name = main.dynptr.kind if main.dynptr is not None else "<invalid>"
             parts.append(f" fp{-8 * (at + 1)}{live}=dynptr_{kind_name}({','.join(inside)})")
         else:

@@ -5,10 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from bombus.btf.btf import Btf
+from bombus.btf.parse import Btf
 from bombus.errors import BombusError
 from bombus.isa.insn import Insn
 from bombus.spec.version import KernelVersion
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """A special field of a map value.
+
+    kind: "spin_lock", "timer", "wq", "kptr_unref", "kptr_ref", "kptr_percpu", "list_head", ...; name: as messages
+    write it; offset, size: bytes; target: the type that a kptr points to.
+    """
+
+    kind: str
+    name: str
+    offset: int
+    size: int
+    target: str = ""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -28,6 +43,8 @@ class MapInfo:
     btf: Btf | None = None
     key_type_id: int = 0
     value_type_id: int = 0
+    fields: tuple[Field, ...] = ()
+    user_start: int = 0  # arena: where user space maps it
     address: int = 0  # of the map's values, for logs only
     pointer: int = 0  # of the map, for logs only
 
@@ -89,6 +106,8 @@ class Program:
     attach_prog: bool = False
     vmlinux: Btf | None = None
     log_level: int = 1
+    cpus: int = 1  # that the kernel can have (nr_cpu_ids)
+    other_fds: frozenset[int] = frozenset()  # open descriptors that are not maps
 
 
 class Refused(BombusError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from bombus.verifier.bounds import ANY, Bounds, const
 
 if TYPE_CHECKING:
-    from bombus.btf.btf import Btf
+    from bombus.btf.parse import Btf
     from bombus.verifier.program import MapInfo
 
 # Base types. The numbers are ours; the names are the kernel's (include/linux/bpf.h: enum bpf_reg_type).

@@ -5,12 +5,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from bombus.errors import NotSupported
 from bombus.spec.version import KernelVersion, since
+from bombus.verifier.bounds import Bounds
+from bombus.verifier.bounds_alu import SIGNED_MUL, UNSIGNED_MUL
 
 
 class Change(NamedTuple):
@@ -22,18 +25,35 @@ class Change(NamedTuple):
 
 
 CHANGES: tuple[Change, ...] = (
-    Change("static_liveness", since("6.18"), "registers' liveness is computed before verification, stack slots' per call"),
+    Change("static_liveness", since("6.18"), "registers' liveness is computed before verification, not by marks"),
     Change("live_regs_log", since("6.16"), "level 2 logs begin with the registers live before each instruction"),
+    Change("neg_tracked", since("6.17"), "the range of a negated scalar is known"),
+    Change("acquire_release", since("6.15"), "load-acquire and store-release"),
+    Change("timed_may_goto", since("6.15"), "may_goto counts time, not only steps"),
     Change("signed_multiply", since("6.14"), "products of signed ranges are tracked"),
     Change("refs_in_state", since("6.14"), "references, locks and disabled interrupts are one list of the whole state"),
-    Change("fork_sign_masks", since("6.13"), "and/or with a constant forks on registers that are -1 or 0"),
+    Change("constant_keys", since("6.14"), "lookups in arrays with a constant key inside the array are never null"),
+    Change("fork_sign_masks", since("6.12"), "and/or with a constant forks on registers that are -1 or 0"),
+    Change("cannot_use_helper", since("6.12"), "'program of this type cannot use helper' instead of 'unknown func'"),
+    Change("fastcall", since("6.12"), "spills around calls that keep registers may vanish"),
+    Change("packet_effects", since("6.12"), "global functions that move packet data are known to do so"),
+    Change("ld_abs_exits_subprogs", since("6.12"), "a failed packet load returns from the subprogram it is in"),
+    Change("ld_abs_in_callback_by_depth", since("6.12"), "packet loads are not allowed within callbacks"),
+    Change("forget_ranges_on_not_set", since("6.12"), "ranges are forgotten where a tested bit is clear"),
+    Change("linked_history", since("6.12"), "linked scalars are part of the history that precision follows"),
+    Change("linked_offsets", since("6.11"), "scalars that differ by a constant stay linked"),
+    Change("cpu_number_bounded", since("6.10"), "the number of the CPU is known to be small"),
+    Change("jit_stack_rounding", since("6.8"), "frames of compiled programs are rounded to 16 bytes"),
+    Change("may_goto", since("6.9"), "the may_goto instruction"),
+    Change("source_in_log", since("6.9"), "logs name the source file and line"),
+    Change("smin_smax_in_errors", since("6.8"), "return values out of range are shown as smin and smax"),
+    Change("argument_tags", since("6.8"), "__arg_ctx, __arg_nonnull and their kin"),
     Change("precise_history", since("6.8"), "stack accesses are part of the history that precision follows"),
     Change("range_invariants", since("6.8"), "contradicting ranges are noticed after a condition"),
-    Change("linked_offsets", since("6.11"), "scalars that differ by a constant stay linked"),
-    Change("may_goto", since("6.9"), "the may_goto instruction"),
     Change("callbacks_converge", since("6.7"), "callbacks are verified until their states converge"),
-    Change("source_in_log", since("6.9"), "logs name the source file and line"),
-    Change("tail_of_packet", since("6.13"), "global functions that move packet data are known to do so"),
+    Change("quiet_anonymous_context", since("6.18"), "no message about context structs without a name"),
+    Change("map_checks_once", since("6.14"), "a map is checked against the program once, not at each use"),
+    Change("cpu_v4", since("6.6"), "gotol, bswap, sign-extending loads and moves, signed division"),
 )
 
 OLDEST = since("6.1")
@@ -48,16 +68,37 @@ class Rules:
     version: KernelVersion
     static_liveness: bool
     live_regs_log: bool
+    neg_tracked: bool
+    acquire_release: bool
+    timed_may_goto: bool
     signed_multiply: bool
     refs_in_state: bool
+    constant_keys: bool
     fork_sign_masks: bool
+    cannot_use_helper: bool
+    fastcall: bool
+    packet_effects: bool
+    ld_abs_exits_subprogs: bool
+    ld_abs_in_callback_by_depth: bool
+    forget_ranges_on_not_set: bool
+    linked_history: bool
+    linked_offsets: bool
+    cpu_number_bounded: bool
+    jit_stack_rounding: bool
+    may_goto: bool
+    source_in_log: bool
+    smin_smax_in_errors: bool
+    argument_tags: bool
     precise_history: bool
     range_invariants: bool
-    linked_offsets: bool
-    may_goto: bool
     callbacks_converge: bool
-    source_in_log: bool
-    tail_of_packet: bool
+    quiet_anonymous_context: bool
+    map_checks_once: bool
+    cpu_v4: bool
+
+    @property
+    def alu_table(self) -> dict[int, Callable[[Bounds, Bounds], Bounds]]:
+        return SIGNED_MUL if self.signed_multiply else UNSIGNED_MUL
 
     @staticmethod
     @lru_cache(maxsize=16)

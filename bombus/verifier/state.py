@@ -32,7 +32,7 @@ NR_REGS: Final = 11
 
 
 class Slot:
-    """Eight bytes of stack. kinds[0] is the byte at the lowest address; `reg` is what was spilled there."""
+    """Eight bytes of stack. kinds[7] is the byte at the lowest address; `reg` is what was spilled there."""
 
     __slots__ = ("kinds", "reg")
 
@@ -52,16 +52,6 @@ def uniform(kind: int, reg: Reg = UNINIT) -> Slot:
 EMPTY: Final = uniform(INVALID)
 
 
-class Live:
-    """Liveness marks of one register or slot of one state; `parent` is the same place in the state before."""
-
-    __slots__ = ("marks", "parent")
-
-    def __init__(self, marks: int, parent: Live | None) -> None:
-        self.marks = marks
-        self.parent = parent
-
-
 class Reference:
     """An acquired reference (or, from Linux 6.14, a lock or a disabled interrupt) that must be given back."""
 
@@ -75,16 +65,23 @@ class Reference:
 
 
 class Frame:
-    """One function's registers and stack. stack[i] holds the bytes at fp-8*(i+1) .. fp-8*i-1."""
+    """One function's registers and stack. stack[i] holds the bytes at fp-8*(i+1) .. fp-8*i-1.
+
+    live, stack_live: liveness marks of registers and slots. `parent` is the same frame of the checkpoint before: the
+    parent of a place is the same place there, unless `foreign` names another (registers copied between frames by
+    calls and returns; None: no parent).
+    """
 
     __slots__ = (
         "async_entries",
         "callback_depth",
         "callsite",
+        "foreign",
         "in_async_callback",
         "in_callback",
         "live",
         "number",
+        "parent",
         "refs",
         "regs",
         "return_range",
@@ -98,9 +95,11 @@ class Frame:
         self.number = number
         self.subprog = subprog
         self.regs: list[Reg] = [UNINIT] * FP + [Reg(PTR_TO_STACK, ZERO, frame=number)]
-        self.live: list[Live] = [Live(0, None) for _ in range(NR_REGS)]
+        self.live: list[int] = [0] * NR_REGS
         self.stack: list[Slot] = []
-        self.stack_live: list[Live] = []
+        self.stack_live: list[int] = []
+        self.parent: Frame | None = None
+        self.foreign: dict[int, tuple[Frame, int] | None] | None = None
         self.refs: tuple[Reference, ...] = ()
         self.return_range: tuple[int, int] = (0, 0)
         self.in_callback = False
@@ -114,9 +113,11 @@ class Frame:
         new.number = self.number
         new.subprog = self.subprog
         new.regs = self.regs.copy()
-        new.live = [Live(cell.marks, cell.parent) for cell in self.live]
+        new.live = self.live.copy()
         new.stack = self.stack.copy()
-        new.stack_live = [Live(cell.marks, cell.parent) for cell in self.stack_live]
+        new.stack_live = self.stack_live.copy()
+        new.parent = self.parent
+        new.foreign = None if self.foreign is None else self.foreign.copy()
         new.refs = self.refs
         new.return_range = self.return_range
         new.in_callback = self.in_callback
@@ -130,4 +131,105 @@ class Frame:
         missing = (size + 7) // 8 - len(self.stack)
         if missing > 0:
             self.stack.extend([EMPTY] * missing)
-            self.stack_live.extend([Live(0, None) for _ in range(missing)])
+            self.stack_live.extend([0] * missing)
+
+    def parent_of(self, reg: int) -> tuple[Frame, int] | None:
+        """Where the liveness of a register goes on in the checkpoint before."""
+        if self.foreign is not None and reg in self.foreign:
+            return self.foreign[reg]
+        return None if self.parent is None else (self.parent, reg)
+
+    def inherit(self, reg: int, source: Frame, source_reg: int) -> None:
+        """Copy a register with its liveness out of another frame."""
+        self.regs[reg] = source.regs[source_reg]
+        self.live[reg] = source.live[source_reg]
+        if self.foreign is None:
+            self.foreign = {}
+        self.foreign[reg] = source.parent_of(source_reg)
+
+
+class State:
+    """All frames at one point of one path, and what else must be equal for two such points to be alike.
+
+    branches: paths that start here and are not finished; insn: where a checkpoint stands; first_insn, last_insn:
+    the piece of the path since the checkpoint before; history: its part of `Env.history` as [start, end).
+    """
+
+    __slots__ = (
+        "branches",
+        "callback_unroll_depth",
+        "depth",
+        "first_insn",
+        "frames",
+        "history_end",
+        "history_start",
+        "hits",
+        "in_sleepable",
+        "insn",
+        "last_insn",
+        "lock",
+        "loop_entry",
+        "may_goto_depth",
+        "misses",
+        "parent",
+        "preempt_disabled",
+        "rcu_locked",
+        "speculative",
+        "used_as_loop_entry",
+    )
+
+    def __init__(self, frame: Frame, first_insn: int) -> None:
+        self.frames: list[Frame] = [frame]
+        self.parent: State | None = None
+        self.branches = 1
+        self.insn = 0
+        self.first_insn = first_insn
+        self.last_insn = -1
+        self.history_start = 0
+        self.history_end = 0
+        self.depth = 0
+        self.loop_entry: State | None = None
+        self.used_as_loop_entry = False
+        self.speculative = False
+        self.lock: tuple[object, int] | None = None
+        self.rcu_locked = False
+        self.preempt_disabled = 0
+        self.in_sleepable = False
+        self.may_goto_depth = 0
+        self.callback_unroll_depth = 0
+        self.hits = 0
+        self.misses = 0
+
+    @property
+    def frame(self) -> Frame:
+        """The frame that runs now."""
+        return self.frames[-1]
+
+    def copy(self) -> State:
+        new = State.__new__(State)
+        new.frames = [frame.copy() for frame in self.frames]
+        new.parent = self.parent
+        new.branches = self.branches
+        new.insn = self.insn
+        new.first_insn = self.first_insn
+        new.last_insn = self.last_insn
+        new.history_start = self.history_start
+        new.history_end = self.history_end
+        new.depth = self.depth
+        new.loop_entry = self.loop_entry
+        new.used_as_loop_entry = self.used_as_loop_entry
+        new.speculative = self.speculative
+        new.lock = self.lock
+        new.rcu_locked = self.rcu_locked
+        new.preempt_disabled = self.preempt_disabled
+        new.in_sleepable = self.in_sleepable
+        new.may_goto_depth = self.may_goto_depth
+        new.callback_unroll_depth = self.callback_unroll_depth
+        new.hits = 0
+        new.misses = 0
+        return new
+
+    def same_callsites(self, other: State) -> bool:
+        if len(self.frames) != len(other.frames):
+            return False
+        return all(a.callsite == b.callsite for a, b in zip(self.frames, other.frames, strict=True))

@@ -1,0 +1,506 @@
+"""Arithmetic: what an ALU instruction does to scalars and to pointers.
+
+Linux 6.12 kernel/bpf/verifier.c: check_alu_op, adjust_reg_min_max_vals, adjust_ptr_min_max_vals; what unprivileged
+programs may not do because of speculation: sanitize_ptr_alu.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bombus.bits import U64, s64
+from bombus.isa import opcodes as op
+from bombus.isa.insn import Insn
+from bombus.verifier import bounds_alu, memory, tnum
+from bombus.verifier.bounds import ANY32, S64_MAX, S64_MIN, Bounds, const, sync
+from bombus.verifier.env import EACCES, EINVAL, MAX_STACK, MAX_VAR_OFF, Env
+from bombus.verifier.live import define, use
+from bombus.verifier.log import tnum_text
+from bombus.verifier.precision import mark_precise
+from bombus.verifier.program import Refused
+from bombus.verifier.regs import (
+    ADD_CONST,
+    BASE_MASK,
+    CONST_PTR_TO_DYNPTR,
+    CONST_PTR_TO_MAP,
+    PTR_MAYBE_NULL,
+    PTR_TO_ARENA,
+    PTR_TO_BTF_ID,
+    PTR_TO_BUF,
+    PTR_TO_CTX,
+    PTR_TO_FLOW_KEYS,
+    PTR_TO_FUNC,
+    PTR_TO_MAP_KEY,
+    PTR_TO_MAP_VALUE,
+    PTR_TO_MEM,
+    PTR_TO_PACKET,
+    PTR_TO_PACKET_META,
+    PTR_TO_STACK,
+    PTR_TO_TP_BUFFER,
+    SCALAR_VALUE,
+    Reg,
+    type_name,
+)
+from bombus.verifier.stack import linked, width
+
+_NAMES: Final = {
+    op.BPF_ADD: "+=", op.BPF_SUB: "-=", op.BPF_MUL: "*=", op.BPF_DIV: "/=", op.BPF_OR: "|=", op.BPF_AND: "&=",
+    op.BPF_LSH: "<<=", op.BPF_RSH: ">>=", op.BPF_NEG: "neg", op.BPF_MOD: "%=", op.BPF_XOR: "^=", op.BPF_MOV: "=",
+    op.BPF_ARSH: "s>>=", op.BPF_END: "endian",
+}
+_MOVABLE: Final = frozenset(
+    (
+        PTR_TO_CTX, PTR_TO_MAP_VALUE, PTR_TO_MAP_KEY, PTR_TO_STACK, PTR_TO_PACKET_META, PTR_TO_PACKET,
+        PTR_TO_TP_BUFFER, PTR_TO_BTF_ID, PTR_TO_MEM, PTR_TO_BUF, PTR_TO_FUNC, CONST_PTR_TO_DYNPTR,
+    )
+)
+_PACKETS: Final = (PTR_TO_PACKET, PTR_TO_PACKET_META)
+
+# Why pointer arithmetic is refused to unprivileged programs (Linux 6.12: enum of REASON_*).
+_BOUNDS, _TYPE, _PATHS, _LIMIT = "bounds", "type", "paths", "limit"
+# How the kernel will mask an offset (include/linux/bpf_verifier.h: BPF_ALU_*).
+_SANITIZE_SRC, _SANITIZE_DST, _NEGATIVE, _NON_POINTER, _IMMEDIATE = 1, 2, 4, 8, 16
+
+
+def check(env: Env, insn: Insn) -> None:
+    """BPF_ALU and BPF_ALU64."""
+    code = insn.opcode
+    operation = code & 0xF0
+    if operation == op.BPF_MOV:
+        _move(env, insn)
+    elif operation in (op.BPF_END, op.BPF_NEG):
+        _unary(env, insn)
+    elif operation > op.BPF_END:
+        env.fail(EINVAL, f"invalid BPF_ALU opcode {operation:x}")
+    else:
+        _binary(env, insn)
+    regs = env.state.frames[-1].regs
+    reg = regs[insn.dst]
+    sane = env.sane(reg, "alu")
+    if sane is not reg:
+        regs[insn.dst] = sane
+
+
+def _unary(env: Env, insn: Insn) -> None:
+    code, dst, src, off, imm = insn
+    if code & 0xF0 == op.BPF_NEG:
+        if code & op.BPF_X or src or off or imm:
+            env.fail(EINVAL, "BPF_NEG uses reserved fields")
+    elif src or off or imm not in (16, 32, 64) or (code & 7 == op.BPF_ALU64 and code & op.BPF_X):
+        env.fail(EINVAL, "BPF_END uses reserved fields")
+    use(env, dst)
+    regs = env.regs
+    if env.is_pointer(regs[dst]):
+        env.fail(EACCES, f"R{dst} pointer arithmetic prohibited")
+    define(env, dst)
+    if code & 0xF0 == op.BPF_NEG and env.rules.neg_tracked and regs[dst].type == SCALAR_VALUE:
+        is32 = code & 7 == op.BPF_ALU
+        result = bounds_alu.alu(op.BPF_SUB, const(0), regs[dst].bounds, is32=is32)
+        assert result is not None
+        regs[dst] = Reg(SCALAR_VALUE, result, precise=regs[dst].precise)
+        return
+    regs[dst] = env.unknown
+
+
+def _move(env: Env, insn: Insn) -> None:
+    code, dst, src, off, imm = insn
+    is32 = code & 7 == op.BPF_ALU
+    if not code & op.BPF_X:
+        if src or off:
+            env.fail(EINVAL, "BPF_MOV uses reserved fields")
+        define(env, dst)
+        env.state.frames[-1].regs[dst] = env.known(imm & 0xFFFFFFFF if is32 else imm)
+        return
+    if is32:
+        if off not in (0, 8, 16) or imm:
+            env.fail(EINVAL, "BPF_MOV uses reserved fields")
+    elif off == op.BPF_ADDR_SPACE_CAST:
+        if imm not in (1, 1 << 16):
+            env.fail(EINVAL, "addr_space_cast insn can only convert between address space 1 and 0")
+        if env.arena is None:
+            env.fail(EINVAL, "addr_space_cast insn can only be used in a program that has an associated arena")
+    elif off not in (0, 8, 16, 32) or imm:
+        env.fail(EINVAL, "BPF_MOV uses reserved fields")
+    use(env, src)
+    define(env, dst)
+    frame = env.state.frames[-1]
+    regs = frame.regs
+    reg = regs[src]
+    if not is32:
+        if imm:
+            regs[dst] = Reg(PTR_TO_ARENA, env.unknown.bounds) if imm == 1 else env.unknown
+        elif off == 0:
+            regs[dst] = linked(env, frame, src) if reg.type == SCALAR_VALUE else reg
+        elif env.is_pointer(reg):
+            env.fail(EACCES, f"R{src} sign-extension part of pointer")
+        elif reg.type == SCALAR_VALUE:
+            reg = _sign_extended_copy(env, src, off)
+            regs[dst] = reg.but(bounds=bounds_alu.sign_extend(reg.bounds, off >> 3))
+        else:
+            regs[dst] = env.unknown
+        return
+    if env.is_pointer(reg):
+        env.fail(EACCES, f"R{src} partial copy of pointer")
+    if reg.type != SCALAR_VALUE:
+        reg = env.unknown
+    elif off:
+        reg = _sign_extended_copy(env, src, off)
+        reg = reg.but(bounds=bounds_alu.sign_extend32(reg.bounds, off >> 3))
+    elif width(reg) <= 32:
+        reg = linked(env, frame, src)
+    else:
+        reg = reg.but(id_=0, off=0)
+    low = bounds_alu.zext32(reg.bounds)
+    regs[dst] = reg.but(bounds=sync(low.bits, low.r64, low.r32))
+
+
+def _sign_extended_copy(env: Env, src: int, bits: int) -> Reg:
+    """The source of a sign extension: still linked to the result when the sign bit is known to be clear."""
+    frame = env.frame
+    reg = frame.regs[src]
+    if reg.bounds.r64[1] < 1 << (bits - 1):
+        return linked(env, frame, src)
+    return reg.but(id_=0, off=0)
+
+
+def _binary(env: Env, insn: Insn) -> None:
+    code, dst, src, off, imm = insn
+    operation = code & 0xF0
+    by_register = code & op.BPF_X
+    if (by_register and imm) or (not by_register and src) or off not in (0, 1) or (
+        off == 1 and operation not in (op.BPF_MOD, op.BPF_DIV)
+    ):
+        env.fail(EINVAL, "BPF_ALU uses reserved fields")
+    if by_register:
+        use(env, src)
+    use(env, dst)
+    if not by_register:
+        if imm == 0 and operation in (op.BPF_MOD, op.BPF_DIV):
+            env.fail(EINVAL, "div by zero")
+        if operation in (op.BPF_LSH, op.BPF_RSH, op.BPF_ARSH) and not 0 <= imm < (
+            64 if code & 7 == op.BPF_ALU64 else 32
+        ):
+            env.fail(EINVAL, f"invalid shift {imm}")
+    define(env, dst)
+    regs = env.state.frames[-1].regs
+    a = regs[dst]
+    b = regs[src] if by_register else Reg(SCALAR_VALUE, const(imm))
+    if a.type == PTR_TO_ARENA or b.type == PTR_TO_ARENA:
+        if a.type != PTR_TO_ARENA:
+            regs[dst] = b
+        return
+    if a.type != SCALAR_VALUE or b.type != SCALAR_VALUE:
+        _with_pointer(env, insn, a, b)
+        return
+    if by_register and a.precise:
+        mark_precise(env, src)
+    _scalars(env, insn, a, b)
+
+
+def _with_pointer(env: Env, insn: Insn, a: Reg, b: Reg) -> None:
+    dst, src = insn.dst, insn.src
+    operation = insn.opcode & 0xF0
+    if b.type == SCALAR_VALUE:
+        if insn.opcode & op.BPF_X:
+            mark_precise(env, src)
+        pointer(env, insn, a, b, pointer_is_dst=True)
+        return
+    if a.type != SCALAR_VALUE:
+        if operation == op.BPF_SUB and env.leaks_allowed:
+            env.regs[dst] = env.unknown
+            return
+        env.fail(EACCES, f"R{dst} pointer {_NAMES[operation]} pointer prohibited")
+    mark_precise(env, dst)
+    pointer(env, insn, b, a, pointer_is_dst=False)
+
+
+def _scalars(env: Env, insn: Insn, a: Reg, b: Reg) -> None:
+    code, dst, src, _off, _imm = insn
+    operation = code & 0xF0
+    is32 = code & 7 != op.BPF_ALU64
+    regs = env.state.frames[-1].regs
+    if operation in (op.BPF_DIV, op.BPF_MOD) or (
+        operation in (op.BPF_LSH, op.BPF_RSH, op.BPF_ARSH) and not _shift_known(b.bounds, is32)
+    ):
+        regs[dst] = env.unknown
+        return
+    if operation in (op.BPF_ADD, op.BPF_SUB):
+        reason = _sanitize_value(env, insn)
+        if reason:
+            _prohibited(env, insn, reason)
+    elif operation in (op.BPF_AND, op.BPF_OR) and b.bounds.is_const and env.rules.fork_sign_masks:
+        a = _fork(env, insn, a)
+    bounds = bounds_alu.alu(operation, a.bounds, b.bounds, is32=is32, table=env.rules.alu_table)
+    assert bounds is not None
+    id_ = 0
+    off = 0
+    if (
+        operation == op.BPF_ADD and a.id and not is32 and env.bpf_capable and env.rules.linked_offsets
+        and b.bounds.is_const and not (code & op.BPF_X and src == dst)
+    ):
+        distance = b.bounds.bits[0]
+        if not a.id & ADD_CONST and distance <= 0x7FFFFFFF:
+            id_ = a.id | ADD_CONST
+            off = distance
+    regs[dst] = Reg(SCALAR_VALUE, bounds, off, id_, precise=a.precise)
+
+
+def _shift_known(b: Bounds, is32: bool) -> bool:
+    if is32:
+        known = b.is_const32 and b.r32[2] == b.r32[3] and b.r32[0] == b.r32[1]
+        return known and b.r64[1] < 32
+    return b.is_const and b.r64[2] == b.r64[3] and b.r64[0] == b.r64[1] and b.r64[1] < 64
+
+
+def _fork(env: Env, insn: Insn, a: Reg) -> Reg:
+    """A mask of a value that is -1 or 0 goes both ways as constants (maybe_fork_scalars)."""
+    if a.bounds.r64[2:] == (-1, 0):
+        zero, ones = const(0), const(U64)
+    elif a.bounds.r32[2:] == (-1, 0):
+        zero, ones = _low_known(a.bounds, 0), _low_known(a.bounds, 0xFFFFFFFF)
+    else:
+        return a
+    branch = env.push(env.insn_idx, env.insn_idx)
+    keep_id = a.bounds.r64[2:] != (-1, 0)
+    branch.frames[-1].regs[insn.dst] = _replaced(a, zero, keep_id)
+    return _replaced(a, ones, keep_id)
+
+
+def _replaced(reg: Reg, bounds: Bounds, keep_id: bool) -> Reg:
+    if keep_id:
+        return reg.but(bounds=bounds)
+    return Reg(SCALAR_VALUE, bounds, precise=reg.precise)
+
+
+def _low_known(b: Bounds, number: int) -> Bounds:
+    """The low half replaced by a constant (Linux: __mark_reg32_known)."""
+    low = const(number)
+    return Bounds(tnum.with_low32(b.bits, (number, 0)), b.r64, low.r32)
+
+
+# Pointers.
+
+
+def _sane_offset(env: Env, reg: Reg, type_: int) -> None:
+    value, mask = reg.bounds.bits
+    name = type_name(type_)
+    number = s64(value)
+    if mask == 0 and not -MAX_VAR_OFF < number < MAX_VAR_OFF:
+        env.fail(EINVAL, f"math between {name} pointer and {number} is not allowed")
+    if not -MAX_VAR_OFF < reg.off < MAX_VAR_OFF:
+        env.fail(EINVAL, f"{name} pointer offset {reg.off} is not allowed")
+    smin = reg.bounds.r64[2]
+    if smin == S64_MIN:
+        env.fail(
+            EINVAL, f"math between {name} pointer and register with unbounded min value is not allowed"
+        )
+    if not -MAX_VAR_OFF < smin < MAX_VAR_OFF:
+        env.fail(EINVAL, f"value {smin} makes {name} pointer be out of bounds")
+
+
+def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -> None:
+    """Pointer plus or minus a scalar (adjust_ptr_min_max_vals)."""
+    code, dst, _src, _o, _imm = insn
+    operation = code & 0xF0
+    regs = env.regs
+    b = off.bounds
+    known = b.bits[1] == 0
+    umin, umax, smin, smax = b.r64
+    if (known and (smin != smax or umin != umax)) or smin > smax or umin > umax:
+        regs[dst] = env.unknown
+        return
+    if code & 7 != op.BPF_ALU64:
+        if operation == op.BPF_SUB and env.leaks_allowed:
+            regs[dst] = env.unknown
+            return
+        env.fail(EACCES, f"R{dst} 32-bit pointer arithmetic prohibited")
+    type_ = ptr.type
+    if type_ & PTR_MAYBE_NULL:
+        env.fail(EACCES, f"R{dst} pointer arithmetic on {type_name(type_)} prohibited, null-check it first")
+    base = type_ & BASE_MASK
+    if base not in _MOVABLE and not (base == PTR_TO_FLOW_KEYS and known) and not (
+        base in (CONST_PTR_TO_MAP, PTR_TO_FLOW_KEYS) and known and smin == 0 and operation == op.BPF_ADD
+    ):
+        env.fail(EACCES, f"R{dst} pointer arithmetic on {type_name(type_)} prohibited")
+    _sane_offset(env, off, type_)
+    _sane_offset(env, ptr, type_)
+    info = _Sanitize()
+    if operation in (op.BPF_ADD, op.BPF_SUB):
+        reason = _sanitize_pointer(env, insn, ptr, off, pointer_is_dst, info)
+        if reason:
+            _prohibited(env, insn, reason)
+    if operation == op.BPF_ADD:
+        new = _moved(env, ptr, b, known and -(1 << 31) <= ptr.off + smin < 1 << 31, forward=True)
+    elif operation == op.BPF_SUB:
+        if not pointer_is_dst:
+            env.fail(EACCES, f"R{dst} tried to subtract pointer from scalar")
+        if type_ == PTR_TO_STACK:
+            env.fail(EACCES, f"R{dst} subtraction from stack pointer prohibited")
+        new = _moved(env, ptr, b, known and -(1 << 31) <= ptr.off - smin < 1 << 31, forward=False)
+    elif operation in (op.BPF_AND, op.BPF_OR, op.BPF_XOR):
+        env.fail(EACCES, f"R{dst} bitwise operator {_NAMES[operation]} on pointer prohibited")
+    else:
+        env.fail(EACCES, f"R{dst} pointer arithmetic with {_NAMES[operation]} operator prohibited")
+    _sane_offset(env, new, type_)
+    bounds = new.bounds
+    if bounds is not ptr.bounds:
+        new = new.but(bounds=sync(bounds.bits, bounds.r64, bounds.r32))
+    regs[dst] = new
+    if env.bypass_spec_v1:
+        return
+    _check_stays_inside(env, dst, new)
+    reason = _commit(env, insn, new, off, info)
+    if reason:
+        _prohibited(env, insn, reason)
+
+
+def _moved(env: Env, ptr: Reg, b: Bounds, fixed: bool, *, forward: bool) -> Reg:
+    umin, umax, smin, smax = b.r64
+    if fixed:
+        return ptr.but(off=ptr.off + smin if forward else ptr.off - smin)
+    pumin, pumax, psmin, psmax = ptr.bounds.r64
+    if forward:
+        low_s, high_s = psmin + smin, psmax + smax
+        low_u, high_u = pumin + umin, pumax + umax
+        bits = tnum.add(ptr.bounds.bits, b.bits)
+        if low_u > U64 or high_u > U64:
+            low_u, high_u = 0, U64
+    else:
+        low_s, high_s = psmin - smax, psmax - smin
+        bits = tnum.sub(ptr.bounds.bits, b.bits)
+        low_u, high_u = pumin - umax, pumax - umin
+        if pumin < umax:
+            low_u, high_u = 0, U64
+        high_u &= U64
+    if not (S64_MIN <= low_s <= S64_MAX and S64_MIN <= high_s <= S64_MAX):
+        low_s, high_s = S64_MIN, S64_MAX
+    new = Bounds(bits, (low_u, high_u, low_s, high_s), ANY32)
+    if ptr.type in _PACKETS:
+        # The range that was checked before says nothing about the new place.
+        number = 0 if forward or smin < 0 else ptr.number
+        return ptr.but(bounds=new, id_=env.new_id(), number=number)
+    return ptr.but(bounds=new)
+
+
+# Speculation: what unprivileged programs may not do.
+
+
+class _Sanitize:
+    __slots__ = ("limit", "mask_to_left", "state")
+
+    def __init__(self) -> None:
+        self.state = 0
+        self.limit = 0
+        self.mask_to_left = False
+
+
+def _can_skip(env: Env, insn: Insn) -> bool:
+    return env.bypass_spec_v1 or not insn.opcode & op.BPF_X
+
+
+def _update(env: Env, state: int, limit: int) -> str:
+    aux = env.aux[env.insn_idx]
+    if aux.alu is not None and aux.alu[0] and aux.alu != (state, limit):
+        return _PATHS
+    aux.alu = (state, limit)
+    return ""
+
+
+def _sanitize_value(env: Env, insn: Insn) -> str:
+    if _can_skip(env, insn):
+        return ""
+    return _update(env, _NON_POINTER, 0)
+
+
+def _limit_of(reg: Reg, mask_to_left: bool) -> int | str:
+    """How far the pointer may speculatively move, or why it may not (retrieve_ptr_limit)."""
+    if reg.type == PTR_TO_STACK:
+        most = MAX_STACK + mask_to_left
+        limit = -(s64(reg.bounds.bits[0]) + reg.off)
+    elif reg.type == PTR_TO_MAP_VALUE:
+        assert reg.map is not None
+        most = reg.map.value_size
+        limit = (reg.bounds.r64[2] if mask_to_left else reg.bounds.r64[1]) + reg.off
+    else:
+        return _TYPE
+    limit &= 0xFFFFFFFF
+    return _LIMIT if limit >= most else limit
+
+
+def _sanitize_pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, pointer_is_dst: bool, info: _Sanitize) -> str:
+    if _can_skip(env, insn):
+        return ""
+    b = off.bounds
+    by_constant = b.bits[1] == 0
+    negative = b.r64[2] < 0
+    if not env.state.speculative:
+        if not by_constant and negative != (b.r64[3] < 0):
+            return _BOUNDS
+        operation = insn.opcode & 0xF0
+        info.mask_to_left = negative if operation == op.BPF_ADD else not negative
+        limit = _limit_of(ptr, info.mask_to_left)
+        if isinstance(limit, str):
+            return limit
+        info.limit = limit
+        info.state = (
+            (_NEGATIVE if negative else 0)
+            | (_IMMEDIATE if by_constant else 0)
+            | (_SANITIZE_SRC if pointer_is_dst else _SANITIZE_DST)
+        )
+        if not by_constant:
+            env.explore_alu_limits = True
+    if by_constant:
+        return ""
+    # The path on which the mask turned the offset to 0.
+    regs = env.regs
+    saved = regs[insn.dst]
+    regs[insn.dst] = ptr
+    env.push(env.insn_idx + 1, env.insn_idx, speculative=True)
+    regs[insn.dst] = saved
+    return ""
+
+
+def _commit(env: Env, insn: Insn, new: Reg, off: Reg, info: _Sanitize) -> str:
+    """The same once the result is known: all paths must agree on the mask."""
+    if _can_skip(env, insn) or insn.opcode & 0xF0 not in (op.BPF_ADD, op.BPF_SUB) or env.state.speculative:
+        return ""
+    limit = _limit_of(new, info.mask_to_left)
+    if isinstance(limit, str):
+        return limit
+    return _update(env, info.state, abs(info.limit - limit))
+
+
+def _prohibited(env: Env, insn: Insn, reason: str) -> None:
+    dst, src = insn.dst, insn.src
+    verb = "add" if insn.opcode & 0xF0 == op.BPF_ADD else "sub"
+    end = "pointer arithmetic with it prohibited for !root"
+    texts = {
+        _BOUNDS: f"R{src} has unknown scalar with mixed signed bounds, {end}",
+        _TYPE: f"R{dst} has pointer with unsupported alu operation, {end}",
+        _PATHS: f"R{dst} tried to {verb} from different maps, paths or scalars, {end}",
+        _LIMIT: f"R{dst} tried to {verb} beyond pointer bounds, {end}",
+    }
+    env.fail(EACCES, texts[reason])
+
+
+def _check_stays_inside(env: Env, regno: int, reg: Reg) -> None:
+    if reg.type == PTR_TO_STACK:
+        value, mask = reg.bounds.bits
+        off = reg.off + s64(value)
+        if mask:
+            env.fail(
+                EACCES,
+                f"R{regno} variable stack access prohibited for !root, "
+                f"var_off={tnum_text(value, mask)} off={off}",
+            )
+        if not -MAX_STACK <= off < 0:
+            env.fail(
+                EACCES, f"R{regno} stack pointer arithmetic goes out of range, prohibited for !root; off={off}"
+            )
+    elif reg.type == PTR_TO_MAP_VALUE:
+        try:
+            memory.check_map_value(env, regno, reg.off, 1, False, by_helper=True)
+        except Refused:
+            env.fail(
+                EACCES, f"R{regno} pointer arithmetic of map value goes out of range, prohibited for !root"
+            )

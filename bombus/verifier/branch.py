@@ -1,0 +1,414 @@
+"""Conditional jumps: which way they can go, and what each way teaches.
+
+Linux 6.12 kernel/bpf/verifier.c: check_cond_jmp_op.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bombus.isa import opcodes as op
+from bombus.isa.insn import Insn
+from bombus.verifier import bounds_alu, prune, refs, tnum
+from bombus.verifier.bounds import Bounds, const, sync
+from bombus.verifier.bounds_cond import OPPOSITE, SWAPPED, refine, taken
+from bombus.verifier.env import EACCES, EINVAL, F_DST_STACK, F_SRC_STACK, MAX_PACKET_OFF, MAX_VAR_OFF, Env
+from bombus.verifier.live import use
+from bombus.verifier.log import print_touched
+from bombus.verifier.precision import mark_precise, remember
+from bombus.verifier.records import has_field
+from bombus.verifier.regs import (
+    ADD_CONST,
+    BASE_MASK,
+    CONST_PTR_TO_MAP,
+    MEM_RCU,
+    PTR_MAYBE_NULL,
+    PTR_TO_BTF_ID,
+    PTR_TO_BUF,
+    PTR_TO_MAP_KEY,
+    PTR_TO_MAP_VALUE,
+    PTR_TO_MEM,
+    PTR_TO_PACKET,
+    PTR_TO_PACKET_END,
+    PTR_TO_PACKET_META,
+    PTR_TO_SOCK_COMMON,
+    PTR_TO_SOCKET,
+    PTR_TO_STACK,
+    PTR_TO_TCP_SOCK,
+    PTR_TO_XDP_SOCK,
+    PTR_TRUSTED,
+    SCALAR_VALUE,
+    ZERO,
+    Reg,
+)
+from bombus.verifier.special import SOCK_MAPS, XSK_MAP
+from bombus.verifier.state import FP, SPILL, Slot, State
+
+AT_PACKET_END: Final = -1
+BEYOND_PACKET_END: Final = -2
+_PACKET_ANY: Final = (PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_PACKET_END)
+_MAX_LINKED: Final = 6
+_NOT_NULL: Final = frozenset(
+    (
+        PTR_TO_SOCKET, PTR_TO_TCP_SOCK, PTR_TO_XDP_SOCK, PTR_TO_BUF, PTR_TO_MAP_VALUE, PTR_TO_MAP_KEY,
+        PTR_TO_SOCK_COMMON, PTR_TO_MEM, CONST_PTR_TO_MAP,
+    )
+)
+_EXTREMES: Final = (op.BPF_JEQ, op.BPF_JNE)
+
+
+def not_null(reg: Reg) -> bool:
+    """Whether a pointer can never be 0."""
+    type_ = reg.type
+    if type_ & PTR_MAYBE_NULL:
+        return False
+    if reg.bounds.r64[2] <= -MAX_VAR_OFF or reg.bounds.r64[3] >= MAX_VAR_OFF:
+        return False
+    base = type_ & BASE_MASK
+    return base in _NOT_NULL or (base == PTR_TO_BTF_ID and bool(reg.ref_id or type_ & (PTR_TRUSTED | MEM_RCU)))
+
+
+def _decide(a: Reg, b: Reg, condition: int, is32: bool) -> bool | None:
+    """Whether the jump is always taken, never, or either (is_branch_taken)."""
+    if a.type in _PACKET_ANY and b.type in _PACKET_ANY and not is32:
+        return _decide_packet(a, b, condition)
+    if a.type != SCALAR_VALUE or b.type != SCALAR_VALUE:
+        if is32:
+            return None
+        if b.type != SCALAR_VALUE or b.bounds.bits[1]:
+            condition = SWAPPED[condition]
+            a, b = b, a
+        if b.type != SCALAR_VALUE or b.bounds.bits != (0, 0) or not not_null(a):
+            return None
+        return False if condition == op.BPF_JEQ else True if condition == op.BPF_JNE else None
+    return taken(condition, a.bounds, b.bounds, is32=is32)
+
+
+def _decide_packet(a: Reg, b: Reg, condition: int) -> bool | None:
+    if b.type == PTR_TO_PACKET_END:
+        packet = a
+    elif a.type == PTR_TO_PACKET_END:
+        packet = b
+        condition = SWAPPED[condition]
+    else:
+        return None
+    if packet.number >= 0:
+        return None
+    if condition in (op.BPF_JLE, op.BPF_JGT):
+        if packet.number == BEYOND_PACKET_END:
+            return condition == op.BPF_JGT
+    elif condition in (op.BPF_JLT, op.BPF_JGE):
+        return condition == op.BPF_JGE
+    return None
+
+
+def _speculate(env: Env, insn: Insn, target: int) -> None:
+    """The way not taken may still be executed speculatively, with unknown operands."""
+    branch = env.push(target, env.insn_idx, speculative=True)
+    regs = branch.frames[-1].regs
+    regs[insn.dst] = env.unknown
+    if insn.opcode & op.BPF_X:
+        regs[insn.src] = env.unknown
+
+
+def check(env: Env, insn: Insn) -> int:
+    """A conditional jump. Returns where the current path goes on; the other way is queued."""
+    code, dst, src, off, imm = insn
+    condition = code & 0xF0
+    here = env.insn_idx
+    if condition == op.BPF_JA or condition > op.BPF_JCOND:
+        env.fail(EINVAL, f"invalid BPF_JMP/JMP32 opcode {condition:x}")
+    if condition == op.BPF_JCOND:
+        return _may_goto(env, insn)
+    use(env, dst)
+    state = env.state
+    regs = state.frames[-1].regs
+    by_register = code & op.BPF_X
+    flags = 0
+    a = regs[dst]
+    if by_register:
+        if imm:
+            env.fail(EINVAL, "BPF_JMP/JMP32 uses reserved fields")
+        use(env, src)
+        b = regs[src]
+        if not (a.type in _PACKET_ANY and b.type in _PACKET_ANY) and env.is_pointer(b):
+            env.fail(EACCES, f"R{src} pointer comparison prohibited")
+        if b.type == PTR_TO_STACK:
+            flags |= F_SRC_STACK
+    else:
+        if src:
+            env.fail(EINVAL, "BPF_JMP/JMP32 uses reserved fields")
+        b = Reg(SCALAR_VALUE, const(imm))
+    if a.type == PTR_TO_STACK:
+        flags |= F_DST_STACK
+    if flags and env.rules.precise_history:
+        remember(env, flags)
+    is32 = code & 7 == op.BPF_JMP32
+    decided = _decide(a, b, condition, is32)
+    if decided is not None:
+        if a.type == SCALAR_VALUE:
+            mark_precise(env, dst)
+        if by_register and b.type == SCALAR_VALUE:
+            mark_precise(env, src)
+        if not env.bypass_spec_v1:
+            _speculate(env, insn, here + 1 if decided else here + off + 1)
+        if env.prints:
+            print_touched_if_any(env)
+        return here + off + 1 if decided else here + 1
+    if env.rules.linked_history:
+        _remember_linked(env, a, b, bool(by_register))
+        a = regs[dst]
+        b = regs[src] if by_register else b
+    other = env.push(here + off + 1, here)
+    _refine(env, insn, other, a, b, is32)
+    a = regs[dst]
+    if by_register:
+        b = regs[src]
+        if not is32:
+            _equal_pointers(insn, regs, other.frames[-1].regs)
+            a, b = regs[dst], regs[src]
+    if not by_register and not is32 and imm == 0 and condition in _EXTREMES and a.type & PTR_MAYBE_NULL:
+        _null_checked(env, state, dst, condition == op.BPF_JNE)
+        _null_checked(env, other, dst, condition == op.BPF_JEQ)
+    elif not _match_packet(env, insn, a, b, state, other) and env.is_pointer(regs[dst]):
+        env.fail(EACCES, f"R{dst} pointer comparison prohibited")
+    if env.prints:
+        print_touched_if_any(env)
+    return here + 1
+
+
+def print_touched_if_any(env: Env) -> None:
+    if env.touched_regs or env.touched_slots:
+        print_touched(env, env.frame)
+
+
+def _may_goto(env: Env, insn: Insn) -> int:
+    if insn.opcode != op.MAY_GOTO or insn.src != op.BPF_MAY_GOTO or insn.dst or insn.imm or not insn.off:
+        env.fail(EINVAL, f"invalid may_goto off {insn.off} imm {insn.imm}")
+    here = env.insn_idx
+    previous = prune.previous_entry(env, env.state.parent, here)
+    queued = env.push(here + 1, here)
+    queued.may_goto_depth += 1
+    if previous is not None:
+        prune.widen(env, previous, queued)
+    return here + insn.off + 1
+
+
+# What each way teaches.
+
+
+def _refine(env: Env, insn: Insn, other: State, a: Reg, b: Reg, is32: bool) -> None:
+    if a.type != SCALAR_VALUE or b.type != SCALAR_VALUE:
+        return
+    condition = insn.opcode & 0xF0
+    dst, src = insn.dst, insn.src
+    by_register = insn.opcode & op.BPF_X
+    state = env.state
+    regs = state.frames[-1].regs
+    other_regs = other.frames[-1].regs
+    same = by_register and src == dst
+    forget = env.rules.forget_ranges_on_not_set
+    false_a, false_b = refine(OPPOSITE[condition], a.bounds, b.bounds, is32=is32, forget_ranges=forget)
+    true_a, true_b = refine(condition, a.bounds, b.bounds, is32=is32, forget_ranges=forget)
+    if same:
+        false_a, true_a = _both(false_a, false_b), _both(true_a, true_b)
+    new_true_a = env.sane(a.but(bounds=true_a), "true_reg1")
+    new_true_b = env.sane(b.but(bounds=true_b), "true_reg2")
+    new_false_a = env.sane(a.but(bounds=false_a), "false_reg1")
+    new_false_b = env.sane(b.but(bounds=false_b), "false_reg2")
+    regs[dst] = new_false_a
+    other_regs[dst] = new_true_a
+    if by_register and not same:
+        regs[src] = new_false_b
+        other_regs[src] = new_true_b
+    if by_register and b.id:
+        _sync_linked(env, state, regs[src], (src,))
+        _sync_linked(env, other, other_regs[src], (src,))
+    if a.id:
+        _sync_linked(env, state, regs[dst], (dst,))
+        _sync_linked(env, other, other_regs[dst], (dst,))
+
+
+def _both(a: Bounds, b: Bounds) -> Bounds:
+    """What holds of one register that stood on both sides."""
+    r64 = max(a.r64[0], b.r64[0]), min(a.r64[1], b.r64[1]), max(a.r64[2], b.r64[2]), min(a.r64[3], b.r64[3])
+    r32 = max(a.r32[0], b.r32[0]), min(a.r32[1], b.r32[1]), max(a.r32[2], b.r32[2]), min(a.r32[3], b.r32[3])
+    return sync(tnum.intersect(a.bits, b.bits), r64, r32)
+
+
+def _members(env: Env, id_: int) -> list[tuple[int, bool, int]]:
+    """Registers and slots linked by an id, in the kernel's order: inner frame first, registers before slots."""
+    id_ &= ~ADD_CONST
+    found: list[tuple[int, bool, int]] = []
+    for number in range(len(env.state.frames) - 1, -1, -1):
+        frame = env.state.frames[number]
+        for i in range(FP):
+            reg = frame.regs[i]
+            if reg.id and reg.type == SCALAR_VALUE and reg.id & ~ADD_CONST == id_:
+                found.append((number, True, i))
+        for i, slot in enumerate(frame.stack):
+            reg = slot.reg
+            if reg.id and slot.kinds[7] == SPILL and reg.type == SCALAR_VALUE and reg.id & ~ADD_CONST == id_:
+                found.append((number, False, i))
+    return found
+
+
+def _remember_linked(env: Env, a: Reg, b: Reg, by_register: bool) -> None:
+    """The condition will change every linked scalar: precision must follow them all."""
+    found: list[tuple[int, bool, int]] = []
+    for reg, wanted in ((b, by_register), (a, True)):
+        if wanted and reg.type == SCALAR_VALUE and reg.id:
+            for place in _members(env, reg.id):
+                if len(found) < _MAX_LINKED:
+                    found.append(place)
+                else:  # too many: this one is no longer linked
+                    number, is_reg, i = place
+                    frame = env.state.frames[number]
+                    if is_reg:
+                        frame.regs[i] = frame.regs[i].but(id_=0, off=0)
+                    else:
+                        slot = frame.stack[i]
+                        frame.stack[i] = Slot(slot.kinds, slot.reg.but(id_=0, off=0))
+    if len(found) > 1:
+        remember(env, linked=tuple(found))
+
+
+def _sync_linked(env: Env, state: State, known: Reg, _at: tuple[int]) -> None:
+    """Give what was learned of one scalar to all that are linked to it (sync_linked_regs)."""
+    entry = env.current_history
+    if env.rules.linked_history:
+        places = entry.linked if entry is not None else ()
+    else:
+        places = tuple(_members(env, known.id))
+    for number, is_reg, i in places:
+        frame = state.frames[number]
+        reg = frame.regs[i] if is_reg else frame.stack[i].reg
+        if reg is known or reg.type != SCALAR_VALUE or reg.id & ~ADD_CONST != known.id & ~ADD_CONST:
+            continue
+        if (not reg.id & ADD_CONST and not known.id & ADD_CONST) or reg.off == known.off:
+            new = known
+        else:
+            distance = const(reg.off - known.off)
+            moved = bounds_alu.add(known.bounds, distance)
+            new = known.but(bounds=moved, id_=reg.id, off=reg.off)
+        if is_reg:
+            frame.regs[i] = new
+        else:
+            frame.stack[i] = Slot(frame.stack[i].kinds, new)
+
+
+def _equal_pointers(insn: Insn, regs: list[Reg], other_regs: list[Reg]) -> None:
+    """A pointer that equals one which is never 0 is not 0 either."""
+    a, b = regs[insn.dst], regs[insn.src]
+    if a.type == SCALAR_VALUE or b.type == SCALAR_VALUE or PTR_TO_BTF_ID in (a.base, b.base):
+        return
+    condition = insn.opcode & 0xF0
+    if condition == op.BPF_JEQ:
+        where = other_regs
+    elif condition == op.BPF_JNE:
+        where = regs
+    else:
+        return
+    if not_null(a) and b.type & PTR_MAYBE_NULL:
+        where[insn.src] = without_null(where[insn.src])
+    if not_null(b) and a.type & PTR_MAYBE_NULL:
+        where[insn.dst] = without_null(where[insn.dst])
+
+
+def without_null(reg: Reg) -> Reg:
+    """A pointer after it was found not to be 0 (mark_ptr_not_null_reg)."""
+    if reg.base != PTR_TO_MAP_VALUE or reg.map is None:
+        return reg.but(type_=reg.type & ~PTR_MAYBE_NULL)
+    if reg.map.inner is not None:
+        inner = reg.map.inner
+        uid = reg.id if has_field(inner, "timer") or has_field(inner, "wq") else reg.map_uid
+        return Reg(CONST_PTR_TO_MAP, reg.bounds, reg.off, reg.id, reg.ref_id, map_=inner, map_uid=uid)
+    if reg.map.type == XSK_MAP:
+        return reg.but(type_=PTR_TO_XDP_SOCK)
+    if reg.map.type in SOCK_MAPS:
+        return reg.but(type_=PTR_TO_SOCKET)
+    return reg.but(type_=PTR_TO_MAP_VALUE)
+
+
+def _null_checked(env: Env, state: State, regno: int, is_null: bool) -> None:
+    """A pointer was compared with 0: so were all its copies (mark_ptr_or_null_regs)."""
+    reg = state.frames[-1].regs[regno]
+    id_ = reg.id
+    if reg.ref_id and reg.ref_id == id_ and is_null:
+        refs.drop(env, state, id_)
+
+    def change(other: Reg) -> Reg | None:
+        if not other.type & PTR_MAYBE_NULL or other.id != id_:
+            return None
+        if is_null:
+            return Reg(SCALAR_VALUE, ZERO, precise=other.precise)
+        new = without_null(other)
+        return new if _may_hold_lock(new) else new.but(id_=0)
+
+    refs.replace_all(env, change, state)
+
+
+def _may_hold_lock(reg: Reg) -> bool:
+    """Its id tells whose lock it is."""
+    return reg.base == PTR_TO_MAP_VALUE and reg.map is not None and has_field(reg.map, "spin_lock")
+
+
+# Packets.
+
+
+def _match_packet(env: Env, insn: Insn, a: Reg, b: Reg, here: State, there: State) -> bool:
+    """A comparison with the packet's end tells how far the packet may be read (try_match_pkt_pointers)."""
+    if not insn.opcode & op.BPF_X or insn.opcode & 7 == op.BPF_JMP32:
+        return False
+    condition = insn.opcode & 0xF0
+    if condition not in (op.BPF_JGT, op.BPF_JLT, op.BPF_JGE, op.BPF_JLE):
+        return False
+    if _comparable(a, b):
+        packet, number = a, insn.dst
+    elif _comparable(b, a):
+        packet, number = b, insn.src
+        condition = SWAPPED[condition]
+    else:
+        return False
+    # On which way the packet pointer lies before the end, and whether it may equal it there.
+    if condition == op.BPF_JGT:
+        good, bad, open_, bad_open = here, there, False, True
+    elif condition == op.BPF_JLT:
+        good, bad, open_, bad_open = there, here, True, False
+    elif condition == op.BPF_JGE:
+        good, bad, open_, bad_open = here, there, True, False
+    else:
+        good, bad, open_, bad_open = there, here, False, True
+    _good_packet(env, good, packet, open_)
+    regs = bad.frames[-1].regs
+    if regs[number].type == PTR_TO_PACKET:
+        regs[number] = regs[number].but(number=BEYOND_PACKET_END if bad_open else AT_PACKET_END)
+    return True
+
+
+def _comparable(packet: Reg, end: Reg) -> bool:
+    if packet.type == PTR_TO_PACKET:
+        return end.type == PTR_TO_PACKET_END
+    return packet.type == PTR_TO_PACKET_META and end.type == PTR_TO_PACKET and end.off == 0 \
+        and end.id == 0 and end.bounds.bits == (0, 0)
+
+
+def _good_packet(env: Env, state: State, packet: Reg, range_open: bool) -> None:
+    """Every pointer from the same place may be read up to here (find_good_pkt_pointers)."""
+    if packet.off < 0 or (packet.off == 0 and range_open):
+        return
+    umax = packet.bounds.r64[1]
+    if umax > MAX_PACKET_OFF or umax + packet.off > MAX_PACKET_OFF:
+        return
+    reach = packet.off + range_open
+    type_, id_ = packet.type, packet.id
+
+    def change(reg: Reg) -> Reg | None:
+        if reg.type == type_ and reg.id == id_ and reg.number < reach:
+            return reg.but(number=reach)
+        return None
+
+    refs.replace_all(env, change, state)
+
+
+__all__ = ["Bounds", "check", "not_null", "without_null"]

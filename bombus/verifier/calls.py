@@ -1,0 +1,364 @@
+"""Calls between subprograms, callbacks, and how they return.
+
+Linux 6.12 kernel/bpf/verifier.c: check_func_call, push_callback_call, prepare_func_exit, check_return_code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from bombus.bits import s32, s64
+from bombus.errors import NotSupported
+from bombus.isa.insn import Insn
+from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
+from bombus.spec.maptypes import MAP_TYPE
+from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
+from bombus.verifier import arguments, btfkit, dynptr, prune, refs, special
+from bombus.verifier.bounds import S64_MAX, S64_MIN
+from bombus.verifier.env import ALL_TOUCHED, E2BIG, EACCES, EFAULT, EINVAL, ENOTSUPP, MAX_FRAMES, MAX_PENDING, Env, Pending
+from bombus.verifier.live import CALLER_SAVED, define, mark_read, use
+from bombus.verifier.log import frame_text
+from bombus.verifier.precision import mark_precise
+from bombus.verifier.program import Refused
+from bombus.verifier.regs import (
+    CONST_PTR_TO_DYNPTR,
+    CONST_PTR_TO_MAP,
+    PTR_MAYBE_NULL,
+    PTR_TO_CTX,
+    PTR_TO_MAP_KEY,
+    PTR_TO_MAP_VALUE,
+    PTR_TO_MEM,
+    PTR_TO_PACKET,
+    PTR_TO_PACKET_END,
+    PTR_TO_PACKET_META,
+    PTR_TO_STACK,
+    SCALAR_VALUE,
+    UNINIT,
+    UNKNOWN,
+    ZERO,
+    Dynptr,
+    Reg,
+    type_name,
+)
+from bombus.verifier.state import LIVE_READ64, LIVE_WRITTEN, Frame, State
+
+_FOR_EACH_MAPS: Final = frozenset(
+    MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id
+    for name in ("HASH", "PERCPU_HASH", "LRU_HASH", "LRU_PERCPU_HASH", "ARRAY", "PERCPU_ARRAY")
+)
+
+
+def clear_caller_saved(env: Env, frame: Frame) -> None:
+    """A call destroys r0 to r5."""
+    for reg in CALLER_SAVED:
+        frame.regs[reg] = UNINIT
+        frame.live[reg] |= LIVE_WRITTEN
+    env.touched_regs |= 0b111111
+
+
+def clear_packet_pointers(env: Env) -> None:
+    """Packet bytes may have moved."""
+
+    def change(reg: Reg) -> Reg | None:
+        if reg.type in (PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_PACKET_END):
+            return env.invalid()
+        if reg.base == PTR_TO_MEM and reg.dynptr is not None and reg.dynptr.kind in ("skb", "xdp"):
+            return env.invalid()
+        return None
+
+    refs.replace_all(env, change)
+
+
+# What functions take.
+
+
+def check_arguments(env: Env, number: int, regs: list[Reg]) -> bool:
+    """Whether registers fit the BTF of a subprogram; what does not is said (btf_check_subprog_call).
+
+    A static function is verified with what it gets; that its BTF says otherwise only makes its BTF unreliable.
+    """
+    if not env.has_btf:
+        return False
+    subprog = env.subprogs[number]
+    if subprog.unreliable:
+        return False
+    try:
+        found = arguments.of_subprogram(env, number)
+        for i, argument in enumerate(found):
+            arguments.check_passed(env, i + 1, regs[i + 1], argument)
+    except Refused as refused:
+        if refused.errno == EFAULT:
+            raise
+        subprog.unreliable = True
+        return False
+    return True
+
+
+def call(env: Env, insn: Insn) -> int:
+    """BPF_PSEUDO_CALL. Returns where to go on."""
+    here = env.insn_idx
+    state = env.state
+    target = here + insn.imm + 1
+    number = env.subprog_at[target]
+    caller = state.frames[-1]
+    fits = check_arguments(env, number, caller.regs)
+    subprog = env.subprogs[number]
+    if subprog.linkage == 1:
+        _no_global_call(env)
+        if not fits:
+            env.fail(EINVAL, f"Caller passes invalid args into func#{number} ('{subprog.name}')")
+        env.say(f"Func#{number} ('{subprog.name}') is global and assumed valid.\n")
+        if subprog.changes_packet:
+            clear_packet_pointers(env)
+        subprog.called = True
+        clear_caller_saved(env, caller)
+        caller.regs[0] = env.unknown
+        return here + 1
+    enter(env, state, number, here, _pass_arguments)
+    clear_caller_saved(env, caller)
+    if env.prints:
+        env.log.write("caller:\n" + frame_text(env, caller, True) + "\n")
+        env.log.write("callee:\n" + frame_text(env, state.frames[-1], True) + "\n")
+    return subprog.start
+
+
+def _no_global_call(env: Env) -> None:
+    hint = "use static function instead"
+    if env.state.lock is not None:
+        env.fail(EINVAL, f"global function calls are not allowed while holding a lock,\n{hint}")
+    if env.state.preempt_disabled:
+        env.fail(EINVAL, f"global function calls are not allowed with preemption disabled,\n{hint}")
+
+
+Setup = Callable[[Env, Frame, Frame, int], None]
+
+
+def enter(env: Env, state: State, number: int, callsite: int, setup: Setup) -> None:
+    """Add the frame of a called function (setup_func_entry)."""
+    if len(state.frames) >= MAX_FRAMES:
+        env.fail(E2BIG, f"the call stack of {len(state.frames) + 1} frames is too deep")
+    caller = state.frames[-1]
+    callee = Frame(callsite, len(state.frames), number)
+    env.touched_regs = env.touched_slots = ALL_TOUCHED
+    callee.refs = caller.refs
+    setup(env, caller, callee, callsite)
+    state.frames.append(callee)
+
+
+def _pass_arguments(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
+    for reg in range(1, 6):
+        callee.inherit(reg, caller, reg)
+
+
+# Callbacks.
+
+
+def _map_key(map_reg: Reg) -> Reg:
+    return Reg(PTR_TO_MAP_KEY, ZERO, map_=map_reg.map, map_uid=map_reg.map_uid)
+
+
+def _map_value(map_reg: Reg) -> Reg:
+    return Reg(PTR_TO_MAP_VALUE, ZERO, map_=map_reg.map, map_uid=map_reg.map_uid)
+
+
+def _for_each(env: Env, caller: Frame, callee: Frame, callsite: int) -> None:
+    map_ = env.aux[callsite].map
+    if map_ is None or map_.type not in _FOR_EACH_MAPS:
+        env.fail(ENOTSUPP, "callback function not allowed for map")
+    callee.inherit(1, caller, 1)
+    callee.regs[2] = _map_key(caller.regs[1])
+    callee.regs[3] = _map_value(caller.regs[1])
+    callee.inherit(4, caller, 3)
+    callee.in_callback = True
+    callee.return_range = (0, 1)
+
+
+def _loop(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
+    callee.regs[1] = UNKNOWN
+    callee.inherit(2, caller, 3)
+    callee.in_callback = True
+    callee.return_range = (0, 1)
+
+
+def _timer(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
+    timer = caller.regs[1]
+    callee.regs[1] = Reg(CONST_PTR_TO_MAP, ZERO, map_=timer.map, map_uid=timer.map_uid)
+    callee.regs[2] = _map_key(timer)
+    callee.regs[3] = _map_value(timer)
+    callee.in_async_callback = True
+    callee.return_range = (0, 1)
+
+
+def _user_ringbuf(env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
+    callee.regs[1] = Reg(
+        CONST_PTR_TO_DYNPTR, ZERO, id_=env.new_id(), dynptr=Dynptr("local", True, 0)
+    )
+    callee.inherit(2, caller, 3)
+    callee.in_callback = True
+    callee.return_range = (0, 1)
+
+
+def _find_vma(_env: Env, _caller: Frame, _callee: Frame, _callsite: int) -> None:
+    raise NotSupported("verification of bpf_find_vma callbacks", "their argument needs kernel BTF")
+
+
+SETUPS: Final[dict[int, Setup]] = {
+    special.FOR_EACH: _for_each,
+    special.LOOP: _loop,
+    special.TIMER_SET_CALLBACK: _timer,
+    special.USER_RINGBUF_DRAIN: _user_ringbuf,
+    special.FIND_VMA: _find_vma,
+}
+
+
+def push_callback(env: Env, helper: int, number: int) -> None:
+    """A helper may call a function of the program: queue that path (push_callback_call)."""
+    here = env.insn_idx
+    state = env.state
+    caller = state.frames[-1]
+    check_arguments(env, number, caller.regs)
+    subprog = env.subprogs[number]
+    subprog.is_callback = True
+    setup = SETUPS[helper]
+    if helper in special.ASYNC_CALLBACKS:
+        subprog.is_async_callback = True
+        callee = Frame(-1, 0, number)
+        env.touched_regs = env.touched_slots = ALL_TOUCHED
+        later = State(callee, 0)
+        later.history_start = later.history_end = state.history_end
+        env.pending.append(Pending(later, subprog.start, here, env.log.position))
+        if len(env.pending) > MAX_PENDING:
+            env.fail(E2BIG, f"The sequence of {len(env.pending)} jumps is too complex for async cb.")
+        callee.async_entries = caller.async_entries + 1
+        setup(env, caller, callee, here)
+        return
+    queued = env.push(subprog.start, here)
+    enter(env, queued, number, here, setup)
+    queued.callback_unroll_depth += 1
+    queued.frames[-2].callback_depth += 1
+    caller.callback_depth = 0
+
+
+# Returns.
+
+
+def within(low: int, high: int, reg: Reg) -> bool:
+    return low <= reg.bounds.r64[2] and reg.bounds.r64[3] <= high
+
+
+def say_invalid_scalar(env: Env, reg: Reg, low: int, high: int, where: str, name: str) -> None:
+    text = f"{where} the register {name} has"
+    _umin, _umax, smin, smax = reg.bounds.r64
+    if not env.rules.smin_smax_in_errors:
+        from bombus.verifier.log import tnum_text
+
+        if reg.bounds.bits[1] == (1 << 64) - 1:
+            text += " unknown scalar value"
+        else:
+            text += f" value {tnum_text(*reg.bounds.bits)}"
+        env.say(f"{text} should have been in {tnum_text(*_range_bits(low, high))}\n")
+        return
+    if smin > S64_MIN:
+        text += f" smin={smin}"
+    if smax < S64_MAX:
+        text += f" smax={smax}"
+    if smin == S64_MIN and smax == S64_MAX:
+        text += " unknown scalar value"
+    env.say(f"{text} should have been in [{low}, {high}]\n")
+
+
+def _range_bits(low: int, high: int) -> tuple[int, int]:
+    from bombus.verifier import tnum
+
+    return tnum.from_range(low, high)
+
+
+def leave(env: Env) -> int:
+    """BPF_EXIT in a called function. Returns where the caller goes on (prepare_func_exit)."""
+    state = env.state
+    callee = state.frames[-1]
+    caller = state.frames[-2]
+    r0 = callee.regs[0]
+    if r0.type == PTR_TO_STACK:
+        env.fail(EINVAL, "cannot return stack pointer to the caller")
+    in_callback = callee.in_callback
+    if in_callback:
+        if r0.type != SCALAR_VALUE:
+            env.fail(EACCES, "R0 not a scalar value")
+        mark_read(env, callee, 0, LIVE_READ64)
+        mark_precise(env, 0)
+        r0 = callee.regs[0]
+        low, high = callee.return_range
+        if not within(low, high, r0):
+            say_invalid_scalar(env, r0, low, high, "At callback return", "R0")
+            env.fail(EINVAL)
+        target = callee.callsite
+    else:
+        caller.inherit(0, callee, 0)
+        caller.refs = callee.refs
+        target = callee.callsite + 1
+    if env.prints:
+        env.log.write("returning from callee:\n" + frame_text(env, callee, True) + "\n")
+        env.log.write(f"to caller at {target}:\n" + frame_text(env, caller, True) + "\n")
+    state.frames.pop()
+    if in_callback:
+        previous = prune.previous_entry(env, state, target)
+        if previous is not None:
+            prune.widen(env, previous, state)
+    return target
+
+
+def check_return(env: Env) -> None:
+    """BPF_EXIT of the program, or of a global function: is R0 what it may be? (check_return_code)."""
+    frame = env.state.frames[0]
+    is_subprog = frame.subprog != 0
+    use(env, 0)
+    regs = env.regs
+    if env.is_pointer(regs[0]):
+        env.fail(EACCES, "R0 leaks addr as return value")
+    reg = regs[0]
+    where = "At program exit"
+    if frame.in_async_callback:
+        where = "At async callback return"
+        allowed = (0, 0)
+    elif is_subprog:
+        if reg.type != SCALAR_VALUE:
+            env.fail(
+                EINVAL,
+                f"At subprogram exit the register R0 is not a scalar value ({type_name(reg.type)})",
+            )
+        return
+    else:
+        program = env.program
+        row = PROG_TYPE_BY_ID[program.prog_type]
+        attach = ATTACH_TYPE_BY_ID.get(program.expected_attach_type)
+        rule = row.return_range(attach.name if attach is not None else "")
+        if rule is None:
+            return
+        allowed = (rule.min, rule.max)
+    if reg.type != SCALAR_VALUE:
+        env.fail(EINVAL, f"{where} the register R0 is not a known value ({type_name(reg.type)})")
+    mark_precise(env, 0)
+    reg = regs[0]
+    if not within(*allowed, reg):
+        say_invalid_scalar(env, reg, *allowed, where, "R0")
+        env.fail(EINVAL)
+
+
+def global_arguments(env: Env, number: int, frame: Frame) -> None:
+    """The registers with which a global function is verified on its own."""
+    for i, argument in enumerate(arguments.of_subprogram(env, number)):
+        if argument.kind == "ctx":
+            reg = Reg(PTR_TO_CTX, ZERO)
+        elif argument.kind == "scalar":
+            reg = env.unknown
+        elif argument.kind == "dynptr":
+            reg = Reg(CONST_PTR_TO_DYNPTR, ZERO, id_=env.new_id(), dynptr=Dynptr("local", True, 0))
+        else:
+            type_ = PTR_TO_MEM | (PTR_MAYBE_NULL if argument.nullable else 0)
+            reg = Reg(type_, ZERO, id_=env.new_id(), number=argument.size)
+        frame.regs[i + 1] = reg
+
+
+__all__ = ["btfkit", "define", "dynptr", "s32", "s64"]

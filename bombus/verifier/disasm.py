@@ -1,0 +1,20 @@
+"""How the log writes one instruction."""
+
+from __future__ import annotations
+
+from bombus.asm.kernel import KernelStyle
+from bombus.asm.names import NameHooks
+from bombus.verifier.env import Env
+
+_NO_NAMES = NameHooks()
+
+
+def insn_text(env: Env, index: int) -> str:
+    """The instruction at `index`, without its number and without newline. Each is written once and kept."""
+    text = env.texts.get(index)
+    if text is None:
+        style = env.style
+        if style is None:
+            style = env.style = KernelStyle(env.program.version, leak=env.leaks_allowed)
+        text = env.texts[index] = style.format(env.insns, index, _NO_NAMES)
+    return text

@@ -1,0 +1,380 @@
+"""One verification: everything that the checks share. The checks are functions over an `Env`, one module a subject."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final, NoReturn
+
+from bombus.asm.kernel import KernelStyle
+from bombus.isa.insn import Insn
+from bombus.verifier.bounds import ANY32, ANY64, Bounds, const, violation
+from bombus.verifier.log import LEVEL2, LEVELS, Log
+from bombus.verifier.program import (
+    F_ANY_ALIGNMENT,
+    F_SLEEPABLE,
+    F_STRICT_ALIGNMENT,
+    F_TEST_REG_INVARIANTS,
+    F_TEST_STATE_FREQ,
+    LineInfo,
+    MapInfo,
+    Program,
+    Refused,
+)
+from bombus.verifier.regs import (
+    SCALAR_VALUE,
+    UNINIT,
+    UNKNOWN,
+    UNKNOWN_PRECISE,
+    Reg,
+)
+from bombus.verifier.rules import Rules
+from bombus.verifier.state import Frame, Reference, State
+
+# Limits (Linux 6.12 include/linux/bpf.h, include/linux/bpf_verifier.h).
+MAX_INSNS: Final = 1_000_000
+MAX_PENDING: Final = 8192
+MAX_STATES_PER_INSN: Final = 64
+MAX_SUBPROGS: Final = 256
+MAX_FRAMES: Final = 8
+MAX_STACK: Final = 512
+MAX_MAPS: Final = 64
+MAX_VAR_OFF: Final = 1 << 29
+MAX_VAR_SIZE: Final = 1 << 29
+MAX_PACKET_OFF: Final = 0xFFFF
+ALL_TOUCHED: Final = (1 << 64) - 1
+
+# How memory is accessed.
+READ: Final = 0
+WRITE: Final = 1
+
+EPERM: Final = 1
+ENOENT: Final = 2
+E2BIG: Final = 7
+EBADF: Final = 9
+EACCES: Final = 13
+EFAULT: Final = 14
+EBUSY: Final = 16
+EINVAL: Final = 22
+ERANGE: Final = 34
+EPROTO: Final = 71
+EOPNOTSUPP: Final = 95
+ENOTSUPP: Final = 524
+
+# What a piece of history says beside the jump (Linux 6.12 include/linux/bpf_verifier.h: INSN_F_*).
+F_STACK_ACCESS: Final = 1
+F_DST_STACK: Final = 2
+F_SRC_STACK: Final = 4
+
+
+class History:
+    """One remembered instruction: where it came from, which stack slot it touched, which registers were linked."""
+
+    __slots__ = ("flags", "frame", "insn", "linked", "previous", "slot")
+
+    def __init__(self, insn: int, previous: int) -> None:
+        self.insn = insn
+        self.previous = previous
+        self.flags = 0
+        self.frame = 0
+        self.slot = 0
+        # (frame, is register, number of register or slot)
+        self.linked: tuple[tuple[int, bool, int], ...] = ()
+
+
+class Aux:
+    """What the verifier learns about one instruction over all paths."""
+
+    __slots__ = (
+        "alu",
+        "calls_callback",
+        "fastcall_pattern",
+        "fastcall_spills",
+        "force_checkpoint",
+        "jump_point",
+        "jump_target",
+        "map",
+        "map_off",
+        "map_poisoned",
+        "pointer_type",
+        "prune_point",
+        "seen",
+    )
+
+    def __init__(self) -> None:
+        self.alu: tuple[int, int] | None = None
+        self.calls_callback = False
+        self.fastcall_pattern = False
+        self.fastcall_spills = 0
+        self.force_checkpoint = False
+        self.jump_point = False
+        self.jump_target = False
+        self.map: MapInfo | None = None
+        self.map_off = 0
+        self.map_poisoned = False
+        self.pointer_type = 0
+        self.prune_point = False
+        self.seen = False
+
+
+@dataclass(slots=True)
+class Argument:
+    """How a function sees one argument: `kind` is "scalar", "ctx", "mem", "dynptr"; `size` bytes for memory."""
+
+    kind: str
+    size: int = 0
+    nullable: bool = False
+
+
+@dataclass(slots=True)
+class Subprog:
+    start: int
+    end: int = 0
+    name: str = ""
+    linkage: int = 0  # 0 static, 1 global, 2 extern
+    type_id: int = 0
+    stack_depth: int = 0
+    has_tail_call: bool = False
+    has_ld_abs: bool = False
+    tail_call_reachable: bool = False
+    is_callback: bool = False
+    is_async_callback: bool = False
+    changes_packet: bool = False
+    fastcall_stack_off: int = 0
+    keep_fastcall_stack: bool = False
+    arguments: list[Argument] | None = None
+    unreliable: bool = False
+    called: bool = False
+    verified: bool = False
+
+
+class Pending:
+    """A path that waits to be explored."""
+
+    __slots__ = ("insn", "log_position", "previous", "state")
+
+    def __init__(self, state: State, insn: int, previous: int, log_position: int) -> None:
+        self.state = state
+        self.insn = insn
+        self.previous = previous
+        self.log_position = log_position
+
+
+class Env:
+    """The state of one verification."""
+
+    __slots__ = (
+        "arena",
+        "aux",
+        "bpf_capable",
+        "bypass_spec_v1",
+        "bypass_spec_v4",
+        "current_history",
+        "explore_alu_limits",
+        "explored",
+        "gpl",
+        "has_btf",
+        "history",
+        "id_gen",
+        "idmap",
+        "idmap_cur",
+        "idmap_next",
+        "insn_idx",
+        "insn_line_end",
+        "insn_line_width",
+        "insns",
+        "jumps",
+        "jumps_before",
+        "last_line",
+        "leaks_allowed",
+        "line_at",
+        "live_before",
+        "log",
+        "mark_read_walk",
+        "max_states_per_insn",
+        "peak_states",
+        "pending",
+        "previous_insn",
+        "processed",
+        "processed_before",
+        "program",
+        "rules",
+        "sleepable",
+        "state",
+        "strict_alignment",
+        "style",
+        "subprog_at",
+        "subprogs",
+        "test_invariants",
+        "test_state_freq",
+        "texts",
+        "total_states",
+        "touched_regs",
+        "touched_slots",
+        "uninit_stack_allowed",
+        "unknown",
+        "used_maps",
+    )
+
+    def __init__(self, program: Program) -> None:
+        self.program = program
+        self.rules = Rules.of(program.version)
+        self.log = Log(program.log_level)
+        self.insns: list[Insn] = list(program.insns)
+        self.aux = [Aux() for _ in self.insns]
+        caps = program.privileges
+        self.bpf_capable = caps.bpf
+        self.leaks_allowed = caps.perfmon
+        self.uninit_stack_allowed = caps.perfmon
+        self.bypass_spec_v1 = caps.perfmon
+        self.bypass_spec_v4 = caps.perfmon
+        self.strict_alignment = bool(program.flags & F_STRICT_ALIGNMENT) and not program.flags & F_ANY_ALIGNMENT
+        self.test_state_freq = caps.bpf and bool(program.flags & F_TEST_STATE_FREQ)
+        self.test_invariants = bool(program.flags & F_TEST_REG_INVARIANTS)
+        self.sleepable = bool(program.flags & F_SLEEPABLE)
+        self.gpl = program.license in GPL_COMPATIBLE
+        self.has_btf = bool(program.func_info)
+        self.unknown = UNKNOWN if caps.bpf else UNKNOWN_PRECISE
+        self.subprogs: list[Subprog] = []
+        self.subprog_at: dict[int, int] = {}
+        self.line_at: dict[int, LineInfo] = {}
+        self.used_maps: list[MapInfo] = []
+        self.arena: MapInfo | None = None
+        self.live_before: list[int] = []
+
+        self.state: State = State(Frame(-1, 0, 0), 0)
+        self.pending: list[Pending] = []
+        self.explored: dict[int, list[State]] = {}
+        self.history: list[History] = []
+        self.current_history: History | None = None
+        self.id_gen = 0
+        self.idmap: dict[int, int] = {}
+        self.idmap_cur: set[int] = set()
+        self.idmap_next = 0
+        self.insn_idx = 0
+        self.previous_insn = -1
+        self.explore_alu_limits = False
+
+        self.processed = 0
+        self.processed_before = 0
+        self.jumps = 0
+        self.jumps_before = 0
+        self.total_states = 0
+        self.peak_states = 0
+        self.max_states_per_insn = 0
+        self.mark_read_walk = 0
+
+        self.touched_regs = 0
+        self.touched_slots = 0
+        self.insn_line_end = 0
+        self.insn_line_width = 0
+        self.last_line: LineInfo | None = None
+        self.style: KernelStyle | None = None
+        self.texts: dict[int, str] = {}
+
+    # Registers of the running frame.
+
+    @property
+    def frame(self) -> Frame:
+        return self.state.frames[-1]
+
+    @property
+    def regs(self) -> list[Reg]:
+        return self.state.frames[-1].regs
+
+    def frame_of(self, reg: Reg) -> Frame:
+        """Whose stack a stack pointer points to."""
+        return self.state.frames[reg.frame]
+
+    def new_id(self) -> int:
+        self.id_gen += 1
+        return self.id_gen
+
+    def known(self, number: int) -> Reg:
+        """A constant scalar as an instruction makes it."""
+        return Reg(SCALAR_VALUE, const(number), 0, 0, 0, 0, not self.bpf_capable)
+
+    def invalid(self) -> Reg:
+        """What becomes of a register whose pointer is no longer valid."""
+        return self.unknown if self.leaks_allowed else UNINIT
+
+    def is_pointer(self, reg: Reg) -> bool:
+        """Whether the register must be kept secret from the program's owner."""
+        return not self.leaks_allowed and reg.type != SCALAR_VALUE
+
+    def references(self, frame: Frame) -> tuple[Reference, ...]:
+        return frame.refs
+
+    # Words.
+
+    def say(self, text: str) -> None:
+        if self.log.level:
+            self.log.write(text)
+
+    def fail(self, errno: int, text: str = "") -> NoReturn:
+        """Refuse the program. `text` is the kernel's message, a line without its end."""
+        if text and self.log.level:
+            self.log.write(text + "\n")
+        raise Refused(errno, self.insn_idx)
+
+    @property
+    def prints(self) -> bool:
+        return self.log.level & LEVELS != 0
+
+    @property
+    def prints_all(self) -> bool:
+        return self.log.level & LEVEL2 != 0
+
+    def line_of(self, insn: int) -> LineInfo | None:
+        """The line record that covers an instruction."""
+        return self.line_at.get(insn)
+
+    def subprog_of(self, insn: int) -> int:
+        """The number of the subprogram that contains an instruction."""
+        low, high = 0, len(self.subprogs) - 1
+        while low < high:
+            middle = (low + high + 1) // 2
+            if self.subprogs[middle].start <= insn:
+                low = middle
+            else:
+                high = middle - 1
+        return low
+
+    # Paths.
+
+    def push(self, insn: int, previous: int, *, speculative: bool = False) -> State:
+        """Queue a copy of the current state to go on at `insn`."""
+        state = self.state.copy()
+        self.pending.append(Pending(state, insn, previous, self.log.position))
+        if speculative:
+            state.speculative = True
+        if len(self.pending) > MAX_PENDING:
+            self.fail(E2BIG, f"The sequence of {len(self.pending)} jumps is too complex.")
+        if state.parent is not None:
+            state.parent.branches += 1
+        return state
+
+    def sane(self, reg: Reg, where: str) -> Reg:
+        """The register, or one without ranges when its ranges contradict each other."""
+        bounds = reg.bounds
+        umin, umax, smin, smax = bounds.r64
+        umin32, umax32, smin32, smax32 = bounds.r32
+        if umin <= umax and smin <= smax and umin32 <= umax32 and smin32 <= smax32 and bounds.bits[1] & 0xFFFFFFFF:
+            return reg
+        text = violation(bounds)
+        if not text:
+            return reg
+        value, mask = bounds.bits
+        self.say(
+            f"REG INVARIANTS VIOLATION ({where}): {text} u64=[{umin:#x}, {umax & (1 << 64) - 1:#x}] "
+            f"s64=[{smin & (1 << 64) - 1:#x}, {smax & (1 << 64) - 1:#x}] u32=[{umin32:#x}, {umax32 & 0xFFFFFFFF:#x}] "
+            f"s32=[{smin32 & 0xFFFFFFFF:#x}, {smax32 & 0xFFFFFFFF:#x}] var_off=({value:#x}, {mask:#x})\n"
+        )
+        if self.test_invariants:
+            raise Refused(EFAULT, self.insn_idx)
+        return reg.but(bounds=Bounds(bounds.bits, ANY64, ANY32))
+
+
+# include/linux/license.h: license_is_gpl_compatible
+GPL_COMPATIBLE: Final = frozenset(
+    ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
+)

@@ -1,0 +1,335 @@
+"""The shape of a program before it is verified: subprograms, edges, where to keep checkpoints, stack depth.
+
+Linux 6.12 kernel/bpf/verifier.c: add_subprog_and_kfunc, check_subprogs, check_cfg, mark_fastcall_patterns,
+check_max_stack_depth.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bombus.errors import NotSupported
+from bombus.isa import opcodes as op
+from bombus.verifier import special
+from bombus.verifier.env import E2BIG, EACCES, EINVAL, EPERM, MAX_FRAMES, MAX_STACK, MAX_SUBPROGS, Env, Subprog
+from bombus.verifier.log import print_source
+from bombus.verifier.prototypes import prototype
+
+_DISCOVERED: Final = 0x10
+_EXPLORED: Final = 0x20
+_FALLTHROUGH: Final = 1
+_BRANCH: Final = 2
+
+
+def find_subprograms(env: Env) -> None:
+    """Every target of a call or of a function address starts a subprogram."""
+    starts = {0}
+    for i, insn in enumerate(env.insns):
+        is_func = insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC
+        is_call = insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL
+        is_kfunc = insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_KFUNC_CALL
+        if not (is_func or is_call or is_kfunc):
+            continue
+        if not env.bpf_capable:
+            env.fail(
+                EPERM,
+                "loading/calling other bpf or kernel functions are allowed for CAP_BPF and CAP_SYS_ADMIN",
+            )
+        if is_kfunc:
+            raise NotSupported("verification of kfunc calls", "the next stage of the verifier")
+        target = i + insn.imm + 1
+        if not 0 <= target < len(env.insns):
+            env.fail(EINVAL, "call to invalid destination")
+        if target not in starts and len(starts) >= MAX_SUBPROGS:
+            env.fail(E2BIG, "too many subprograms")
+        starts.add(target)
+    ordered = sorted(starts)
+    ends = [*ordered[1:], len(env.insns)]
+    env.subprogs = [Subprog(start, end) for start, end in zip(ordered, ends, strict=True)]
+    env.subprog_at = {start: i for i, start in enumerate(ordered)}
+    if env.prints_all:
+        for i, start in enumerate(ordered):
+            env.log.write(f"func#{i} @{start}\n")
+
+
+def check_subprograms(env: Env) -> None:
+    """Jumps stay inside their subprogram, and each ends where nothing falls out of it."""
+    number = 0
+    subprog = env.subprogs[0]
+    for i, (code, _dst, src, off, imm) in enumerate(env.insns):
+        klass = code & 7
+        if code == op.CALL and src == 0 and imm == special.TAIL_CALL:
+            subprog.has_tail_call = subprog.tail_call_reachable = True
+        if klass == op.BPF_LD and code & 0xE0 in (op.BPF_ABS, op.BPF_IND):
+            subprog.has_ld_abs = True
+        if klass in (op.BPF_JMP, op.BPF_JMP32) and code & 0xF0 not in (op.BPF_EXIT, op.BPF_CALL):
+            target = i + 1 + (imm if code == op.GOTOL else off)
+            if not subprog.start <= target < subprog.end:
+                env.fail(EINVAL, f"jump out of range from insn {i} to {target}")
+        if i == subprog.end - 1:
+            if code not in (op.EXIT, op.GOTOL, op.JA):
+                env.fail(EINVAL, "last insn is not an exit or jmp")
+            number += 1
+            if number < len(env.subprogs):
+                subprog = env.subprogs[number]
+
+
+class _Graph:
+    """Depth-first search over the instructions."""
+
+    __slots__ = ("env", "stack", "state")
+
+    def __init__(self, env: Env) -> None:
+        self.env = env
+        self.state = [0] * len(env.insns)
+        self.stack: list[int] = []
+
+    def edge(self, source: int, target: int, kind: int) -> bool:
+        """Follow an edge. True when the target is new and must be visited first."""
+        env = self.env
+        state = self.state
+        if state[source] >= (_DISCOVERED | kind):
+            return False
+        if not 0 <= target < len(env.insns):
+            print_source(env, source, f"{source}: ")
+            env.fail(EINVAL, f"jump out of range from insn {source} to {target}")
+        if kind == _BRANCH:
+            mark_target(env, target)
+        if state[target] == 0:
+            state[source] = _DISCOVERED | kind
+            state[target] = _DISCOVERED
+            if len(self.stack) >= len(env.insns):
+                env.fail(E2BIG)
+            self.stack.append(target)
+            return True
+        if state[target] & 0xF0 == _DISCOVERED:
+            if env.bpf_capable:
+                return False
+            print_source(env, source, f"{source}: ")
+            print_source(env, target, f"{target}: ")
+            env.fail(EINVAL, f"back-edge from insn {source} to {target}")
+        state[source] = _DISCOVERED | kind
+        return False
+
+    def walk(self, start: int) -> None:
+        self.state[start] = _DISCOVERED
+        self.stack = [start]
+        while self.stack:
+            insn = self.stack[-1]
+            if not self.visit(insn):
+                self.state[insn] = _EXPLORED
+                self.stack.pop()
+
+    def visit(self, at: int) -> bool:
+        env = self.env
+        code, _dst, src, off, imm = env.insns[at]
+        klass = code & 7
+        if klass not in (op.BPF_JMP, op.BPF_JMP32):
+            size = 2 if code == op.LD_IMM64 else 1
+            if size == 2 and src == op.BPF_PSEUDO_FUNC:
+                return self.call(at, size, at + imm + 1)
+            return self.edge(at, at + size, _FALLTHROUGH)
+        operation = code & 0xF0
+        aux = env.aux[at]
+        if operation == op.BPF_EXIT:
+            return False
+        if operation == op.BPF_CALL:
+            if src == 0 and code == op.CALL:
+                if imm in special.ASYNC_CALLBACKS:
+                    aux.prune_point = True
+                if imm in special.SYNC_CALLBACKS:
+                    aux.calls_callback = aux.force_checkpoint = aux.prune_point = aux.jump_point = True
+                if imm in special.CHANGE_PACKET and env.rules.packet_effects:
+                    env.subprogs[env.subprog_of(at)].changes_packet = True
+            return self.call(at, 1, at + imm + 1 if src == op.BPF_PSEUDO_CALL else -1)
+        if operation == op.BPF_JA:
+            if code & op.BPF_X:
+                env.fail(EINVAL)
+            target = at + 1 + (off if klass == op.BPF_JMP else imm)
+            if self.edge(at, target, _FALLTHROUGH):
+                return True
+            mark_target(env, target)
+            return False
+        aux.prune_point = True
+        if code == op.MAY_GOTO:
+            aux.force_checkpoint = True
+        return self.edge(at, at + 1, _FALLTHROUGH) or self.edge(at, at + off + 1, _BRANCH)
+
+    def call(self, at: int, size: int, callee: int) -> bool:
+        env = self.env
+        if self.edge(at, at + size, _FALLTHROUGH):
+            return True
+        after = env.aux[at + size]
+        after.prune_point = after.jump_point = True
+        if callee < 0:
+            return False
+        env.aux[at].prune_point = True
+        if env.subprogs[env.subprog_of(callee)].changes_packet:
+            env.subprogs[env.subprog_of(at)].changes_packet = True
+        return self.edge(at, callee, _BRANCH)
+
+
+def mark_target(env: Env, at: int) -> None:
+    aux = env.aux[at]
+    aux.prune_point = aux.jump_point = aux.jump_target = True
+
+
+def check_graph(env: Env) -> None:
+    """All code is reachable, jumps hit instructions, and unprivileged programs do not loop."""
+    graph = _Graph(env)
+    graph.walk(0)
+    i = 0
+    while i < len(env.insns):
+        if graph.state[i] != _EXPLORED:
+            env.fail(EINVAL, f"unreachable insn {i}")
+        if env.insns[i].opcode == op.LD_IMM64:
+            if graph.state[i + 1]:
+                env.fail(EINVAL, f"jump into the middle of ldimm64 insn {i}")
+            i += 1
+        i += 1
+
+
+# Fastcall: spills and fills around calls that leave registers alone (from Linux 6.12 on).
+
+
+def mark_fastcall(env: Env) -> None:
+    if not env.rules.fastcall:
+        return
+    store = op.BPF_STX | op.BPF_MEM | op.BPF_DW
+    for subprog in env.subprogs:
+        body = range(subprog.start, subprog.end)
+        lowest = min(
+            (env.insns[i].off for i in body if env.insns[i].opcode == store and env.insns[i].dst == 10), default=0
+        )
+        lowest = min(lowest, 0)
+        for i in body:
+            if env.insns[i].opcode == op.CALL:
+                _mark_fastcall_at(env, subprog, i, lowest)
+
+
+def _mark_fastcall_at(env: Env, subprog: Subprog, at: int, lowest: int) -> None:
+    call = env.insns[at]
+    if call.src != 0:
+        return
+    proto = prototype(env, call.imm)
+    if proto is None:
+        return
+    clobbered = 0 if proto.ret == "RET_VOID" else 1
+    for i, argument in enumerate(proto.args):
+        if argument.kind != "ARG_DONTCARE":
+            clobbered |= 2 << i
+    if clobbered == 0b111111:
+        return
+    inlined = proto.fastcall and call.imm == special.GET_SMP_PROCESSOR_ID
+    expected = ~clobbered & 0b111111
+    store = op.BPF_STX | op.BPF_MEM | op.BPF_DW
+    load = op.BPF_LDX | op.BPF_MEM | op.BPF_DW
+    count = 0
+    off = lowest
+    for i in range(1, 7):
+        if at - i < 0 or at + i >= len(env.insns):
+            break
+        if env.aux[at - i + 1].jump_target or env.aux[at + i].jump_target:
+            break
+        stx, ldx = env.insns[at - i], env.insns[at + i]
+        if stx.opcode != store or ldx.opcode != load or stx.dst != 10 or ldx.src != 10:
+            break
+        if stx.src != ldx.dst or not expected >> stx.src & 1 or stx.off != off or ldx.off != off:
+            break
+        expected &= ~(1 << stx.src)
+        env.aux[at - i].fastcall_pattern = True
+        env.aux[at + i].fastcall_pattern = True
+        count = i
+        off += 8
+    if not count:
+        return
+    if inlined:
+        env.aux[at].fastcall_spills = count
+    else:
+        subprog.keep_fastcall_stack = True
+    subprog.fastcall_stack_off = min(subprog.fastcall_stack_off, off)
+
+
+def remove_fastcall_spills(env: Env) -> None:
+    """Spills that vanish make the stack smaller."""
+    for subprog in env.subprogs:
+        for at in range(subprog.start, subprog.end):
+            if env.aux[at].fastcall_spills and subprog.fastcall_stack_off < 0 and not subprog.keep_fastcall_stack:
+                subprog.stack_depth = -subprog.fastcall_stack_off
+
+
+# Stack depth.
+
+
+def _rounded(env: Env, depth: int) -> int:
+    """With a JIT a frame takes multiples of 16 bytes, on old kernels multiples of 32 (round_up_stack_depth)."""
+    if env.rules.jit_stack_rounding:
+        return (depth + 15) & -16
+    return (max(depth, 1) + 31) & -32
+
+
+def check_stack_depth(env: Env) -> None:
+    """The frames of every chain of calls fit 512 bytes together; chains are at most 8 deep."""
+    for i in range(len(env.subprogs) - 1, -1, -1):
+        if i == 0 or env.subprogs[i].is_async_callback:
+            _depth_from(env, i)
+
+
+def _depth_from(env: Env, number: int) -> None:
+    subprogs = env.subprogs
+    depth = 0
+    reachable = False
+    chain: list[tuple[int, int]] = []
+    insn = subprogs[number].start
+    enter = True
+    while True:
+        subprog = subprogs[number]
+        if enter:
+            enter = False
+            if subprog.has_ld_abs and (subprog.is_callback or any(subprogs[s].is_callback for s, _ in chain)) \
+                    and env.rules.ld_abs_in_callback_by_depth:
+                env.fail(EINVAL, "cannot use BPF_LD_[ABS|IND] within callback")
+            if number and subprog.has_tail_call and depth >= 256:
+                env.fail(
+                    EACCES,
+                    f"tail_calls are not allowed when call stack of previous frames is {depth} bytes. Too large",
+                )
+            depth += _rounded(env, subprog.stack_depth)
+            if depth > MAX_STACK:
+                env.fail(EACCES, f"combined stack size of {len(chain) + 1} calls is {depth}. Too large")
+        called = False
+        while insn < subprog.end:
+            code, _dst, src, _off, imm = env.insns[insn]
+            is_call = code == op.CALL and src == op.BPF_PSEUDO_CALL
+            if not is_call and not (code == op.LD_IMM64 and src == op.BPF_PSEUDO_FUNC):
+                insn += 1
+                continue
+            target = env.subprog_at[insn + imm + 1]
+            if subprogs[target].is_async_callback and not is_call:
+                insn += 1
+                continue
+            chain.append((number, insn + 1))
+            number = target
+            insn = subprogs[target].start
+            if subprogs[target].has_tail_call:
+                reachable = True
+            if len(chain) >= MAX_FRAMES:
+                env.fail(E2BIG, f"the call stack of {len(chain)} frames is too deep !")
+            called = enter = True
+            break
+        if called:
+            continue
+        if reachable:
+            for caller, _ in chain:
+                subprogs[caller].tail_call_reachable = True
+        if not chain:
+            return
+        depth -= _rounded(env, subprog.stack_depth)
+        number, insn = chain.pop()
+
+
+def count_may_goto(env: Env) -> None:
+    """The counter of may_goto takes stack in the function that it stands in (do_misc_fixups)."""
+    for subprog in env.subprogs:
+        if any(env.insns[i].opcode == op.MAY_GOTO for i in range(subprog.start, subprog.end)):
+            subprog.stack_depth += 16 if env.rules.timed_may_goto else 8

@@ -1,0 +1,285 @@
+"""Calls of helpers: whether the program may, what the helper takes, what it gives back.
+
+Linux 6.12 kernel/bpf/verifier.c: check_helper_call.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bombus.bits import s64
+from bombus.errors import NotSupported
+from bombus.isa.insn import Insn
+from bombus.spec.maptypes import MAP_TYPE_BY_ID
+from bombus.spec.progtypes import PROG_TYPE
+from bombus.verifier import calls, dynptr, helper_args, memory, records, refs, special, stack
+from bombus.verifier.bounds import Bounds, const, sync
+from bombus.verifier.env import EACCES, EFAULT, EINVAL, ENOTSUPP, WRITE, Env
+from bombus.verifier.formats import check_format
+from bombus.verifier.helper_args import Meta
+from bombus.verifier.precision import mark_precise
+from bombus.verifier.prototypes import Proto, UnknownHelper, prototype
+from bombus.verifier.regs import (
+    MEM_RDONLY,
+    MEM_RINGBUF,
+    PTR_MAYBE_NULL,
+    PTR_TO_MAP_VALUE,
+    PTR_TO_MEM,
+    PTR_TO_SOCK_COMMON,
+    PTR_TO_SOCKET,
+    PTR_TO_TCP_SOCK,
+    UNINIT,
+    ZERO,
+    Dynptr,
+    Reg,
+    type_name,
+)
+
+MAX_ERRNO: Final = 4095
+_LSM: Final = PROG_TYPE["BPF_PROG_TYPE_LSM"].id
+_TRACING: Final = PROG_TYPE["BPF_PROG_TYPE_TRACING"].id
+_SOCK_OPS: Final = PROG_TYPE["BPF_PROG_TYPE_SOCK_OPS"].id
+_SOCKMAP_UPDATERS: Final = frozenset(
+    PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id
+    for name in ("SOCKET_FILTER", "SCHED_CLS", "SCHED_ACT", "XDP", "SK_REUSEPORT", "FLOW_DISSECTOR", "SK_LOOKUP")
+)
+_HELPER_TAKES: Final = special.helper_takes()
+_RESULTS: Final = {
+    "RET_PTR_TO_SOCKET": PTR_TO_SOCKET,
+    "RET_PTR_TO_SOCK_COMMON": PTR_TO_SOCK_COMMON,
+    "RET_PTR_TO_TCP_SOCK": PTR_TO_TCP_SOCK,
+}
+
+
+def _prototype(env: Env, number: int) -> Proto:
+    try:
+        proto = prototype(env, number)
+    except UnknownHelper:
+        env.fail(EINVAL, f"invalid func {special.name(number)}#{number}")
+    if proto is None:
+        word = "program of this type cannot use helper" if env.rules.cannot_use_helper else "unknown func"
+        env.fail(EINVAL, f"{word} {special.name(number)}#{number}")
+    return proto
+
+
+def call(env: Env, insn: Insn) -> None:
+    """BPF_CALL of a helper."""
+    number = insn.imm
+    proto = _prototype(env, number)
+    if proto.gpl_only and not env.gpl:
+        env.fail(EINVAL, "cannot call GPL-restricted function from non-GPL compatible program")
+    if proto.might_sleep and not (env.sleepable or env.state.in_sleepable):
+        env.fail(EINVAL, "helper call might sleep in a non-sleepable prog")
+    changes_packet = number in special.CHANGE_PACKET
+    meta = Meta(proto)
+    for i in range(5):
+        helper_args.check(env, i, meta, proto)
+    _note_map(env, number, meta)
+    for i in range(meta.access_size):
+        memory.access(env, meta.raw_reg, i, 1, WRITE, -1)
+    if meta.release_reg:
+        _release(env, number, meta, proto)
+    changes_packet |= _special(env, number, meta, insn)
+    calls.clear_caller_saved(env, env.frame)
+    regs = env.regs
+    regs[0] = _result(env, number, meta, proto)
+    env.frame.regs[0] = _refined(env, number, meta, proto, regs[0])
+    _check_map(env, number, meta.map)
+    if number == special.GET_FUNC_IP:
+        raise NotSupported("verification of bpf_get_func_ip", "it depends on how the program is attached")
+    if changes_packet:
+        calls.clear_packet_pointers(env)
+
+
+def _note_map(env: Env, number: int, meta: Meta) -> None:
+    """Remember the map of a call, which the kernel inlines (record_func_map, record_func_key)."""
+    map_ = meta.map
+    aux = env.aux[env.insn_idx]
+    if number in special.MAP_OPERATIONS:
+        if map_ is None:
+            env.fail(EINVAL, "kernel subsystem misconfigured verifier")
+        if map_.flags & memory.F_RDONLY_PROG and number in special.MAP_WRITERS:
+            env.fail(EACCES, "write into map forbidden")
+        if aux.map is not None and aux.map is not map_:
+            aux.map_poisoned = True
+        aux.map = map_
+    if number == special.TAIL_CALL:
+        if map_ is None or MAP_TYPE_BY_ID[map_.type].name != "BPF_MAP_TYPE_PROG_ARRAY":
+            env.fail(EINVAL, "kernel subsystem misconfigured verifier")
+        index = env.regs[3]
+        if index.bounds.bits[1] == 0 and index.type == 1 and index.bounds.bits[0] < map_.max_entries:
+            mark_precise(env, 3)
+
+
+def _release(env: Env, number: int, meta: Meta, proto: Proto) -> None:
+    regno = meta.release_reg
+    released = False
+    if proto.args[regno - 1].kind == "ARG_PTR_TO_DYNPTR":
+        dynptr.release(env, regno)
+        released = True
+    elif meta.ref_id:
+        released = refs.release(env, meta.ref_id)
+    elif stack.is_null(env.regs[regno]):
+        released = True
+    if not released:
+        env.fail(EINVAL, f"func {special.name(number)}#{number} reference has not been acquired before")
+
+
+def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
+    """What some helpers do beside their prototype. True when packet pointers become invalid."""
+    regs = env.regs
+    state = env.state
+    if number == special.TAIL_CALL:
+        if env.rules.refs_in_state:
+            refs.check_leaks(env, "tail_call would lead to reference leak")
+            if state.lock is not None:
+                env.fail(EINVAL, "tail_call cannot be used inside bpf_spin_lock-ed region")
+        else:
+            if state.lock is not None:
+                env.fail(EINVAL, "tail_call cannot be used inside bpf_spin_lock-ed region")
+            refs.check_leaks(env, "tail_call would lead to reference leak")
+    elif number == special.GET_LOCAL_STORAGE:
+        if not stack.is_null(regs[2]):
+            env.fail(EINVAL, "get_local_storage() doesn't support non-zero flags")
+        mark_precise(env, 2)
+    elif number == special.LOOP:
+        _loop(env, meta)
+    elif number in calls.SETUPS:
+        calls.push_callback(env, number, meta.subprog)
+    elif number == special.SNPRINTF:
+        _snprintf(env)
+    elif number == special.DYNPTR_FROM_MEM:
+        if regs[1].type != PTR_TO_MAP_VALUE:
+            env.fail(
+                EACCES, f"Unsupported reg type {type_name(regs[1].type)} for bpf_dynptr_from_mem data"
+            )
+    elif number == special.DYNPTR_DATA:
+        main = dynptr.of(env, regs[1])
+        if main is None:
+            env.fail(EFAULT)
+        meta.dynptr_id = main.id
+        meta.ref_id = main.ref_id
+    elif number == special.DYNPTR_WRITE:
+        main = dynptr.of(env, regs[1])
+        return main is not None and main.dynptr is not None and main.dynptr.kind == "skb"
+    return False
+
+
+def _loop(env: Env, meta: Meta) -> None:
+    flags = env.regs[4]
+    if stack.is_null(flags):
+        mark_precise(env, 4)
+    mark_precise(env, 1)
+    frame = env.frame
+    if not env.rules.callbacks_converge or frame.callback_depth < env.regs[1].bounds.r64[1]:
+        calls.push_callback(env, special.LOOP, meta.subprog)
+        return
+    frame.callback_depth = 0
+    if env.prints_all:
+        env.log.write(f"frame{len(env.state.frames) - 1} bpf_loop iteration limit reached\n")
+
+
+def _snprintf(env: Env) -> None:
+    regs = env.regs
+    length = regs[5].bounds.bits[0]
+    if length % 8:
+        env.fail(EINVAL)
+    map_ = regs[3].map
+    assert map_ is not None and map_.contents is not None
+    text = map_.contents[regs[3].off + s64(regs[3].bounds.bits[0]) :].split(b"\0")[0]
+    problem = check_format(text, length // 8)
+    if problem:
+        env.fail(problem, "Invalid format string")
+
+
+# What comes back.
+
+
+def _result(env: Env, number: int, meta: Meta, proto: Proto) -> Reg:
+    ret = proto.ret
+    null = PTR_MAYBE_NULL if proto.ret_nullable else 0
+    precise = not env.bpf_capable  # shows when a null check makes it a scalar
+    if ret == "RET_INTEGER":
+        return env.unknown
+    if ret == "RET_VOID":
+        return UNINIT
+    if ret == "RET_PTR_TO_MAP_VALUE":
+        map_ = meta.map
+        if map_ is None:
+            env.fail(EINVAL, "kernel subsystem misconfigured verifier")
+        type_ = PTR_TO_MAP_VALUE | null
+        id_ = 0
+        if not null and records.has_field(map_, "spin_lock"):
+            id_ = env.new_id()
+        if null:
+            id_ = env.new_id()
+        reg = Reg(type_, ZERO, id_=id_, precise=precise, map_=map_, map_uid=meta.map_uid)
+    elif ret in _RESULTS:
+        reg = Reg(_RESULTS[ret] | null, ZERO, id_=env.new_id() if null else 0, precise=precise)
+    elif ret == "RET_PTR_TO_MEM":
+        flags = null | (MEM_RINGBUF if proto.ret_ringbuf else 0) | (MEM_RDONLY if proto.ret_read_only else 0)
+        reg = Reg(
+            PTR_TO_MEM | flags, ZERO, id_=env.new_id() if null else 0, precise=precise, number=meta.mem_size,
+            dynptr=Dynptr("", False, meta.dynptr_id) if number == special.DYNPTR_DATA else None,
+        )
+    else:
+        raise NotSupported(f"result {ret} of bpf_{proto.name}", "BTF-typed pointers come with the next stage")
+    if number in special.POINTER_CASTS or number == special.DYNPTR_DATA:
+        return reg.but(ref_id=meta.ref_id)
+    if _acquires(number, meta):
+        id_ = refs.acquire(env, env.insn_idx)
+        return reg.but(id_=id_, ref_id=id_)
+    return reg
+
+
+def _acquires(number: int, meta: Meta) -> bool:
+    return number in special.ACQUIRING or (
+        number == special.LOOKUP and meta.map is not None and meta.map.type in special.SOCK_MAPS
+    )
+
+
+def _refined(env: Env, number: int, meta: Meta, proto: Proto, reg: Reg) -> Reg:
+    """Results with known ranges (do_refine_retval_range)."""
+    if proto.ret != "RET_INTEGER":
+        return reg
+    bits, r64, r32 = reg.bounds.bits, reg.bounds.r64, reg.bounds.r32
+    if number in special.BOUNDED_RESULTS:
+        top = meta.size_max
+        bounds = sync(
+            bits, (r64[0], r64[1], -MAX_ERRNO, s64(top)), (r32[0], r32[1], -MAX_ERRNO, top & 0xFFFFFFFF)
+        )
+        reg = reg.but(bounds=bounds)
+    elif number == special.GET_SMP_PROCESSOR_ID and env.rules.cpu_number_bounded:
+        top = env.program.cpus - 1
+        reg = reg.but(bounds=const(0) if top == 0 else sync(bits, (0, top, 0, top), (0, top, 0, top)))
+    return env.sane(reg, "retval")
+
+
+def _check_map(env: Env, number: int, map_: object) -> None:
+    """Not every helper works on every map (check_map_func_compatibility)."""
+    from bombus.verifier.program import MapInfo
+
+    if not isinstance(map_, MapInfo):
+        return
+    row = MAP_TYPE_BY_ID[map_.type]
+    name = row.name.removeprefix("BPF_MAP_TYPE_")
+    allowed = special.map_takes(name)
+    wrong = allowed is not None and number not in allowed
+    if wrong and name in ("SOCKMAP", "SOCKHASH"):
+        wrong = not _may_update_sockmap(env, number)
+    takes = _HELPER_TAKES.get(number)
+    if wrong or (takes is not None and name not in takes):
+        env.fail(EINVAL, f"cannot pass map_type {map_.type} into func {special.name(number)}#{number}")
+
+
+def _may_update_sockmap(env: Env, number: int) -> bool:
+    if number not in (special.UPDATE, special.DELETE):
+        return False
+    type_ = env.program.prog_type
+    if type_ in _SOCKMAP_UPDATERS or (type_ == _SOCK_OPS and number == special.DELETE):
+        return True
+    env.say("cannot update sockmap in this context\n")
+    return False
+
+
+__all__ = ["Bounds", "ENOTSUPP", "call"]

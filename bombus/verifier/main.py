@@ -1,0 +1,291 @@
+"""The verifier: walks every path of a program until it ends, is covered by an earlier one, or fails.
+
+Linux 6.12 kernel/bpf/verifier.c: bpf_check, do_check, do_check_common, do_check_subprogs.
+"""
+
+from __future__ import annotations
+
+import time
+
+from bombus.isa import opcodes as op
+from bombus.isa.insn import Insn
+from bombus.verifier import (
+    alu,
+    arguments,
+    branch,
+    calls,
+    flow,
+    helpers,
+    load_imm,
+    memory,
+    prune,
+    refs,
+    setup,
+)
+from bombus.verifier.disasm import insn_text
+from bombus.verifier.env import (
+    ALL_TOUCHED,
+    E2BIG,
+    EFAULT,
+    EINVAL,
+    MAX_INSNS,
+    Env,
+)
+from bombus.verifier.log import LEVEL2, LEVELS, STATS, frame_text, print_source, print_touched
+from bombus.verifier.precision import remember
+from bombus.verifier.program import Program, Refused, Verdict
+from bombus.verifier.regs import PTR_TO_CTX, ZERO, Reg
+from bombus.verifier.special import SPIN_UNLOCK
+from bombus.verifier.state import Frame, State
+
+
+def verify(program: Program) -> Verdict:
+    """What the kernel of `program.version` says of a program. NotSupported when it needs what bombus does not know."""
+    started = time.perf_counter_ns()
+    env = Env(program)
+    errno = 0
+    where = -1
+    try:
+        _check(env)
+    except Refused as refused:
+        errno = refused.errno
+        where = refused.insn
+    microseconds = (time.perf_counter_ns() - started) // 1000
+    _statistics(env, microseconds)
+    return Verdict(
+        errno, env.log.text(), where, env.processed, env.total_states, env.peak_states, env.max_states_per_insn,
+        env.mark_read_walk, tuple(subprog.stack_depth for subprog in env.subprogs), microseconds,
+    )
+
+
+def _check(env: Env) -> None:
+    setup.check_functions_early(env)
+    flow.find_subprograms(env)
+    flow.check_subprograms(env)
+    setup.check_functions(env)
+    setup.check_lines(env)
+    setup.resolve_references(env)
+    flow.check_graph(env)
+    setup.check_attach(env)
+    flow.mark_fastcall(env)
+    _walk_from(env, 0)
+    _check_globals(env)
+    env.explored = {}
+    flow.remove_fastcall_spills(env)
+    flow.check_stack_depth(env)
+    flow.count_may_goto(env)
+
+
+def _check_globals(env: Env) -> None:
+    """Global functions are verified on their own, each once, when something calls them."""
+    if not env.has_btf:
+        return
+    again = True
+    while again:
+        again = False
+        for number, subprog in enumerate(env.subprogs):
+            if number and subprog.linkage == 1 and subprog.called and not subprog.verified:
+                _walk_from(env, number)
+                if env.prints:
+                    env.log.write(
+                        f"Func#{number} ('{subprog.name}') is safe for any args that match its prototype\n"
+                    )
+                subprog.verified = True
+                again = True
+
+
+def _walk_from(env: Env, number: int) -> None:
+    """Verify the main program (0) or a global function (do_check_common)."""
+    subprog = env.subprogs[number]
+    env.last_line = None
+    env.insn_idx = subprog.start
+    frame = Frame(-1, 0, number)
+    env.state = State(frame, subprog.start)
+    env.touched_regs = env.touched_slots = ALL_TOUCHED
+    env.pending = []
+    env.history = []
+    env.explored = {}
+    if number:
+        env.say(f"Validating {subprog.name}() func#{number}...\n")
+        calls.global_arguments(env, number, frame)
+    else:
+        if env.has_btf:
+            arguments.main_program(env)
+        frame.regs[1] = Reg(PTR_TO_CTX, ZERO)
+    _walk(env)
+    if not env.log.level & LEVEL2:
+        env.log.cut(0)
+
+
+def _walk(env: Env) -> None:
+    insns = env.insns
+    aux = env.aux
+    log = env.log
+    printing = log.level & LEVELS != 0
+    keep_log = log.level & LEVEL2 != 0
+    count = len(insns)
+    came_back = False  # the state was restored: it must be printed whole
+    previous = -1
+    classes = (_load, memory.load, memory.store_imm, _store, alu.check, None, None, alu.check)
+    while True:
+        env.current_history = None
+        env.previous_insn = previous
+        here = env.insn_idx
+        if here >= count:
+            env.fail(EFAULT, f"invalid insn idx {here} insn_cnt {count}")
+        insn = insns[here]
+        here_aux = aux[here]
+        env.processed += 1
+        if env.processed > MAX_INSNS:
+            env.fail(E2BIG, f"BPF program is too large. Processed {env.processed} insn")
+        state = env.state
+        state.last_insn = previous
+        ended = False
+        if here_aux.prune_point and prune.visited(env, here):
+            if printing:
+                if came_back:
+                    log.write(f"\nfrom {previous} to {here}{_speculative(state)}: safe\n")
+                else:
+                    log.write(f"{here}: safe\n")
+            ended = True
+        else:
+            if here_aux.jump_point:
+                remember(env)
+            if keep_log and came_back:
+                log.write(
+                    f"\nfrom {previous} to {here}{_speculative(state)}:{frame_text(env, state.frames[-1], True)}\n"
+                )
+                came_back = False
+            if printing:
+                _print_insn(env, here)
+            if not state.speculative:
+                here_aux.seen = True
+            previous = here
+            klass = insn.opcode & 7
+            check = classes[klass]
+            if check is not None:
+                check(env, insn)
+                env.insn_idx += 1
+                continue
+            target = _jump(env, insn)
+            if target >= 0:
+                env.insn_idx = target
+                if target == -1:
+                    came_back = True
+                continue
+            if target == _RETURNED:
+                came_back = True
+                continue
+            ended = True
+        if ended:
+            env.touched_regs = env.touched_slots = ALL_TOUCHED
+            prune.finish(env.state)
+            if not env.pending:
+                return
+            pending = env.pending.pop()
+            if not keep_log:
+                log.cut(pending.log_position)
+            env.state = pending.state
+            env.insn_idx = pending.insn
+            previous = pending.previous
+            came_back = True
+
+
+_RETURNED = -1
+_ENDED = -2
+
+
+def _speculative(state: State) -> str:
+    return " (speculative execution)" if state.speculative else ""
+
+
+def _print_insn(env: Env, here: int) -> None:
+    log = env.log
+    if env.touched_regs or env.touched_slots:
+        print_touched(env, env.state.frames[-1])
+    print_source(env, here, "; ")
+    before = log.position
+    log.write(f"{here}: {insn_text(env, here)}\n")
+    env.insn_line_width = log.position - before
+    env.insn_line_end = log.position
+
+
+def _load(env: Env, insn: Insn) -> None:
+    """BPF_LD."""
+    mode = insn.opcode & 0xE0
+    if mode in (op.BPF_ABS, op.BPF_IND):
+        load_imm.packet(env, insn)
+    elif mode == op.BPF_IMM:
+        load_imm.immediate(env, insn)
+        env.insn_idx += 1
+    else:
+        env.fail(EINVAL, "invalid BPF_LD mode")
+
+
+def _store(env: Env, insn: Insn) -> None:
+    """BPF_STX."""
+    if insn.opcode & 0xE0 == op.BPF_ATOMIC:
+        memory.atomic(env, insn)
+    else:
+        memory.store(env, insn)
+
+
+def _jump(env: Env, insn: Insn) -> int:
+    """BPF_JMP and BPF_JMP32. Returns where to go on, or _RETURNED (insn_idx is set), or _ENDED."""
+    code, dst, src, off, imm = insn
+    klass = code & 7
+    operation = code & 0xF0
+    env.jumps += 1
+    if operation == op.BPF_CALL:
+        if code & op.BPF_X or (src != op.BPF_PSEUDO_KFUNC_CALL and off) or src not in (0, 1, 2) or dst \
+                or klass == op.BPF_JMP32:
+            env.fail(EINVAL, "BPF_CALL uses reserved fields")
+        if env.state.lock is not None and src == 0 and imm != SPIN_UNLOCK:
+            env.fail(EINVAL, "function calls are not allowed while holding a lock")
+        if src == op.BPF_PSEUDO_CALL:
+            target = calls.call(env, insn)
+        else:
+            helpers.call(env, insn)
+            target = env.insn_idx + 1
+        env.touched_regs |= 1
+        return target
+    if operation == op.BPF_JA:
+        if code & op.BPF_X or src or dst or (klass == op.BPF_JMP and imm) or (klass == op.BPF_JMP32 and off):
+            env.fail(EINVAL, "BPF_JA uses reserved fields")
+        return env.insn_idx + 1 + (off if klass == op.BPF_JMP else imm)
+    if operation == op.BPF_EXIT:
+        if code & op.BPF_X or imm or src or dst or klass == op.BPF_JMP32:
+            env.fail(EINVAL, "BPF_EXIT uses reserved fields")
+        return leave(env)
+    return branch.check(env, insn)
+
+
+def leave(env: Env) -> int:
+    state = env.state
+    outermost = len(state.frames) == 1
+    if outermost:
+        if not env.rules.refs_in_state:
+            if state.lock is not None:
+                env.fail(EINVAL, "bpf_spin_unlock is missing")
+            refs.check_leaks(env)
+        else:
+            refs.check_leaks(env, "BPF_EXIT instruction in main prog would lead to reference leak")
+            if state.lock is not None:
+                env.fail(EINVAL, "BPF_EXIT instruction in main prog cannot be used inside bpf_spin_lock-ed region")
+        calls.check_return(env)
+        return _ENDED
+    refs.check_leaks(env, "BPF_EXIT instruction in callback would lead to reference leak"
+                     if env.rules.refs_in_state else "")
+    env.insn_idx = calls.leave(env)
+    return _RETURNED
+
+
+def _statistics(env: Env, microseconds: int) -> None:
+    """The last lines of the log (print_verification_stats)."""
+    if env.log.level & STATS:
+        depths = "+".join(str(subprog.stack_depth) for subprog in env.subprogs)
+        env.log.write(f"verification time {microseconds} usec\nstack depth {depths}\n")
+    env.say(
+        f"processed {env.processed} insns (limit {MAX_INSNS}) max_states_per_insn {env.max_states_per_insn} "
+        f"total_states {env.total_states} peak_states {env.peak_states} mark_read {env.mark_read_walk}\n"
+    )

@@ -1,0 +1,562 @@
+"""Loads and stores: which memory a pointer may reach, and what a load yields.
+
+Linux 6.12 kernel/bpf/verifier.c: check_mem_access and what it calls.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bombus.bits import s64
+from bombus.errors import NotSupported
+from bombus.isa import opcodes as op
+from bombus.isa.insn import Insn
+from bombus.spec.contexts import access as context_access
+from bombus.spec.maptypes import MAP_TYPE
+from bombus.verifier import records, stack, tnum
+from bombus.verifier.bounds import const
+from bombus.verifier.bounds_alu import sign_extend, truncate
+from bombus.verifier.env import EACCES, EINVAL, EPERM, MAX_VAR_OFF, READ, WRITE, Env
+from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
+from bombus.verifier.live import define, use
+from bombus.verifier.log import print_source, tnum_text
+from bombus.verifier.precision import mark_precise
+from bombus.verifier.program import Field, MapInfo
+from bombus.verifier.regs import (
+    BASE_MASK,
+    CONST_PTR_TO_MAP,
+    MEM_RDONLY,
+    PTR_MAYBE_NULL,
+    PTR_TO_ARENA,
+    PTR_TO_BTF_ID,
+    PTR_TO_BUF,
+    PTR_TO_CTX,
+    PTR_TO_FLOW_KEYS,
+    PTR_TO_MAP_KEY,
+    PTR_TO_MAP_VALUE,
+    PTR_TO_MEM,
+    PTR_TO_PACKET,
+    PTR_TO_PACKET_META,
+    PTR_TO_SOCK_COMMON,
+    PTR_TO_SOCKET,
+    PTR_TO_STACK,
+    PTR_TO_TCP_SOCK,
+    PTR_TO_TP_BUFFER,
+    PTR_TO_XDP_SOCK,
+    SCALAR_VALUE,
+    ZERO,
+    Reg,
+    type_name,
+)
+from bombus.verifier.state import LIVE_WRITTEN
+
+SOCKS: Final = {
+    PTR_TO_SOCK_COMMON: "sock_common",
+    PTR_TO_SOCKET: "bpf_sock",
+    PTR_TO_TCP_SOCK: "bpf_tcp_sock",
+    PTR_TO_XDP_SOCK: "bpf_xdp_sock",
+}
+_WORDS: Final = {
+    PTR_TO_FLOW_KEYS: "flow keys ",
+    PTR_TO_MAP_KEY: "key ",
+    PTR_TO_MAP_VALUE: "value ",
+    PTR_TO_CTX: "context ",
+    PTR_TO_STACK: "stack ",
+    PTR_TO_SOCKET: "sock ",
+    PTR_TO_SOCK_COMMON: "sock_common ",
+    PTR_TO_TCP_SOCK: "tcp_sock ",
+    PTR_TO_XDP_SOCK: "xdp_sock ",
+}
+_SOCKOPT: Final = PROG_TYPE["BPF_PROG_TYPE_CGROUP_SOCKOPT"].id
+_NET_IP_ALIGN: Final = 2
+_FLOW_KEYS_SIZE: Final = 56  # struct bpf_flow_keys
+# Map types whose values lie at an address that programs can hold (map_direct_value_addr).
+_ARRAY: Final = MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id
+F_RDONLY: Final = 1 << 3
+F_WRONLY: Final = 1 << 4
+F_RDONLY_PROG: Final = 1 << 7
+F_WRONLY_PROG: Final = 1 << 8
+
+
+def check_alignment(env: Env, reg: Reg, off: int, size: int, *, strict: bool) -> None:
+    type_ = reg.type
+    strict = strict or env.strict_alignment or type_ == PTR_TO_STACK
+    if not strict or size == 1 or type_ == PTR_TO_ARENA:
+        return
+    packet = type_ in (PTR_TO_PACKET, PTR_TO_PACKET_META)
+    fixed = reg.off + off + (_NET_IP_ALIGN if packet else 0)
+    value, mask = tnum.add(reg.bounds.bits, (fixed & (1 << 64) - 1, 0))
+    if (value | mask) & (size - 1) == 0:
+        return
+    text = tnum_text(*reg.bounds.bits)
+    if packet:
+        env.fail(EACCES, f"misaligned packet access off {_NET_IP_ALIGN}+{text}+{reg.off}+{off} size {size}")
+    env.fail(EACCES, f"misaligned {_WORDS.get(type_, '')}access off {text}+{reg.off}+{off} size {size}")
+
+
+def check_plain_pointer(env: Env, reg: Reg, regno: int, *, fixed_ok: bool = False) -> None:
+    """A pointer that may not have been moved (__check_ptr_off_reg)."""
+    name = type_name(reg.type)
+    if reg.off < 0:
+        env.fail(EACCES, f"negative offset {name} ptr R{regno} off={reg.off} disallowed")
+    if not fixed_ok and reg.off:
+        env.fail(EACCES, f"dereference of modified {name} ptr R{regno} off={reg.off} disallowed")
+    if reg.bounds.bits != (0, 0):
+        env.fail(EACCES, f"variable {name} access var_off={tnum_text(*reg.bounds.bits)} disallowed")
+
+
+def _fits(env: Env, regno: int, off: int, size: int, limit: int, zero_ok: bool) -> bool:
+    """Whether [off, off+size) lies in [0, limit); says why not (__check_mem_access)."""
+    if off >= 0 and (size > 0 or (size == 0 and zero_ok)) and off + size <= limit:
+        return True
+    reg = env.regs[regno]
+    off = (off + (1 << 31)) % (1 << 32) - (1 << 31)
+    if reg.type == PTR_TO_MAP_KEY:
+        env.say(f"invalid access to map key, key_size={limit} off={off} size={size}\n")
+    elif reg.type == PTR_TO_MAP_VALUE:
+        env.say(f"invalid access to map value, value_size={limit} off={off} size={size}\n")
+    elif reg.type in (PTR_TO_PACKET, PTR_TO_PACKET_META):
+        env.say(
+            f"invalid access to packet, off={off} size={size}, R{regno}(id={reg.id},off={off},r={limit})\n"
+        )
+    else:
+        env.say(f"invalid access to memory, mem_size={limit} off={off} size={size}\n")
+    return False
+
+
+def check_region(env: Env, regno: int, off: int, size: int, limit: int, zero_ok: bool) -> None:
+    """An access to memory of known size, over the whole range of the pointer (check_mem_region_access)."""
+    _umin, umax, smin, _smax = env.regs[regno].bounds.r64
+    if smin < 0 and (smin == -(1 << 63) or not -(1 << 31) <= off + smin < 1 << 31 or smin + off < 0):
+        env.fail(
+            EACCES,
+            f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
+        )
+    if not _fits(env, regno, smin + off, size, limit, zero_ok):
+        env.fail(EACCES, f"R{regno} min value is outside of the allowed memory range")
+    if umax >= MAX_VAR_OFF:
+        env.fail(EACCES, f"R{regno} unbounded memory access, make sure to bounds check any such access")
+    if not _fits(env, regno, umax + off, size, limit, zero_ok):
+        env.fail(EACCES, f"R{regno} max value is outside of the allowed memory range")
+
+
+def check_packet(env: Env, regno: int, off: int, size: int, zero_ok: bool) -> None:
+    reg = env.regs[regno]
+    if reg.bounds.r64[2] < 0:
+        env.fail(
+            EACCES,
+            f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
+        )
+    if reg.number < 0:
+        env.fail(EINVAL, f"R{regno} offset is outside of the packet")
+    if not _fits(env, regno, off, size, reg.number, zero_ok):
+        env.fail(EACCES, f"R{regno} offset is outside of the packet")
+
+
+def may_access_packet(env: Env, access: int, helper_allows: bool | None) -> bool:
+    """Whether programs of this type, or the helper that is called, may touch packet bytes."""
+    row = PROG_TYPE_BY_ID[env.program.prog_type]
+    if row.id == _SOCKOPT:
+        return True
+    if not row.packet or (row.packet == "read" and access == WRITE):
+        return False
+    return True if helper_allows is None else helper_allows
+
+
+def check_map_flags(env: Env, regno: int, off: int, size: int, access: int) -> None:
+    map_ = env.regs[regno].map
+    assert map_ is not None
+    if access == WRITE and map_.flags & F_RDONLY_PROG:
+        env.fail(EACCES, f"write into map forbidden, value_size={map_.value_size} off={off} size={size}")
+    if access == READ and map_.flags & F_WRONLY_PROG:
+        env.fail(EACCES, f"read from map forbidden, value_size={map_.value_size} off={off} size={size}")
+
+
+def check_map_value(env: Env, regno: int, off: int, size: int, zero_ok: bool, *, by_helper: bool) -> None:
+    """An access to a map value, which must not touch its locks, timers and kptrs (check_map_access)."""
+    reg = env.regs[regno]
+    map_ = reg.map
+    assert map_ is not None
+    check_region(env, regno, off, size, map_.value_size, zero_ok)
+    _umin, umax, smin, _smax = reg.bounds.r64
+    for field in map_.fields:
+        if not (smin + off < field.offset + field.size and field.offset < umax + off + size):
+            continue
+        if field.kind not in records.KPTRS:
+            env.fail(EACCES, f"{field.name} cannot be accessed directly by load/store")
+        if by_helper:
+            env.fail(EACCES, "kptr cannot be accessed indirectly by helper")
+        value, mask = reg.bounds.bits
+        if mask:
+            env.fail(EACCES, "kptr access cannot have variable offset")
+        if field.offset != off + value:
+            env.fail(EACCES, f"kptr access misaligned expected={field.offset} off={off + value}")
+        if size != 8:
+            env.fail(EACCES, "kptr access size must be BPF_DW")
+
+
+def constant_of(map_: MapInfo, off: int, size: int, *, signed: bool) -> int | None:
+    """The bytes at `off` of a map that can never change again, or None."""
+    if not map_.flags & F_RDONLY_PROG or not map_.frozen or map_.type != _ARRAY or map_.contents is None:
+        return None
+    return int.from_bytes(map_.contents[off : off + size], "little", signed=signed)
+
+
+def _is_rdonly(map_: MapInfo) -> bool:
+    return bool(map_.flags & F_RDONLY_PROG) and map_.frozen
+
+
+def _kptr(env: Env, regno: int, value: int, field: Field) -> None:
+    """A load or store of a kptr field (check_map_kptr_access)."""
+    insn = env.insns[env.insn_idx]
+    klass = insn.opcode & 7
+    if insn.opcode & 0xE0 != op.BPF_MEM:
+        env.fail(EACCES, "kptr in map can only be accessed using BPF_MEM instruction mode")
+    if klass != op.BPF_LDX and field.kind in ("kptr_ref", "kptr_percpu"):
+        env.fail(EACCES, "store to referenced kptr disallowed")
+    if klass == op.BPF_LDX:
+        raise NotSupported("verification of loaded kptrs", "their types need kernel BTF")
+    if klass == op.BPF_STX:
+        if stack.is_null(env.regs[value]):
+            mark_precise(env, value)
+            return
+        if env.regs[value].base != PTR_TO_BTF_ID:
+            reg = env.regs[value]
+            target = field.target
+            env.say(f"invalid kptr access, R{value} type={type_name(reg.type)} expected=ptr_{target}")
+            env.say(f" or untrusted_ptr_{target}\n" if field.kind == "kptr_unref" else "\n")
+            env.fail(EACCES)
+        raise NotSupported("verification of stored kptrs", "their types need kernel BTF")
+    if klass == op.BPF_ST:
+        if insn.imm:
+            env.fail(EACCES, f"BPF_ST imm must be 0 when storing to kptr at off={field.offset}")
+        return
+    env.fail(EACCES, "kptr in map can only be accessed using BPF_LDX/BPF_STX/BPF_ST")
+
+
+def _no_leak(env: Env, access: int, value: int, where: str) -> None:
+    if access == WRITE and value >= 0 and env.is_pointer(env.regs[value]):
+        env.fail(EACCES, f"R{value} leaks addr into {where}")
+
+
+def _map_value(env: Env, regno: int, off: int, size: int, access: int, value: int, signed: bool) -> None:
+    regs = env.regs
+    reg = regs[regno]
+    map_ = reg.map
+    assert map_ is not None
+    _no_leak(env, access, value, "map")
+    check_map_flags(env, regno, off, size, access)
+    check_map_value(env, regno, off, size, False, by_helper=False)
+    bits = reg.bounds.bits
+    if bits[1] == 0:
+        for field in map_.fields:
+            if field.kind in records.KPTRS and field.offset == off + s64(bits[0]):
+                _kptr(env, regno, value, field)
+                return
+    if access == READ and value >= 0:
+        if bits[1] == 0 and _is_rdonly(map_) and map_.type == _ARRAY:
+            found = constant_of(map_, off + s64(bits[0]), size, signed=signed)
+            if found is not None:
+                regs[value] = Reg(SCALAR_VALUE, const(found), precise=regs[value].precise)
+                return
+        regs[value] = env.unknown
+
+
+def _context(env: Env, regno: int, off: int, size: int, access: int, value: int, signed: bool) -> None:
+    regs = env.regs
+    program = env.program
+    _no_leak(env, access, value, "ctx")
+    check_plain_pointer(env, regs[regno], regno)
+    found = context_access(
+        program.prog_type, off, size, access == WRITE, program.expected_attach_type,
+        signed=signed, version=program.version, privileged=env.leaks_allowed,
+    )
+    if found is None:
+        env.say(f"invalid bpf_context access off={off} size={size}\n")
+        print_source(env, env.insn_idx, "; ")
+        env.fail(EACCES)
+    if access == READ and value >= 0:
+        type_ = CTX_POINTERS_BY_NAME.get(found.pointer, -1)
+        if type_ < 0:
+            raise NotSupported(f"context field of kind {found.pointer}", "its type needs kernel BTF")
+        if type_ == SCALAR_VALUE:
+            regs[value] = env.unknown
+        else:
+            regs[value] = Reg(type_, ZERO, id_=env.new_id() if type_ & PTR_MAYBE_NULL else 0)
+
+
+def access(
+    env: Env, regno: int, off: int, size: int, kind: int, value: int, *,
+    strict: bool = False, signed: bool = False,
+) -> None:
+    """Check one load (kind READ) or store (WRITE) of `size` bytes through register `regno`.
+
+    value: the register that is loaded or stored; -1 when none is (immediates, helpers). Linux 6.12:
+    check_mem_access.
+    """
+    regs = env.state.frames[-1].regs
+    reg = regs[regno]
+    type_ = reg.type
+    if type_ == PTR_TO_STACK:
+        if (reg.off + off) % size or reg.bounds.bits[1]:
+            check_alignment(env, reg, off, size, strict=strict)
+        off += reg.off
+        stack.within_bounds(env, regno, off, size, kind, by_helper=False)
+        if kind == READ:
+            stack.read(env, regno, off, size, value)
+        else:
+            stack.write(env, regno, off, size, value)
+    else:
+        check_alignment(env, reg, off, size, strict=strict)
+        off += reg.off
+        base = type_ & BASE_MASK
+        if type_ == PTR_TO_MAP_VALUE:
+            _map_value(env, regno, off, size, kind, value, signed)
+        elif type_ == PTR_TO_CTX:
+            _context(env, regno, off, size, kind, value, signed)
+        elif type_ in (PTR_TO_PACKET, PTR_TO_PACKET_META):
+            if kind == WRITE and not may_access_packet(env, WRITE, None):
+                env.fail(EACCES, "cannot write into packet")
+            _no_leak(env, kind, value, "packet")
+            check_packet(env, regno, off, size, False)
+            if kind == READ and value >= 0:
+                regs[value] = env.unknown
+        elif base == PTR_TO_MEM:
+            _sized(env, regno, off, size, kind, value)
+        elif type_ == PTR_TO_MAP_KEY:
+            if kind == WRITE:
+                env.fail(EACCES, f"write to change key R{regno} not allowed")
+            assert reg.map is not None
+            check_region(env, regno, off, size, reg.map.key_size, False)
+            if value >= 0:
+                regs[value] = env.unknown
+        elif type_ == PTR_TO_FLOW_KEYS:
+            _no_leak(env, kind, value, "flow keys")
+            if size < 0 or off < 0 or off + size > _FLOW_KEYS_SIZE:
+                env.fail(EACCES, f"invalid access to flow keys off={off} size={size}")
+            if kind == READ and value >= 0:
+                regs[value] = env.unknown
+        elif type_ in SOCKS:
+            _socket(env, regno, off, size, kind, value)
+        elif type_ == PTR_TO_TP_BUFFER:
+            check_buffer(env, "tracepoint", regno, off, size)
+            if kind == READ and value >= 0:
+                regs[value] = env.unknown
+        elif base == PTR_TO_BTF_ID and not type_ & PTR_MAYBE_NULL:
+            raise NotSupported("access through BTF-typed pointers", "the next stage of the verifier")
+        elif type_ == CONST_PTR_TO_MAP:
+            _map_pointer(env, regno, off, size, kind, value)
+        elif base == PTR_TO_BUF and not type_ & PTR_MAYBE_NULL:
+            read_only = bool(type_ & MEM_RDONLY)
+            if read_only and kind == WRITE:
+                env.fail(EACCES, f"R{regno} cannot write into {type_name(type_)}")
+            check_buffer(env, "rdonly" if read_only else "rdwr", regno, off, size)
+            if value >= 0 and (read_only or kind == READ):
+                regs[value] = env.unknown
+        elif type_ == PTR_TO_ARENA:
+            if kind == READ and value >= 0:
+                regs[value] = env.unknown
+        else:
+            env.fail(EACCES, f"R{regno} invalid mem access '{type_name(type_)}'")
+    if size < 8 and value >= 0 and kind == READ:
+        loaded = regs[value]
+        if loaded.type == SCALAR_VALUE:
+            bounds = loaded.bounds
+            bounds = sign_extend(bounds, size) if signed else truncate(bounds, size)
+            regs[value] = loaded.but(bounds=bounds)
+
+
+def _sized(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> None:
+    regs = env.regs
+    reg = regs[regno]
+    read_only = bool(reg.type & MEM_RDONLY)
+    if reg.type & PTR_MAYBE_NULL:
+        env.fail(EACCES, f"R{regno} invalid mem access '{type_name(reg.type)}'")
+    if kind == WRITE and read_only:
+        env.fail(EACCES, f"R{regno} cannot write into {type_name(reg.type)}")
+    _no_leak(env, kind, value, "mem")
+    check_region(env, regno, off, size, reg.number, False)
+    if value >= 0 and (kind == READ or read_only):
+        regs[value] = env.unknown
+
+
+def _socket(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> None:
+    regs = env.regs
+    reg = regs[regno]
+    if kind == WRITE:
+        env.fail(EACCES, f"R{regno} cannot write into {type_name(reg.type)}")
+    if reg.bounds.r64[2] < 0:
+        env.fail(
+            EACCES,
+            f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
+        )
+    if not records.socket_access(SOCKS[reg.type], off, size):
+        env.fail(EACCES, f"R{regno} invalid {type_name(reg.type)} access off={off} size={size}")
+    if value >= 0:
+        regs[value] = env.unknown
+
+
+def check_buffer(env: Env, name: str, regno: int, off: int, size: int) -> None:
+    reg = env.regs[regno]
+    if off < 0:
+        env.fail(EACCES, f"R{regno} invalid {name} buffer access: off={off}, size={size}")
+    if reg.bounds.bits != (0, 0):
+        env.fail(
+            EACCES,
+            f"R{regno} invalid variable buffer offset: off={off}, var_off={tnum_text(*reg.bounds.bits)}",
+        )
+
+
+def _map_pointer(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> None:
+    """A load from struct bpf_map itself (check_ptr_to_map_access): its members need kernel BTF."""
+    if not env.leaks_allowed:
+        env.fail(
+            EPERM,
+            "'struct bpf_map' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN",
+        )
+    if off < 0:
+        env.fail(EACCES, f"R{regno} is bpf_map invalid negative access: off={off}")
+    if kind == WRITE:
+        env.fail(EACCES, "only read from bpf_map is supported")
+    raise NotSupported("loads from struct bpf_map", "its layout needs kernel BTF")
+
+
+CTX_POINTERS_BY_NAME: Final = {
+    "": SCALAR_VALUE,
+    "SCALAR_VALUE": SCALAR_VALUE,
+    "PTR_TO_PACKET": PTR_TO_PACKET,
+    "PTR_TO_PACKET_META": PTR_TO_PACKET_META,
+    "PTR_TO_PACKET_END": 9,
+    "PTR_TO_FLOW_KEYS": PTR_TO_FLOW_KEYS,
+    "PTR_TO_SOCKET": PTR_TO_SOCKET,
+    "PTR_TO_SOCKET_OR_NULL": PTR_TO_SOCKET | PTR_MAYBE_NULL,
+    "PTR_TO_SOCK_COMMON": PTR_TO_SOCK_COMMON,
+    "PTR_TO_SOCK_COMMON_OR_NULL": PTR_TO_SOCK_COMMON | PTR_MAYBE_NULL,
+    "PTR_TO_TP_BUFFER": PTR_TO_TP_BUFFER,
+}
+
+
+def save_pointer_type(env: Env, type_: int) -> None:
+    """One instruction may not be used with pointers that the kernel rewrites differently (save_aux_ptr_type)."""
+    aux = env.aux[env.insn_idx]
+    seen = aux.pointer_type
+    if not seen:
+        aux.pointer_type = type_
+    elif seen != type_ and (type_ & BASE_MASK in _PARTICULAR or seen & BASE_MASK in _PARTICULAR):
+        env.fail(EINVAL, "same insn cannot be used with different pointers")
+
+
+_PARTICULAR: Final = (
+    PTR_TO_CTX, PTR_TO_SOCKET, PTR_TO_SOCK_COMMON, PTR_TO_TCP_SOCK, PTR_TO_XDP_SOCK, PTR_TO_BTF_ID, PTR_TO_ARENA,
+)
+
+
+def load(env: Env, insn: Insn) -> None:
+    """BPF_LDX."""
+    use(env, insn.src)
+    define(env, insn.dst)
+    regs = env.state.frames[-1].regs
+    type_ = regs[insn.src].type
+    code = insn.opcode
+    signed = code & 0xE0 == op.BPF_MEMSX
+    access(env, insn.src, insn.off, op.SIZE_BYTES[code & 0x18], READ, insn.dst, signed=signed)
+    save_pointer_type(env, type_)
+    regs[insn.dst] = env.sane(regs[insn.dst], "ldx")
+
+
+def store(env: Env, insn: Insn) -> None:
+    """BPF_STX | BPF_MEM."""
+    if insn.opcode & 0xE0 != op.BPF_MEM or insn.imm:
+        env.fail(EINVAL, "BPF_STX uses reserved fields")
+    use(env, insn.src)
+    use(env, insn.dst)
+    type_ = env.regs[insn.dst].type
+    access(env, insn.dst, insn.off, op.SIZE_BYTES[insn.opcode & 0x18], WRITE, insn.src)
+    save_pointer_type(env, type_)
+
+
+def store_imm(env: Env, insn: Insn) -> None:
+    """BPF_ST | BPF_MEM."""
+    if insn.opcode & 0xE0 != op.BPF_MEM or insn.src:
+        env.fail(EINVAL, "BPF_ST uses reserved fields")
+    use(env, insn.dst)
+    type_ = env.regs[insn.dst].type
+    access(env, insn.dst, insn.off, op.SIZE_BYTES[insn.opcode & 0x18], WRITE, -1)
+    save_pointer_type(env, type_)
+
+
+_RMW: Final = frozenset(
+    operation | fetch
+    for operation in (op.BPF_ADD, op.BPF_AND, op.BPF_OR, op.BPF_XOR)
+    for fetch in (0, op.BPF_FETCH)
+) | {op.BPF_XCHG, op.BPF_CMPXCHG}
+
+
+def atomic(env: Env, insn: Insn) -> None:
+    """BPF_STX | BPF_ATOMIC (check_atomic)."""
+    imm = insn.imm
+    if imm in (op.BPF_LOAD_ACQ, op.BPF_STORE_REL) and env.rules.acquire_release:
+        _acquire_release(env, insn)
+        return
+    if imm not in _RMW:
+        env.fail(EINVAL, f"BPF_ATOMIC uses invalid atomic opcode {imm & 0xFFFFFFFF:02x}")
+    size_code = insn.opcode & 0x18
+    if size_code not in (op.BPF_W, op.BPF_DW):
+        env.fail(EINVAL, "invalid atomic operand size")
+    use(env, insn.src)
+    use(env, insn.dst)
+    regs = env.regs
+    if imm == op.BPF_CMPXCHG:
+        use(env, 0)
+        if env.is_pointer(regs[0]):
+            env.fail(EACCES, "R0 leaks addr into mem")
+    if env.is_pointer(regs[insn.src]):
+        env.fail(EACCES, f"R{insn.src} leaks addr into mem")
+    if not _atomic_ok(regs[insn.dst]):
+        env.fail(EACCES, f"BPF_ATOMIC stores into R{insn.dst} {type_name(regs[insn.dst].type)} is not allowed")
+    target = -1
+    if imm & op.BPF_FETCH:
+        target = 0 if imm == op.BPF_CMPXCHG else insn.src
+        define(env, target)
+        regs[target] = env.unknown
+    size = op.SIZE_BYTES[size_code]
+    access(env, insn.dst, insn.off, size, READ, -1, strict=True)
+    if target >= 0:
+        access(env, insn.dst, insn.off, size, READ, target, strict=True)
+    save_pointer_type(env, regs[insn.dst].type)
+    access(env, insn.dst, insn.off, size, WRITE, -1, strict=True)
+
+
+def _atomic_ok(reg: Reg) -> bool:
+    type_ = reg.type
+    return type_ != PTR_TO_CTX and type_ not in (PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_FLOW_KEYS) \
+        and type_ & BASE_MASK not in SOCKS
+
+
+def _acquire_release(env: Env, insn: Insn) -> None:
+    """Linux 6.15: load-acquire and store-release."""
+    size = op.SIZE_BYTES[insn.opcode & 0x18]
+    loads = insn.imm == op.BPF_LOAD_ACQ
+    regs = env.regs
+    if loads:
+        use(env, insn.src)
+        if not _atomic_ok(regs[insn.src]):
+            env.fail(
+                EACCES, f"BPF_ATOMIC loads from R{insn.src} {type_name(regs[insn.src].type)} is not allowed"
+            )
+        define(env, insn.dst)
+        type_ = regs[insn.src].type
+        access(env, insn.src, insn.off, size, READ, insn.dst, strict=True)
+        save_pointer_type(env, type_)
+        regs[insn.dst] = env.sane(regs[insn.dst], "atomic_load")
+        return
+    use(env, insn.src)
+    use(env, insn.dst)
+    if not _atomic_ok(regs[insn.dst]):
+        env.fail(EACCES, f"BPF_ATOMIC stores into R{insn.dst} {type_name(regs[insn.dst].type)} is not allowed")
+    type_ = regs[insn.dst].type
+    access(env, insn.dst, insn.off, size, WRITE, insn.src, strict=True)
+    save_pointer_type(env, type_)
+
+
+__all__ = ["LIVE_WRITTEN", "access", "atomic", "load", "store", "store_imm"]

@@ -1,0 +1,378 @@
+"""Precision: which scalars' exact bounds a proof needed, found by walking the path backwards.
+
+Old states compare scalars loosely unless a later check depended on their bounds. When one does, the instructions
+that made the value are retraced to every checkpoint on the way, and the registers and slots that it came from are
+marked precise there (Linux 6.12 kernel/bpf/verifier.c: __mark_chain_precision, backtrack_insn).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bombus.isa import opcodes as op
+from bombus.verifier.disasm import insn_text
+from bombus.verifier.env import EFAULT, F_DST_STACK, F_SRC_STACK, F_STACK_ACCESS, Env, History
+from bombus.verifier.log import frame_text
+from bombus.verifier.regs import SCALAR_VALUE
+from bombus.verifier.special import SYNC_CALLBACKS
+from bombus.verifier.state import FP, SPILL, Slot, State
+
+_ARGS: Final = 0b111110
+
+
+class _Unknown(Exception):
+    """The value went a way that cannot be retraced."""
+
+
+class Backtrack:
+    """The set of registers and slots that must be precise, by frame, as bit masks."""
+
+    __slots__ = ("frame", "regs", "slots")
+
+    def __init__(self, frame: int) -> None:
+        self.frame = frame
+        self.regs = [0] * 8
+        self.slots = [0] * 8
+
+    @property
+    def is_empty(self) -> bool:
+        return not any(self.regs[: self.frame + 1]) and not any(self.slots[: self.frame + 1])
+
+
+def remember(env: Env, flags: int = 0, frame: int = 0, slot: int = 0,
+             linked: tuple[tuple[int, bool, int], ...] = ()) -> None:
+    """Add the current instruction to the history of the path (push_insn_history)."""
+    entry = env.current_history
+    if entry is None:
+        entry = History(env.insn_idx, env.previous_insn)
+        state = env.state
+        history = env.history
+        if state.history_end < len(history):
+            history[state.history_end] = entry
+        else:
+            history.append(entry)
+        state.history_end += 1
+        env.current_history = entry
+    if flags & F_STACK_ACCESS:
+        entry.frame = frame
+        entry.slot = slot
+    entry.flags |= flags
+    if linked:
+        entry.linked = linked
+
+
+def _regs_text(mask: int) -> str:
+    return ",".join(f"r{i}" for i in range(mask.bit_length()) if mask >> i & 1)
+
+
+def _slots_text(mask: int) -> str:
+    return ",".join(str(-8 * (i + 1)) for i in range(mask.bit_length()) if mask >> i & 1)
+
+
+def _bug(env: Env, text: str) -> None:
+    env.fail(EFAULT, text)
+
+
+def _sync_linked(bt: Backtrack, entry: History | None) -> None:
+    if entry is None or not entry.linked:
+        return
+    for frame, is_reg, number in entry.linked:
+        if (bt.regs if is_reg else bt.slots)[frame] >> number & 1:
+            break
+    else:
+        return
+    for frame, is_reg, number in entry.linked:
+        if is_reg:
+            bt.regs[frame] |= 1 << number
+        else:
+            bt.slots[frame] |= 1 << number
+
+
+def _enter(env: Env, bt: Backtrack) -> None:
+    if bt.frame == 7:
+        _bug(env, f"BUG subprog enter from frame {bt.frame}")
+    bt.frame += 1
+
+
+def _leave(env: Env, bt: Backtrack) -> None:
+    if bt.frame == 0:
+        _bug(env, "BUG subprog exit from frame 0")
+    bt.frame -= 1
+
+
+def _step(env: Env, bt: Backtrack, index: int, following: int, entry: History | None) -> None:
+    """Retrace one instruction: what it made is exchanged for what it was made from."""
+    insn = env.insns[index]
+    code, dst, src, _off, imm = insn
+    if code == 0:
+        return
+    if env.prints_all:
+        env.log.write(
+            f"mark_precise: frame{bt.frame}: regs={_regs_text(bt.regs[bt.frame])} "
+            f"stack={_slots_text(bt.slots[bt.frame])} before {index}: {insn_text(env, index)}\n"
+        )
+    _sync_linked(bt, entry)
+    regs = bt.regs
+    frame = bt.frame
+    klass = code & 7
+    operation = code & 0xF0
+    mode = code & 0xE0
+    if klass in (op.BPF_ALU, op.BPF_ALU64):
+        if not regs[frame] >> dst & 1:
+            return
+        if operation in (op.BPF_END, op.BPF_NEG):
+            return
+        if operation == op.BPF_MOV:
+            regs[frame] &= ~(1 << dst)
+        if code & op.BPF_X and src != FP:
+            regs[frame] |= 1 << src
+    elif klass == op.BPF_LDX or (klass == op.BPF_STX and mode == op.BPF_ATOMIC and is_load(imm)):
+        if klass == op.BPF_LDX:
+            target = dst
+        elif imm == op.BPF_CMPXCHG:
+            target = 0
+        elif imm == op.BPF_LOAD_ACQ:
+            target = dst
+        else:
+            target = src
+        if not regs[frame] >> target & 1:
+            return
+        regs[frame] &= ~(1 << target)
+        if entry is None or not entry.flags & F_STACK_ACCESS:
+            return
+        bt.slots[entry.frame] |= 1 << entry.slot
+    elif klass in (op.BPF_STX, op.BPF_ST):
+        if regs[frame] >> dst & 1:
+            raise _Unknown
+        if entry is None or not entry.flags & F_STACK_ACCESS:
+            return
+        if not bt.slots[entry.frame] >> entry.slot & 1:
+            return
+        bt.slots[entry.frame] &= ~(1 << entry.slot)
+        if klass == op.BPF_STX:
+            regs[frame] |= 1 << src
+    elif klass in (op.BPF_JMP, op.BPF_JMP32):
+        _step_jump(env, bt, index, following, entry)
+        if klass == op.BPF_JMP and operation in (op.BPF_CALL, op.BPF_EXIT):
+            if operation == op.BPF_EXIT or src == op.BPF_PSEUDO_CALL or (
+                src == 0 and imm in SYNC_CALLBACKS and index != following - 1
+            ):
+                return
+        elif code & op.BPF_X and not regs[frame] >> dst & 1 and not regs[frame] >> src & 1:
+            return
+    elif klass == op.BPF_LD:
+        if mode == op.BPF_IMM:
+            regs[frame] &= ~(1 << dst)
+            return
+        if mode in (op.BPF_IND, op.BPF_ABS):
+            if regs[frame] >> dst & 1:
+                raise _Unknown
+            if following != index + 1:
+                # A load that failed and returned from the subprogram.
+                _enter(env, bt)
+            return
+    _sync_linked(bt, entry)
+
+
+def is_load(imm: int) -> bool:
+    """Whether an atomic instruction brings a value into a register."""
+    return bool(imm & op.BPF_FETCH) or imm == op.BPF_LOAD_ACQ
+
+
+def _step_jump(env: Env, bt: Backtrack, index: int, following: int, entry: History | None) -> None:
+    code, dst, src, _off, imm = env.insns[index]
+    regs = bt.regs
+    frame = bt.frame
+    operation = code & 0xF0
+    if operation == op.BPF_CALL and code & 7 == op.BPF_JMP:
+        if src == op.BPF_PSEUDO_CALL:
+            subprog = env.subprogs[env.subprog_at[index + imm + 1]]
+            if subprog.linkage == 1:
+                if regs[frame] & _ARGS:
+                    _bug(env, f"BUG regs {regs[frame]:x}")
+                regs[frame] &= ~1
+                return
+            if regs[frame] & ~_ARGS:
+                _bug(env, f"BUG regs {regs[frame]:x}")
+            if bt.slots[frame]:
+                _bug(env, f"BUG stack slots {bt.slots[frame]:x}")
+            arguments = regs[frame] & _ARGS
+            regs[frame] = 0
+            _leave(env, bt)
+            regs[bt.frame] |= arguments
+            return
+        if src == 0 and imm in SYNC_CALLBACKS and index != following - 1:
+            if regs[frame] & ~_ARGS:
+                _bug(env, f"BUG regs {regs[frame]:x}")
+            if bt.slots[frame]:
+                _bug(env, f"BUG stack slots {bt.slots[frame]:x}")
+            regs[frame] &= ~_ARGS
+            _leave(env, bt)
+            return
+        regs[frame] &= ~1
+        if regs[frame] & _ARGS:
+            _bug(env, f"BUG regs {regs[frame]:x}")
+        return
+    if operation == op.BPF_EXIT and code & 7 == op.BPF_JMP:
+        caller = env.insns[following - 1] if following >= 1 else None
+        from_call = caller is not None and caller.opcode == op.CALL and caller.src == op.BPF_PSEUDO_CALL
+        r0_precise = from_call and regs[frame] & 1
+        if from_call and regs[frame] & _ARGS:
+            _bug(env, f"BUG regs {regs[frame]:x}")
+        regs[frame] &= ~1
+        _enter(env, bt)
+        if r0_precise:
+            regs[bt.frame] |= 1
+        return
+    if code & op.BPF_X:
+        if not regs[frame] >> dst & 1 and not regs[frame] >> src & 1:
+            return
+        flags = 0 if entry is None else entry.flags
+        if not flags & F_SRC_STACK:
+            regs[frame] |= 1 << src
+        if not flags & F_DST_STACK:
+            regs[frame] |= 1 << dst
+
+
+def _previous(env: Env, state: State, index: int, end: int) -> tuple[int, int]:
+    """The instruction before `index` on the path, and the new end of the history; (-1, ..) at the state's start."""
+    count = end - state.history_start
+    if index == state.first_insn and (
+        count == 0 or (count == 1 and env.history[state.history_start].insn == index)
+    ):
+        return -1, end
+    if count and env.history[end - 1].insn == index:
+        return env.history[end - 1].previous, end - 1
+    return index - 1, end
+
+
+def _give_up(env: Env) -> None:
+    """Retracing failed: every scalar on the path becomes precise (mark_all_scalars_precise)."""
+    if env.prints_all:
+        env.log.write(
+            f"mark_precise: frame{len(env.state.frames) - 1}: falling back to forcing all scalars precise\n"
+        )
+    state = env.state.parent
+    while state is not None:
+        for number, frame in enumerate(state.frames):
+            for i in range(FP):
+                reg = frame.regs[i]
+                if reg.type == SCALAR_VALUE and not reg.precise:
+                    frame.regs[i] = reg.but(precise=True)
+                    if env.prints_all:
+                        env.log.write(f"force_precise: frame{number}: forcing r{i} to be precise\n")
+            for i, slot in enumerate(frame.stack):
+                reg = slot.reg
+                if slot.kinds[7] == SPILL and reg.type == SCALAR_VALUE and not reg.precise:
+                    frame.stack[i] = Slot(slot.kinds, reg.but(precise=True))
+                    if env.prints_all:
+                        env.log.write(f"force_precise: frame{number}: forcing fp{-8 * (i + 1)} to be precise\n")
+        state = state.parent
+
+
+def mark_precise(env: Env, reg: int) -> None:
+    """The bounds of a register of the running frame were needed. -1: of none."""
+    if not env.bpf_capable or reg < 0:
+        return
+    bt = Backtrack(len(env.state.frames) - 1)
+    bt.regs[bt.frame] |= 1 << reg
+    _walk(env, bt, env.state, skip_first=True)
+
+
+def mark_precise_set(env: Env, bt: Backtrack) -> None:
+    """As `mark_precise`, for the registers and slots of a state that the current one was found to be covered by."""
+    if not env.bpf_capable or bt.is_empty:
+        return
+    _walk(env, bt, env.state, skip_first=True)
+
+
+def _walk(env: Env, bt: Backtrack, state: State, *, skip_first: bool) -> None:
+    last = env.insn_idx
+    first = state.first_insn
+    following = -1
+    while True:
+        end = state.history_end
+        if env.prints_all:
+            env.log.write(
+                f"mark_precise: frame{bt.frame}: last_idx {last} first_idx {first} subseq_idx {following} \n"
+            )
+        if last < 0:
+            _at_entry(env, bt, state)
+            return
+        index = last
+        while True:
+            if skip_first:
+                skip_first = False
+            else:
+                entry = None
+                if end > state.history_start and env.history[end - 1].insn == index:
+                    entry = env.history[end - 1]
+                try:
+                    _step(env, bt, index, following, entry)
+                except _Unknown:
+                    _give_up(env)
+                    return
+            if bt.is_empty:
+                return
+            following = index
+            index, end = _previous(env, state, index, end)
+            if index < 0:
+                break
+        parent = state.parent
+        if parent is None:
+            _give_up(env)
+            return
+        state = parent
+        _mark(env, bt, state)
+        if bt.is_empty:
+            return
+        following = first
+        last = state.last_insn
+        first = state.first_insn
+
+
+def _at_entry(env: Env, bt: Backtrack, state: State) -> None:
+    """The arguments of a global function, verified on its own."""
+    frame = state.frames[0]
+    regs = bt.regs[bt.frame]
+    if len(state.frames) == 1 and frame.subprog > 0 and frame.callsite == -1 and not bt.slots[bt.frame] \
+            and not regs & ~_ARGS:
+        for i in range(1, 6):
+            if regs >> i & 1 and frame.regs[i].type == SCALAR_VALUE:
+                frame.regs[i] = frame.regs[i].but(precise=True)
+        return
+    _bug(
+        env,
+        f"BUG backtracking func entry subprog {frame.subprog} reg_mask {regs:x} stack_mask {bt.slots[bt.frame]:x}",
+    )
+
+
+def _mark(env: Env, bt: Backtrack, state: State) -> None:
+    """Mark what is wanted in a checkpoint; what is precise there already needs no further retracing."""
+    for number in range(bt.frame, -1, -1):
+        frame = state.frames[number]
+        wanted = bt.regs[number]
+        for i in range(wanted.bit_length()):
+            if not wanted >> i & 1:
+                continue
+            reg = frame.regs[i]
+            if reg.type != SCALAR_VALUE or reg.precise:
+                bt.regs[number] &= ~(1 << i)
+            else:
+                frame.regs[i] = reg.but(precise=True)
+        wanted = bt.slots[number]
+        for i in range(wanted.bit_length()):
+            if not wanted >> i & 1:
+                continue
+            if i >= len(frame.stack):
+                _bug(env, f"BUG backtracking (stack slot {i}, total slots {len(frame.stack)})")
+            slot = frame.stack[i]
+            if slot.kinds[7] != SPILL or slot.reg.type != SCALAR_VALUE or slot.reg.precise:
+                bt.slots[number] &= ~(1 << i)
+            else:
+                frame.stack[i] = Slot(slot.kinds, slot.reg.but(precise=True))
+        if env.prints_all:
+            env.log.write(
+                f"mark_precise: frame{number}: parent state regs={_regs_text(bt.regs[number])} "
+                f"stack={_slots_text(bt.slots[number])}: {frame_text(env, frame, True)}\n"
+            )

@@ -1,0 +1,107 @@
+"""Helper prototypes as the verifier reads them: the rows of `spec.helpers`, taken apart once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from bombus.spec.helpers import HELPER_BY_ID, Helper, allowed, prototype_for
+from bombus.spec.version import KernelVersion
+from bombus.verifier.env import Env
+
+_DYNPTRS: Final = {
+    "DYNPTR_TYPE_LOCAL": "local",
+    "DYNPTR_TYPE_RINGBUF": "ringbuf",
+    "DYNPTR_TYPE_SKB": "skb",
+    "DYNPTR_TYPE_XDP": "xdp",
+}
+
+
+class UnknownHelper(Exception):
+    """No helper has this number in that kernel."""
+
+
+@dataclass(frozen=True, slots=True)
+class ArgSpec:
+    """One argument. size: bytes of memory of fixed size, 0 when another argument says it."""
+
+    kind: str
+    nullable: bool = False
+    uninit: bool = False
+    read_only: bool = False
+    write: bool = False
+    release: bool = False
+    aligned: bool = False
+    size: int = 0
+    dynptr: str = ""
+
+
+_NONE: Final = ArgSpec("ARG_DONTCARE")
+
+
+@dataclass(frozen=True, slots=True)
+class Proto:
+    id: int
+    name: str
+    args: tuple[ArgSpec, ArgSpec, ArgSpec, ArgSpec, ArgSpec]
+    ret: str
+    ret_nullable: bool
+    ret_ringbuf: bool
+    ret_read_only: bool
+    gpl_only: bool
+    might_sleep: bool
+    pkt_access: bool
+    fastcall: bool
+
+
+def prototype(env: Env, number: int) -> Proto | None:
+    """The prototype of a helper for this program; None when programs of this type may not call it.
+
+    Raises UnknownHelper for a number that the kernel does not have.
+    """
+    program = env.program
+    row = HELPER_BY_ID.get(number)
+    if row is None or row.since > program.version:
+        if number == 0:
+            return None
+        raise UnknownHelper
+    if not allowed(
+        row.name, program.prog_type, program.expected_attach_type, program.version,
+        bpf=env.bpf_capable, perfmon=env.leaks_allowed,
+    ):
+        return None
+    return _build(row, program.prog_type, program.version, env.sleepable)
+
+
+@lru_cache(maxsize=4096)
+def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool) -> Proto:
+    proto = prototype_for(row, prog_type, sleepable)
+    args = [_argument(text, size) for text, size in zip(proto.args, proto.sizes, strict=True)]
+    args += [_NONE] * (5 - len(args))
+    base, flags = _split(proto.ret)
+    return Proto(
+        row.id, row.name, (args[0], args[1], args[2], args[3], args[4]), base,
+        "PTR_MAYBE_NULL" in flags, "MEM_RINGBUF" in flags, "MEM_RDONLY" in flags,
+        proto.gpl_only, proto.might_sleep, proto.pkt_access, row.fastcall,
+    )
+
+
+def _split(text: str) -> tuple[str, frozenset[str]]:
+    base, *flags = (part.strip() for part in text.split("|"))
+    return base, frozenset(flags)
+
+
+def _argument(text: str, size: int) -> ArgSpec:
+    base, flags = _split(text)
+    return ArgSpec(
+        base,
+        "PTR_MAYBE_NULL" in flags,
+        "MEM_UNINIT" in flags,
+        "MEM_RDONLY" in flags,
+        "MEM_WRITE" in flags,
+        "OBJ_RELEASE" in flags,
+        "MEM_ALIGNED" in flags,
+        size,
+        next((name for flag, name in _DYNPTRS.items() if flag in flags), ""),
+    )

@@ -1,0 +1,84 @@
+"""References that a program acquired and must give back, and changes to every copy of a pointer.
+
+Linux 6.12 kernel/bpf/verifier.c: acquire_reference_state, release_reference, check_reference_leak.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from bombus.verifier.env import EINVAL, Env
+from bombus.verifier.regs import Reg
+from bombus.verifier.state import SPILL, Reference, Slot, State
+
+
+def replace_all(env: Env, change: Callable[[Reg], Reg | None], state: State | None = None) -> None:
+    """Apply `change` to every register and spilled register of a state; None leaves it as it is."""
+    for frame in (state or env.state).frames:
+        regs = frame.regs
+        for i, reg in enumerate(regs):
+            new = change(reg)
+            if new is not None:
+                regs[i] = new
+        for i, slot in enumerate(frame.stack):
+            if slot.kinds[7] == SPILL:
+                new = change(slot.reg)
+                if new is not None:
+                    frame.stack[i] = Slot(slot.kinds, new)
+
+
+def acquire(env: Env, insn_idx: int) -> int:
+    """A new reference, owned by the running frame."""
+    frame = env.frame
+    id_ = env.new_id()
+    frame.refs = (
+        *frame.refs,
+        Reference(id_, insn_idx, callback_frame=frame.number if frame.in_callback else 0),
+    )
+    return id_
+
+
+def drop(env: Env, state: State, id_: int) -> bool:
+    """Forget a reference without touching registers. False when the running frame may not give it back."""
+    frame = state.frames[-1]
+    refs = list(frame.refs)
+    for i, ref in enumerate(refs):
+        if ref.id == id_:
+            if frame.in_callback and ref.callback_frame != frame.number:
+                return False
+            refs[i] = refs[-1]
+            refs.pop()
+            frame.refs = tuple(refs)
+            return True
+    return False
+
+
+def release(env: Env, id_: int) -> bool:
+    """Give a reference back: every register that stands for it becomes invalid. False: it was not held."""
+    if not drop(env, env.state, id_):
+        return False
+
+    def gone(reg: Reg) -> Reg | None:
+        return env.invalid() if reg.ref_id == id_ else None
+
+    replace_all(env, gone)
+    return True
+
+
+def leaks(env: Env, *, always: bool = False) -> bool:
+    """Say which references would be lost if the running function ended here."""
+    frame = env.frame
+    if not always and frame.number and not frame.in_callback:
+        return False
+    lost = False
+    for ref in frame.refs:
+        if not always and frame.in_callback and ref.callback_frame != frame.number:
+            continue
+        env.say(f"Unreleased reference id={ref.id} alloc_insn={ref.insn}\n")
+        lost = True
+    return lost
+
+
+def check_leaks(env: Env, message: str = "") -> None:
+    if leaks(env):
+        env.fail(EINVAL, message)

@@ -1,0 +1,268 @@
+"""Before the walk: BTF of functions and lines, and what ld_imm64 instructions refer to.
+
+Linux 6.12 kernel/bpf/verifier.c: check_btf_func, check_btf_line, resolve_pseudo_ldimm64.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bombus.errors import BtfError, NotSupported
+from bombus.isa import opcodes as op
+from bombus.isa.insn import Insn
+from bombus.spec.maptypes import MAP_TYPE, MAP_TYPE_BY_ID
+from bombus.spec.progtypes import PROG_TYPE
+from bombus.verifier import btfkit, special
+from bombus.verifier.env import (
+    E2BIG,
+    EBADF,
+    EBUSY,
+    EINVAL,
+    EPERM,
+    EPROTO,
+    MAX_MAPS,
+    MAX_VAR_OFF,
+    Env,
+)
+from bombus.verifier.opcodes import known
+from bombus.verifier.program import MapInfo
+
+_ARENA: Final = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id
+_ARRAY: Final = MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id
+_STRUCT_OPS: Final = MAP_TYPE["BPF_MAP_TYPE_STRUCT_OPS"].id
+_STORAGE: Final = (
+    MAP_TYPE["BPF_MAP_TYPE_CGROUP_STORAGE"].id, MAP_TYPE["BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE"].id,
+)
+_SOCKET_FILTER: Final = PROG_TYPE["BPF_PROG_TYPE_SOCKET_FILTER"].id
+_TRACING: Final = tuple(
+    PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id
+    for name in ("KPROBE", "TRACEPOINT", "PERF_EVENT", "RAW_TRACEPOINT", "RAW_TRACEPOINT_WRITABLE")
+)
+
+
+def check_functions_early(env: Env) -> None:
+    """func_info records name functions, in order."""
+    program = env.program
+    if not program.func_info:
+        _no_abnormal_return(env)
+        return
+    btf = program.btf
+    if btf is None:
+        env.fail(EBADF)
+    before = 0
+    for i, info in enumerate(program.func_info):
+        if i == 0:
+            if info.insn:
+                env.say(f"nonzero insn_off {info.insn} for the first func info record")
+                env.fail(EINVAL)
+        elif info.insn <= before:
+            env.say(f"same or smaller insn offset ({info.insn}) than previous func info record ({before})")
+            env.fail(EINVAL)
+        if not btfkit.is_func(btf, info.type_id):
+            env.say(f"invalid type id {info.type_id} in func info")
+            env.fail(EINVAL)
+        if not btfkit.is_func_proto(btf, btfkit.proto_of(btf, info.type_id)):
+            env.fail(EINVAL)
+        before = info.insn
+
+
+def _no_abnormal_return(env: Env) -> None:
+    for subprog in env.subprogs[1:]:
+        if subprog.has_ld_abs:
+            env.fail(EINVAL, "LD_ABS is not allowed in subprogs without BTF")
+        if subprog.has_tail_call:
+            env.fail(EINVAL, "tail_call is not allowed in subprogs without BTF")
+
+
+def check_functions(env: Env) -> None:
+    """func_info matches the subprograms; those that may end early return int."""
+    program = env.program
+    if not program.func_info:
+        _no_abnormal_return(env)
+        return
+    btf = program.btf
+    assert btf is not None
+    if len(program.func_info) != len(env.subprogs):
+        env.fail(EINVAL, "number of funcs in func_info doesn't match number of subprogs")
+    for i, (info, subprog) in enumerate(zip(program.func_info, env.subprogs, strict=True)):
+        if subprog.start != info.insn:
+            env.fail(EINVAL, "func_info BTF section doesn't match subprog layout in BPF program")
+        subprog.type_id = info.type_id
+        subprog.name, subprog.linkage = btfkit.function(btf, info.type_id)
+        if i and not btfkit.returns_scalar(btf, info.type_id):
+            if subprog.has_ld_abs:
+                env.fail(EINVAL, "LD_ABS is only allowed in functions that return 'int'.")
+            if subprog.has_tail_call:
+                env.fail(EINVAL, "tail_call is only allowed in functions that return 'int'.")
+
+
+def check_lines(env: Env) -> None:
+    """line_info records are in order, and every subprogram has a first line."""
+    lines = env.program.line_info
+    if not lines:
+        return
+    before = 0
+    number = 0
+    for i, info in enumerate(lines):
+        if (i and info.insn <= before) or info.insn >= len(env.insns):
+            env.fail(
+                EINVAL,
+                f"Invalid line_info[{i}].insn_off:{info.insn} (prev_offset:{before} prog->len:{len(env.insns)})",
+            )
+        if not env.insns[info.insn].opcode:
+            env.fail(EINVAL, f"Invalid insn code at line_info[{i}].insn_off")
+        if info.file_offset < 0:
+            env.fail(EINVAL, f"Invalid line_info[{i}].line_off or .file_name_off")
+        if number < len(env.subprogs):
+            start = env.subprogs[number].start
+            if info.insn == start:
+                number += 1
+            elif start < info.insn:
+                env.fail(EINVAL, f"missing bpf_line_info for func#{number}")
+        before = info.insn
+    if number != len(env.subprogs):
+        env.fail(
+            EINVAL, f"missing bpf_line_info for {len(env.subprogs) - number} funcs starting from func#{number}"
+        )
+    at = 0
+    for i in range(len(env.insns)):
+        while at + 1 < len(lines) and lines[at + 1].insn <= i:
+            at += 1
+        env.line_at[i] = lines[at]
+
+
+# What ld_imm64 refers to.
+
+
+def resolve_references(env: Env) -> None:
+    """Maps by file descriptor or index, and opcodes that no instruction has."""
+    insns = env.insns
+    opcodes = known(env.rules)
+    i = 0
+    while i < len(insns):
+        code, _dst, src, _off, imm = insns[i]
+        if code & 7 == op.BPF_LDX and (code & 0xE0 not in (op.BPF_MEM, op.BPF_MEMSX) or imm):
+            env.fail(EINVAL, "BPF_LDX uses reserved fields")
+        if code != op.LD_IMM64:
+            if code not in opcodes:
+                env.fail(EINVAL, f"unknown opcode {code:02x}")
+            i += 1
+            continue
+        if i == len(insns) - 1 or insns[i + 1][:4] != (0, 0, 0, 0):
+            env.fail(EINVAL, "invalid bpf_ld_imm64 insn")
+        if src == op.BPF_PSEUDO_BTF_ID:
+            raise NotSupported("verification of ld_imm64 of kernel symbols", "it needs kernel BTF")
+        if src not in (0, op.BPF_PSEUDO_FUNC):
+            _resolve_map(env, i)
+        i += 2
+
+
+def _resolve_map(env: Env, at: int) -> None:
+    first, second = env.insns[at], env.insns[at + 1]
+    src = first.src
+    by_value = src in (op.BPF_PSEUDO_MAP_VALUE, op.BPF_PSEUDO_MAP_IDX_VALUE)
+    if not by_value and (src not in (op.BPF_PSEUDO_MAP_FD, op.BPF_PSEUDO_MAP_IDX) or second.imm):
+        env.fail(EINVAL, "unrecognized bpf_ld_imm64 insn")
+    fd = first.imm
+    if src in (op.BPF_PSEUDO_MAP_IDX, op.BPF_PSEUDO_MAP_IDX_VALUE):
+        array = env.program.fd_array
+        if not array:
+            env.fail(EPROTO, "fd_idx without fd_array is invalid")
+        if not 0 <= first.imm < len(array):
+            env.fail(14)
+        fd = array[first.imm]
+    map_ = env.program.maps.get(fd)
+    if map_ is None:
+        env.fail(EINVAL if fd in env.program.other_fds else EBADF, f"fd {fd} is not pointing to valid bpf_map")
+    reused = any(map_ is used for used in env.used_maps)
+    if not reused:
+        if len(env.used_maps) >= MAX_MAPS:
+            env.fail(E2BIG, f"The total number of maps per program has reached the limit of {MAX_MAPS}")
+        env.used_maps.append(map_)
+    aux = env.aux[at]
+    aux.map = None
+    if not env.rules.map_checks_once or not reused:
+        _compatible(env, map_)
+    address = map_.pointer
+    if by_value:
+        off = second.imm & 0xFFFFFFFF
+        if off >= MAX_VAR_OFF:
+            env.fail(EINVAL, f"direct value offset of {off} is not allowed")
+        if map_.type not in (_ARRAY, _ARENA):
+            env.fail(EINVAL, "no direct value access support for this map type")
+        if (map_.type == _ARRAY and (map_.max_entries != 1 or off >= map_.value_size)) or (
+            map_.type == _ARENA and off >= map_.max_entries * 4096
+        ):
+            errno = 524 if map_.type == _ARRAY and map_.max_entries != 1 else EINVAL
+            if map_.type == _ARENA:
+                errno = 34
+            env.fail(errno, f"invalid access to map value pointer, value_size={map_.value_size} off={off}")
+        aux.map_off = off
+        address = map_.address + off
+    env.insns[at] = Insn(first.opcode, first.dst, first.src, first.off, _signed32(address))
+    env.insns[at + 1] = Insn(0, 0, 0, 0, _signed32(address >> 32))
+    aux.map = map_
+    if reused:
+        return
+    if map_.type in _STORAGE and any(m.type == map_.type and m is not map_ for m in env.used_maps):
+        env.fail(EBUSY, "only one cgroup storage of each type is allowed")
+    if map_.type == _ARENA:
+        if env.arena is not None:
+            env.fail(EBUSY, "Only one arena per program")
+        if not env.leaks_allowed or not env.bpf_capable:
+            env.fail(EPERM, "CAP_BPF and CAP_PERFMON are required to use arena")
+        env.arena = map_
+        if not map_.user_start:
+            env.fail(EINVAL, "arena's user address must be set via map_extra or mmap()")
+
+
+def _signed32(number: int) -> int:
+    number &= 0xFFFFFFFF
+    return number - (1 << 32) if number >> 31 else number
+
+
+def _compatible(env: Env, map_: MapInfo) -> None:
+    """Whether programs of this type may use this map (check_map_prog_compatibility)."""
+    tracing = env.program.prog_type in _TRACING
+    kinds = {field.kind for field in map_.fields}
+    if tracing and kinds & {"list_head", "rb_root"}:
+        env.fail(EINVAL, "tracing progs cannot use bpf_{list_head,rb_root} yet")
+    if "spin_lock" in kinds:
+        if env.program.prog_type == _SOCKET_FILTER:
+            env.fail(EINVAL, "socket filter progs cannot use bpf_spin_lock yet")
+        if tracing:
+            env.fail(EINVAL, "tracing progs cannot use bpf_spin_lock yet")
+    if tracing and "timer" in kinds:
+        env.fail(EINVAL, "tracing progs cannot use bpf_timer yet")
+    if tracing and "wq" in kinds:
+        env.fail(EINVAL, "tracing progs cannot use bpf_wq yet")
+    if map_.type == _STRUCT_OPS:
+        env.fail(EINVAL, "bpf_struct_ops map cannot be used in prog")
+    if env.sleepable and not MAP_TYPE_BY_ID[map_.type].sleepable:
+        env.fail(
+            EINVAL, "Sleepable programs can only use array, hash, ringbuf and local storage maps"
+        )
+
+
+def check_attach(env: Env) -> None:
+    """Program types that attach to kernel functions need BTF types, which come with the next stage."""
+    from bombus.spec.progtypes import PROG_TYPE_BY_ID
+
+    row = PROG_TYPE_BY_ID[env.program.prog_type]
+    if row.name == "BPF_PROG_TYPE_SYSCALL":
+        if not env.sleepable:
+            env.fail(EINVAL, "Syscall programs can only be sleepable")
+        return
+    if env.sleepable and not row.sleepable:
+        env.fail(
+            EINVAL,
+            "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable",
+        )
+    if row.btf_id == "required" or row.name in ("BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_EXT",
+                                                "BPF_PROG_TYPE_STRUCT_OPS"):
+        raise NotSupported(f"verification of {row.short} programs", "their context needs kernel BTF")
+    if env.program.attach_btf_id:
+        raise NotSupported("verification of programs attached by BTF", "their context needs kernel BTF")
+
+
+__all__ = ["BtfError", "special"]

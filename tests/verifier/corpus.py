@@ -1,0 +1,154 @@
+"""Reads the recorded loads, verdicts and logs of real kernels as programs for the verifier."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import re
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from bombus.btf.parse import Btf
+from bombus.errors import BtfError
+from bombus.isa.insn import decode
+from bombus.spec.version import KernelVersion
+from bombus.verifier import records
+from bombus.verifier.program import NOBODY, ROOT, FuncInfo, LineInfo, MapInfo, Program
+
+ORACLE = Path(__file__).resolve().parents[2].parent / "shared" / "oracle"
+VERSIONS = {"6.1": KernelVersion(6, 1), "6.12": KernelVersion(6, 12), "6.18": KernelVersion(6, 18)}
+CPUS = {"6.1": 1, "6.12": 1, "6.18": 2}
+
+
+def rows(name: str) -> Iterator[dict[str, Any]]:
+    with gzip.open(ORACLE / f"{name}.jsonl.gz", "rt") as file:
+        for line in file:
+            yield json.loads(line)
+
+
+@lru_cache(maxsize=2)
+def blobs(version: str) -> dict[str, bytes]:
+    return {row["sha1"]: base64.b64decode(row["data"]) for row in rows(f"btfs-{version}")}
+
+
+@lru_cache(maxsize=256)
+def _btf(data: bytes) -> Btf | None:
+    try:
+        return Btf.parse(data)
+    except BtfError:
+        return None
+
+
+def _string(btf: Btf, offset: int) -> str | None:
+    try:
+        return btf.string(offset)
+    except BtfError:
+        return None
+
+
+@dataclass(slots=True)
+class Case:
+    key: tuple[str, ...]
+    program: Program
+
+
+def _places(rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+    """The descriptors by which instructions name the maps.
+
+    libbpf opens a place holder for each map in order, an inner map's after its outer's, and creates maps onto them;
+    what was recorded is the descriptor before. Feature probes (libbpf_*) have none.
+    """
+    real = [m for m in rows if not m.get("name", "").startswith("libbpf_")]
+    found: list[tuple[int, dict[str, Any]]] = []
+    number = 0
+    i = 0
+    base: int | None = None
+    while i < len(real):
+        m = real[i]
+        following = real[i + 1] if i + 1 < len(real) else None
+        if following is not None and following["type"] in (12, 13) and following["inner_map_fd"] > 0 \
+                and m["name"] == (following["name"] + ".inner")[:15]:
+            base = following["inner_map_fd"] - number - 1
+            found.append((number + 1, m))
+            found.append((number, following))
+            number += 2
+            i += 2
+        else:
+            found.append((number, m))
+            number += 1
+            i += 1
+    return [((8 if base is None else base) + place, m) for place, m in found]
+
+
+def _maps(row: dict[str, Any], by_fd: dict[int, Btf | None]) -> dict[int, MapInfo]:
+    recorded = row.get("maps", [])
+    places = _places(recorded) if "obj" in row else [(m["fd"], m) for m in recorded]
+    maps: dict[int, MapInfo] = {}
+    for number, (fd, m) in enumerate(places):
+        btf = by_fd.get(m.get("btf_fd", 0)) if m.get("btf_fd") else None
+        contents = base64.b64decode(m["value"]) if m.get("value") else None
+        value_id = m.get("btf_value", 0)
+        special = records.parse(btf, value_id) if btf is not None and value_id else ()
+        frozen = bool(m.get("frozen"))
+        if contents is None and "rodata" in m.get("name", "") and m.get("flags", 0) & 0x80:
+            # Constants whose contents were not recorded; nearly all are settings that were left 0.
+            contents, frozen = bytes(m["value_size"]), True
+        inner = maps.get(m["inner_map_fd"]) if m.get("inner_map_fd", 0) > 0 else None
+        if inner is not None:  # what the outer map keeps of its template has no name
+            inner = replace(inner, name="")
+        maps[fd] = MapInfo(
+            m["type"], m["key_size"], m["value_size"], m["max_entries"], m.get("name", ""), m.get("flags", 0),
+            number + 1, inner, frozen, contents, btf, m.get("btf_key", 0), value_id, special,
+            m.get("map_extra", 0), 0xFFFF_8000_0000_0000 + number * 0x10000,
+            0xFFFF_9000_0000_0000 + number * 0x10000,
+        )
+    return maps
+
+
+def program_of(row: dict[str, Any], version: str, log_level: int, btfs: dict[str, bytes]) -> Program:
+    attr = row["attr"]
+    by_fd: dict[int, Btf | None] = {}
+    for entry in row.get("btfs", ()):
+        data = btfs.get(entry["sha1"])
+        by_fd[entry["fd"]] = _btf(data) if data is not None else None
+    maps = _maps(row, by_fd)
+    btf = by_fd.get(attr.get("prog_btf_fd", 0)) if attr.get("prog_btf_fd") else None
+    func_info = []
+    if row.get("func_info"):
+        raw = base64.b64decode(row["func_info"])
+        size = attr["func_info_rec_size"] or 8
+        func_info = [FuncInfo(*struct.unpack_from("<II", raw, i)) for i in range(0, len(raw), size)]
+    lines = []
+    if row.get("line_info") and btf is not None:
+        raw = base64.b64decode(row["line_info"])
+        size = attr["line_info_rec_size"] or 16
+        for i in range(0, len(raw), size):
+            insn, file, line, place = struct.unpack_from("<IIII", raw, i)
+            name, text = _string(btf, file), _string(btf, line)
+            bad = name is None or text is None
+            lines.append(
+                LineInfo(insn, name or "", text or "", place >> 10, place & 0x3FF, -1 if bad else file)
+            )
+    return Program(
+        decode(base64.b64decode(row["insns"])), attr["prog_type"], VERSIONS[version],
+        attr.get("expected_attach_type", 0), attr.get("license", ""), attr.get("name", ""),
+        attr.get("prog_flags", 0), NOBODY if row.get("mode") == "unpriv" else ROOT, maps,
+        attr.get("fd_array", ()), btf, func_info, lines, attr.get("attach_btf_id", 0),
+        bool(attr.get("attach_prog_fd")), None, log_level, CPUS[version], frozenset((0, 1, 2)),
+    )
+
+
+_ADDRESS = re.compile(r"0xffff[0-9a-f]{12}|0xff[0-9a-f]{14}")
+_TIME = re.compile(r"verification time \d+ usec")
+_MAP_ADDRESS = re.compile(r"\((18)\) r(\d) = 0x[0-9a-f]+(?: +;)?")
+
+
+def normal(log: str) -> str:
+    """A log without what differs between runs: addresses and times."""
+    log = _TIME.sub("verification time usec", log)
+    return _MAP_ADDRESS.sub(r"(\1) r\2 = PTR;", log)
