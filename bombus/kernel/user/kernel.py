@@ -1,0 +1,207 @@
+"""The user kernel: bpf(2) in process, as the chosen Linux version answers it."""
+
+from __future__ import annotations
+
+import errno
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from bombus.errors import KernelError, NotSupported, UsageError
+from bombus.kernel.api import Attr
+from bombus.kernel.user.commands import check_attr, load_bodies
+from bombus.kernel.user.fds import FdTable, File
+from bombus.kernel.user.objects import Ids, KernelObject
+from bombus.spec.version import KernelVersion
+from bombus.vm.memory import Memory
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from bombus.kernel.user.maps.base import Map
+    from bombus.kernel.user.pins import BpfFs
+    from bombus.vm.memory import Region
+
+MAX_CPUS = 4096
+_POLL_SECONDS = 0.05  # how long `wait` sleeps when nobody wakes it
+
+
+class UserKernel:
+    """One kernel instance with its own descriptors, ids, maps and memory.
+
+    version: the Linux that it answers as. cpus: possible CPUs, which decides the size of per-CPU values.
+    engine: "fast" or "reference" (vm.engines). btf: raw BTF of the pretended vmlinux. kconfig, kallsyms, modules:
+    what `kconfig()`, `kallsyms()` and `module_btf()` answer.
+    """
+
+    name = "user"
+
+    def __init__(
+        self, version: str | KernelVersion = "6.12", *, cpus: int = 2, engine: str = "fast", btf: bytes | None = None,
+        modules: Mapping[str, bytes] | None = None, kconfig: Mapping[str, str] | None = None,
+        kallsyms: Mapping[str, int] | None = None,
+    ) -> None:  # fmt: skip
+        if not 1 <= cpus <= MAX_CPUS:
+            raise UsageError(f"{cpus} CPUs: the user kernel has 1 to {MAX_CPUS}")
+        load_bodies()
+        self._version = KernelVersion.parse(version) if isinstance(version, str) else version
+        self._cpus = cpus
+        self.engine = engine
+        self.memory = Memory()
+        self.fds = FdTable()
+        self.ids: dict[str, Ids] = {kind: Ids() for kind in ("map", "prog", "btf", "link")}
+        self.stats_users = 0  # descriptors of BPF_ENABLE_STATS that are open
+        self.on_fields_freed: Callable[[Map, int], None] | None = None
+        self._btf = btf
+        self._modules = dict(modules or {})
+        self._kconfig = dict(kconfig or {})
+        self._kallsyms = dict(kallsyms or {})
+        self._maps: dict[int, Map] = {}
+        self._printk: list[str] = []
+        self._bpffs: BpfFs | None = None
+        self.wakeup = threading.Condition()
+
+    # The Kernel protocol
+
+    @property
+    def version(self) -> KernelVersion:
+        return self._version
+
+    @property
+    def possible_cpus(self) -> int:
+        return self._cpus
+
+    def bpf(self, attr: Attr) -> int:
+        return check_attr(self._version, attr)(self, attr)
+
+    def close(self, fd: int) -> None:
+        self.fds.close(fd)
+
+    def mmap(self, fd: int, length: int, offset: int = 0, *, writable: bool = True) -> memoryview:
+        file = self.file("mmap", fd)
+        obj = file.obj
+        if obj.kind == "perf_event":
+            return obj.mmap(length, offset, writable=writable)  # type: ignore[attr-defined, no-any-return]
+        if obj.kind != "map":
+            raise KernelError(errno.ENODEV, "mmap", f"a {obj.kind} has no memory to map")
+        if not file.readable or (writable and not file.writable):
+            raise KernelError(errno.EACCES, "mmap", "the descriptor does not allow this access")
+        if writable and obj.frozen:  # type: ignore[attr-defined]
+            raise KernelError(errno.EPERM, "mmap", "the map is frozen")
+        return obj.mmap(length, offset, writable=writable)  # type: ignore[attr-defined, no-any-return]
+
+    def wait(self, fds: list[int], timeout: float | None) -> list[int]:
+        end = None if timeout is None else time.monotonic() + timeout
+        files = [(fd, self.file("epoll_wait", fd)) for fd in fds]
+        while True:
+            found = [fd for fd, file in files if getattr(file.obj, "ready", bool)()]
+            if found:
+                return found
+            left = _POLL_SECONDS if end is None else end - time.monotonic()
+            if left <= 0:
+                return []
+            with self.wakeup:
+                self.wakeup.wait(min(left, _POLL_SECONDS))
+
+    def vmlinux_btf(self) -> bytes:
+        if self._btf is None:
+            raise NotSupported("vmlinux BTF", "this user kernel was made without it; give UserKernel(btf=...)")
+        return self._btf
+
+    def module_btf(self) -> dict[str, bytes]:
+        return dict(self._modules)
+
+    def kconfig(self) -> dict[str, str]:
+        return dict(self._kconfig)
+
+    def kallsyms(self, names: set[str]) -> dict[str, int]:
+        return {name: self._kallsyms[name] for name in names if name in self._kallsyms}
+
+    def printk(self) -> list[str]:
+        lines, self._printk = self._printk, []
+        return lines
+
+    # For commands, helpers and hooks
+
+    def add_printk(self, line: str) -> None:
+        """A line of bpf_printk."""
+        self._printk.append(line)
+
+    def file(self, call: str, fd: int) -> File:
+        """What a descriptor refers to. KernelError(EBADF)."""
+        file = self.fds.find(fd)
+        if file is None:
+            raise KernelError(errno.EBADF, call, f"{_signed(fd)} is not a descriptor of this kernel")
+        return file
+
+    def object(self, call: str, fd: int, kind: str) -> KernelObject:
+        """The object of one kind behind a descriptor: EBADF when not open, EINVAL when of another kind."""
+        obj = self.file(call, fd).obj
+        if obj.kind != kind:
+            raise KernelError(errno.EINVAL, call, f"descriptor {fd} is a {obj.kind}, not a {kind}")
+        return obj
+
+    def map_file(self, call: str, fd: int) -> tuple[Map, File]:
+        from bombus.kernel.user.maps.base import Map
+
+        file = self.file(call, fd)
+        if not isinstance(file.obj, Map):
+            raise KernelError(errno.EINVAL, call, f"descriptor {fd} is a {file.obj.kind}, not a map")
+        return file.obj, file
+
+    def map_by_fd(self, call: str, fd: int) -> Map:
+        return self.map_file(call, fd)[0]
+
+    def map_by_address(self, address: int) -> Map | None:
+        """The map whose handle a register holds."""
+        return self._maps.get(address)
+
+    def install(self, obj: KernelObject, call: str, *, readable: bool = True, writable: bool = True) -> int:
+        """Give a new object its id and a descriptor, which takes over the maker's reference."""
+        if obj.kind in self.ids and not obj.id:
+            self.ids[obj.kind].add(obj)
+        try:
+            return self.fds.open(call, obj, readable=readable, writable=writable)
+        finally:
+            obj.put()
+
+    def adopt_map(self, item: Map) -> None:
+        """Give a new map id and handle."""
+        from bombus.kernel.user.maps.base import HANDLE_BASE, HANDLE_STRIDE
+
+        number = self.ids["map"].add(item)
+        item.handle = HANDLE_BASE + number * HANDLE_STRIDE
+        self._maps[item.handle] = item
+
+    def forget_map(self, item: Map) -> None:
+        self.ids["map"].remove(item)
+        self._maps.pop(item.handle, None)
+
+    def allocate(self, size: int, *, name: str, stride: int = 0, limit: int = 0, kind: str = "map_value") -> Region:
+        """Zeroed memory for values. KernelError(ENOMEM) when the machine has not that much."""
+        try:
+            return self.memory.allocate(size, name=name, kind=kind, stride=stride, limit=limit)
+        except (OSError, OverflowError, ValueError, MemoryError):
+            raise KernelError(errno.ENOMEM, "BPF_MAP_CREATE", f"{size} bytes for {name}") from None
+
+    def fields_freed(self, item: Map, address: int) -> None:
+        """A map element with special fields (timers, kptrs) goes away."""
+        if self.on_fields_freed is not None:
+            self.on_fields_freed(item, address)
+
+    def notify(self) -> None:
+        """Wake who waits for events."""
+        with self.wakeup:
+            self.wakeup.notify_all()
+
+    @property
+    def bpffs(self) -> BpfFs:
+        if self._bpffs is None:
+            from bombus.kernel.user.pins import BpfFs
+
+            self._bpffs = BpfFs()
+        return self._bpffs
+
+
+def _signed(fd: int) -> int:
+    return fd - (1 << 32) if fd >= 1 << 31 else fd
