@@ -197,6 +197,7 @@ class Env:
         "processed",
         "processed_before",
         "program",
+        "reaches",
         "rules",
         "sleepable",
         "state",
@@ -270,6 +271,7 @@ class Env:
         self.last_line: LineInfo | None = None
         self.style: KernelStyle | None = None
         self.texts: dict[int, str] = {}
+        self.reaches: list[tuple[int, int]] = []  # see precision.reaches
 
     # Registers of the running frame.
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.isa import opcodes as op
+from bombus.isa.insn import Insn
 from bombus.verifier.disasm import insn_text
 from bombus.verifier.env import EFAULT, F_DST_STACK, F_SRC_STACK, F_STACK_ACCESS, Env, History
 from bombus.verifier.log import frame_text
@@ -36,7 +37,10 @@ class Backtrack:
 
     @property
     def is_empty(self) -> bool:
-        return not any(self.regs[: self.frame + 1]) and not any(self.slots[: self.frame + 1])
+        frame = self.frame
+        if self.regs[frame] or self.slots[frame]:
+            return False
+        return frame == 0 or (not any(self.regs[:frame]) and not any(self.slots[:frame]))
 
 
 def remember(env: Env, flags: int = 0, frame: int = 0, slot: int = 0,
@@ -234,18 +238,6 @@ def _step_jump(env: Env, bt: Backtrack, index: int, following: int, entry: Histo
             regs[frame] |= 1 << dst
 
 
-def _previous(env: Env, state: State, index: int, end: int) -> tuple[int, int]:
-    """The instruction before `index` on the path, and the new end of the history; (-1, ..) at the state's start."""
-    count = end - state.history_start
-    if index == state.first_insn and (
-        count == 0 or (count == 1 and env.history[state.history_start].insn == index)
-    ):
-        return -1, end
-    if count and env.history[end - 1].insn == index:
-        return env.history[end - 1].previous, end - 1
-    return index - 1, end
-
-
 def _give_up(env: Env) -> None:
     """Retracing failed: every scalar on the path becomes precise (mark_all_scalars_precise)."""
     if env.prints_all:
@@ -286,13 +278,55 @@ def mark_precise_set(env: Env, bt: Backtrack) -> None:
     _walk(env, bt, env.state, skip_first=True)
 
 
+def _reach(insn: Insn) -> tuple[int, int]:
+    """When an instruction changes the set of wanted registers: masks (any of, but not all of).
+
+    It does when any register of the first mask is wanted, unless all of a non-zero second one are. (-1, 0): it may
+    always. Stores are told apart by the caller: what they write is a slot of the history.
+    """
+    code, dst, src, _off, imm = insn
+    klass = code & 7
+    if code == 0:
+        return 0, 0
+    if klass in (op.BPF_ALU, op.BPF_ALU64):
+        operation = code & 0xF0
+        if operation == op.BPF_MOV:
+            return 1 << dst, 0
+        if operation in (op.BPF_END, op.BPF_NEG) or not code & op.BPF_X or src == FP:
+            return 0, 0
+        return 1 << dst, 1 << dst | 1 << src
+    if klass in (op.BPF_LDX, op.BPF_ST):
+        return 1 << dst, 0
+    if klass == op.BPF_STX:
+        return (-1, 0) if code & 0xE0 == op.BPF_ATOMIC else (1 << dst, 0)
+    if klass == op.BPF_LD:
+        return (1 << dst, 0) if code & 0xE0 == op.BPF_IMM else (-1, 0)
+    if code & 0xF0 in (op.BPF_CALL, op.BPF_EXIT):
+        return -1, 0
+    if code & 0xF0 == op.BPF_JA or not code & op.BPF_X:
+        return 0, 0
+    both = 1 << dst | 1 << src
+    return both, both
+
+
+def reaches(env: Env) -> list[tuple[int, int]]:
+    """`_reach` of every instruction, computed once."""
+    if not env.reaches:
+        env.reaches = [_reach(insn) for insn in env.insns]
+    return env.reaches
+
+
 def _walk(env: Env, bt: Backtrack, state: State, *, skip_first: bool) -> None:
     last = env.insn_idx
     first = state.first_insn
     following = -1
+    printing = env.prints_all
+    reach = reaches(env)
+    history = env.history
+    regs = bt.regs
     while True:
-        end = state.history_end
-        if env.prints_all:
+        start, end = state.history_start, state.history_end
+        if printing:
             env.log.write(
                 f"mark_precise: frame{bt.frame}: last_idx {last} first_idx {first} subseq_idx {following} \n"
             )
@@ -301,23 +335,34 @@ def _walk(env: Env, bt: Backtrack, state: State, *, skip_first: bool) -> None:
             return
         index = last
         while True:
+            entry = None
+            if end > start:
+                entry = history[end - 1]
+                if entry.insn != index:
+                    entry = None
             if skip_first:
                 skip_first = False
             else:
-                entry = None
-                if end > state.history_start and env.history[end - 1].insn == index:
-                    entry = env.history[end - 1]
-                try:
-                    _step(env, bt, index, following, entry)
-                except _Unknown:
-                    _give_up(env)
-                    return
-            if bt.is_empty:
-                return
+                mask, settled = reach[index]
+                wanted = regs[bt.frame]
+                if (wanted & mask and (not settled or wanted & settled != settled)) or mask < 0 or printing or (
+                    entry is not None and (entry.linked or entry.flags)
+                ):
+                    try:
+                        _step(env, bt, index, following, entry)
+                    except _Unknown:
+                        _give_up(env)
+                        return
+                    if bt.is_empty:
+                        return
             following = index
-            index, end = _previous(env, state, index, end)
-            if index < 0:
+            if index == first and (end == start or (end - start == 1 and history[start].insn == index)):
                 break
+            if entry is not None:
+                end -= 1
+                index = entry.previous
+            else:
+                index -= 1
         parent = state.parent
         if parent is None:
             _give_up(env)

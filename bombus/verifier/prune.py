@@ -353,11 +353,12 @@ def _widened(env: Env, old: Reg, cur: Reg) -> Reg:
 def _maybe_looping(old: State, cur: State) -> bool:
     if len(old.frames) != len(cur.frames):
         return False
-    a, b = old.frames[-1].regs, cur.frames[-1].regs
-    return all(
-        x is y or (_same_content(x, y) and x.id == y.id and x.ref_id == y.ref_id)
-        for x, y in zip(a, b, strict=True)
-    )
+    b = cur.frames[-1].regs
+    for i, x in enumerate(old.frames[-1].regs):
+        y = b[i]
+        if x is not y and not (_same_content(x, y) and x.id == y.id and x.ref_id == y.ref_id):
+            return False
+    return True
 
 
 # Checkpoints.
