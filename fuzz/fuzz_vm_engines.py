@@ -30,7 +30,7 @@ from bombus.vm.env import Compiled, Engine, PlainEnv
 from bombus.vm.fast import FastEngine
 from bombus.vm.memory import Region
 from bombus.vm.reference import ReferenceEngine
-from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, Stack
+from bombus.vm.run import MAX_FRAMES, Stack
 
 BUDGET = 3000
 CALLBACK, FREE, IDENTITY, TAIL = 200, 201, 202, 12
@@ -85,7 +85,8 @@ def outcome(engine: Engine, insns: list[Insn], seed: int) -> tuple[object, ...]:
     stack = Stack(env.memory)
     env.memory.remove(stack.region)
     stack.region.start = _BASE + 0x8000
-    stack.bases = [stack.region.start + number * FRAME_STRIDE for number in range(MAX_CALL_FRAMES)]
+    stack.bases.clear()
+    stack.grow(MAX_FRAMES)
     env.memory.add(stack.region)
     env.memory.stacks.append(stack)
     for part in (ctx, packet, cell, extra):

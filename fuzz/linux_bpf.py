@@ -64,6 +64,11 @@ class LinuxBpf:
         struct.pack_into("<IIIII", attr, 0, 2, 4, value_size, entries, 0)
         return Fd(_bpf(0, attr))
 
+    def program_array(self, entries: int) -> Fd:
+        attr = bytearray(128)
+        struct.pack_into("<IIIII", attr, 0, 3, 4, 4, entries, 0)
+        return Fd(_bpf(0, attr))
+
     def update(self, fd: Fd, key: int, value: bytes) -> None:
         k, v = ctypes.create_string_buffer(struct.pack("<I", key), 4), ctypes.create_string_buffer(value, len(value))
         attr = bytearray(128)
@@ -77,14 +82,25 @@ class LinuxBpf:
         _bpf(1, attr)
         return v.raw[:value_size]
 
-    def load(self, kind: str, insns: Sequence[Insn], *, log: bool = True, flags: int = 0) -> Fd:
-        """kind: "socket", "tc", "xdp". Raises Refused. Subprograms need no BTF."""
+    def load(
+        self, kind: str, insns: Sequence[Insn], *, log: bool = True, flags: int = 0, functions: Sequence[int] = ()
+    ) -> Fd:
+        """kind: "socket", "tc", "xdp". Raises Refused.
+
+        functions: first instruction of each function, to be described by BTF as `int f(void)`; subprograms
+        need that for tail calls only.
+        """
         code = ctypes.create_string_buffer(encode(insns), len(insns) * 8)
         attr = bytearray(144)
         struct.pack_into(
             "<IIQQIIQII", attr, 0, _TYPES[kind], len(insns), _address(code), _address(self._license),
             0, 0, 0, 0, flags,
         )  # fmt: skip
+        if functions:
+            btf = self._function_btf()
+            records = b"".join(struct.pack("<II", start, 3) for start in functions)
+            info = ctypes.create_string_buffer(records, len(records))
+            struct.pack_into("<IIQI", attr, 72, btf.number, 8, _address(info), len(functions))
         try:
             return Fd(_bpf(5, attr))
         except OSError as error:
@@ -96,6 +112,18 @@ class LinuxBpf:
                 except OSError:
                     text = self._log.value.decode(errors="replace")
             raise Refused(error.errno or 0, text) from None
+
+    def _function_btf(self) -> Fd:
+        """BTF of: 1 int, 2 int (void), 3 static int f(void)."""
+        strings = b"\0int\0f\0"
+        types = struct.pack("<IIII", 1, 1 << 24, 4, 1 << 24 | 32)
+        types += struct.pack("<III", 0, 13 << 24, 1) + struct.pack("<III", 5, 12 << 24, 2)
+        header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings))
+        blob = header + types + strings
+        data = ctypes.create_string_buffer(blob, len(blob))
+        attr = bytearray(32)
+        struct.pack_into("<QQI", attr, 0, _address(data), 0, len(blob))
+        return Fd(_bpf(18, attr))
 
     def run(self, fd: Fd, data: bytes, repeat: int = 1, out: int = 4096) -> tuple[int, bytes]:
         """(r0 as the kernel reports it, data_out)."""

@@ -127,10 +127,19 @@ class _Function:
         operation = self.rng.choice(_ATOMICS)
         if operation == op.BPF_CMPXCHG and 0 in self.busy:
             operation = op.BPF_ADD
-        prefix = []
-        if operation == op.BPF_CMPXCHG and self.rng.random() < 0.5:  # make it succeed
-            prefix = [b.ldx(name, 0, reg, off)]
-        return [*prefix, b.atomic(operation, name, reg, off, self.scalar(write=True))]
+        prefix, suffix = [], []
+        source = self.scalar(write=True)
+        if reg != 8:
+            # Linux 6.18 does not count an atomic as a read of the stack when it compares states, prunes wrongly
+            # and removes live code: a plain read in front keeps the slot alive.
+            prefix = [b.ldx(name, source, reg, off), *self.arithmetic(0)]
+        if operation == op.BPF_CMPXCHG:
+            if self.rng.random() < 0.5:  # make it succeed
+                prefix.append(b.ldx(name, 0, reg, off))
+            if size == 4:
+                # Where r0 is a subprogram's result, Linux 6.18 forgets that the upper half must become 0.
+                suffix = [b.mov32(0, b.R0)]
+        return [*prefix, b.atomic(operation, name, reg, off, source), *suffix]
 
     def ordered(self, depth: int) -> list[Insn]:
         name, size = self.rng.choice(list(_SIZES.items()))

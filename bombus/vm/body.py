@@ -250,7 +250,7 @@ class Body:
             self.fail(indent, "call", f"there is no instruction {target} to call")
             return False
         self.calls.append(target)
-        self.line(indent, "if d == 7: no_frame()")
+        self.line(indent, "if d == top: no_frame()")
         self.line(indent, "next(ticks); frames[d + 1][:] = ZEROS")
         self.write(indent, 0, Value(f"f{target}({self._arguments()}, d + 1, run)", 0, U64))
         self._forget_regions(indent)

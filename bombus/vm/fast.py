@@ -24,7 +24,7 @@ from bombus.vm.env import Env
 from bombus.vm.flow import Irreducible, analyse, order_blocks
 from bombus.vm.memory import Memory
 from bombus.vm.reference import ReferenceProgram, at, bind_calls, function_base
-from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, ZEROS, Run
+from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, NO_FRAME, ZEROS, Run
 from bombus.vm.structure import Structure
 
 _serial = itertools.count()
@@ -200,7 +200,7 @@ class FastProgram:
             head.append(f" {' = '.join(zeros)} = 0")
         head.append(" ticks = run.ticks")
         if body.calls:
-            head.append(" frames = stack.bytes1")
+            head.append(" frames = stack.bytes1; top = run.top")
         if body.loops:
             head.append(f" loops = {MAX_LOOPS}")
         limits = [name for limit in body.limits for name in limit.values()]
@@ -230,12 +230,7 @@ class FastProgram:
             if run.tail_calls >= MAX_TAIL_CALLS:
                 return None
             target = env.tail_call(ctx, array, index)
-            if target is None:
-                return None
-            run.tail_calls += 1
-            run.frame = frame
-            run.stack.clear(frame)
-            return target.enter(ctx, run)
+            return None if target is None else run.tail_call(target, ctx, frame)
 
         names: dict[str, Any] = {
             "VmFault": VmFault, "ZEROS": ZEROS, "mem": memory, "miss": _misser(memory), "tail_call": tail_call,
@@ -257,7 +252,7 @@ def _nothing(*_: object) -> int:
 
 
 def _no_frame() -> NoReturn:
-    raise VmFault("stack", "the call needs more than 8 frames")
+    raise VmFault("stack", NO_FRAME)
 
 
 def _no_budget() -> NoReturn:

@@ -18,6 +18,9 @@ from bombus.errors import VmFault
 # `data`/`data_end` members of xdp_md and __sk_buff and no context rewrite is needed.
 _MAP_32BIT = 0x40
 
+# How far from a region an access is still explained in terms of it.
+_NEAR = 4096
+
 
 @dataclass(slots=True, eq=False)
 class Region:
@@ -131,6 +134,13 @@ class Memory:
         if at >= 0:
             region = self._regions[at]
             offset = address - region.start
-            if offset < region.size + 4096:
-                return f"{size} bytes at offset {offset} of {region.name}, which has {region.limit or region.size}"
+            if offset < region.size + _NEAR:
+                if not region.stride or offset >= region.size:
+                    return f"{size} bytes at offset {offset} of {region.name}, which has {region.size}"
+                slot, offset = divmod(offset, region.stride)
+                return f"{size} bytes at offset {offset} of slot {slot} of {region.name}, which has {region.limit}"
+        if at + 1 < len(self._regions):
+            region = self._regions[at + 1]
+            if region.start - address <= _NEAR:
+                return f"{size} bytes at {region.start - address} bytes before {region.name}"
         return f"{size} bytes at {address:#x}, where no memory of this program lies"

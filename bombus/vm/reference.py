@@ -260,9 +260,7 @@ class ReferenceProgram:
         if target is None:
             regs.called()
             return None
-        run.tail_calls += 1
-        run.stack.clear(run.frame)
-        return target.enter(ctx, run)
+        return run.tail_call(target, ctx, run.frame)
 
     @staticmethod
     def _atomic(effect: Any, memory: Memory, regs: _Registers) -> None:
