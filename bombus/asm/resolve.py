@@ -102,6 +102,8 @@ class Resolver:
     def _target(self, name: str, where: Where) -> tuple[str, int]:
         """The symbol that a relocation names, and what to add: local labels go by their section."""
         label = self.builder.labels.get(name)
+        if label is None and name in self.builder.sections and name not in self.builder.symbols:
+            return name, 0  # the start of that section
         symbol = self.builder.symbol(name) if "\x01" not in name else SymbolBuilder(name)
         if label is not None and symbol.binding == "local":
             return label.section.name, label.offset
@@ -123,16 +125,20 @@ class Resolver:
                 fixup.where.fail("the difference of these labels is not known: they are in different sections")
             name, base = self._target(fixup.value.plus, fixup.where)
             constant = fixup.value.constant + base
-            section.relocations.append(Relocation(fixup.offset, self._data_type(section, fixup), name))
+            section.relocations.append(Relocation(fixup.offset, self._data_type(fixup), name))
         data = self.builder.word(constant, fixup.size, fixup.where)
         section.data[fixup.offset : fixup.offset + fixup.size] = data
 
-    @staticmethod
-    def _data_type(section: SectionBuilder, fixup: DataFixup) -> int:
+    def _data_type(self, fixup: DataFixup) -> int:
         if fixup.size == 8:
             return R_BPF_64_ABS64
         if fixup.size == 4:
-            return R_BPF_64_NODYLD32 if section.name in (".BTF", ".BTF.ext") else R_BPF_64_ABS32
+            # LLVM's choice (observed with 19 and 22): writable data, and code by a temporary label, as in .BTF.ext.
+            label = self.builder.labels.get(fixup.value.plus)
+            flags = label.section.flags if label is not None else ""
+            if "w" in flags or ("x" in flags and fixup.value.plus.startswith(".L")):
+                return R_BPF_64_NODYLD32
+            return R_BPF_64_ABS32
         raise fixup.where.error(f"no relocation puts an address into {fixup.size} bytes")
 
     def number(self, value: Value) -> int | None:
