@@ -189,13 +189,16 @@ def test_roots_bring_what_they_need() -> None:
     assert body == "struct list_head {\n\tstruct list_head *next;\n\tstruct list_head *prev;\n};\n\n"
 
 
+NEST = [Struct("", 4, (Member("a", i, 0), Member("b", i, 0))) for i in range(1, 60)]
+
+
 @pytest.mark.parametrize(
     "types",
     [
         [Struct("s", 4, (Member("a", 1, 0),))],
         [Typedef("a", 2), Typedef("b", 1)],
         [Int("int", 4)] + [FuncProto(i, (Param("a", i), Param("b", i))) for i in range(1, 60)],
-        [Int("int", 4), *(Struct("", 4, (Member("a", i, 0), Member("b", i, 0))) for i in range(1, 60)), Typedef("t", 60)],
+        [Int("int", 4), *NEST, Typedef("t", 60)],
         [Int("int", 4)] + [Array(i, 1, 1) for i in range(1, 3000)] + [Typedef("t", 3000)],
         [Int("char", 1), Struct("gap", 0xFFFFFFFF, (Member("a", 1, 0), Member("b", 1, 0xFFFFFF)))],
     ],
