@@ -199,6 +199,7 @@ class Env:
         "program",
         "reaches",
         "rules",
+        "scc",
         "sleepable",
         "state",
         "strict_alignment",
@@ -241,6 +242,7 @@ class Env:
         self.used_maps: list[MapInfo] = []
         self.arena: MapInfo | None = None
         self.live_before: list[int] = []
+        self.scc: list[int] = []
 
         self.state: State = State(Frame(-1, 0, 0), 0)
         self.pending: list[Pending] = []

@@ -21,6 +21,7 @@ from bombus.verifier import (
     prune,
     refs,
     setup,
+    static_live,
 )
 from bombus.verifier.disasm import insn_text
 from bombus.verifier.env import (
@@ -68,6 +69,8 @@ def _check(env: Env) -> None:
     flow.check_graph(env)
     setup.check_attach(env)
     flow.mark_fastcall(env)
+    if env.rules.live_registers:
+        static_live.compute(env)
     _walk_from(env, 0)
     _check_globals(env)
     env.explored = {}

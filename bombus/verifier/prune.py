@@ -234,10 +234,20 @@ def _slot_safe(env: Env, slot: Slot, other: Slot | None, exact: int) -> bool:
     return True
 
 
-def _frames_equal(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
+def _insn_of(state: State, number: int) -> int:
+    """Where a frame of a state stands: at the state's instruction, or at the call that it waits for."""
+    return state.insn if number == len(state.frames) - 1 else state.frames[number + 1].callsite
+
+
+def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bool:
     if old.callback_depth > cur.callback_depth:
         return False
-    if exact == NOT_EXACT:
+    if env.rules.live_registers:
+        live_regs = env.live_before[insn]
+        for i in range(NR_REGS):
+            if live_regs >> i & 1 and not _reg_safe(env, old.regs[i], cur.regs[i], exact):
+                return False
+    elif exact == NOT_EXACT:
         for i in range(NR_REGS):
             if not old.live[i] & LIVE_READ:
                 continue
@@ -275,8 +285,8 @@ def states_equal(env: Env, old: State, cur: State, exact: int) -> bool:
         or old.in_sleepable != cur.in_sleepable
     ):
         return False
-    for x, y in zip(old.frames, cur.frames, strict=True):
-        if x.callsite != y.callsite or not _frames_equal(env, x, y, exact):
+    for number, (x, y) in enumerate(zip(old.frames, cur.frames, strict=True)):
+        if x.callsite != y.callsite or not _frames_equal(env, x, y, _insn_of(old, number), exact):
             return False
     return True
 
@@ -376,9 +386,10 @@ def _clean(env: Env, insn: int, states: list[State], cur: State) -> None:
             continue
         if state.frames[0].live[0] & LIVE_DONE:
             continue
-        for frame in state.frames:
+        for number, frame in enumerate(state.frames):
+            live_regs = env.live_before[_insn_of(state, number)] if env.rules.live_registers else -1
             for i in range(FP):
-                if not frame.live[i] & LIVE_READ:
+                if not (live_regs >> i & 1 if live_regs >= 0 else frame.live[i] & LIVE_READ):
                     frame.regs[i] = UNINIT
                 frame.live[i] |= LIVE_DONE
             for i, marks in enumerate(frame.stack_live):
@@ -394,7 +405,9 @@ def _propagate_precision(env: Env, old: State) -> None:
         first = True
         for i in range(FP):
             reg = frame.regs[i]
-            if reg.type != SCALAR_VALUE or not reg.precise or not frame.live[i] & LIVE_READ:
+            if reg.type != SCALAR_VALUE or not reg.precise:
+                continue
+            if not (env.rules.live_registers or frame.live[i] & LIVE_READ):
                 continue
             if env.prints_all:
                 env.log.write(f"frame {number}: propagating r{i}" if first else f",r{i}")

@@ -25,8 +25,10 @@ class Change(NamedTuple):
 
 
 CHANGES: tuple[Change, ...] = (
-    Change("static_liveness", since("6.18"), "registers' liveness is computed before verification, not by marks"),
-    Change("live_regs_log", since("6.16"), "level 2 logs begin with the registers live before each instruction"),
+    Change("static_liveness", since("6.18"), "what is read is no longer marked on states while they are verified"),
+    Change("live_registers", since("6.15"), "registers' liveness is computed before verification"),
+    Change("live_regs_log", since("6.15"), "level 2 logs begin with the registers live before each instruction"),
+    Change("loops_by_scc", since("6.17"), "loops are found before verification, and their states converge together"),
     Change("neg_tracked", since("6.17"), "the range of a negated scalar is known"),
     Change("acquire_release", since("6.15"), "load-acquire and store-release"),
     Change("timed_may_goto", since("6.15"), "may_goto counts time, not only steps"),
@@ -67,7 +69,9 @@ class Rules:
 
     version: KernelVersion
     static_liveness: bool
+    live_registers: bool
     live_regs_log: bool
+    loops_by_scc: bool
     neg_tracked: bool
     acquire_release: bool
     timed_may_goto: bool
