@@ -26,6 +26,7 @@ from bombus.vm.memory import Region
 from bombus.vm.reference import ReferenceEngine
 
 ETHERNET = 14
+SKF_NET_OFF, SKF_LL_OFF = -0x10_0000, -0x20_0000  # include/uapi/linux/filter.h
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,14 @@ class PacketEnv(PlainEnv):
     data: Region
 
     def load_packet(self, skb: int, offset: int, size: int) -> int | None:
-        offset += self.base
-        found = self.data.view[offset : offset + size] if offset >= self.base else b""
+        # Linux 6.12 kernel/bpf/core.c bpf_internal_load_pointer_neg_helper
+        if offset >= 0:
+            offset += self.base
+        elif offset >= SKF_NET_OFF:
+            offset += ETHERNET - SKF_NET_OFF
+        else:
+            offset -= SKF_LL_OFF
+        found = self.data.view[offset : offset + size] if offset >= 0 else b""
         return int.from_bytes(found, "big") if len(found) == size else None
 
 
