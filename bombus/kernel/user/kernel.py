@@ -50,6 +50,9 @@ class UserKernel:
         self.memory = Memory()
         self.fds = FdTable()
         self.ids: dict[str, Ids] = {kind: Ids() for kind in ("map", "prog", "btf", "link")}
+        self.netdevs: dict[int, str] = {1: "lo"}  # ifindex to name, for devmaps
+        self.nr_cpus = 8192  # CONFIG_NR_CPUS, a limit of cpumaps
+        self.cpu = 0  # where callers of bpf(2) run
         self.stats_users = 0  # descriptors of BPF_ENABLE_STATS that are open
         self.on_fields_freed: Callable[[Map, int], None] | None = None
         self._btf = btf
@@ -188,6 +191,12 @@ class UserKernel:
         """A map element with special fields (timers, kptrs) goes away."""
         if self.on_fields_freed is not None:
             self.on_fields_freed(item, address)
+
+    def attach_type_is(self, value: object, name: str) -> bool:
+        """Is a program's expected attach type (its number) the one with this name?"""
+        from bombus.spec.attachtypes import ATTACH_TYPE
+
+        return value == ATTACH_TYPE[name].id
 
     def notify(self) -> None:
         """Wake who waits for events."""

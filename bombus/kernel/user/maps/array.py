@@ -156,10 +156,9 @@ class ArrayMap(_Array):
         view = self.region.view[offset : offset + length]
         return view if writable else view.toreadonly()
 
-    def same_shape(self, other: Map) -> bool:
-        if not super().same_shape(other):
-            return False
-        return bool(self.map_flags & BPF_F_INNER_MAP) or self.max_entries == other.max_entries
+    def shape(self) -> tuple[object, ...]:
+        free = bool(self.map_flags & BPF_F_INNER_MAP)  # then max_entries may differ
+        return (*super().shape(), None if free else self.max_entries)
 
 
 @map_type("BPF_MAP_TYPE_PERCPU_ARRAY")
@@ -227,5 +226,5 @@ class PerCpuArrayMap(_Array):
         end = start + self.elem_size
         return b"".join(self.copy_out(self.region.view[at : at + self.stride]) for at in range(start, end, self.stride))
 
-    def same_shape(self, other: Map) -> bool:
-        return super().same_shape(other) and self.max_entries == other.max_entries
+    def shape(self) -> tuple[object, ...]:
+        return (*super().shape(), self.max_entries)

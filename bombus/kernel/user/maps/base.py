@@ -248,15 +248,9 @@ class Map(KernelObject):
     def free(self) -> None:
         """Give back the type's own memory and references."""
 
-    def same_shape(self, other: Map) -> bool:
-        """May `other` stand in for this inner map (bpf_map_meta_equal)?"""
-        return (
-            self.type is other.type
-            and self.key_size == other.key_size
-            and self.value_size == other.value_size
-            and self.map_flags == other.map_flags
-            and self.fields == other.fields
-        )
+    def shape(self) -> tuple[object, ...]:
+        """What inner maps of one outer map must have in common (bpf_map_meta_equal)."""
+        return (self.type.id, self.key_size, self.value_size, self.map_flags, self.fields)
 
 
 MapClass = TypeVar("MapClass", bound=type[Map])

@@ -142,9 +142,6 @@ class TableMap(Map):
                 self.delete(key)
         self.slab.free()
 
-    def same_shape(self, other: Map) -> bool:
-        return super().same_shape(other)
-
 
 @map_type("BPF_MAP_TYPE_HASH")
 class HashMap(TableMap):

@@ -30,12 +30,22 @@ class Table:
 
     def add(self, key: bytes, slot: Slot) -> Element:
         element = Element(key, slot)
+        self.insert(element)
+        return element
+
+    def insert(self, element: Element) -> None:
+        """Append an element that the caller made."""
         head = self.head
         last = head.before
         element.before, element.after = last, head
         last.after = head.before = element
-        self.elements[key] = element
-        return element
+        self.elements[element.key] = element
+
+    def replace(self, old: Element, new: Element) -> None:
+        """Put an element with the same key where another was."""
+        new.before, new.after = old.before, old.after
+        new.before.after = new.after.before = new
+        self.elements[new.key] = new
 
     def remove(self, element: Element) -> None:
         del self.elements[element.key]

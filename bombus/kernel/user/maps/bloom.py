@@ -1,0 +1,99 @@
+"""Bloom filter. Linux 6.12 kernel/bpf/bloom_filter.c.
+
+The hash functions are our own, so which foreign values the filter takes for members differs from the kernel's;
+its size, and so how often that happens, is the same.
+"""
+
+from __future__ import annotations
+
+import os
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+from bombus.kernel.user.maps.base import E2BIG, EINVAL, ENOENT, EOPNOTSUPP, Map, MapAttr, access_ok, map_type
+from bombus.spec.maptypes import (
+    BPF_F_ACCESS_MASK,
+    BPF_F_NUMA_NODE,
+    BPF_F_ZERO_SEED,
+    KMALLOC_MAX_SIZE,
+    U32_MAX,
+)
+
+if TYPE_CHECKING:
+    from bombus.kernel.user.fds import File
+    from bombus.kernel.user.kernel import UserKernel
+
+_FLAGS = BPF_F_NUMA_NODE | BPF_F_ZERO_SEED | BPF_F_ACCESS_MASK
+_DEFAULT_HASHES = 5
+
+
+@map_type("BPF_MAP_TYPE_BLOOM_FILTER")
+class BloomFilterMap(Map):
+    takes_key_btf = False
+
+    __slots__ = ("_bits", "_hashes", "_mask", "_seed")
+
+    def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
+        super().__init__(kernel, attr)
+        self._hashes = attr.map_extra or _DEFAULT_HASHES
+        self._mask = _bit_count(attr.max_entries, self._hashes) - 1
+        self._seed = bytes(16) if attr.map_flags & BPF_F_ZERO_SEED else os.urandom(16)
+        region = kernel.allocate((self._mask + 1) // 8, name="map bloom_filter")
+        kernel.memory.remove(region)  # no program can touch the bits; only the lazily committed pages are wanted
+        self._bits = region.view
+
+    @classmethod
+    def check(cls, kernel: UserKernel, attr: MapAttr) -> int:
+        if attr.value_size > KMALLOC_MAX_SIZE:
+            return E2BIG
+        flags = attr.map_flags
+        if (
+            attr.key_size or not attr.value_size or not attr.max_entries or flags & ~_FLAGS or not access_ok(flags)
+            or attr.map_extra & ~0xF
+        ):  # fmt: skip
+            return EINVAL
+        return 0
+
+    def check_btf(self) -> int:
+        return EINVAL if self.btf_ids[0] else 0
+
+    def _positions(self, value: bytes) -> list[int]:
+        digest = blake2b(value, digest_size=64, salt=self._seed).digest()
+        return [int.from_bytes(digest[i * 4 : i * 4 + 4], "little") & self._mask for i in range(self._hashes)]
+
+    def push(self, value: bytes, flags: int) -> int:
+        if flags:
+            return EINVAL
+        for at in self._positions(value):
+            self._bits[at >> 3] |= 1 << (at & 7)
+        return 0
+
+    def contains(self, value: bytes) -> int:
+        """0 when the value may have been pushed, -ENOENT when it surely was not."""
+        found = all(self._bits[at >> 3] >> (at & 7) & 1 for at in self._positions(value))
+        return 0 if found else ENOENT
+
+    def write(self, key: bytes, value: bytes, flags: int, file: File | None) -> int:
+        return self.push(value, flags)
+
+    def pop(self) -> bytes | int:
+        return EOPNOTSUPP
+
+    def update(self, key: bytes, value: bytes, flags: int, cpu: int = 0) -> int:
+        return EINVAL
+
+    def delete(self, key: bytes) -> int:
+        return EOPNOTSUPP
+
+    def next_key(self, key: bytes | None) -> bytes | int:
+        return EOPNOTSUPP
+
+
+def _bit_count(entries: int, hashes: int) -> int:
+    """n * k * 7 / 5 (about 1 / ln 2), rounded up to a power of two, between 64 and 2**32."""
+    bits = entries * hashes
+    if bits <= U32_MAX:
+        bits = bits // 5 * 7
+        if bits <= 1 << 31:
+            return 64 if bits <= 64 else 1 << (bits - 1).bit_length()
+    return 1 << 32

@@ -1,0 +1,93 @@
+"""Queue and stack. Linux 6.12 kernel/bpf/queue_stack_maps.c."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import TYPE_CHECKING
+
+from bombus.kernel.user.maps.base import E2BIG, EINVAL, ENOENT, Map, MapAttr, access_ok, map_type
+from bombus.spec.maptypes import (
+    BPF_EXIST,
+    BPF_F_ACCESS_MASK,
+    BPF_F_NUMA_NODE,
+    BPF_NOEXIST,
+    KMALLOC_MAX_SIZE,
+    U32_MAX,
+)
+
+if TYPE_CHECKING:
+    from bombus.kernel.user.fds import File
+    from bombus.kernel.user.kernel import UserKernel
+
+_FLAGS = BPF_F_NUMA_NODE | BPF_F_ACCESS_MASK
+
+
+class _QueueStack(Map):
+    """Values go in and out by copy, so they need no address. The left end is the oldest."""
+
+    takes_key_btf = False
+
+    __slots__ = ("items",)
+
+    def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
+        super().__init__(kernel, attr)
+        self.items: deque[bytes] = deque()
+
+    @classmethod
+    def check(cls, kernel: UserKernel, attr: MapAttr) -> int:
+        flags = attr.map_flags
+        if not attr.max_entries or attr.key_size or not attr.value_size or flags & ~_FLAGS or not access_ok(flags):
+            return EINVAL
+        if attr.value_size > KMALLOC_MAX_SIZE or attr.max_entries >= U32_MAX // attr.value_size:
+            return E2BIG
+        return 0
+
+    def push(self, value: bytes, flags: int) -> int:
+        if flags & BPF_NOEXIST or flags > BPF_EXIST:
+            return EINVAL
+        if len(self.items) >= self.max_entries:
+            if not flags & BPF_EXIST:
+                return E2BIG
+            self.items.popleft()
+        self.items.append(value)
+        return 0
+
+    def write(self, key: bytes, value: bytes, flags: int, file: File | None) -> int:
+        return self.push(value, flags)
+
+    def read(self, key: bytes, flags: int) -> bytes | int:
+        return self.peek()
+
+    def take(self, key: bytes, flags: int) -> bytes | int:
+        return self.pop()
+
+    def update(self, key: bytes, value: bytes, flags: int, cpu: int = 0) -> int:
+        return EINVAL
+
+    def delete(self, key: bytes) -> int:
+        return EINVAL
+
+    def next_key(self, key: bytes | None) -> bytes | int:
+        return EINVAL
+
+
+@map_type("BPF_MAP_TYPE_QUEUE")
+class QueueMap(_QueueStack):
+    __slots__ = ()
+
+    def pop(self) -> bytes | int:
+        return self.items.popleft() if self.items else ENOENT
+
+    def peek(self) -> bytes | int:
+        return self.items[0] if self.items else ENOENT
+
+
+@map_type("BPF_MAP_TYPE_STACK")
+class StackMap(_QueueStack):
+    __slots__ = ()
+
+    def pop(self) -> bytes | int:
+        return self.items.pop() if self.items else ENOENT
+
+    def peek(self) -> bytes | int:
+        return self.items[-1] if self.items else ENOENT
