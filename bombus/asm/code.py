@@ -45,7 +45,7 @@ def register(s: Statement, what: str = "a register") -> tuple[int, int, Token]:
 def as_register(token: Token) -> tuple[int, int] | None:
     """Number and width if the token is spelled as a register (whether that register exists or not)."""
     text = token.text
-    if token.kind == "name" and 2 <= len(text) <= 4 and text[0] in "rwRW" and text[1:].isdecimal():
+    if token.kind == "name" and text.isascii() and 2 <= len(text) <= 4 and text[0] in "rwRW" and text[1:].isdecimal():
         return int(text[1:]), 64 if text[0] in "rR" else 32
     return None
 

@@ -504,6 +504,13 @@ def _callx(s: Statement, scope: Scope) -> Code:
     return Code([Insn(op.CALLX, dst)])
 
 
+def _gotox(s: Statement, scope: Scope) -> Code:
+    dst, bits, token = register(s)
+    if bits != 64:
+        s.fail("gotox needs an r register", token)
+    return Code([Insn(op.GOTOX, dst)])
+
+
 def _exit(s: Statement, scope: Scope) -> Code:
     return Code([b.exit_()])
 
@@ -530,6 +537,7 @@ _STATEMENTS: dict[str, Callable[[Statement, Scope], Code]] = {
     "may_goto": _may_goto,
     "call": _call,
     "callx": _callx,
+    "gotox": _gotox,
     "exit": _exit,
     "nospec": _nospec,
     "store_release": _store_release,

@@ -22,6 +22,7 @@ _CAST = KernelVersion(6, 9)  # addr_space_cast, may_goto
 _PERCPU = KernelVersion(6, 10)
 _ORDERED = KernelVersion(6, 15)  # load_acquire, store_release
 _ATOMICS = KernelVersion(5, 12)
+_GOTOX = KernelVersion(6, 19)
 
 _ALU = {
     op.BPF_ADD: "+=",
@@ -218,6 +219,8 @@ class KernelStyle:
             return f"({opcode:02x}) may_goto pc{off:+d}"
         if opcode == op.GOTOL and self.sx:
             return f"({opcode:02x}) gotol pc{imm:+d}"
+        if opcode == op.GOTOX and self.version >= _GOTOX:
+            return f"({opcode:02x}) gotox r{dst}"
         if opcode == op.EXIT:
             return f"({opcode:02x}) exit"
         r = "r" if opcode & 7 == op.BPF_JMP else "w"

@@ -66,6 +66,8 @@ class LlvmStyle:
         insn = insns[index]
         if insn.opcode == op.CALLX:
             return f"callx r{insn.dst}"
+        if insn.opcode == op.GOTOX:
+            return f"gotox r{insn.dst}"
         form = form_for_text(insn)
         if form is None or insn.dst > 10 or (insn.src > 10 and form.src in ("read", "write")):
             return UNKNOWN

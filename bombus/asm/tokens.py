@@ -104,7 +104,7 @@ def statements(text: str, semicolon_comments: bool) -> Iterator[Statement]:
     name: `call bpf_map_lookup_elem#1`.
     """
     in_block = 0  # the line where an open block comment began
-    for number, source in enumerate(text.splitlines(), 1):
+    for number, source in enumerate(text.split("\n"), 1):
         position = 0
         if in_block:
             close = source.find("*/")

@@ -44,6 +44,8 @@ class UbpfStyle:
         insn = insns[index]
         if insn.opcode == op.CALLX:
             return f"call %r{insn.dst}"
+        if insn.opcode == op.GOTOX:
+            return f"ja %r{insn.dst}"
         form = form_for_text(insn)
         if form is None:
             return ".byte " + ", ".join(f"{byte:#04x}" for byte in encode([insn]))

@@ -213,6 +213,8 @@ def _call(s: Statement, scope: Scope) -> Code:
 
 
 def _ja(s: Statement, scope: Scope) -> Code:
+    if _is_register(s):
+        return Code([Insn(op.GOTOX, _reg(s))])
     off, ref = jump_target(s, scope, 16)
     return Code([b.ja(off)], ref)
 

@@ -123,6 +123,7 @@ CALLX: Final = BPF_JMP | BPF_CALL | BPF_X
 EXIT: Final = BPF_JMP | BPF_EXIT
 JA: Final = BPF_JMP | BPF_JA
 GOTOL: Final = BPF_JMP32 | BPF_JA
+GOTOX: Final = BPF_JMP | BPF_JA | BPF_X  # jump to the address in dst: LLVM 22, Linux 6.19
 MAY_GOTO: Final = BPF_JMP | BPF_JCOND
 
 SIZE_BYTES: Final[dict[int, int]] = {BPF_B: 1, BPF_H: 2, BPF_W: 4, BPF_DW: 8}

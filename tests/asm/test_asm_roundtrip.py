@@ -71,6 +71,14 @@ def test_big_endian_bytes() -> None:
     assert big.section(".text").data.endswith(bytes(range(1, 9)))
 
 
+def test_indirect_calls_and_jumps() -> None:
+    insns = [Insn(op.CALLX, 3), Insn(op.GOTOX, 4)]
+    assert text_of(insns, "llvm", 22) == "callx r3\ngotox r4"
+    assert text_of(insns, "ubpf", 19) == "call %r3\nja %r4"
+    for style in ("llvm", "ubpf"):
+        assert list(assemble(text_of(insns, style, 22)).insns) == insns
+
+
 def test_an_instruction_without_meaning_keeps_its_bytes_in_ubpf_style() -> None:
     insns = [Insn(0xFF, 3, 4, -5, 6), b.exit_(), Insn(op.LD_IMM64, 1)]
     text = "\n".join(line.text for line in disassemble(insns, "ubpf"))

@@ -70,6 +70,7 @@ ONE = [
     ("call 12", b.call(12)),
     ("call 1; ", b.call(1)),
     ("callx r3", I(op.CALLX, 3)),
+    ("gotox r3", I(op.GOTOX, 3)),
     ("exit", b.exit_()),
     # kernel
     ("(bf) r6 = r1", b.mov(6, b.R1)),
@@ -123,6 +124,7 @@ ONE = [
     ("call local +1", b.call_local(1)),
     ("call runtime 9", b.call_kfunc(9)),
     ("call %r2", I(op.CALLX, 2)),
+    ("ja %r2", I(op.GOTOX, 2)),
 ]
 
 WIDE = [
