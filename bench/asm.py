@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from bombus.asm import EXACT, assemble, disassemble
 from bombus.isa.forms import FORMS
-from bombus.isa.insn import decode, encode
+from bombus.isa.insn import Insn, decode, encode
 from bombus.isa.sample import sample
 
 
@@ -33,7 +33,7 @@ def main() -> None:
     parser.add_argument("--insns", type=int, default=20_000, help="slots to work on")
     count = parser.parse_args().insns
     rng = random.Random(1)
-    insns = []
+    insns: list[Insn] = []
     while len(insns) < count:
         insns += sample(rng, rng.choice(FORMS))
     data = encode(insns)

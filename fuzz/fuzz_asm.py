@@ -22,7 +22,8 @@ STYLES = ("llvm", "kernel", "ubpf")
 _WORDS = (
     "r0 r1 w2 r10 r11 %r3 = += s>>= s/= ( ) [ ] * + - ~ , ; : . # // /* */ \" ' u8 u32 s16 skb lock if goto gotol "
     "may_goto call callx exit ll pc+1 1b 1f 0x 0xffffffff 99999999999999999999 map[id:3] atomic_fetch_add "
-    'xchg_64 load_acquire .section .byte .long .quad .zero .fill .p2align .set .ascii "ax" @progbits .comm .uleb128 .size .type mov lddw '
+    "xchg_64 load_acquire .section .byte .long .quad .zero .fill .p2align .set "
+    '.ascii "ax" @progbits .comm .uleb128 .size .type mov lddw '
     "stxdw [%r10-8] jne (bf) (18) 5: label: label \\ \x00 \u00e9 < > <x> & | ^ << >> % == s< -1 65536"
 )
 WORDS = _WORDS.split(" ")
