@@ -22,7 +22,7 @@ from bombus.vm.body import ATOMIC, LOAD, Body
 from bombus.vm.dispatch import Dispatch
 from bombus.vm.env import Env
 from bombus.vm.flow import Irreducible, analyse, order_blocks
-from bombus.vm.memory import Memory
+from bombus.vm.memory import Memory, Region
 from bombus.vm.reference import ReferenceProgram, at, bind_calls, function_base
 from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, NO_FRAME, ZEROS, Run
 from bombus.vm.structure import Structure
@@ -41,18 +41,21 @@ class _TooMuch(Exception):
 class _Cache(list[Any]):
     """Region caches of one function, kept between runs: per cache (start, view, limits...).
 
-    specs: per cache, the (size, write) of each limit; epoch: `Memory.epoch` that the entries belong to.
+    specs: per cache, the (size, write) of each limit; arrays: per cache, the last region of slots (region,
+    limits of a slot), where the next miss looks first; epoch: `Memory.epoch` that the entries belong to.
     """
 
-    __slots__ = ("epoch", "specs")
+    __slots__ = ("arrays", "epoch", "specs")
 
     def __init__(self, specs: list[list[tuple[int, bool]]]) -> None:
         super().__init__()
         self.specs = specs
+        self.arrays: list[tuple[Region, list[int]] | None] = []
         self.reset(0)
 
     def reset(self, epoch: int) -> None:
         self[:] = [(0, None, *[-1] * len(spec)) for spec in self.specs]
+        self.arrays = [None] * len(self.specs)
         self.epoch = epoch
 
 
@@ -262,18 +265,32 @@ def _no_budget() -> NoReturn:
 def _misser(memory: Memory) -> Callable[[_Cache, int, int, int, int], tuple[Any, ...]]:
     def miss(cache: _Cache, number: int, address: int, size: int, kind: int) -> tuple[Any, ...]:
         """Find the region of an access and remember it. Raises what the reference interpreter would."""
-        region = memory.find(address, size)
-        if region is None:
+        array = cache.arrays[number]
+        if array is not None:
+            region, limits = array
+            offset = address - region.start
+            within = offset % region.stride
+            inside = 0 <= offset <= region.size - size and within + size <= region.limit
+            if inside and (kind == LOAD or region.writable):
+                slot = offset - within
+                entry = (address - within, region.view[slot : slot + region.limit], *limits)
+                cache[number] = entry
+                return entry
+        found = memory.find(address, size)
+        if found is None:
             raise VmFault(_KINDS[kind], memory.explain(address, size), address=address, size=size)
-        if kind != LOAD and not region.writable:
-            raise VmFault("readonly", f"{region.name} is read-only", address=address, size=size)
-        start, length, view = region.start, region.size, region.view
-        if region.stride:
-            slot = (address - start) // region.stride * region.stride
-            start, length = start + slot, region.limit
+        if kind != LOAD and not found.writable:
+            raise VmFault("readonly", f"{found.name} is read-only", address=address, size=size)
+        start, length, view = found.start, found.size, found.view
+        if found.stride:
+            slot = (address - start) // found.stride * found.stride
+            start, length = start + slot, found.limit
             view = view[slot : slot + length]
-        writable = region.writable
-        entry = (start, view, *[length - n if writable or not write else -1 for n, write in cache.specs[number]])
+        writable = found.writable
+        limits = [length - n if writable or not write else -1 for n, write in cache.specs[number]]
+        if found.stride:
+            cache.arrays[number] = found, limits
+        entry = (start, view, *limits)
         cache[number] = entry
         return entry
 

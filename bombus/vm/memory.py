@@ -54,7 +54,7 @@ class Memory:
     def __init__(self) -> None:
         self._starts: list[int] = []
         self._regions: list[Region] = []
-        self.epoch = 0  # grows when a region goes away: whoever remembers regions forgets them then
+        self.epoch = 0  # grows when a region goes away or changes: whoever remembers regions forgets them then
         self.stacks: list[Any] = []  # stacks of `vm.run` that no run uses just now
 
     def allocate(
@@ -82,6 +82,11 @@ class Memory:
             raise ValueError(f"region {region.name} is not live")
         del self._starts[at]
         del self._regions[at]
+        self.epoch += 1
+
+    def changed(self) -> None:
+        """Say that a live region's bounds or access changed in place (a packet's head was moved): engines
+        that remember regions look again."""
         self.epoch += 1
 
     def find(self, address: int, size: int) -> Region | None:
@@ -130,6 +135,8 @@ class Memory:
 
     def explain(self, address: int, size: int) -> str:
         """Why an access is wrong, in terms of the nearest region."""
+        if address < _NEAR and not self.find(address, 1):
+            return f"{size} bytes at {address:#x}, a NULL pointer"
         at = bisect_right(self._starts, address) - 1
         if at >= 0:
             region = self._regions[at]
@@ -142,5 +149,5 @@ class Memory:
         if at + 1 < len(self._regions):
             region = self._regions[at + 1]
             if region.start - address <= _NEAR:
-                return f"{size} bytes at {region.start - address} bytes before {region.name}"
+                return f"{size} bytes, {region.start - address} bytes before {region.name}"
         return f"{size} bytes at {address:#x}, where no memory of this program lies"

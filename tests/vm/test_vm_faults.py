@@ -16,7 +16,7 @@ EXIT = b.exit_()
 # program (r1: 16 writable bytes), kind, instruction, words of the message
 FAULTS = [
     ([b.ldx("u64", 0, 1, 9), EXIT], "load", 0, "8 bytes at offset 9 of scratch, which has 16"),
-    ([b.ldx("u8", 0, 1, -1), EXIT], "load", 0, "1 bytes at"),
+    ([b.ldx("u8", 0, 1, -1), EXIT], "load", 0, "1 bytes"),
     ([b.mov(2, 0), b.ldx("u8", 0, 2), EXIT], "load", 1, "0x0"),
     ([b.mov(2, -4), b.ldx("u64", 0, 2), EXIT], "load", 1, "8 bytes at 0xfffffffffffffffc"),
     ([b.mov(0, 1), b.stx("u16", 1, 15, 0), EXIT], "store", 1, "2 bytes at offset 15"),
