@@ -43,8 +43,9 @@ def test_find(address: int, size: int, name: str | None) -> None:
 
 
 # address, size, words
-EXPLANATIONS = [(0x1010, 4, "4 bytes at offset 16 of a, which has 16"), (0xFFE, 4, "4 bytes, 2 bytes before a"),
-                (0x901A, 8, "8 bytes at offset 10 of slot 1 of values, which has 10"), (0, 8, "8 bytes at 0x0, a NULL pointer"),
+EXPLANATIONS = [(0x1010, 4, "4 bytes at offset 16 of a, which has 16"), (0x8FFE, 4, "4 bytes, 2 bytes before values"),
+                (0x901A, 8, "8 bytes at offset 10 of slot 1 of values, which has 10"),
+                (0, 8, "8 bytes at 0x0, a NULL pointer"),
                 (0x4FFF, 1, "1 bytes, 1 bytes before ro"), (1 << 60, 1, "1 bytes at 0x1000000000000000")]  # fmt: skip
 
 
