@@ -25,6 +25,8 @@ InputStyle = Literal["auto", "llvm", "kernel", "ubpf"]
 # `0000000000000010 <name>:`, how objdump begins a function.
 _OBJDUMP_LABEL = re.compile(r"\s*[0-9a-f]{8,16} <(.+)>:\s*$")
 
+_GCC = re.compile(r"^\s*\.ident\s+\"GCC:", re.M)
+
 
 def assemble(text: str, style: InputStyle = "auto", byteorder: ByteOrder = "little") -> Assembled:
     """Assemble `text`. AsmError with line, column and the line's text at the first mistake.
@@ -34,6 +36,7 @@ def assemble(text: str, style: InputStyle = "auto", byteorder: ByteOrder = "litt
     and `;` begins a comment; in the others it is a local label (`1:`, `goto 1b`), and `;` separates statements,
     except after a log's `(bf)` opcode and at the start of a line.
 
+    `.align` counts bytes as with clang; powers of two as with gas when the text is gcc's (`.ident "GCC: ..."`).
     `call NAME` of a function that is not in the text is a helper call when a helper has that name
     (`bpf_map_lookup_elem`) and no directive declares it; otherwise a relocation.
     """
@@ -41,7 +44,7 @@ def assemble(text: str, style: InputStyle = "auto", byteorder: ByteOrder = "litt
         raise UsageError(f"assembly style {style!r}; use 'auto', 'llvm', 'kernel' or 'ubpf'")
     if byteorder not in ("little", "big"):
         raise UsageError(f"byte order {byteorder!r}; use 'little' or 'big'")
-    builder = Builder(byteorder)
+    builder = Builder(byteorder, _GCC.search(text) is not None)
     for statement in statements(text, style == "kernel"):
         _statement(builder, statement, style)
     resolver = Resolver(builder)

@@ -87,8 +87,9 @@ class SymbolBuilder:
 class Builder:
     """Collects statements' effects; `bombus.asm.resolve` makes numbers of what waits."""
 
-    def __init__(self, byteorder: ByteOrder) -> None:
+    def __init__(self, byteorder: ByteOrder, is_gnu: bool) -> None:
         self.byteorder = byteorder
+        self.is_gnu = is_gnu  # written by gcc
         self.sections: dict[str, SectionBuilder] = {}
         self.symbols: dict[str, SymbolBuilder] = {}
         self.labels: dict[str, Label] = {}

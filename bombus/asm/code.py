@@ -30,8 +30,11 @@ class Code(NamedTuple):
 
 def register(s: Statement, what: str = "a register") -> tuple[int, int, Token]:
     """Number, width (64 for r, 32 for w) and token of the register that is next; a `%` before it is allowed."""
-    s.accept("%")
+    percent = s.accept("%")
     token = s.peek()
+    if percent and token.text == "fp":  # gas's name of r10
+        s.next()
+        return 10, 64, token
     found = as_register(token)
     if found is None:
         s.fail(f"expected {what}, found {s.shown()}")

@@ -307,8 +307,11 @@ def _align_to(builder: Builder, s: Statement, alignment: int, fill: int | None) 
         _zeros(builder, s, missing, fill or 0)
 
 
-def _align(power: bool) -> _Directive:
+def _align(is_power: bool | None) -> _Directive:
+    """`.p2align 3` and `.balign 8`; None for `.align`, which clang counts in bytes, gcc and gas in powers of two."""
+
     def align(builder: Builder, s: Statement) -> None:
+        power = builder.is_gnu if is_power is None else is_power
         token = s.peek()
         value = small(s, builder.scope, 16 if power else 1 << 16, "the alignment")
         alignment = 1 << value if power else max(value, 1)
@@ -376,17 +379,17 @@ _DIRECTIVES: dict[str, _Directive] = {
     ".set": _set,
     ".equ": _set,
     **dict.fromkeys((".byte", ".1byte"), _words(1)),
-    **dict.fromkeys((".short", ".hword", ".value", ".2byte"), _words(2)),
-    **dict.fromkeys((".long", ".int", ".4byte"), _words(4)),
-    **dict.fromkeys((".quad", ".8byte"), _words(8)),
+    **dict.fromkeys((".short", ".half", ".hword", ".value", ".2byte"), _words(2)),
+    **dict.fromkeys((".long", ".int", ".word", ".4byte"), _words(4)),
+    **dict.fromkeys((".quad", ".dword", ".8byte"), _words(8)),
     ".ascii": _strings(b""),
     ".asciz": _strings(b"\0"),
     ".string": _strings(b"\0"),
     **dict.fromkeys((".zero", ".skip", ".space"), _zero),
     ".fill": _fill,
-    ".p2align": _align(power=True),
-    ".align": _align(power=False),
-    ".balign": _align(power=False),
+    ".p2align": _align(is_power=True),
+    ".align": _align(is_power=None),
+    ".balign": _align(is_power=False),
     ".uleb128": _leb128(signed=False),
     ".sleb128": _leb128(signed=True),
 }

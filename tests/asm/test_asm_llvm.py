@@ -226,3 +226,28 @@ def compare_symbols(ours: Assembled, path: Path) -> None:
     }
     found = {s.name: (s.value, s.size, s.type, s.binding, s.visibility, not s.section) for s in ours.symbols}
     assert found == theirs
+
+
+def test_gcc_output(tmp_path: Path) -> None:
+    """gcc writes ubpf's syntax; contents equal to what it makes with gas."""
+    gcc = tool("bpf-gcc")
+    source, asm, out = tmp_path / "a.c", tmp_path / "a.s", tmp_path / "a.o"
+    source.write_text(C_SOURCE.replace("__sync_fetch_and_add(value, 5)", "*value += 5"))
+    run(gcc, "-O2", "-g", "-S", source, "-o", asm)
+    run(gcc, "-O2", "-g", "-c", source, "-o", out)
+    ours = assemble(asm.read_text())
+    for name in ("xdp", "tc/second", ".text", "maps", "license", ".rodata", ".data", ".debug_info", ".debug_str"):
+        dump = tmp_path / "dump"
+        run(tool("llvm-objcopy-19"), f"--dump-section={name}={dump}", out, "/dev/null")
+        mine, theirs = ours.section(name), dump.read_bytes()
+        # gas fills sections up to their alignment.
+        assert len(theirs) == -(-len(mine.data) // mine.align) * mine.align, name
+        if not mine.relocations and name != ".debug_info":
+            assert theirs[: len(mine.data)] == mine.data, name
+        if mine.is_code:
+            # gas leaves other marks than clang where the linker has to fill in an address.
+            open_ = {r.offset // 8 + slot for r in mine.relocations for slot in (0, 1)}
+            wrong = [
+                i for i, pair in enumerate(zip(decode(theirs), ours.slots(name), strict=True)) if pair[0] != pair[1]
+            ]
+            assert set(wrong) <= open_, name
