@@ -157,7 +157,8 @@ def _rebuild_needs_kernel(errno: int, call: str, feature: str, since: str, versi
 class VmFault(BombusError):
     """A running program did something it must not: `kind` says what, `insn` where.
 
-    kinds: "load", "store", "atomic", "call", "opcode", "jump", "budget", "stack", "readonly", "helper".
+    kinds: "load", "store", "atomic", "call", "opcode", "jump", "budget", "stack", "readonly", "helper",
+    "register".
     """
 
     def __init__(

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import itertools
 import struct
+import sys
 from collections.abc import Callable, Sequence
 from types import CodeType
 from typing import Any, NoReturn
 
 from bombus.bits import U64
-from bombus.errors import VmFault
+from bombus.errors import NotSupported, VmFault
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.isa.ints import INTS
@@ -92,6 +93,11 @@ class FastProgram:
             return self.enter(ctx, run)
         finally:
             run.close()
+
+    def prepare(self) -> None:
+        """Compile now what the first run would compile."""
+        if self._main is None:
+            self._main = self._function(0)
 
     def enter(self, ctx: int, run: Run) -> int:
         main = self._main
@@ -298,11 +304,16 @@ def _misser(memory: Memory) -> Callable[[_Cache, int, int, int, int], tuple[Any,
 
 
 class FastEngine:
-    """`vm.env.Engine`. budget: rounds of loops and calls after which a run is VmFault("budget"); None: no limit."""
+    """`vm.env.Engine`. budget: rounds of loops and calls after which a run is VmFault("budget"); None: no limit.
+
+    Raises NotSupported on big-endian machines: frames are read in host byte order.
+    """
 
     __slots__ = ("_budget", "name")
 
     def __init__(self, *, budget: int | None = DEFAULT_BUDGET) -> None:
+        if sys.byteorder != "little":
+            raise NotSupported("the fast engine on a big-endian machine", "use the reference engine")
         self.name = "fast"
         self._budget = budget
 
