@@ -1,0 +1,26 @@
+"""bpf_loop. Linux 6.12 kernel/bpf/bpf_iter.c."""
+
+from __future__ import annotations
+
+import errno
+from typing import Final
+
+from bombus.kernel.user.helpers.registry import helper
+from bombus.kernel.user.progenv import ProgEnv
+
+MAX_LOOPS: Final = 8 * 1024 * 1024  # BPF_MAX_LOOPS
+
+
+@helper("loop")
+def loop(env: ProgEnv, count: int, function: int, argument: int, flags: int) -> int:
+    """Calls function(index, argument) until it returns other than 0; returns the rounds made."""
+    count &= 0xFFFF_FFFF
+    if flags:
+        return -errno.EINVAL
+    if count > MAX_LOOPS:
+        return -errno.E2BIG
+    call = env.prog.compiled.call
+    for index in range(count):
+        if call(function, (index, argument)):
+            return index + 1
+    return count

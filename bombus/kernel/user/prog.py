@@ -1,0 +1,168 @@
+"""BPF_PROG_LOAD and loaded programs.
+
+The checks and their order: Linux 6.12 kernel/bpf/syscall.c (bpf_prog_load, bpf_prog_load_check_attach,
+bpf_obj_name_cpy) and kernel/bpf/verifier.c (bpf_check, resolve_pseudo_ldimm64).
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from bombus.errors import EncodingError, KernelError, LoadError
+from bombus.isa import opcodes as op
+from bombus.isa.insn import Insn, decode
+from bombus.isa.validate import validate
+from bombus.kernel.user import progcheck
+from bombus.kernel.user.commands import command
+from bombus.kernel.user.objects import KernelObject
+from bombus.kernel.user.progenv import ProgEnv
+from bombus.kernel.user.proglink import resolve
+from bombus.kernel.user.world import world_of
+from bombus.spec.progtypes import ProgType
+from bombus.vm.engines import engine
+
+if TYPE_CHECKING:
+    from bombus.kernel.api import Attr
+    from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.base import Map
+    from bombus.vm.env import Compiled
+
+CALL: Final = "BPF_PROG_LOAD"
+
+
+class Prog(KernelObject):
+    """A loaded program. `insns` as given, `xlated` with the addresses of maps filled in."""
+
+    kind: ClassVar[str] = "prog"
+
+    __slots__ = (
+        "btf", "compiled", "env", "expected_attach_type", "flags", "func_info", "gpl", "insns", "kernel", "line_info",
+        "load_time", "maps", "max_ctx_offset", "name", "run_count", "run_time", "runner", "tag", "type", "xlated",
+    )  # fmt: skip
+
+    compiled: Compiled
+
+    def __init__(self, kernel: UserKernel, row: ProgType) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.type = row
+        self.name = b""
+        self.expected_attach_type = 0
+        self.flags = 0
+        self.gpl = False
+        self.insns: list[Insn] = []
+        self.xlated: list[Insn] = []
+        self.maps: list[Map] = []
+        self.tag = bytes(8)
+        self.load_time = 0
+        self.btf: KernelObject | None = None
+        self.func_info: tuple[int, bytes] = (0, b"")  # record size, records
+        self.line_info: tuple[int, bytes] = (0, b"")
+        self.max_ctx_offset = 0
+        self.run_count = 0
+        self.run_time = 0
+        self.runner: object = None  # what its hook keeps between runs
+        self.env = ProgEnv(kernel, self)
+
+    @property
+    def tail_call_key(self) -> object:
+        """What programs of one prog array have in common (bpf_prog_map_compatible)."""
+        return self.type.name, bool(self.flags & progcheck.F_XDP_HAS_FRAGS), self.expected_attach_type
+
+    def release(self) -> None:
+        self.kernel.ids["prog"].remove(self)
+        for item in self.maps:
+            item.put()
+        self.maps = []
+        if self.btf is not None:
+            self.btf.put()
+
+
+@command(CALL)
+def prog_load(kernel: UserKernel, attr: Attr) -> int:
+    row, attach = progcheck.check(kernel, attr)
+    data = attr.read(attr.get("insns"), attr.get("insn_cnt") * 8)
+    gpl = progcheck.license_is_gpl(progcheck.read_string(attr, attr.get("license"), 128))
+    if row is None:
+        raise KernelError(errno.EINVAL, CALL, f"there is no program type {attr.get('prog_type')}")
+    prog = Prog(kernel, row)
+    prog.expected_attach_type = attach
+    prog.flags = attr.get("prog_flags")
+    prog.gpl = gpl
+    prog.name = progcheck.name(attr)
+    prog.insns = decode(data)
+    prog.load_time = world_of(kernel).clock.boottime()
+    try:
+        _check_insns(kernel, attr, prog)
+    except KernelError:
+        prog.release()
+        raise
+    _compile(kernel, prog)
+    return kernel.install(prog, CALL)
+
+
+def _check_insns(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
+    progcheck.log_attrs(attr)
+    try:
+        validate(prog.insns)
+    except EncodingError as error:
+        raise refusal(attr, errno.EINVAL, f"insn {error.insn or 0}: {error.field}: {error.message}") from None
+    prog.tag = tag(prog.insns)
+    prog.xlated, prog.maps = resolve(kernel, attr, prog.insns)
+    for item in prog.maps:
+        item.get()
+    progcheck.load_btf(kernel, attr, prog)
+    progcheck.helpers(kernel, attr, prog)
+    verify(kernel, attr, prog)
+
+
+def verify(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
+    """The place of the verifier (bombus.verifier). Until it is called here programs are only kept memory-safe, by
+    the engines, which check every access."""
+
+
+def _compile(kernel: UserKernel, prog: Prog) -> None:
+    prog.compiled = engine(kernel.engine).compile(prog.xlated, prog.env)
+
+
+def refusal(attr: Attr, number: int, message: str) -> LoadError:
+    """A LoadError whose message also goes into the caller's log buffer."""
+    progcheck.write_log(attr, message + "\n")
+    return LoadError(number, CALL, message)
+
+
+def tag(insns: list[Insn]) -> bytes:
+    """The program's tag: the first 8 bytes of a SHA-1 over the instructions with map numbers blanked.
+
+    Linux 6.12 kernel/bpf/core.c: bpf_prog_calc_tag.
+    """
+    from bombus.isa.insn import encode
+
+    blank: list[Insn] = []
+    second = False
+    for insn in insns:
+        if second:
+            insn = insn._replace(imm=0)
+            second = False
+        elif insn.opcode == op.LD_IMM64 and insn.src in (op.BPF_PSEUDO_MAP_FD, op.BPF_PSEUDO_MAP_VALUE):
+            insn = insn._replace(imm=0)
+            second = True
+        blank.append(insn)
+    return hashlib.sha1(encode(blank), usedforsecurity=False).digest()[:8]
+
+
+@command("BPF_PROG_BIND_MAP")
+def prog_bind_map(kernel: UserKernel, attr: Attr) -> int:
+    name = "BPF_PROG_BIND_MAP"
+    if attr.get("flags"):
+        raise KernelError(errno.EINVAL, name, "flags must be 0")
+    prog = kernel.object(name, attr.get("prog_fd"), "prog")
+    item = kernel.map_by_fd(name, attr.get("map_fd"))
+    assert isinstance(prog, Prog)
+    if item not in prog.maps:
+        item.get()
+        prog.maps.append(item)
+    return 0
+

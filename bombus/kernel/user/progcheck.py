@@ -1,0 +1,195 @@
+"""What BPF_PROG_LOAD asks of its attributes, in the kernel's order.
+
+Source: Linux 6.12 kernel/bpf/syscall.c bpf_prog_load, kernel/bpf/verifier.c bpf_check and bpf_vlog_init,
+include/linux/license.h.
+"""
+
+from __future__ import annotations
+
+import errno
+import string
+from typing import TYPE_CHECKING, Final
+
+from bombus.errors import KernelError, LoadError, NeedsKernel, NotSupported
+from bombus.isa import opcodes as op
+from bombus.kernel.user.helpers.registry import bound
+from bombus.spec.attachtypes import ATTACH_TYPE, ATTACH_TYPE_BY_ID
+from bombus.spec.progtypes import PROG_TYPE_BY_ID, ProgType
+from bombus.spec.version import KernelVersion, since
+
+if TYPE_CHECKING:
+    from bombus.kernel.api import Attr
+    from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.prog import Prog
+
+CALL: Final = "BPF_PROG_LOAD"
+MAX_INSNS: Final = 1_000_000
+_GPL: Final = frozenset(
+    {"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
+)
+_NAME: Final = frozenset(string.ascii_letters + string.digits + "_.")
+
+F_SLEEPABLE: Final = 1 << 4
+F_XDP_HAS_FRAGS: Final = 1 << 5
+F_XDP_DEV_BOUND_ONLY: Final = 1 << 6
+F_TOKEN_FD: Final = 1 << 16
+
+# prog_flags and when they came (include/uapi/linux/bpf.h history).
+_FLAGS: Final = {
+    1 << 0: since("4.12"), 1 << 1: since("5.0"), 1 << 2: since("5.3"), 1 << 3: since("5.3"), 1 << 4: since("5.10"),
+    1 << 5: since("5.18"), 1 << 6: since("6.3"), 1 << 7: since("6.8"), 1 << 16: since("6.9"),
+}  # fmt: skip
+_NO_ATTACH: Final = frozenset({"BPF_PROG_TYPE_SYSCALL", "BPF_PROG_TYPE_EXT"})
+_BTF_ID: Final = frozenset(
+    {"BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_EXT"}
+)
+
+
+def check(kernel: UserKernel, attr: Attr) -> tuple[ProgType | None, int]:
+    """The program type's row (None: unknown, said later) and the attach type with its default filled in."""
+    flags = attr.get("prog_flags")
+    known = sum(bit for bit, version in _FLAGS.items() if version <= kernel.version)
+    if flags & ~known:
+        raise KernelError(errno.EINVAL, CALL, f"prog_flags {flags & ~known:#x} are not known to Linux {kernel.version}")
+    if flags & F_TOKEN_FD:
+        raise NotSupported("BPF tokens", "the user kernel makes none")
+    if flags & F_XDP_DEV_BOUND_ONLY or attr.get("prog_ifindex"):
+        raise NotSupported("programs bound to a device", "the user kernel has no offloading devices")
+    row = PROG_TYPE_BY_ID.get(attr.get("prog_type"))
+    count = attr.get("insn_cnt")
+    if not 0 < count <= MAX_INSNS:
+        raise KernelError(errno.E2BIG, CALL, f"{count} instructions; 1 to {MAX_INSNS} are allowed")
+    attach = _attach_type(kernel.version, attr, row)
+    if attr.get("attach_btf_id") or attr.get("attach_prog_fd"):
+        _btf_target(attr, row)
+    if row is not None and row.since > kernel.version:
+        raise NeedsKernel(errno.EINVAL, CALL, feature=row.name, since=str(row.since), version=str(kernel.version))
+    return row, attach
+
+
+def _btf_target(attr: Attr, row: ProgType | None) -> None:
+    if row is None or row.name not in _BTF_ID:
+        raise KernelError(errno.EINVAL, CALL, "attach_btf_id and attach_prog_fd are for tracing, LSM, struct_ops, ext")
+    raise NotSupported("programs attached by BTF id", f"{row.short} programs need functions of a real kernel")
+
+
+def _attach_type(version: KernelVersion, attr: Attr, row: ProgType | None) -> int:
+    given = attr.get("expected_attach_type")
+    if row is None:
+        return given
+    if given == 0 and row.default_attach:
+        given = ATTACH_TYPE[row.default_attach].id
+    if row.attach_checked or (row.name in _NO_ATTACH and given):
+        names = {ATTACH_TYPE[name].id for name in row.attach_types if ATTACH_TYPE[name].since <= version}
+        if given not in names:
+            known = ATTACH_TYPE_BY_ID.get(given)
+            what = known.name if known else str(given)
+            raise KernelError(errno.EINVAL, CALL, f"expected_attach_type {what} is not one of {row.short} programs")
+    return given
+
+
+def read_string(attr: Attr, address: int, limit: int) -> str:
+    """A C string of at most `limit` - 1 bytes. KernelError(EFAULT)."""
+    out = bytearray()
+    while len(out) < limit - 1:
+        # A page at most at a time, so that a string before an unmapped page can be read.
+        step = min(16, limit - 1 - len(out))
+        try:
+            part = attr.read(address + len(out), step)
+        except KernelError:
+            part = attr.read(address + len(out), 1)
+        end = part.find(0)
+        if end >= 0:
+            out += part[:end]
+            break
+        out += part
+    return out.decode(errors="replace")
+
+
+def license_is_gpl(text: str) -> bool:
+    return text in _GPL
+
+
+def name(attr: Attr) -> bytes:
+    """prog_name, checked as bpf_obj_name_cpy does."""
+    field = attr.command.by_name["prog_name"]
+    raw = bytes(attr.raw[field.offset : field.offset + field.size]).ljust(16, b"\0")
+    text, _, rest = raw.partition(b"\0")
+    if len(text) == len(raw) or any(chr(byte) not in _NAME for byte in text):
+        raise KernelError(errno.EINVAL, CALL, f"prog_name {text!r} is not up to 15 of letters, digits, _ and .")
+    return text
+
+
+def log_attrs(attr: Attr) -> None:
+    """The verifier log's attributes (bpf_verifier_log_attr_valid)."""
+    level, size, buffer = attr.get("log_level"), attr.get("log_size"), attr.get("log_buf")
+    if bool(buffer) != bool(size) or (buffer and not level) or level & ~15 or size > 0xFFFF_FFFF >> 2:
+        raise KernelError(errno.EINVAL, CALL, "log_level, log_size and log_buf do not fit together")
+
+
+def write_log(attr: Attr, text: str) -> None:
+    """Put a text into the caller's log buffer, cut to its size and ended by a zero byte."""
+    size, buffer = attr.get("log_size"), attr.get("log_buf")
+    if attr.get("log_level") and size and buffer:
+        attr.write(buffer, text.encode()[: size - 1] + b"\0")
+
+
+def load_btf(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
+    """func_info and line_info: taken as they are when a BTF is given, refused without one."""
+    for what, least in (("func_info", 8), ("line_info", 16)):
+        count, size = attr.get(f"{what}_cnt"), attr.get(f"{what}_rec_size")
+        if not count:
+            continue
+        if size < least or size > 252 or size % 4:
+            raise KernelError(errno.EINVAL, CALL, f"{what}_rec_size {size}")
+        if count > attr.get("insn_cnt"):
+            raise KernelError(errno.EINVAL, CALL, f"{count} {what} records for {attr.get('insn_cnt')} instructions")
+        setattr(prog, what, (size, attr.read(attr.get(what), size * count)))
+    if prog.func_info[1] or prog.line_info[1] or attr.get("core_relo_cnt"):
+        prog.btf = kernel.object(CALL, attr.get("prog_btf_fd"), "btf")
+        prog.btf.get()
+    if attr.get("core_relo_cnt"):
+        raise NotSupported("CO-RE relocation by the kernel", "let the loader relocate (it does by default)")
+
+
+def helpers(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
+    """Every helper that the program calls exists, is allowed to it, and has a body here."""
+    for index, insn in enumerate(prog.insns):
+        if insn.opcode != op.CALL:
+            continue
+        if insn.src == op.BPF_PSEUDO_KFUNC_CALL:
+            raise NotSupported("calls of kernel functions (kfuncs)", f"instruction {index} calls BTF id {insn.imm}")
+        if insn.src == 0:
+            _helper(kernel, attr, prog, index, insn.imm)
+
+
+def _helper(kernel: UserKernel, attr: Attr, prog: Prog, index: int, number: int) -> None:
+    from bombus.spec.helpers import HELPER_BY_ID, allowed, prototype_for
+
+    row = HELPER_BY_ID.get(number)
+    if row is None or number == 0:
+        raise _refuse(attr, errno.EINVAL, f"instruction {index}: invalid func unknown#{number}")
+    if row.since > kernel.version:
+        feature = f"helper bpf_{row.name}"
+        write_log(attr, f"invalid func unknown#{number}\n")
+        raise NeedsKernel(errno.EINVAL, CALL, feature=feature, since=str(row.since), version=str(kernel.version))
+    sleepable = bool(prog.flags & F_SLEEPABLE)
+    if not allowed(row.name, prog.type.id, prog.expected_attach_type, kernel.version, bpf=True, perfmon=True):
+        raise _refuse(
+            attr, errno.EINVAL,
+            f"instruction {index}: program of this type cannot use helper bpf_{row.name}#{number} ({prog.type.short})",
+        )
+    if prototype_for(row, prog.type.id, sleepable).gpl_only and not prog.gpl:
+        raise _refuse(
+            attr, errno.EINVAL,
+            f"instruction {index}: cannot call GPL-restricted function bpf_{row.name} from non-GPL compatible program",
+        )
+    if not bound(number):
+        raise LoadError(
+            errno.EINVAL, CALL, f"instruction {index}: helper bpf_{row.name}#{number} is not in the user kernel yet"
+        )
+
+
+def _refuse(attr: Attr, number: int, message: str) -> LoadError:
+    write_log(attr, message.partition(": ")[2] + "\n")
+    return LoadError(number, CALL, message)

@@ -1,0 +1,73 @@
+"""A loaded program's surroundings: what its engine asks for while it runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bombus.errors import VmFault
+from bombus.kernel.user.helpers.registry import bind
+from bombus.kernel.user.world import world_of
+from bombus.vm.env import Compiled, HelperFn
+
+if TYPE_CHECKING:
+    from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.base import Map
+    from bombus.kernel.user.prog import Prog
+
+
+class ProgEnv:
+    """The `vm.env.Env` of one program, and what helper bodies get as their first argument."""
+
+    __slots__ = ("contexts", "kernel", "memory", "prog", "world")
+
+    def __init__(self, kernel: UserKernel, prog: Prog) -> None:
+        self.kernel = kernel
+        self.memory = kernel.memory
+        self.prog = prog
+        self.world = world_of(kernel)
+        self.contexts = self.world.contexts
+
+    # For engines
+
+    def helper(self, number: int) -> HelperFn:
+        body = bind(number, self)
+        if body is None:
+            raise VmFault("helper", f"there is no helper {number} here")
+        return body
+
+    def kfunc(self, btf_id: int, module_fd_index: int) -> HelperFn:
+        raise VmFault("helper", f"the user kernel has no kernel function {btf_id}")
+
+    def tail_call(self, ctx: int, array: int, index: int) -> Compiled | None:
+        item = self.map(array)
+        if index >= item.max_entries:
+            return None
+        target: Any = item.target(index)  # type: ignore[attr-defined]
+        return target.compiled if target is not None else None
+
+    def load_packet(self, skb: int, offset: int, size: int) -> int | None:
+        context = self.contexts.get(skb)
+        return None if context is None else context.load_absolute(offset, size)
+
+    def address_cast(self, value: int, to: int, from_: int) -> int:
+        return value
+
+    # For helpers
+
+    def map(self, handle: int) -> Map:
+        """The map behind a register. VmFault("helper") when there is none."""
+        item = self.kernel.map_by_address(handle)
+        if item is None:
+            raise VmFault("helper", f"{handle:#x} is not a map")
+        return item
+
+    def context(self, address: int) -> Any:
+        """The packet (or other object) whose context a program passes. VmFault("helper") when there is none."""
+        try:
+            return self.contexts[address]
+        except KeyError:
+            raise VmFault("helper", f"{address:#x} is not the context of a program") from None
+
+    def call(self, function: int, *args: int) -> int:
+        """Call a function of the program (a callback)."""
+        return self.prog.compiled.call(function, args)

@@ -1,0 +1,63 @@
+"""BPF_PROG_TEST_RUN: one direct run of a program, per program type as net/bpf/test_run.c does it.
+
+The runs themselves are in `hooks`. Here: what holds for every type, and running one packet after the other.
+"""
+
+from __future__ import annotations
+
+import errno
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from bombus.errors import KernelError, UsageError
+from bombus.kernel.user.commands import ENOTSUPP, command
+from bombus.kernel.user.hooks import load_runners, runner_of
+from bombus.kernel.user.hooks.testrun import CALL
+from bombus.kernel.user.prog import Prog
+
+if TYPE_CHECKING:
+    from bombus.kernel.api import Attr
+    from bombus.kernel.user.kernel import UserKernel
+
+
+@command(CALL)
+def prog_test_run(kernel: UserKernel, attr: Attr) -> int:
+    # Linux 6.12 kernel/bpf/syscall.c: bpf_prog_test_run
+    for way in ("in", "out"):
+        if bool(attr.get(f"ctx_size_{way}")) != bool(attr.get(f"ctx_{way}")):
+            raise KernelError(errno.EINVAL, CALL, f"ctx_{way} and ctx_size_{way} go together")
+    prog = kernel.object(CALL, attr.get("prog_fd"), "prog")
+    assert isinstance(prog, Prog)
+    load_runners()
+    runner = runner_of(prog.type.name)
+    since = prog.type.test_run
+    if runner is None or since is None or since > kernel.version:
+        raise KernelError(ENOTSUPP, CALL, f"{prog.type.short} programs have no test run in Linux {kernel.version}")
+    return runner(kernel, prog, attr)
+
+
+@dataclass(frozen=True, slots=True)
+class PacketRun:
+    """verdict: r0 as u32; data: the packet as the program left it (XDP metadata included)."""
+
+    verdict: int
+    data: bytes
+
+
+def run_packet(kernel: UserKernel, program: Prog | int, data: bytes, ifindex: int = 1) -> PacketRun:
+    """Run an XDP or skb program (or its descriptor) over one packet: a test run without the bpf(2) ceremony.
+
+    Raises KernelError with the errno of BPF_PROG_TEST_RUN for a packet that it would not take, VmFault when the
+    program misbehaves, UsageError for a type that takes no packets.
+    """
+    prog = kernel.object(CALL, program, "prog") if isinstance(program, int) else program
+    assert isinstance(prog, Prog)
+    if prog.runner is None:
+        load_runners()
+        from bombus.kernel.user.hooks.packets import packet_runner
+
+        prog.runner = packet_runner(kernel, prog)
+        if prog.runner is None:
+            raise UsageError(f"{prog.type.short} programs do not run on packets")
+    verdict, out = prog.runner(data, ifindex)  # type: ignore[operator]
+    return PacketRun(verdict, out)
