@@ -59,6 +59,7 @@ class FdTable:
         if file is None:
             raise KernelError(errno.EBADF, "close", f"{number} is not a descriptor of this kernel")
         heapq.heappush(self._free, number)
+        file.obj.closed(file)
         file.obj.put_user()
 
     def __len__(self) -> int:

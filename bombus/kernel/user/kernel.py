@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import threading
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr
@@ -192,7 +192,7 @@ class UserKernel:
         if self.on_fields_freed is not None:
             self.on_fields_freed(item, address)
 
-    def attach_type_is(self, value: object, name: str) -> bool:
+    def attach_type_is(self, value: Any, name: str) -> bool:
         """Is a program's expected attach type (its number) the one with this name?"""
         from bombus.spec.attachtypes import ATTACH_TYPE
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 _NAME = re.compile(rb"[A-Za-z0-9_.]{0,15}\0")
 _ATTR_FIELDS = tuple(f.name for f in fields(MapAttr))
+_SHA256_SIZE = 32
 _ARENA, _STRUCT_OPS, _BLOOM, _QUEUES = 33, 26, 30, (22, 23)
 _MAP_FLAGS = tuple(f for f in FLAGS if f.where == "map")
 
@@ -79,6 +80,8 @@ def map_create(kernel: UserKernel, attr: Attr) -> int:
     token = flags & BPF_F_TOKEN_FD
     if token:
         data = _decode(attr, flags & ~BPF_F_TOKEN_FD)
+    if data.excl_prog_hash_size != (_SHA256_SIZE if data.excl_prog_hash else 0):
+        raise _fail(attr, "excl_prog_hash is a SHA-256 of 32 bytes")
     result = cls.check(kernel, data)
     if result:
         raise refuse(attr.command.name, result, f"these attributes do not suit a {row.short} map")
@@ -114,6 +117,8 @@ def _finish(kernel: UserKernel, attr: Attr, item: Map, data: MapAttr) -> None:
     if _NAME.match(data.map_name) is None:
         raise _fail(attr, f"the name {data.map_name!r} is not letters, digits, `_` and `.` up to 15")
     item.name = data.map_name.split(b"\0")[0]
+    if data.excl_prog_hash:
+        item.excl_prog_hash = attr.read(data.excl_prog_hash, _SHA256_SIZE)
     if data.map_flags & BPF_F_VTYPE_BTF_OBJ_FD and data.map_type != _STRUCT_OPS:
         raise _fail(attr, "BPF_F_VTYPE_BTF_OBJ_FD is for struct_ops maps")
     if data.btf_key_type_id or data.btf_value_type_id or data.btf_vmlinux_value_type_id:

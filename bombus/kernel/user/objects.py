@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from bombus.kernel.user.fds import File
 
 ID_MAX = 0x7FFF_FFFF  # ids are positive ints. Linux 6.12 kernel/bpf/syscall.c: bpf_map_alloc_id (INT_MAX)
 
@@ -45,6 +48,9 @@ class KernelObject:
         if self.user_refs == 0:
             self.release_user()
         self.put()
+
+    def closed(self, file: File) -> None:
+        """One of the object's descriptors is closing."""
 
     def release_user(self) -> None:
         """The last descriptor or pin is gone, programs may still refer to the object."""

@@ -23,6 +23,8 @@ _FOUR_GIB = 1 << 32
 
 @map_type("BPF_MAP_TYPE_ARENA")
 class ArenaMap(Map):
+    btf_rule = "any"
+
     __slots__ = ("_used", "region")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:

@@ -70,6 +70,8 @@ def next_index(key: bytes | None, entries: int) -> bytes | int:
 class _Array(Map):
     """Values in one region: element i begins at i * elem_size, CPU c's copy c * stride further."""
 
+    btf_rule = "array"
+
     __slots__ = ("elem_size", "region", "stride")
     region: Region
 
@@ -82,10 +84,6 @@ class _Array(Map):
         self.region = self.kernel.allocate(
             size, name=f"map {self.type.short}", stride=self.stride, limit=self.value_size
         )
-
-    def check_btf(self) -> int:
-        # array_map_check_btf wants an int key, which `kernel.user.btf` has checked by its size.
-        return 0
 
     def next_key(self, key: bytes | None) -> bytes | int:
         return next_index(key, self.max_entries)
@@ -225,6 +223,3 @@ class PerCpuArrayMap(_Array):
             return bytes(self.region.view[start : start + self.elem_size])
         end = start + self.elem_size
         return b"".join(self.copy_out(self.region.view[at : at + self.stride]) for at in range(start, end, self.stride))
-
-    def shape(self) -> tuple[object, ...]:
-        return (*super().shape(), self.max_entries)

@@ -112,11 +112,13 @@ class Map(KernelObject):
     """A map of any type. Subclasses fill in what their type can do; the rest answers as the kernel does."""
 
     kind: ClassVar[str] = "map"
+    btf_rule: ClassVar[str] = ""
+    """What key and value BTF the type takes (kernel.user.btf.KEY_RULES); "" none that leaves the key out."""
     type: ClassVar[MapType]
 
     __slots__ = (
-        "access", "btf", "btf_ids", "fields", "frozen", "handle", "kernel", "key_size", "map_extra", "map_flags",
-        "max_entries", "name", "numa_node", "user_value_size", "value_size",
+        "btf", "btf_ids", "excl_prog_hash", "fields", "frozen", "handle", "kernel", "key_size", "map_extra",
+        "map_flags", "max_entries", "name", "numa_node", "user_value_size", "value_size",
     )  # fmt: skip
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
@@ -133,6 +135,7 @@ class Map(KernelObject):
         self.btf: KernelObject | None = None
         self.btf_ids = (0, 0, 0)  # key, value, vmlinux value type id
         self.fields: tuple[SpecialField, ...] = ()
+        self.excl_prog_hash = b""  # the only program (by SHA-256 of its instructions) that may use the map
         self.frozen = False
         self.handle = 0
 
@@ -142,12 +145,6 @@ class Map(KernelObject):
     def check(cls, kernel: UserKernel, attr: MapAttr) -> int:
         """The type's rules for BPF_MAP_CREATE (map_alloc_check): 0 or a negative errno."""
         raise NotImplementedError
-
-    def check_btf(self) -> int:
-        """Does this type take key and value BTF (map_check_btf)? Called after `fields` are known."""
-        return 0
-
-    takes_key_btf: ClassVar[bool] = True  # False: BTF without a key type is refused
 
     # bpf(2)
 
@@ -198,7 +195,7 @@ class Map(KernelObject):
 
     def mmap(self, length: int, offset: int, *, writable: bool) -> memoryview:
         """The map's memory. KernelError as mmap(2)."""
-        raise KernelError(ENOTSUPP, "mmap", f"a {self.type.short} map has no memory to map")
+        raise KernelError(errno.ENODEV, "mmap", f"a {self.type.short} map has no memory to map")
 
     def ready(self) -> bool:
         """Is there something to read for epoll?"""

@@ -29,7 +29,7 @@ _DEFAULT_HASHES = 5
 
 @map_type("BPF_MAP_TYPE_BLOOM_FILTER")
 class BloomFilterMap(Map):
-    takes_key_btf = False
+    btf_rule = "keyless"
 
     __slots__ = ("_bits", "_hashes", "_mask", "_seed")
 
@@ -53,9 +53,6 @@ class BloomFilterMap(Map):
         ):  # fmt: skip
             return EINVAL
         return 0
-
-    def check_btf(self) -> int:
-        return EINVAL if self.btf_ids[0] else 0
 
     def _positions(self, value: bytes) -> list[int]:
         digest = blake2b(value, digest_size=64, salt=self._seed).digest()

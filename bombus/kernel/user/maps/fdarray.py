@@ -139,7 +139,7 @@ class ProgArrayMap(FdArray):
 
 @map_type("BPF_MAP_TYPE_PERF_EVENT_ARRAY")
 class PerfEventArrayMap(FdArray):
-    takes_key_btf = False
+    btf_rule = "never"
 
     __slots__ = ("writers",)
 
@@ -152,9 +152,6 @@ class PerfEventArrayMap(FdArray):
         if attr.value_size != 4 or attr.map_flags & (BPF_F_RDONLY_PROG | BPF_F_WRONLY_PROG):
             return EINVAL
         return check_array(attr, perf=True)
-
-    def check_btf(self) -> int:
-        return NOTSUPP
 
     def accept(self, fd: int, file: File | None) -> KernelObject | int:
         return self.object_of(fd, "perf_event")
@@ -176,10 +173,9 @@ class PerfEventArrayMap(FdArray):
 
 @map_type("BPF_MAP_TYPE_CGROUP_ARRAY")
 class CgroupArrayMap(FdArray):
-    __slots__ = ()
+    btf_rule = "never"
 
-    def check_btf(self) -> int:
-        return NOTSUPP
+    __slots__ = ()
 
     def accept(self, fd: int, file: File | None) -> KernelObject | int:
         found = self.kernel.fds.find(fd)

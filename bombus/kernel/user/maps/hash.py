@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 from bombus.bits import align_up
 from bombus.kernel.user.maps.base import (
@@ -74,18 +74,15 @@ def check_buckets(entries: int) -> int:
 class TableMap(Map):
     """What all hash tables share: the table, its walk, deletion."""
 
-    copies: ClassVar[int] = 1
-    takes_key_btf: ClassVar[bool] = False
-
+    btf_rule = "hash"
     __slots__ = ("slab", "stride", "table")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr, copies: int, spare: int) -> None:
         super().__init__(kernel, attr)
         self.stride = align_up(self.value_size, 8)
         self.table = Table()
-        self.slab = Slab(
-            kernel, f"map {self.type.short}", self.stride * copies, self.max_entries + spare, self.stride, self.value_size
-        )
+        name, size = f"map {self.type.short}", self.stride * copies
+        self.slab = Slab(kernel, name, size, self.max_entries + spare, self.stride, self.value_size)
 
     def lookup(self, key: bytes, cpu: int = 0) -> int:
         element = self.table.elements.get(key)

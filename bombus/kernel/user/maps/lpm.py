@@ -47,7 +47,7 @@ Prefix = tuple[int, int]
 class LpmTrieMap(Map):
     """Keys are a u32 prefix length and then the prefix, most significant bit first."""
 
-    takes_key_btf = False
+    btf_rule = "struct"
 
     __slots__ = ("_bits", "_entries", "_lengths", "_order", "_slab")
 

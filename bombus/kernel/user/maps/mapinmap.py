@@ -52,14 +52,13 @@ def _inner(kernel: UserKernel, template: Template, fd: int) -> KernelObject | in
 
 @map_type("BPF_MAP_TYPE_ARRAY_OF_MAPS")
 class ArrayOfMapsMap(FdArray):
+    btf_rule = "never"
+
     __slots__ = ("template",)
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
         self.template = Template(kernel, attr.inner_map_fd)
-
-    def check_btf(self) -> int:
-        return NOTSUPP
 
     def accept(self, fd: int, file: File | None) -> KernelObject | int:
         return _inner(self.kernel, self.template, fd)
@@ -74,7 +73,7 @@ class ArrayOfMapsMap(FdArray):
 
 @map_type("BPF_MAP_TYPE_HASH_OF_MAPS")
 class HashOfMapsMap(Map):
-    takes_key_btf = False
+    btf_rule = "never"
 
     __slots__ = ("inner", "table", "template")
 
@@ -90,9 +89,6 @@ class HashOfMapsMap(Map):
         if attr.value_size != 4:
             return EINVAL
         return check_htab(attr) or check_buckets(attr.max_entries)
-
-    def check_btf(self) -> int:
-        return NOTSUPP
 
     def write(self, key: bytes, value: bytes, flags: int, file: File | None) -> int:
         item = _inner(self.kernel, self.template, int.from_bytes(value, "little"))

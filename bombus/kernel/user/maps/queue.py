@@ -25,8 +25,6 @@ _FLAGS = BPF_F_NUMA_NODE | BPF_F_ACCESS_MASK
 class _QueueStack(Map):
     """Values go in and out by copy, so they need no address. The left end is the oldest."""
 
-    takes_key_btf = False
-
     __slots__ = ("items",)
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:

@@ -15,7 +15,6 @@ from bombus.kernel.user.maps.base import (
     EINVAL,
     ENOENT,
     EOPNOTSUPP,
-    NOTSUPP,
     Map,
     MapAttr,
     map_type,
@@ -56,6 +55,7 @@ class _Targets(Map):
     """Values of 4 bytes (a number) or 8 (a number and a program's descriptor, read back as its id)."""
 
     attach_type = ""
+    btf_rule = "never"
 
     __slots__ = ("_slab", "targets")
 
@@ -63,9 +63,6 @@ class _Targets(Map):
         super().__init__(kernel, attr)
         self._slab = Slab(kernel, f"map {self.type.short}", 8, self.max_entries + 1, 8, self.value_size)
         self.targets: dict[int, Target] = {}
-
-    def check_btf(self) -> int:
-        return NOTSUPP
 
     def target(self, index: int) -> Target | None:
         return self.targets.get(index)
@@ -152,11 +149,12 @@ class DevMap(_Devices):
             return E2BIG
         if flags == BPF_NOEXIST:
             return EEXIST
-        target: Target | int | None = None
+        target: Target | None = None
         if any(value[:4]):
-            target = self.device(value)
-            if isinstance(target, int):
-                return target
+            made = self.device(value)
+            if isinstance(made, int):
+                return made
+            target = made
         elif int.from_bytes(value[4:8], "little", signed=True) > 0:
             return EINVAL
         self.store(index, target)
@@ -243,11 +241,12 @@ class CpuMap(_Targets):
             return -75  # EOVERFLOW
         if index >= self.kernel.possible_cpus:
             return -19  # ENODEV
-        target: Target | int | None = None
+        target: Target | None = None
         if size:
-            target = self.make(value)
-            if isinstance(target, int):
-                return target
+            made = self.make(value)
+            if isinstance(made, int):
+                return made
+            target = made
         self.store(index, target)
         return 0
 
@@ -263,6 +262,8 @@ class CpuMap(_Targets):
 class XskMap(Map):
     """AF_XDP sockets: the user kernel has none, so that every descriptor is refused and the map stays empty."""
 
+    btf_rule = "never"
+
     __slots__ = ()
 
     @classmethod
@@ -271,9 +272,6 @@ class XskMap(Map):
         if not attr.max_entries or attr.key_size != 4 or attr.value_size != 4 or attr.map_flags & ~allowed:
             return EINVAL
         return 0
-
-    def check_btf(self) -> int:
-        return NOTSUPP
 
     def read(self, key: bytes, flags: int) -> bytes | int:
         return EOPNOTSUPP

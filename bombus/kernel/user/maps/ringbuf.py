@@ -64,9 +64,6 @@ class _Ring(Map):
             return EINVAL
         return 0
 
-    def check_btf(self) -> int:
-        return EINVAL if not self.btf_ids[0] else 0
-
     def free(self) -> None:
         self.kernel.memory.remove(self.region)
 

@@ -25,7 +25,9 @@ class Slab:
     stride, limit: the region's checks (a per-CPU slot holds several strides).
     """
 
-    __slots__ = ("_bump", "_free", "_kernel", "_left", "_made", "_name", "capacity", "limit", "regions", "size", "stride")
+    __slots__ = (
+        "_bump", "_free", "_kernel", "_left", "_made", "_name", "capacity", "limit", "regions", "size", "stride",
+    )  # fmt: skip
 
     def __init__(self, kernel: UserKernel, name: str, size: int, capacity: int, stride: int, limit: int) -> None:
         self._kernel = kernel

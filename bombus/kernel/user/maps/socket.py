@@ -14,7 +14,6 @@ from bombus.kernel.user.maps.base import (
     EBADF,
     EINVAL,
     ENOENT,
-    NOTSUPP,
     Map,
     MapAttr,
     conflict,
@@ -96,15 +95,14 @@ class _Indexed(_Sockets):
 
 @map_type("BPF_MAP_TYPE_SOCKMAP")
 class SockMap(_Indexed):
+    btf_rule = "never"
+
     __slots__ = ()
 
     @classmethod
     def check(cls, kernel: UserKernel, attr: MapAttr) -> int:
         sizes = attr.key_size == 4 and attr.value_size in (4, 8)
         return 0 if 0 < attr.max_entries <= INT_MAX and sizes and not attr.map_flags & ~_FLAGS else EINVAL
-
-    def check_btf(self) -> int:
-        return NOTSUPP
 
     def write(self, key: bytes, value: bytes, flags: int, file: File | None) -> int:
         item = self.socket_of(value)
@@ -125,6 +123,8 @@ class SockMap(_Indexed):
 
 @map_type("BPF_MAP_TYPE_SOCKHASH")
 class SockHash(_Sockets):
+    btf_rule = "never"
+
     __slots__ = ("table",)
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
@@ -139,9 +139,6 @@ class SockHash(_Sockets):
             return E2BIG
         buckets = 1 << (attr.max_entries - 1).bit_length()
         return EINVAL if buckets > U32_MAX // 16 else 0
-
-    def check_btf(self) -> int:
-        return NOTSUPP
 
     def write(self, key: bytes, value: bytes, flags: int, file: File | None) -> int:
         item = self.socket_of(value)

@@ -27,6 +27,8 @@ _BUILD_ID_IP = 2  # BPF_STACK_BUILD_ID_IP: no build id found, the address stands
 
 @map_type("BPF_MAP_TYPE_STACK_TRACE")
 class StackTraceMap(Map):
+    btf_rule = "never"
+
     __slots__ = ("_buckets", "_stacks")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
@@ -45,9 +47,6 @@ class StackTraceMap(Map):
         elif size // 8 > PERF_MAX_STACK_DEPTH:
             return EINVAL
         return E2BIG if attr.max_entries > 1 << 31 else 0
-
-    def check_btf(self) -> int:
-        return NOTSUPP
 
     @property
     def record_size(self) -> int:

@@ -89,6 +89,8 @@ class _Owned(Map):
 class LocalStorageMap(_Owned):
     """From user space the key is a descriptor of the owner."""
 
+    btf_rule = "int"
+
     __slots__ = ()
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
@@ -143,6 +145,8 @@ class LocalStorageMap(_Owned):
 @map_type("BPF_MAP_TYPE_CGROUP_STORAGE", "BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE")
 class CgroupStorageMap(_Owned):
     """Keys are a cgroup id, or that and an attach type; values exist as long as a program is attached there."""
+
+    btf_rule = "cgroup"
 
     __slots__ = ()
 
