@@ -35,12 +35,14 @@ class Attr:
     Raises UsageError for a field the command does not have, or a number that does not fit.
     """
 
-    __slots__ = ("buffers", "command", "raw")
+    __slots__ = ("_export", "address", "buffers", "command", "raw")
 
     def __init__(self, command: str | Command, **fields: int | str | Buffer | None) -> None:
         self.command = COMMAND[command] if isinstance(command, str) else command
         self.raw = bytearray(self.command.size)
         self.buffers: dict[str, Buffer] = {}
+        self.address = 0  # of `raw`, once `pin` fixed it
+        self._export: object = None
         for name, value in fields.items():
             self.set(name, value)
 
@@ -64,6 +66,12 @@ class Attr:
         except OverflowError:
             raise UsageError(f"{self.command.name}.{name}: {value} does not fit {field.size} bytes") from None
         self.raw[field.offset : field.offset + field.size] = data
+
+    def pin(self) -> Attr:
+        """Fix the address of `raw`, for attrs that are used many times: `raw` cannot be resized any more."""
+        export = ctypes.c_char.from_buffer(self.raw)
+        self._export, self.address = export, ctypes.addressof(export)
+        return self
 
     def get(self, name: str) -> int:
         """The number now in the field (also after the kernel wrote it). Unsigned."""
@@ -146,6 +154,13 @@ class Kernel(Protocol):
     def mmap(self, fd: int, length: int, offset: int = 0, *, writable: bool = True) -> memoryview:
         """Map a map's memory (array with BPF_F_MMAPABLE, ring buffer, arena). KernelError as mmap(2)."""
 
+    def perf_event(self, cpu: int) -> int:
+        """A descriptor of a new, enabled software event (PERF_COUNT_SW_BPF_OUTPUT, PERF_SAMPLE_RAW) of one CPU.
+
+        Stored in a perf event array it takes what bpf_perf_event_output writes on that CPU. `mmap` of 1 + 2**n pages
+        gives its ring in the layout of struct perf_event_mmap_page; `wait` and `close` work on it.
+        """
+
     def wait(self, fds: list[int], timeout: float | None) -> list[int]:
         """The fds among `fds` with something to read, as epoll; empty after `timeout` seconds."""
 
@@ -162,4 +177,5 @@ class Kernel(Protocol):
         """Addresses of kernel symbols among `names` that this kernel has."""
 
     def printk(self) -> list[str]:
-        """Lines that bpf_printk wrote since the last call (user kernel; on Linux those of this process)."""
+        """Lines that bpf_printk wrote since the last call, without the newline (on Linux those of this process's
+        threads, from programs that this Kernel object loaded). NotSupported when the kernel shows none."""

@@ -1,0 +1,122 @@
+"""From a refused bpf(2) call to the error that says what was wrong."""
+
+from __future__ import annotations
+
+import errno
+from pathlib import Path
+
+from bombus.errors import KernelError, LoadError, NeedsKernel
+from bombus.kernel.api import Attr
+from bombus.spec.maptypes import MAP_TYPE_BY_ID
+from bombus.spec.progtypes import PROG_TYPE_BY_ID
+from bombus.spec.version import KernelVersion
+
+ENOTSUPP = 524  # Linux include/linux/errno.h; not an errno of libc
+
+# The capabilities that a command wants (any one of each group). Linux 6.12 kernel/bpf/syscall.c, before
+# 5.8 always CAP_SYS_ADMIN. include/uapi/linux/capability.h
+CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+_ADMIN_ONLY = frozenset(
+    {
+        "BPF_PROG_GET_NEXT_ID", "BPF_MAP_GET_NEXT_ID", "BPF_BTF_GET_NEXT_ID", "BPF_LINK_GET_NEXT_ID",
+        "BPF_PROG_GET_FD_BY_ID", "BPF_MAP_GET_FD_BY_ID", "BPF_BTF_GET_FD_BY_ID", "BPF_LINK_GET_FD_BY_ID",
+        "BPF_ENABLE_STATS", "BPF_TASK_FD_QUERY",
+    }
+)  # fmt: skip
+_VERSION_ERRNOS = frozenset({errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP, ENOTSUPP})
+_LOGS = {"BPF_PROG_LOAD": ("log_buf", "log_size"), "BPF_BTF_LOAD": ("btf_log_buf", "btf_log_size")}
+
+
+def log_of(attr: Attr) -> str:
+    """What the kernel wrote into the caller's log buffer, "" when the command has none."""
+    names = _LOGS.get(attr.command.name)
+    if names is None:
+        return ""
+    buffer = attr.buffers.get(names[0])
+    if buffer is None:
+        address, size = attr.get(names[0]), attr.get(names[1])
+        if not address or not size:
+            return ""
+        try:
+            data = attr.read(address, size)
+        except KernelError:
+            return ""
+    else:
+        data = bytes(buffer)
+    return data.split(b"\0", 1)[0].decode(errors="replace")
+
+
+def missing_capabilities(names: tuple[str, ...]) -> list[str]:
+    """The capabilities among `names` that are not in this thread's effective set."""
+    try:
+        text = Path("/proc/thread-self/status").read_text()
+        mask = int(next(line for line in text.splitlines() if line.startswith("CapEff:")).split()[1], 16)
+    except (OSError, StopIteration, ValueError, IndexError):
+        return []
+    return [name for name in names if not mask >> CAPABILITIES[name] & 1]
+
+
+def wanted_capabilities(attr: Attr) -> tuple[str, ...]:
+    """What a caller needs for this command, by the tables of spec."""
+    name = attr.command.name
+    if name in _ADMIN_ONLY:
+        return ("CAP_SYS_ADMIN",)
+    if name == "BPF_PROG_LOAD":
+        row = PROG_TYPE_BY_ID.get(_field(attr, "prog_type"))
+        return ("CAP_BPF", *(f"CAP_{c.removeprefix('CAP_')}" for c in row.caps)) if row else ("CAP_BPF",)
+    return ("CAP_BPF",)
+
+
+def permission_hint(attr: Attr) -> str:
+    """Words for an EPERM."""
+    wanted = tuple(dict.fromkeys(c for c in wanted_capabilities(attr) if c in CAPABILITIES))
+    missing = missing_capabilities(wanted)
+    if missing and missing_capabilities(("CAP_SYS_ADMIN",)):
+        return f"this process lacks {' and '.join(missing)} (or CAP_SYS_ADMIN)"
+    if attr.command.name in ("BPF_MAP_UPDATE_ELEM", "BPF_MAP_DELETE_ELEM", "BPF_MAP_LOOKUP_ELEM"):
+        return "the map is frozen, or its descriptor or flags do not allow this access"
+    return "the capabilities are there, so the kernel refuses it by its configuration, lockdown or a security module"
+
+
+def _field(attr: Attr, name: str) -> int:
+    field = attr.command.by_name[name]
+    return int.from_bytes(attr.raw[field.offset : field.offset + field.size], "little")
+
+
+def too_new(attr: Attr, version: KernelVersion) -> tuple[str, KernelVersion] | None:
+    """The first thing in a call that is younger than the kernel: (its name, since), by the rows of spec."""
+    command = attr.command
+    if command.since > version:
+        return command.name, command.since
+    for table, field in (("BPF_MAP_CREATE", "map_type"), ("BPF_PROG_LOAD", "prog_type")):
+        if command.name == table:
+            number = _field(attr, field)
+            row = MAP_TYPE_BY_ID.get(number) if field == "map_type" else PROG_TYPE_BY_ID.get(number)
+            if row is not None and row.since > version:
+                return row.name, row.since
+    taken = {
+        f.offset for f in command.fields if (f.since or command.since) <= version
+    }  # a union member may share its bytes with an older one
+    for entry in command.fields:
+        since = entry.since or command.since
+        if since > version and entry.offset not in taken and any(attr.raw[entry.offset : entry.offset + entry.size]):
+            return f"{entry.name} of {command.name}", since
+    return None
+
+
+def refusal(attr: Attr, number: int, version: KernelVersion) -> KernelError:
+    """The typed error for errno `number`: NeedsKernel, LoadError (with the verifier's log) or KernelError."""
+    name = attr.command.name
+    if number in _VERSION_ERRNOS:
+        found = too_new(attr, version)
+        if found is not None:
+            return NeedsKernel(number, name, feature=found[0], since=str(found[1]), version=str(version))
+    hint = message = ""
+    if number == errno.EPERM:
+        hint = permission_hint(attr)
+    elif number == ENOTSUPP:
+        message = "ENOTSUPP: this kind of object does not do this"
+    elif number == errno.ENOSYS:
+        hint = "the kernel has no bpf(2), or a seccomp filter forbids it"
+    kind = LoadError if name == "BPF_PROG_LOAD" else KernelError
+    return kind(number, name, message, log=log_of(attr), hint=hint)
