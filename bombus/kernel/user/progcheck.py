@@ -114,7 +114,7 @@ def name(attr: Attr) -> bytes:
     """prog_name, checked as bpf_obj_name_cpy does."""
     field = attr.command.by_name["prog_name"]
     raw = bytes(attr.raw[field.offset : field.offset + field.size]).ljust(16, b"\0")
-    text, _, rest = raw.partition(b"\0")
+    text = raw.partition(b"\0")[0]
     if len(text) == len(raw) or any(chr(byte) not in _NAME for byte in text):
         raise KernelError(errno.EINVAL, CALL, f"prog_name {text!r} is not up to 15 of letters, digits, _ and .")
     return text

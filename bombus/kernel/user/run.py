@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, UsageError
+from bombus.kernel.user import proginfo as _proginfo
 from bombus.kernel.user.commands import ENOTSUPP, command
 from bombus.kernel.user.hooks import load_runners, runner_of
 from bombus.kernel.user.hooks.testrun import CALL
@@ -18,6 +19,8 @@ from bombus.kernel.user.prog import Prog
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
     from bombus.kernel.user.kernel import UserKernel
+
+assert _proginfo.NAME  # imported so that it binds its command body
 
 
 @command(CALL)

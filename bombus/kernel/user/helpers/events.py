@@ -71,7 +71,7 @@ def user_ringbuf_drain(env: ProgEnv, handle: int, function: int, argument: int, 
 @helper("perf_event_output")
 def perf_event_output(env: ProgEnv, ctx: int, handle: int, flags: int, data: int, size: int) -> int:
     """The record holds `size` bytes, and after them as many bytes of the packet as flags' upper half says."""
-    packet = env.contexts.get(ctx)
+    packet: Any = env.contexts.get(ctx)
     extra = (flags & _F_CTXLEN) >> 32
     if flags & ~(_F_CTXLEN | U32) or (extra and packet is None):
         return -errno.EINVAL
@@ -79,7 +79,7 @@ def perf_event_output(env: ProgEnv, ctx: int, handle: int, flags: int, data: int
         return -errno.EFAULT
     record = env.memory.read(data, size) if size else b""
     if extra:
-        record += packet.read(0, extra) if packet.kind == "xdp" else packet.bytes()[:extra]
+        record += packet.read(0, extra) if packet.kind == "xdp" else packet.output()[:extra]
     return _emit(env, handle, flags & U32, record)
 
 

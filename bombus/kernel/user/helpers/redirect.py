@@ -72,7 +72,7 @@ def clone_redirect(env: ProgEnv, ctx: int, ifindex: int, flags: int) -> int:
         return -errno.EINVAL
     if env.world.devices.get(ifindex & U32) is None:
         return -errno.EINVAL
-    env.world.sent.append((ifindex & U32, bool(flags & _INGRESS), skb.bytes()))
+    env.world.sent.append((ifindex & U32, bool(flags & _INGRESS), skb.output()))
     skb.sync()
     return 0
 

@@ -85,7 +85,7 @@ class Skb:
     def clone(self) -> Skb:
         """A copy of packet and context with memory of its own."""
         twin = Skb(self.memory)
-        twin.reset(self.bytes(), direct=self.direct)
+        twin.reset(self.output(), direct=self.direct)
         shift = twin.data - self.data
         twin.mac, twin.network = self.mac + shift, self.network + shift
         for name in ("mac_len", "protocol", "pkt_type", "ip_summed", "csum", "csum_level", "hash", "vlan", "ifindex",
@@ -101,7 +101,7 @@ class Skb:
     def length(self) -> int:
         return self.end - self.data
 
-    def bytes(self) -> bytes:
+    def output(self) -> bytes:
         return bytes(self.buffer.view[self.data : self.end])
 
     def sync(self) -> None:

@@ -106,7 +106,7 @@ def _fill_socket(skb: Skb) -> None:
 
 def finish_packet(skb: Skb, layer2: bool) -> bytes:
     """The packet as data_out shows it: with a blank Ethernet header where the program saw none."""
-    return skb.bytes() if layer2 else bytes(ETH_HLEN) + skb.bytes()
+    return skb.output() if layer2 else bytes(ETH_HLEN) + skb.output()
 
 
 def _take_context(skb: Skb, ctx: bytearray | None) -> None:

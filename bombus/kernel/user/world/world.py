@@ -11,6 +11,7 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
+_MONOTONIC_COARSE = 6  # Linux include/uapi/linux/time.h
 HZ = 250  # Debian's CONFIG_HZ
 
 
@@ -39,7 +40,7 @@ class Clock:
         return self._read(time.CLOCK_TAI)
 
     def coarse(self) -> int:
-        return self._read(time.CLOCK_MONOTONIC_COARSE)
+        return self._read(_MONOTONIC_COARSE)
 
     def jiffies(self) -> int:
         return self.monotonic() * HZ // 1_000_000_000

@@ -1,0 +1,209 @@
+"""The same small programs on the user kernel and on Linux: results, packets, contexts and reports are equal."""
+
+from __future__ import annotations
+
+import random
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+from helper_cases import (
+    Case,
+    arp,
+    call,
+    helper_args,
+    ipv4,
+    ipv6,
+    linux,
+    outcome,
+    stack_bytes,
+    vlan,
+)
+
+from bombus.isa.insn import Insn
+from bombus.kernel.user.kernel import UserKernel
+
+pytestmark = pytest.mark.linux
+
+SKB_FIELDS = ("len", "pkt_type", "protocol", "vlan_present", "vlan_tci", "vlan_proto", "mark", "ifindex", "cb0")
+ROUNDS = 12
+
+
+def skb_case(name: str, args: tuple[int | str, ...], data: bytes, *, stack: bytes = b"", kind: str = "SCHED_CLS",
+             flags: int = 0, ctx: bytes = b"") -> Case:  # fmt: skip
+    body: list[Insn] = [*stack_bytes(stack), *helper_args(*args), call(name)]
+    return Case(f"{name}{args}", kind, tuple(body), data, ctx, flags, SKB_FIELDS)
+
+
+def any_packet(rng: random.Random) -> bytes:
+    return rng.choice((ipv4, ipv6, vlan, arp))(rng)
+
+
+def csum_diff(rng: random.Random) -> Iterator[Case]:
+    for _ in range(ROUNDS):
+        a, c = rng.choice((4, 8, 16, 20)), rng.choice((4, 8, 40))
+        data = rng.randbytes(64)
+        yield skb_case("csum_diff", ("stack", a, "stack2", c, rng.getrandbits(31)), ipv4(rng),
+                       stack=data.ljust(128, b"\0") + rng.randbytes(64))  # fmt: skip
+    yield skb_case("csum_diff", (0, 0, "stack", 8, 5), ipv4(rng), stack=bytes(8))
+    yield skb_case("csum_diff", (0, 0, "stack", 6, 5), ipv4(rng), stack=bytes(8))
+    yield skb_case("csum_diff", ("stack", 8, 0, 0, 0), ipv4(rng), stack=b"\xff" * 8)
+
+
+def l3_csum(rng: random.Random) -> Iterator[Case]:
+    for _ in range(ROUNDS):
+        flags = rng.choice((0, 2, 4, 2, 4, 3, 16))
+        old = 0 if flags == 0 else rng.getrandbits(rng.choice((16, 31)))
+        offset = rng.choice((24, 24, 24, 25, 70, 200, 0x10000))
+        yield skb_case("l3_csum_replace", ("ctx", offset, old, rng.getrandbits(31), flags), ipv4(rng))
+
+
+def l4_csum(rng: random.Random) -> Iterator[Case]:
+    for _ in range(3 * ROUNDS):
+        flags = rng.choice((0, 2, 4)) | rng.choice((0, 16)) | rng.choice((0, 32)) | rng.choice((0, 64))
+        old = 0 if flags & 15 == 0 else rng.getrandbits(rng.choice((16, 31)))
+        complete = rng.choice((0, 4))
+        yield skb_case("l4_csum_replace", ("ctx", 40, old, rng.getrandbits(31), flags), ipv4(rng), flags=complete)
+    yield skb_case("l4_csum_replace", ("ctx", 40, 1, 2, 1 << 9), ipv4(rng))
+
+
+def store(rng: random.Random) -> Iterator[Case]:
+    for _ in range(2 * ROUNDS):
+        size = rng.randrange(1, 40)
+        offset = rng.randrange(0, 100)
+        yield skb_case("skb_store_bytes", ("ctx", offset, "stack", size, rng.choice((0, 1, 2, 3, 4))), ipv4(rng),
+                       stack=rng.randbytes(40), flags=rng.choice((0, 4)))  # fmt: skip
+
+
+def load(rng: random.Random) -> Iterator[Case]:
+    for _ in range(ROUNDS):
+        args = ("ctx", rng.randrange(0, 100), "report", rng.randrange(1, 40))
+        kind = rng.choice(("SCHED_CLS", "SOCKET_FILTER", "CGROUP_SKB", "LWT_IN"))
+        yield skb_case("skb_load_bytes", args, any_packet(rng), kind=kind)
+        kind = rng.choice(("SCHED_CLS", "SOCKET_FILTER"))
+        yield skb_case("skb_load_bytes_relative", (*args, rng.choice((0, 1, 2))), any_packet(rng), kind=kind)
+
+
+def adjust_room(rng: random.Random) -> Iterator[Case]:
+    for _ in range(6 * ROUNDS):
+        delta = rng.choice((0, 4, 8, 20, 40, 60, 4095, 4096, -4, -8, -20, -28, -40, -70, -5000))
+        flags = rng.choice((0, 0, 2, 4, 6, 2 | 8, 4 | 16, 2 | 8 | 16, 128, 256, 384, 1, 32, 2 | 64 | 14 << 56, 1 << 20))
+        packet = rng.choice((ipv4, ipv6, vlan, arp))(rng)
+        yield skb_case("skb_adjust_room", ("ctx", delta, rng.choice((0, 1, 2)), flags), packet)
+
+
+def sizes(rng: random.Random) -> Iterator[Case]:
+    for _ in range(2 * ROUNDS):
+        packet = any_packet(rng)
+        yield skb_case("skb_change_tail", ("ctx", rng.choice((0, 14, 20, 34, 60, 100, 2000, 16000, 16064, 16065, 20000)),
+                                           rng.choice((0, 0, 0, 1))), packet)  # fmt: skip
+        yield skb_case("skb_change_head", ("ctx", rng.choice((0, 14, 100, 1000, 15000, 20000, -1)),
+                                           rng.choice((0, 0, 0, 1))), packet)  # fmt: skip
+        yield skb_case("skb_change_proto", ("ctx", rng.choice((0x0008, 0xDD86, 0x0608)), rng.choice((0, 0, 1))), packet)
+        yield skb_case("skb_change_type", ("ctx", rng.choice((0, 1, 2, 3, 4, 7))), packet)
+        yield skb_case("skb_pull_data", ("ctx", rng.choice((0, 20, 1000))), packet)
+
+
+def vlans(rng: random.Random) -> Iterator[Case]:
+    for _ in range(ROUNDS):
+        packet = any_packet(rng)
+        yield skb_case("skb_vlan_push", ("ctx", rng.choice((0x0081, 0xA888, 0)), rng.getrandbits(16)), packet)
+        yield skb_case("skb_vlan_pop", ("ctx",), packet)
+        push = [*helper_args("ctx", 0x0081, rng.getrandbits(12)), call("skb_vlan_push")]
+        for more in ([], push, push + push):
+            body = (*push, *more, *helper_args("ctx"), call("skb_vlan_pop"))
+            yield Case("vlan push, pop", "SCHED_CLS", body, packet, fields=SKB_FIELDS)
+            yield Case("vlan push, push", "SCHED_CLS", (*push, *more), packet, fields=SKB_FIELDS)
+
+
+def levels(rng: random.Random) -> Iterator[Case]:
+    for level in range(5):
+        for first in range(4):
+            body = (*helper_args("ctx", first), call("csum_level"), *helper_args("ctx", level), call("csum_level"))
+            yield Case("csum_level", "SCHED_CLS", body, ipv4(rng), fields=SKB_FIELDS)
+    for flags in (0, 4):
+        yield skb_case("csum_update", ("ctx", 0), ipv4(rng), flags=flags)
+    yield skb_case("csum_update", ("ctx", 12345), ipv4(rng), flags=4)
+
+
+def small(rng: random.Random) -> Iterator[Case]:
+    packet = any_packet(rng)
+    for name in ("get_route_realm", "get_cgroup_classid", "skb_ecn_set_ce", "skb_cgroup_classid"):
+        kinds = {"skb_ecn_set_ce": "CGROUP_SKB"}
+        yield skb_case(name, ("ctx",), packet, kind=kinds.get(name, "SCHED_CLS"))
+    for _ in range(8):
+        yield skb_case("skb_ecn_set_ce", ("ctx",), any_packet(rng), kind="CGROUP_SKB")
+    yield skb_case("set_hash_invalid", ("ctx",), packet)
+    yield skb_case("set_hash", ("ctx", 77), packet)
+    for args in ((1, 0), (1, 1), (99, 2), (1, 8)):
+        yield skb_case("redirect", args, packet)
+        yield skb_case("redirect_peer", args, packet)
+    for args in ((1, 0), (1, 1)):
+        body = (*helper_args(*args), call("redirect"))
+        yield Case("xdp redirect", "XDP", body, packet)
+    yield skb_case("skb_get_tunnel_key", ("ctx", "report", 44, 0), packet)
+
+
+def numbers(rng: random.Random) -> Iterator[Case]:
+    texts = (b"0", b"123", b"-5", b"  42x", b"0x1f", b"0x", b"0xg", b"017", b"08", b"9" * 19, b"9" * 20, b"18446744073709551615",
+             b"-9223372036854775808", b"9223372036854775808", b"", b"-", b"+3", b" -0x10 ", b"ff", b"12\x0034")  # fmt: skip
+    for text in texts:
+        for flags in (0, 8, 10, 16, 2, 64):
+            for name in ("strtol", "strtoul"):
+                yield skb_case(name, ("stack", max(len(text), 1), flags, "report"), ipv4(rng), stack=text.ljust(24, b"\0"))
+
+
+def xdp(rng: random.Random) -> Iterator[Case]:
+    for _ in range(4 * ROUNDS):
+        data = rng.randbytes(rng.choice((14, 60, 100, 1500, 3520, 4000, 9000)))
+        for name in ("xdp_adjust_head", "xdp_adjust_tail", "xdp_adjust_meta"):
+            delta = rng.choice((0, 1, 4, -4, 14, -14, -32, -216, -217, -256, 46, 47, 300, -400, -4000, 2000))
+            body = (*helper_args("ctx", delta), call(name))
+            yield Case(f"{name}({delta}) on {len(data)}", "XDP", body, data)
+        meta = (*helper_args("ctx", rng.choice((-4, -32, -64))), call("xdp_adjust_meta"))
+        head = (*meta, *helper_args("ctx", rng.choice((-8, 8, 20))), call("xdp_adjust_head"))
+        yield Case("meta and head", "XDP", head, data)
+        offset, size = rng.choice((0, 10, 3500, 3519, 5000, 0x10000)), rng.randrange(1, 64)
+        yield Case("xdp_load_bytes", "XDP", (*helper_args("ctx", offset, "report", size), call("xdp_load_bytes")), data)
+        body = (*stack_bytes(rng.randbytes(64)), *helper_args("ctx", offset, "stack", size), call("xdp_store_bytes"))
+        yield Case("xdp_store_bytes", "XDP", body, data)
+        yield Case("xdp_get_buff_len", "XDP", (*helper_args("ctx"), call("xdp_get_buff_len")), data)
+    for md in ((0, 60, 0, 0, 0, 0), (4, 60, 0, 0, 0, 0), (5, 60, 0, 0, 0, 0), (0, 61, 0, 0, 0, 0), (8, 30, 0, 1, 0, 0),
+               (0, 60, 0, 0, 1, 0), (0, 60, 1, 0, 0, 0), (0, 60, 0, 0, 0, 1), (256, 60, 0, 0, 0, 0)):  # fmt: skip
+        body = (*helper_args("ctx"), call("xdp_get_buff_len"))
+        yield Case(f"xdp_md {md}", "XDP", body, rng.randbytes(60), struct.pack("<6I", *md))
+
+
+def contexts(rng: random.Random) -> Iterator[Case]:
+    body = (*helper_args("ctx", 0), call("skb_pull_data"))
+    for at in range(0, 192, 4):
+        ctx = bytearray(192)
+        struct.pack_into("<I", ctx, at, 1)
+        yield Case(f"__sk_buff with {at} set", "SCHED_CLS", body, ipv4(rng), bytes(ctx), 0, SKB_FIELDS)
+    for size in (4, 100, 191, 192, 200):
+        yield Case(f"ctx of {size}", "SCHED_CLS", body, ipv4(rng), bytes(size), 0, SKB_FIELDS)
+    for size in (0, 13, 14, 20, 34, 3712, 3713):
+        yield Case(f"data of {size}", "SCHED_CLS", body, (ipv4(rng) + bytes(4000))[:size] , b"", 0, SKB_FIELDS)
+
+
+FAMILIES: dict[str, Callable[[random.Random], Iterator[Case]]] = {
+    f.__name__: f
+    for f in (csum_diff, l3_csum, l4_csum, store, load, adjust_room, sizes, vlans, levels, small, numbers, xdp, contexts)
+}
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equal_to_linux(family: str) -> None:
+    real = linux()
+    if real is None:
+        pytest.skip("bpf(2) is refused here")
+    ours = UserKernel(real.version, engine="reference")
+    wrong = []
+    count = 0
+    for case in FAMILIES[family](random.Random(7)):
+        count += 1
+        expected, got = outcome(real, case), outcome(ours, case)
+        if expected != got:
+            wrong.append(f"{case.name} on {case.data[:40].hex()}\n  Linux {expected}\n  user  {got}")
+    assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong[:5])
+    assert count >= 10
