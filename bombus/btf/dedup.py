@@ -13,13 +13,33 @@ from typing import NamedTuple
 from bombus.btf.build import Builder
 from bombus.btf.parse import Btf
 from bombus.btf.refs import references, with_references
-from bombus.btf.types import Array, DataSec, Enum, Enum64, Fwd, Ptr, Struct, Type, Union, Var, Void
+from bombus.btf.types import (
+    Array,
+    Const,
+    DataSec,
+    Enum,
+    Enum64,
+    Fwd,
+    Kind,
+    Ptr,
+    Restrict,
+    Struct,
+    Type,
+    Union,
+    Var,
+    Void,
+    Volatile,
+)
 from bombus.errors import BtfError
 
 # Real inputs need less than 30 steps a type; the budget bounds what hostile graphs can cost.
 STEPS = 1_000_000
 STEPS_PER_TYPE = 500
 MAX_DEPTH = 200
+
+# How far `_gist` looks, and its letters for types without names.
+GIST = 8
+_LETTER = {Kind.PTR: "*", Kind.CONST: "c", Kind.VOLATILE: "v", Kind.RESTRICT: "r", Kind.ARRAY: "["}
 
 _Shape = tuple[object, ...]
 
@@ -48,7 +68,18 @@ def dedup(source: Btf | Builder, *, resolve_forwards: bool = True) -> Deduped:
 class _Dedup:
     """`canon[i]` is the id that type `i` was found equal to (itself when it is kept), -1 while unknown."""
 
-    __slots__ = ("canon", "exact", "first", "partners", "shapes", "steps", "types", "widened")
+    __slots__ = (
+        "_numbers",
+        "_shapes",
+        "canon",
+        "exact",
+        "first",
+        "partners",
+        "same_shape",
+        "steps",
+        "types",
+        "widened",
+    )
 
     def __init__(self, base: Btf | None, own: Sequence[Type], first: int) -> None:
         self.types: list[Type] = [Void()] if base is None else [base.type(i) for i in range(first)]
@@ -56,7 +87,9 @@ class _Dedup:
         self.first = first
         self.canon = [-1] * len(self.types)
         self.exact: dict[Type, int] = {}
-        self.shapes: dict[_Shape, list[int]] = {}
+        self.same_shape: dict[int, list[int]] = {}
+        self._numbers: dict[_Shape, int] = {}
+        self._shapes: dict[int, int] = {}
         self.partners: dict[int, int] = {}
         self.widened = False
         self.steps = STEPS + STEPS_PER_TYPE * len(self.types)
@@ -102,8 +135,11 @@ class _Dedup:
             self.canon[type_id] = type_id
             type_ = self.types[type_id]
             match type_:
-                case Struct() | Union() | Enum() | Enum64():
-                    self.shapes.setdefault(_shape(type_), []).append(type_id)
+                case Struct() | Union():
+                    self.same_shape.setdefault(self._shape(type_id), []).append(type_id)
+                case Enum() | Enum64():
+                    self.same_shape.setdefault(self._shape(type_id), []).append(type_id)
+                    self.exact[type_] = type_id
                 case Var() | DataSec():
                     pass
                 case _:
@@ -124,21 +160,19 @@ class _Dedup:
                 self.canon[type_id] = self.exact.setdefault(type_, type_id)
 
     def _enum(self, type_id: int, type_: Enum | Enum64) -> None:
-        same_name = self.shapes.setdefault(_shape(type_), [])
-        chosen = type_id
-        for candidate in reversed(same_name):
-            other = self.types[candidate]
-            if other == type_:
-                chosen = candidate
-                break
-            if _enums_compatible(type_, other):
-                if not type_.values:
-                    chosen = candidate
-                    break
-                self.canon[candidate] = type_id  # a forward declaration found its definition
-        self.canon[type_id] = chosen
-        if chosen == type_id:
+        """Equal enums are one; a forward declaration (no values) stands for any enum of its name."""
+        same_name = self.same_shape.setdefault(self._shape(type_id), [])
+        found = self.exact.get(type_)
+        if found is None and same_name:
+            if not type_.values:
+                found = same_name[-1]
+            elif not _values(self.types[same_name[0]]):
+                # Only the first of a name can be a forward declaration: later ones find that one.
+                self.canon[same_name[0]] = type_id
+        if found is None:
+            self.exact[type_] = found = type_id
             same_name.append(type_id)
+        self.canon[type_id] = found
 
     # Structs and unions
 
@@ -146,7 +180,7 @@ class _Dedup:
         type_ = self.types[type_id]
         if self.canon[type_id] != -1 or not isinstance(type_, (Struct, Union)):
             return
-        same_shape = self.shapes.setdefault(_shape(type_), [])
+        same_shape = self.same_shape.setdefault(self._shape(type_id), [])
         for candidate in reversed(same_shape):
             if not self._equivalent(type_id, candidate):
                 continue
@@ -179,14 +213,15 @@ class _Dedup:
                     return False
                 continue
             self.partners[b] = a
-            pairs = self._compare(self.types[a], self.types[b], b)
+            pairs = self._compare(a, b)
             if pairs is None:
                 return False
             stack += reversed(pairs)
         return True
 
-    def _compare(self, a: Type, b: Type, b_id: int) -> list[tuple[int, int]] | None:
+    def _compare(self, a_id: int, b_id: int) -> list[tuple[int, int]] | None:
         """None when two types differ, else the pairs below them that must be equal too."""
+        a, b = self.types[a_id], self.types[b_id]
         if a.name != b.name:
             return None
         if isinstance(a, Fwd) != isinstance(b, Fwd):
@@ -201,7 +236,7 @@ class _Dedup:
             case (Enum() | Enum64(), Enum() | Enum64()):
                 return [] if a == b or _enums_compatible(a, b) else None
             case (Struct() | Union(), Struct() | Union()):
-                if _shape(a) != _shape(b):
+                if self._shape(a_id) != self._shape(b_id):
                     return None
             case (Array(), Array()):
                 if a.nelems != b.nelems:
@@ -220,7 +255,8 @@ class _Dedup:
             self.steps -= 1
             if self.steps < 0:
                 raise BtfError("comparing types takes too long; they are all too similar")
-            a, b = (self.types[i] for i in stack.pop())
+            a_id, b_id = stack.pop()
+            a, b = self.types[a_id], self.types[b_id]
             match a, b:
                 case (Array(), Array()):
                     if a != b:
@@ -229,13 +265,39 @@ class _Dedup:
                     if a != b:
                         return False
                 case (Struct() | Union(), Struct() | Union()):
-                    if _shape(a) != _shape(b):
+                    if self._shape(a_id) != self._shape(b_id):
                         return False
                     stack += [(x.type, y.type) for x, y in zip(a.members, b.members, strict=True) if x.type != y.type]
                 case _:
                     return False
             top = False
         return True
+
+    def _shape(self, type_id: int) -> int:
+        """A number that structs share only if they may be equal; for enums it stands for the name alone."""
+        known = self._shapes.get(type_id)
+        if known is None:
+            type_ = self.types[type_id]
+            if isinstance(type_, (Struct, Union)):
+                members = tuple([(name, offset, bits, self._gist(i)) for name, i, offset, bits in type_.members])
+                shape: _Shape = (type_.kind, type_.name, type_.size, type_.kind_flag, members)
+            else:
+                shape = (Enum, type_.name)
+            known = self._shapes[type_id] = self._numbers.setdefault(shape, len(self._numbers))
+        return known
+
+    def _gist(self, type_id: int) -> str:
+        """What equal types have in common without looking far: kinds down to the first name."""
+        gist = ""
+        for _ in range(GIST):
+            type_ = self.types[type_id]
+            if type_.name:
+                return gist + type_.name
+            if not isinstance(type_, (Ptr, Const, Volatile, Restrict, Array)):
+                return gist + type_.kind.name
+            gist += _LETTER[type_.kind]
+            type_id = type_.type
+        return gist
 
     def _merge_partners(self) -> None:
         for theirs, mine in self.partners.items():
@@ -283,12 +345,8 @@ def _zero(_: int) -> int:
     return 0
 
 
-def _shape(type_: Struct | Union | Enum | Enum64) -> _Shape:
-    """What structs must have in common before they are compared; for enums the name alone."""
-    if isinstance(type_, (Enum, Enum64)):
-        return (Enum, type_.name)
-    members = tuple([(name, offset, bits) for name, _, offset, bits in type_.members])
-    return (type_.kind, type_.name, type_.size, type_.kind_flag, members)
+def _values(type_: Type) -> bool:
+    return isinstance(type_, (Enum, Enum64)) and bool(type_.values)
 
 
 def _enums_compatible(a: Type, b: Type) -> bool:

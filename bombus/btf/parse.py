@@ -20,6 +20,9 @@ from bombus.errors import BtfError
 
 # Longer strings do not come from compilers; the limit bounds what overlapping hostile strings can cost.
 MAX_STRING = 4096
+MAX_TEXT = 1 << 28
+# A search costs about 0.5 ms in a kernel's strings, the index of all names 30 ms.
+SEARCHES = 12
 _FLAVOUR = re.compile(r"(.*[^_])___[^_]", re.DOTALL)
 VOID: Final = Void()
 
@@ -36,8 +39,11 @@ class Btf(Queries):
 
     __slots__ = (
         "_by_name",
+        "_by_text",
         "_cache",
         "_end",
+        "_flavours",
+        "_lookups",
         "_name_offs",
         "_offsets",
         "_pointer_size",
@@ -64,6 +70,9 @@ class Btf(Queries):
         self._cache: list[Type | None] = [None] * len(self._offsets)
         self._text: dict[int, str] = {}
         self._by_name: dict[int, list[int]] | None = None
+        self._by_text: dict[bytes, list[int]] | None = None
+        self._flavours: dict[str, list[int]] | None = None
+        self._lookups = 0
         self._pointer_size: int | None = None
 
     @classmethod
@@ -207,11 +216,7 @@ class Btf(Queries):
     def find_all(self, name: str, kinds: Kind | Collection[Kind] | None = None) -> list[int]:
         """Ids of every type with this name (base first) whose kind is `kinds` or among them, in order."""
         found = self.base.find_all(name, kinds) if self.base is not None else []
-        table = self._name_table()
-        ids: list[int] = []
-        for offset in self._string_offsets(name):
-            ids += table.get(offset, ())
-        ids.sort()
+        ids = sorted(self._with_name(name))
         if kinds is None:
             return found + ids
         wanted = (kinds,) if isinstance(kinds, Kind) else kinds
@@ -224,14 +229,51 @@ class Btf(Queries):
 
     def flavours(self, name: str) -> list[int]:
         """Ids of this blob's own types named `name` or `name___anything` (CO-RE flavours), in order."""
+        ids = self._with_name(name)
+        if self._flavours is not None:
+            return sorted(ids + self._flavours.get(name, []))
         table = self._name_table()
-        ids: list[int] = []
-        for offset in self._string_offsets(name):
-            ids += table.get(offset, ())
         for offset in self._string_offsets(name + "___", whole=False):
             if offset in table and essential_name(self.string(offset)) == name:
                 ids += table[offset]
         return sorted(ids)
+
+    def _with_name(self, name: str) -> list[int]:
+        """Own types of a name. A few lookups search the strings; whoever does more gets an index of all names."""
+        if self._by_text is None:
+            self._lookups += 1
+            if self._lookups > SEARCHES:
+                self._index_texts()
+        if self._by_text is not None:
+            return list(self._by_text.get(name.encode("utf-8", "surrogateescape"), ()))
+        table = self._name_table()
+        return [type_id for offset in self._string_offsets(name) for type_id in table.get(offset, ())]
+
+    def _index_texts(self) -> None:
+        by_text: dict[bytes, list[int]] = {}
+        flavours: dict[str, list[int]] = {}
+        strings, start = self._strings, self._strings_start
+        spent = 0
+        for offset, ids in self._name_table().items():
+            at = offset - start
+            if at < 0:
+                text = self.string(offset).encode("utf-8", "surrogateescape")
+            else:
+                text = strings[at : strings.find(0, at, at + MAX_STRING)]
+            spent += len(text)
+            if spent > MAX_TEXT:
+                raise BtfError(f"names take more than {MAX_TEXT} bytes")
+            if text in by_text:
+                by_text[text] = by_text[text] + ids
+            else:
+                by_text[text] = ids
+            if b"___" in text:
+                full = text.decode("utf-8", "surrogateescape")
+                essential = essential_name(full)
+                if essential != full:
+                    flavours.setdefault(essential, []).extend(ids)
+        self._by_text = by_text
+        self._flavours = flavours
 
     def names(self) -> Iterator[tuple[str, int]]:
         """(name, id) of every named type of this blob."""
