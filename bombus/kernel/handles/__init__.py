@@ -12,6 +12,7 @@ from bombus.kernel.handles.links import Link
 from bombus.kernel.handles.maps import Map, map_type_of
 from bombus.kernel.handles.programs import Program, TestRun, attach_type_of, prog_type_of
 from bombus.kernel.handles.rawmap import RawMap
+from bombus.kernel.handles.readers import PerfBuffer, RingBuffer, UserRing
 
 __all__ = [
     "Btf",
@@ -19,9 +20,12 @@ __all__ = [
     "Info",
     "Link",
     "Map",
+    "PerfBuffer",
     "Program",
     "RawMap",
+    "RingBuffer",
     "TestRun",
+    "UserRing",
     "attach_type_of",
     "ids",
     "map_type_of",

@@ -75,5 +75,5 @@ def _load_attr(data: bytes, log_level: int, log_size: int) -> Attr:
     if log_level:
         log = bytearray(log_size)
         for name, value in (("btf_log_buf", log), ("btf_log_size", log_size), ("btf_log_level", log_level)):
-            attr.set(name, value)  # type: ignore[arg-type]
+            attr.set(name, value)
     return attr

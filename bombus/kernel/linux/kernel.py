@@ -128,7 +128,7 @@ class LinuxKernel:
         if address is None or address == ctypes.c_void_p(-1).value:
             raise KernelError(ctypes.get_errno(), "mmap", f"{length} bytes at {offset}")
         # A subclass, because only Python-level classes can be watched. Its instance lives as long as any view of it.
-        cells = type("_Mapped", (ctypes.c_ubyte * length,), {}).from_address(address)
+        cells: ctypes.Array[ctypes.c_ubyte] = _mapped_type(length).from_address(address)
         weakref.finalize(cells, libc().munmap, address, length)
         view = memoryview(cells).cast("B")
         return view if writable else view.toreadonly()
@@ -220,6 +220,10 @@ class LinuxKernel:
 
 _PROG_LOAD = 5
 _TEST_RUN = 10
+
+
+def _mapped_type(length: int) -> type[ctypes.Array[ctypes.c_ubyte]]:
+    return type("_Mapped", (ctypes.c_ubyte * length,), {})
 
 
 def _calls_printk(insns: bytes) -> bool:
