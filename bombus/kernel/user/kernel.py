@@ -196,7 +196,7 @@ class UserKernel:
         """Is a program's expected attach type (its number) the one with this name?"""
         from bombus.spec.attachtypes import ATTACH_TYPE
 
-        return value == ATTACH_TYPE[name].id
+        return bool(value == ATTACH_TYPE[name].id)
 
     def notify(self) -> None:
         """Wake who waits for events."""

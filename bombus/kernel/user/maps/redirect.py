@@ -14,6 +14,7 @@ from bombus.kernel.user.maps.base import (
     EEXIST,
     EINVAL,
     ENOENT,
+    ENOMEM,
     EOPNOTSUPP,
     Map,
     MapAttr,
@@ -245,7 +246,7 @@ class CpuMap(_Targets):
         if size:
             made = self.make(value)
             if isinstance(made, int):
-                return made
+                return ENOMEM  # the kernel drops the reason
             target = made
         self.store(index, target)
         return 0

@@ -15,6 +15,7 @@ from bombus.spec.maptypes import (
     BUILD_ID_RECORD_SIZE,
     PERF_MAX_STACK_DEPTH,
 )
+from bombus.spec.version import since
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 FAST_STACK_CMP = 1 << 9  # BPF_F_FAST_STACK_CMP: compare hashes only
 REUSE_STACKID = 1 << 10  # BPF_F_REUSE_STACKID: replace another stack with the same id
 _FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_STACK_BUILD_ID
+_TAKE_SINCE = since("6.18")  # BPF_MAP_LOOKUP_AND_DELETE_ELEM of a stack
 _BUILD_ID_IP = 2  # BPF_STACK_BUILD_ID_IP: no build id found, the address stands alone
 
 
@@ -78,7 +80,11 @@ class StackTraceMap(Map):
         return ENOENT if found is None else found[1].ljust(self.value_size, b"\0")
 
     def take(self, key: bytes, flags: int) -> bytes | int:
-        return NOTSUPP
+        if self.kernel.version < _TAKE_SINCE:
+            return NOTSUPP
+        value = self.read(key, flags)
+        self._stacks.pop(int.from_bytes(key, "little"), None)
+        return value
 
     def update(self, key: bytes, value: bytes, flags: int, cpu: int = 0) -> int:
         return EINVAL
