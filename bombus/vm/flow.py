@@ -71,7 +71,13 @@ class Block:
 
 
 class Irreducible(Exception):
-    """The function has a loop with two entries (internal: leads to another way of running it)."""
+    """The function has a loop with two entries, or would take too long to structure (internal: another way of
+    running it is taken)."""
+
+
+def work_limit(blocks: int) -> int:
+    """Steps that structuring a function may take in each part; compiled code stays far below."""
+    return 200_000 + 200 * blocks
 
 
 def blocks_from(insns: Sequence[Insn], entry: int) -> dict[int, Block]:
@@ -158,12 +164,13 @@ def _dominators(order: list[Block], before: list[list[Block]]) -> None:
     """Cooper, Harvey, Kennedy: A Simple, Fast Dominance Algorithm."""
     immediate = [-1] * len(order)
     immediate[0] = 0
+    left = work_limit(len(order))
     changed = True
     while changed:
         changed = False
         for number in range(1, len(order)):
             new = -1
-            for pred in before[number]:
+            for pred in reversed(before[number]):  # last first: many jumps to one exit are then one walk up
                 other = pred.order
                 if immediate[other] < 0:
                     continue
@@ -171,10 +178,15 @@ def _dominators(order: list[Block], before: list[list[Block]]) -> None:
                     new = other
                     continue
                 while new != other:
+                    left -= 1
                     while other > new:
+                        left -= 1
                         other = immediate[other]
                     while new > other:
+                        left -= 1
                         new = immediate[new]
+                if left < 0:
+                    raise Irreducible
             if new != immediate[number]:
                 immediate[number] = new
                 changed = True
@@ -183,21 +195,34 @@ def _dominators(order: list[Block], before: list[list[Block]]) -> None:
         order[number].depth = order[immediate[number]].depth + 1
 
 
-def _dominates(a: Block, b: Block) -> bool:
-    walk: Block | None = b
-    while walk is not None and walk.order > a.order:
-        walk = walk.dominator
-    return walk is a
+def _intervals(order: list[Block]) -> tuple[list[int], list[int]]:
+    """Numbers of a walk through the dominator tree: block b lies under a when its number is in a's
+    [first, end)."""
+    size = [1] * len(order)
+    for block in reversed(order[1:]):
+        assert block.dominator is not None
+        size[block.dominator.order] += size[block.order]
+    first = [0] * len(order)
+    free = [1] * len(order)  # the number that the next child gets
+    for block in order[1:]:
+        assert block.dominator is not None
+        parent = block.dominator.order
+        first[block.order] = free[parent]
+        free[parent] += size[block.order]
+        free[block.order] = first[block.order] + 1
+    return first, [number + count for number, count in zip(first, size, strict=True)]
 
 
 def _loops(order: list[Block], before: list[list[Block]]) -> None:
     """Natural loops; inner ones are found first because headers are taken last to first."""
+    left = work_limit(len(order))
+    first, end = _intervals(order)
     for header in reversed(order):
         latches = []
         for pred in before[header.order]:
             if pred.order < header.order:
                 header.forward += 1
-            elif _dominates(header, pred):
+            elif first[header.order] <= first[pred.order] < end[header.order]:
                 latches.append(pred)
             else:
                 raise Irreducible
@@ -212,6 +237,9 @@ def _loops(order: list[Block], before: list[list[Block]]) -> None:
                 continue
             body.add(block.order)
             todo += before[block.order]
+        left -= len(body)
+        if left < 0:
+            raise Irreducible
         for number in body:
             block = order[number]
             if block.loop is None:

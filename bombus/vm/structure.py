@@ -14,7 +14,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bombus.vm.body import Body, Facts, Line
-from bombus.vm.flow import Block, Irreducible
+from bombus.vm.flow import Block, Irreducible, work_limit
 from bombus.vm.source import Truth
 
 _MAX_DEPTH = 60  # of nested blocks, before a function is flattened
@@ -43,6 +43,7 @@ class Structure:
         self.order = order
         self.by_start = {block.start: block for block in order}
         self.inlined: set[Block] = set()
+        self.left = work_limit(len(order))
         self._place()
 
     def write(self, indent: int) -> None:
@@ -217,10 +218,20 @@ class Structure:
                 test = f"pc == {starts[0]}" if len(starts) == 1 else f"pc in {tuple(starts)}"
                 body.line(indent, f"if {test}: {word}")
         if several:
-            _need_pc(pending)
+            self._need_pc(pending)
         for block, lines in leaving.items():
             around.leaving.setdefault(block, []).extend(lines)
         return staying
+
+    def _need_pc(self, pending: Pending) -> None:
+        """All that is on its way passes a guard: the jumps have to say where to."""
+        for block, lines in pending.items():
+            self.left -= 1 + len(lines)
+            text = f"pc = {block.start}"
+            for line in lines:
+                line[1] = text
+        if self.left < 0:
+            raise Irreducible
 
     def _placed(self, blocks: list[Block], pending: Pending, indent: int, loop: _Loop | None) -> Pending:
         """Write the blocks behind the code that jumps to them."""
@@ -230,7 +241,7 @@ class Structure:
             if len(pending) == 1:
                 at = indent
             else:
-                _need_pc(pending)
+                self._need_pc(pending)
                 self.body.here = block.start
                 self.body.line(indent, f"if pc == {block.start}:")
                 at = indent + 1
@@ -243,9 +254,3 @@ class Structure:
 def _merge(into: Pending, other: Pending) -> None:
     for block, lines in other.items():
         into.setdefault(block, []).extend(lines)
-
-
-def _need_pc(pending: Pending) -> None:
-    for block, lines in pending.items():
-        for line in lines:
-            line[1] = f"pc = {block.start}"

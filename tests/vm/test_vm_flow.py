@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from bombus.bits import U64
 from bombus.errors import VmFault
 from bombus.isa import build as b
 from bombus.isa.insn import Insn
@@ -104,6 +105,24 @@ def test_long_chains(count: int) -> None:
     tail = [b.mul(0, 3), b.add(0, 5), b.xor(0, 9), b.mul(0, 7), b.exit_()]
     for ctx in (1, 40, count, count + 5):
         both([*nest, *tail], ctx)
+
+
+SHAPES = {
+    "many jumps to one exit": lambda n, rng: [b.jmp("==", 1, k, n - k) for k in range(n)],
+    "many jumps far ahead": lambda n, rng: [b.jmp("==", 1, k, n // 2) for k in range(n // 2)] + [b.add(0, 1)] * n,
+    "every block a loop": lambda n, rng: [b.add(0, 1)] * n + [b.jmp("==", 0, k, -n - k) for k in range(n)],
+    "anything": lambda n, rng: [b.jmp("&", 1, 1 << rng.randrange(30), rng.randrange(-k, n - k)) for k in range(n)],
+    "ahead": lambda n, rng: [b.jmp("&", 1, 1 << rng.randrange(30), rng.randrange(n - k)) for k in range(n)],
+}
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_time_is_linear(shape: str) -> None:
+    """Graphs that would be quadratic in some step: 12,000 blocks take seconds, not hours."""
+    rng = random.Random(3)
+    insns = [*SHAPES[shape](12_000, rng), *[b.exit_()] * 2]
+    both(insns, 5)
+    both(insns, -1 & U64)
 
 
 def test_a_large_program_is_compiled_in_one_piece() -> None:
