@@ -72,9 +72,8 @@ def program(case: Case, map_fd: int) -> list[Insn]:
         b.mov(6, b.R1), b.st("u32", 10, -4, 0), *b.ld_imm64(1, map_fd, BPF_PSEUDO_MAP_FD), b.mov(2, b.R10),
         b.add(2, -4), call("map_lookup_elem"), b.jmp("!=", 0, 0, 2), b.mov(0, 99), b.exit_(), b.mov(9, b.R0),
     ]  # fmt: skip
-    return b.program(
-        prologue, case.body, b.stx("u64", 9, 0, b.R0), fields, b.ldx("u64", 0, 9, 0), b.mov32(0, b.R0), b.exit_()
-    )
+    last = b.and_(0, 1) if case.type == "CGROUP_SKB" else b.mov32(0, b.R0)  # the verifier wants 0 or 1 of it
+    return b.program(prologue, case.body, b.stx("u64", 9, 0, b.R0), fields, b.ldx("u64", 0, 9, 0), last, b.exit_())
 
 
 def outcome(kernel: Kernel, case: Case) -> Outcome:

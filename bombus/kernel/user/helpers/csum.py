@@ -22,24 +22,28 @@ _MAX_LEVEL: Final = 3
 def csum_diff(env: ProgEnv, old: int, old_size: int, new: int, new_size: int, seed: int) -> int:
     old_size &= U32
     new_size &= U32
-    if (old_size | new_size) & 3 or (env.kernel.version < (6, 13) and old_size + new_size > _MAX_DIFF):
-        return -errno.EINVAL
     before = env.memory.read(old, old_size) if old_size else b""
     after = env.memory.read(new, new_size) if new_size else b""
-    total = seed & U32
-    if before:
-        total = cs.partial(bytes(byte ^ 0xFF for byte in before) + after, total)
-    elif after:
-        total = cs.partial(after, total)
+    seed &= U32
     if env.kernel.version >= (6, 13):
-        return _short(total)
-    return total
+        return _any_sizes(before, after, seed)
+    if (old_size | new_size) & 3 or old_size + new_size > _MAX_DIFF:
+        return -errno.EINVAL
+    return cs.partial(bytes(byte ^ 0xFF for byte in before) + after, seed)
 
 
-def _short(total: int) -> int:
-    """Linux 6.13 and later fold the result to 16 bits (csum_from32to16), so that it is the same on every CPU."""
+def _any_sizes(before: bytes, after: bytes, seed: int) -> int:
+    """Linux 6.13 and later take any sizes and fold the result to 16 bits, so that it is the same on every CPU."""
+    if not before and not after:
+        return seed
+    if not before:
+        total = cs.partial(after, seed)
+    elif not after:
+        total = ~cs.partial(before, ~seed & U32) & U32
+    else:
+        total = cs.sub32(cs.partial(after, seed), cs.partial(before))
     total = (total & 0xFFFF) + (total >> 16)
-    return (total & 0xFFFF) + (total >> 16)
+    return (total & 0xFFFF) + (total >> 16) & 0xFFFF
 
 
 @helper("csum_update")
