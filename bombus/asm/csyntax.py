@@ -108,6 +108,8 @@ def _value(s: Statement, scope: Scope, dst: int, bits: int, dst_token: Token) ->
     token = s.peek()
     if as_register(token) is not None:
         src, src_bits, src_token = register(s)
+        if (bits, src_bits) == (64, 32):  # clang -S writes zero extension so (its own assembler refuses it)
+            return Code([Insn(op.BPF_ALU | op.BPF_MOV | op.BPF_X, dst, src)])
         _same_width(s, src_bits, src_token, bits)
         return Code([Insn(cls | op.BPF_MOV | op.BPF_X, dst, src)])
     if token.kind == "op":

@@ -12,7 +12,8 @@ from bombus.isa import build as b
 # text, line, column, message
 MISTAKES = [
     ("r11 = 5", 1, 1, "there is no register r11; they are r0 to r10"),
-    ("r1 = w2", 1, 6, "w2 has the wrong width; the other register has 64 bits"),
+    ("w1 = r2", 1, 6, "r2 has the wrong width; the other register has 32 bits"),
+    ("r1 = (s8)w2", 1, 10, "w2 has the wrong width; the other register has 64 bits"),
     ("w1 += r2", 1, 7, "r2 has the wrong width; the other register has 32 bits"),
     ("if r1 > w2 goto +0", 1, 9, "w2 has the wrong width; the other register has 64 bits"),
     ("r0 = 0\n  r1 = 4294967296", 2, 8,
