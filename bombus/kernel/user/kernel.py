@@ -93,6 +93,13 @@ class UserKernel:
             raise KernelError(errno.EPERM, "mmap", "the map is frozen")
         return obj.mmap(length, offset, writable=writable)  # type: ignore[attr-defined, no-any-return]
 
+    def perf_event(self, cpu: int) -> int:
+        from bombus.kernel.user.perf import PerfEvent
+
+        if not 0 <= cpu < self._cpus:
+            raise KernelError(errno.EINVAL, "perf_event_open", f"CPU {cpu} of {self._cpus}")
+        return self.install(PerfEvent(self, cpu), "perf_event_open")
+
     def wait(self, fds: list[int], timeout: float | None) -> list[int]:
         end = None if timeout is None else time.monotonic() + timeout
         files = [(fd, self.file("epoll_wait", fd)) for fd in fds]
