@@ -31,6 +31,7 @@ UNORDERED = frozenset(
     ["hash", "percpu_hash", "lru_hash", "lru_percpu_hash", "hash_of_maps", "devmap_hash", "sockhash"]
 )
 _FLAG_BITS = [f.value for f in FLAG.values() if f.where == "map"]
+_SIZES = (0, 1, 3, 4, 5, 8, 16, 255, 513, 4096, 32768, 32769, 4 << 20, 1 << 31, 0xFFFFFFFF)
 _NO_FD = 0x7FFFFFF0  # open on neither kernel
 _OWNED = frozenset(["sk_storage", "inode_storage", "task_storage", "cgrp_storage"])
 _HASHES = frozenset(["hash", "percpu_hash", "lru_hash", "lru_percpu_hash", "hash_of_maps", "sockhash", "devmap_hash"])
@@ -199,7 +200,9 @@ class Pair:
         elif what == "map_name":
             fields[what] = rng.choice(("ok", "a.b_c9", "bad name", "x-y", "fifteen_letters"))
         elif what in ("key_size", "value_size"):
-            fields[what] = rng.choice((0, 1, 3, 4, 5, 8, 16, 255, 513, 4096, 32768, 32769, 4 << 20, 1 << 31, 0xFFFFFFFF))
+            fields[what] = rng.choice(_SIZES)
+        elif what == "map_ifindex":
+            fields[what] = rng.choice((1, 0x7FFFFFF0))  # lo, and no device at all
         elif what == "max_entries":
             fields[what] = rng.choice((0, 1, 2, 3, 4095, 4096, 8191))
         elif what == "numa_node":

@@ -80,15 +80,14 @@ def map_create(kernel: UserKernel, attr: Attr) -> int:
     token = flags & BPF_F_TOKEN_FD
     if token:
         data = _decode(attr, flags & ~BPF_F_TOKEN_FD)
-    if data.excl_prog_hash_size != (_SHA256_SIZE if data.excl_prog_hash else 0):
-        raise _fail(attr, "excl_prog_hash is a SHA-256 of 32 bytes")
-    result = cls.check(kernel, data)
-    if result:
-        raise refuse(attr.command.name, result, f"these attributes do not suit a {row.short} map")
-    if data.map_ifindex:
-        raise _fail(attr, "there is no device that maps can be offloaded to")
+    _check(attr, row.short, cls.check_early(kernel, data))
     if token:
         kernel.object(attr.command.name, data.map_token_fd, "token")
+    if data.map_ifindex:
+        offloadable = data.map_ifindex in kernel.netdevs and row.short in ("array", "hash")
+        number = errno.EOPNOTSUPP if offloadable else errno.EINVAL
+        raise _fail(attr, "there is no device that maps can be offloaded to", number)
+    _check(attr, row.short, cls.check(kernel, data))
     item = cls(kernel, data)
     try:
         _finish(kernel, attr, item, data)
@@ -99,6 +98,11 @@ def map_create(kernel: UserKernel, attr: Attr) -> int:
     return kernel.install(
         item, attr.command.name, readable=not flags & BPF_F_WRONLY, writable=not flags & BPF_F_RDONLY
     )
+
+
+def _check(attr: Attr, kind: str, result: int) -> None:
+    if result:
+        raise refuse(attr.command.name, result, f"these attributes do not suit a {kind} map")
 
 
 def _decode(attr: Attr, flags: int | None = None) -> MapAttr:
@@ -117,14 +121,16 @@ def _finish(kernel: UserKernel, attr: Attr, item: Map, data: MapAttr) -> None:
     if _NAME.match(data.map_name) is None:
         raise _fail(attr, f"the name {data.map_name!r} is not letters, digits, `_` and `.` up to 15")
     item.name = data.map_name.split(b"\0")[0]
-    if data.excl_prog_hash:
-        item.excl_prog_hash = attr.read(data.excl_prog_hash, _SHA256_SIZE)
     if data.map_flags & BPF_F_VTYPE_BTF_OBJ_FD and data.map_type != _STRUCT_OPS:
         raise _fail(attr, "BPF_F_VTYPE_BTF_OBJ_FD is for struct_ops maps")
     if data.btf_key_type_id or data.btf_value_type_id or data.btf_vmlinux_value_type_id:
         from bombus.kernel.user.btf import set_map_types
 
         set_map_types(kernel, attr.command.name, item, data)
+    if data.excl_prog_hash_size != (_SHA256_SIZE if data.excl_prog_hash else 0):
+        raise _fail(attr, "excl_prog_hash is a SHA-256 of 32 bytes")
+    if data.excl_prog_hash:
+        item.excl_prog_hash = attr.read(data.excl_prog_hash, _SHA256_SIZE)
 
 
 def _number(attr: Attr, name: str) -> int:

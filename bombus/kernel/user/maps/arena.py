@@ -24,6 +24,7 @@ _FOUR_GIB = 1 << 32
 @map_type("BPF_MAP_TYPE_ARENA")
 class ArenaMap(Map):
     btf_rule = "any"
+    late_check = True
 
     __slots__ = ("_used", "region")
 

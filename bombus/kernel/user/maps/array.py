@@ -24,7 +24,6 @@ from bombus.spec.maptypes import (
     BPF_F_INNER_MAP,
     BPF_F_LOCK,
     BPF_F_MMAPABLE,
-    BPF_F_NUMA_NODE,
     BPF_F_PRESERVE_ELEMS,
     BPF_NOEXIST,
     INT_MAX,
@@ -44,7 +43,7 @@ def check_array(attr: MapAttr, *, per_cpu: bool = False, plain: bool = False, pe
     """array_map_alloc_check, shared by everything that is an array inside."""
     if attr.max_entries == 0 or attr.key_size != 4 or attr.value_size == 0 or not checked_flags(attr, _FLAGS):
         return EINVAL
-    if per_cpu and attr.map_flags & BPF_F_NUMA_NODE:
+    if per_cpu and attr.on_node:
         return EINVAL
     if not plain and attr.map_flags & (BPF_F_MMAPABLE | BPF_F_INNER_MAP):
         return EINVAL

@@ -40,12 +40,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
+from bombus.bits import U32
 from bombus.errors import KernelError
 from bombus.kernel.user.commands import ENOTSUPP
 from bombus.kernel.user.objects import KernelObject
 from bombus.spec.maptypes import (
     BPF_EXIST,
     BPF_F_ACCESS_MASK,
+    BPF_F_NUMA_NODE,
     BPF_F_RDONLY,
     BPF_F_RDONLY_PROG,
     BPF_F_WRONLY,
@@ -98,6 +100,11 @@ class MapAttr:
     excl_prog_hash: int = 0
     excl_prog_hash_size: int = 0
 
+    @property
+    def on_node(self) -> bool:
+        """Is a NUMA node named? 0xFFFFFFFF (NUMA_NO_NODE) names none."""
+        return bool(self.map_flags & BPF_F_NUMA_NODE) and self.numa_node != U32
+
 
 @dataclass(frozen=True, slots=True)
 class SpecialField:
@@ -115,6 +122,8 @@ class Map(KernelObject):
     btf_rule: ClassVar[str] = ""
     """What key and value BTF the type takes (kernel.user.btf.KEY_RULES); "" none that leaves the key out."""
     type: ClassVar[MapType]
+
+    late_check: ClassVar[bool] = False  # the kernel checks attributes in map_alloc, not in map_alloc_check
 
     __slots__ = (
         "btf", "btf_ids", "excl_prog_hash", "fields", "frozen", "handle", "kernel", "key_size", "map_extra",
@@ -147,6 +156,11 @@ class Map(KernelObject):
         raise NotImplementedError
 
     # bpf(2)
+
+    @classmethod
+    def check_early(cls, kernel: UserKernel, attr: MapAttr) -> int:
+        """The part of the rules that comes before the token is looked at."""
+        return 0 if cls.late_check else cls.check(kernel, attr)
 
     def read(self, key: bytes, flags: int) -> bytes | int:
         return NOTSUPP

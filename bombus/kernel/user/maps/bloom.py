@@ -30,6 +30,7 @@ _DEFAULT_HASHES = 5
 @map_type("BPF_MAP_TYPE_BLOOM_FILTER")
 class BloomFilterMap(Map):
     btf_rule = "keyless"
+    late_check = True
 
     __slots__ = ("_bits", "_hashes", "_mask", "_seed")
 
@@ -43,9 +44,11 @@ class BloomFilterMap(Map):
         self._bits = region.view
 
     @classmethod
+    def check_early(cls, kernel: UserKernel, attr: MapAttr) -> int:
+        return E2BIG if attr.value_size > KMALLOC_MAX_SIZE else 0
+
+    @classmethod
     def check(cls, kernel: UserKernel, attr: MapAttr) -> int:
-        if attr.value_size > KMALLOC_MAX_SIZE:
-            return E2BIG
         flags = attr.map_flags
         if (
             attr.key_size or not attr.value_size or not attr.max_entries or flags & ~_FLAGS or not access_ok(flags)

@@ -52,7 +52,7 @@ def check_htab(attr: MapAttr, *, per_cpu: bool = False, lru: bool = False) -> in
         return EINVAL
     if lru and flags & BPF_F_NO_PREALLOC:
         return NOTSUPP
-    if flags & BPF_F_NUMA_NODE and (per_cpu or per_cpu_lru):
+    if attr.on_node and (per_cpu or per_cpu_lru):
         return EINVAL
     if not attr.max_entries or not attr.key_size or not attr.value_size:
         return EINVAL

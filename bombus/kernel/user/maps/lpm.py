@@ -48,6 +48,7 @@ class LpmTrieMap(Map):
     """Keys are a u32 prefix length and then the prefix, most significant bit first."""
 
     btf_rule = "struct"
+    late_check = True
 
     __slots__ = ("_bits", "_entries", "_lengths", "_order", "_slab")
 

@@ -217,6 +217,7 @@ class DevMapHash(_Devices):
 @map_type("BPF_MAP_TYPE_CPUMAP")
 class CpuMap(_Targets):
     attach_type = _CPUMAP
+    late_check = True
 
     __slots__ = ()
 
@@ -264,6 +265,7 @@ class XskMap(Map):
     """AF_XDP sockets: the user kernel has none, so that every descriptor is refused and the map stays empty."""
 
     btf_rule = "never"
+    late_check = True
 
     __slots__ = ()
 

@@ -39,6 +39,8 @@ _ENODATA = -errno.ENODATA
 class _Ring(Map):
     """What both directions share: the memory and the two positions."""
 
+    late_check = True
+
     __slots__ = ("_busy", "_consumer", "_data", "_mask", "_producer", "_words", "region", "view")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:

@@ -96,6 +96,7 @@ class _Indexed(_Sockets):
 @map_type("BPF_MAP_TYPE_SOCKMAP")
 class SockMap(_Indexed):
     btf_rule = "never"
+    late_check = True
 
     __slots__ = ()
 
@@ -124,6 +125,7 @@ class SockMap(_Indexed):
 @map_type("BPF_MAP_TYPE_SOCKHASH")
 class SockHash(_Sockets):
     btf_rule = "never"
+    late_check = True
 
     __slots__ = ("table",)
 

@@ -30,6 +30,7 @@ _BUILD_ID_IP = 2  # BPF_STACK_BUILD_ID_IP: no build id found, the address stands
 @map_type("BPF_MAP_TYPE_STACK_TRACE")
 class StackTraceMap(Map):
     btf_rule = "never"
+    late_check = True
 
     __slots__ = ("_buckets", "_stacks")
 

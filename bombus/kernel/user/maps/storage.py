@@ -147,6 +147,7 @@ class CgroupStorageMap(_Owned):
     """Keys are a cgroup id, or that and an attach type; values exist as long as a program is attached there."""
 
     btf_rule = "cgroup"
+    late_check = True
 
     __slots__ = ()
 
