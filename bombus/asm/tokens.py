@@ -19,7 +19,10 @@ class Token(NamedTuple):
 
 # Operators that begin with the letter s come before names: `r1 s>>= 3`.
 _TOKEN = re.compile(
-    r"""(?P<space>\s+)
+    r"""\s*(?:
+        (?P<space>\Z)
+      | (?P<rest>//)
+      | (?P<block>/\*)
       | (?P<string>"(?:[^"\\]|\\.)*")
       | (?P<char>'(?:[^'\\]|\\.)'?)
       | (?P<number>0[xX][0-9a-fA-F]+|0[bB][01]+|[0-9]+[bf]?(?![\w.$]))
@@ -27,7 +30,7 @@ _TOKEN = re.compile(
       | (?P<op>s(?:>>=|>=|<=|/=|%=|>|<)|>>=|<<=|<<|>>|[-+*/%&|^=!<>]=|[-+*/%&|^~!=<>()\[\]{},:;@\#?\\])
       | (?P<name>[A-Za-z_.$][\w.$]*)
       | (?P<bad>.)
-    """,
+    )""",
     re.VERBOSE,
 )
 _KERNEL_PREFIX = re.compile(r"\s*(?:\d+:\s*)?\(([0-9a-f]{2})\)\s")
@@ -39,6 +42,8 @@ class Statement:
     __slots__ = ("at", "line", "source", "tokens")
 
     def __init__(self, tokens: list[Token], line: int, source: str) -> None:
+        last = tokens[-1]
+        tokens.append(Token("end", "", last.column + len(last.text)))
         self.tokens = tokens
         self.line = line
         self.source = source
@@ -46,10 +51,8 @@ class Statement:
 
     def peek(self, ahead: int = 0) -> Token:
         position = self.at + ahead
-        if position < len(self.tokens):
-            return self.tokens[position]
-        last = self.tokens[-1] if self.tokens else None
-        return Token("end", "", last.column + len(last.text) if last else 1)
+        tokens = self.tokens
+        return tokens[position] if position < len(tokens) else tokens[-1]
 
     def next(self) -> Token:
         token = self.peek()
@@ -84,7 +87,7 @@ class Statement:
 
     def done(self) -> None:
         """AsmError when anything follows."""
-        if self.at < len(self.tokens):
+        if self.peek().kind != "end":
             self.fail(f"unexpected {self.shown()} after the statement")
 
     def error(self, message: str, token: Token | None = None) -> AsmError:
@@ -122,20 +125,18 @@ def statements(text: str, semicolon_comments: bool) -> Iterator[Statement]:
             tokens.append(Token("opcode", prefix[1], prefix.start(1) + 1))
             position = prefix.end()
         while position < len(source):
-            if source.startswith("//", position):
+            match = _TOKEN.match(source, position)
+            assert match is not None and match.lastgroup is not None  # `bad` takes any character
+            kind = match.lastgroup
+            value, column, position = match[kind], match.start(kind) + 1, match.end()
+            if kind in ("space", "rest"):
                 break
-            if source.startswith("/*", position):
-                close = source.find("*/", position + 2)
+            if kind == "block":
+                close = source.find("*/", position)
                 if close < 0:
                     in_block = number
                     break
                 position = close + 2
-                continue
-            match = _TOKEN.match(source, position)
-            assert match is not None  # `bad` takes any character
-            kind, value, column = str(match.lastgroup), match.group(), position + 1
-            position = match.end()
-            if kind == "space":
                 continue
             if value == "#" and not _is_call_number(tokens, column):
                 break
