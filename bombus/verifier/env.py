@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from bombus.asm.kernel import KernelStyle
 from bombus.isa.insn import Insn
@@ -28,7 +28,10 @@ from bombus.verifier.regs import (
     Reg,
 )
 from bombus.verifier.rules import Rules
-from bombus.verifier.state import Frame, Reference, State
+from bombus.verifier.state import Frame, History, Reference, State
+
+if TYPE_CHECKING:
+    from bombus.verifier.loops import Visit
 
 # Limits (Linux 6.12 include/linux/bpf.h, include/linux/bpf_verifier.h).
 MAX_INSNS: Final = 1_000_000
@@ -64,21 +67,6 @@ ENOTSUPP: Final = 524
 F_STACK_ACCESS: Final = 1
 F_DST_STACK: Final = 2
 F_SRC_STACK: Final = 4
-
-
-class History:
-    """One remembered instruction: where it came from, which stack slot it touched, which registers were linked."""
-
-    __slots__ = ("flags", "frame", "insn", "linked", "previous", "slot")
-
-    def __init__(self, insn: int, previous: int) -> None:
-        self.insn = insn
-        self.previous = previous
-        self.flags = 0
-        self.frame = 0
-        self.slot = 0
-        # (frame, is register, number of register or slot)
-        self.linked: tuple[tuple[int, bool, int], ...] = ()
 
 
 class Aux:
@@ -165,15 +153,16 @@ class Env:
     __slots__ = (
         "arena",
         "aux",
+        "back_edges",
         "bpf_capable",
         "bypass_spec_v1",
         "bypass_spec_v4",
         "current_history",
         "explore_alu_limits",
         "explored",
+        "free_states",
         "gpl",
         "has_btf",
-        "history",
         "id_gen",
         "idmap",
         "idmap_cur",
@@ -184,6 +173,7 @@ class Env:
         "insns",
         "jumps",
         "jumps_before",
+        "kept_states",
         "last_line",
         "leaks_allowed",
         "line_at",
@@ -215,6 +205,7 @@ class Env:
         "uninit_stack_allowed",
         "unknown",
         "used_maps",
+        "visits",
     )
 
     def __init__(self, program: Program) -> None:
@@ -247,7 +238,6 @@ class Env:
         self.state: State = State(Frame(-1, 0, 0), 0)
         self.pending: list[Pending] = []
         self.explored: dict[int, list[State]] = {}
-        self.history: list[History] = []
         self.current_history: History | None = None
         self.id_gen = 0
         self.idmap: dict[int, int] = {}
@@ -263,6 +253,10 @@ class Env:
         self.jumps_before = 0
         self.total_states = 0
         self.peak_states = 0
+        self.kept_states = 0
+        self.free_states = 0
+        self.back_edges = 0
+        self.visits: dict[tuple[int, ...], Visit] = {}
         self.max_states_per_insn = 0
         self.mark_read_walk = 0
 
@@ -342,6 +336,10 @@ class Env:
             else:
                 high = middle - 1
         return low
+
+    def note_peak(self) -> None:
+        """States in memory, as Linux 6.17 and later count them."""
+        self.peak_states = max(self.peak_states, self.kept_states + self.free_states + self.back_edges)
 
     # Paths.
 

@@ -106,8 +106,9 @@ def _walk_from(env: Env, number: int) -> None:
     env.state = State(frame, subprog.start)
     env.touched_regs = env.touched_slots = ALL_TOUCHED
     env.pending = []
-    env.history = []
     env.explored = {}
+    env.visits = {}
+    env.kept_states = env.free_states = env.back_edges = 0
     if number:
         env.say(f"Validating {subprog.name}() func#{number}...\n")
         calls.global_arguments(env, number, frame)
@@ -182,7 +183,7 @@ def _walk(env: Env) -> None:
             ended = True
         if ended:
             env.touched_regs = env.touched_slots = ALL_TOUCHED
-            prune.finish(env.state)
+            prune.finish(env, env.state)
             if not env.pending:
                 return
             pending = env.pending.pop()

@@ -12,11 +12,11 @@ from typing import Final
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.verifier.disasm import insn_text
-from bombus.verifier.env import EFAULT, F_DST_STACK, F_SRC_STACK, F_STACK_ACCESS, Env, History
+from bombus.verifier.env import EFAULT, F_DST_STACK, F_SRC_STACK, F_STACK_ACCESS, Env
 from bombus.verifier.log import frame_text
 from bombus.verifier.regs import SCALAR_VALUE
 from bombus.verifier.special import SYNC_CALLBACKS
-from bombus.verifier.state import FP, SPILL, Slot, State
+from bombus.verifier.state import FP, SPILL, History, Slot, State
 
 _ARGS: Final = 0b111110
 
@@ -49,13 +49,7 @@ def remember(env: Env, flags: int = 0, frame: int = 0, slot: int = 0,
     entry = env.current_history
     if entry is None:
         entry = History(env.insn_idx, env.previous_insn)
-        state = env.state
-        history = env.history
-        if state.history_end < len(history):
-            history[state.history_end] = entry
-        else:
-            history.append(entry)
-        state.history_end += 1
+        env.state.history.append(entry)
         env.current_history = entry
     if flags & F_STACK_ACCESS:
         entry.frame = frame
@@ -238,28 +232,33 @@ def _step_jump(env: Env, bt: Backtrack, index: int, following: int, entry: Histo
             regs[frame] |= 1 << dst
 
 
-def _give_up(env: Env) -> None:
+def force_precise(env: Env, state: State | None) -> bool:
     """Retracing failed: every scalar on the path becomes precise (mark_all_scalars_precise)."""
+    assert state is not None
     if env.prints_all:
         env.log.write(
-            f"mark_precise: frame{len(env.state.frames) - 1}: falling back to forcing all scalars precise\n"
+            f"mark_precise: frame{len(state.frames) - 1}: falling back to forcing all scalars precise\n"
         )
-    state = env.state.parent
+    state = state.parent
+    changed = False
     while state is not None:
         for number, frame in enumerate(state.frames):
             for i in range(FP):
                 reg = frame.regs[i]
                 if reg.type == SCALAR_VALUE and not reg.precise:
                     frame.regs[i] = reg.but(precise=True)
+                    changed = True
                     if env.prints_all:
                         env.log.write(f"force_precise: frame{number}: forcing r{i} to be precise\n")
             for i, slot in enumerate(frame.stack):
                 reg = slot.reg
                 if slot.kinds[7] == SPILL and reg.type == SCALAR_VALUE and not reg.precise:
                     frame.stack[i] = Slot(slot.kinds, reg.but(precise=True))
+                    changed = True
                     if env.prints_all:
                         env.log.write(f"force_precise: frame{number}: forcing fp{-8 * (i + 1)} to be precise\n")
         state = state.parent
+    return changed
 
 
 def mark_precise(env: Env, reg: int) -> None:
@@ -268,14 +267,14 @@ def mark_precise(env: Env, reg: int) -> None:
         return
     bt = Backtrack(len(env.state.frames) - 1)
     bt.regs[bt.frame] |= 1 << reg
-    _walk(env, bt, env.state, skip_first=True)
+    _walk(env, bt, env.state, env.insn_idx)
 
 
-def mark_precise_set(env: Env, bt: Backtrack) -> None:
-    """As `mark_precise`, for the registers and slots of a state that the current one was found to be covered by."""
+def mark_precise_set(env: Env, bt: Backtrack, state: State, insn: int) -> bool:
+    """As `mark_precise`, for registers and slots of a state at `insn`. True when anything became precise."""
     if not env.bpf_capable or bt.is_empty:
-        return
-    _walk(env, bt, env.state, skip_first=True)
+        return False
+    return _walk(env, bt, state, insn)
 
 
 def _reach(insn: Insn) -> tuple[int, int]:
@@ -316,27 +315,30 @@ def reaches(env: Env) -> list[tuple[int, int]]:
     return env.reaches
 
 
-def _walk(env: Env, bt: Backtrack, state: State, *, skip_first: bool) -> None:
-    last = env.insn_idx
+def _walk(env: Env, bt: Backtrack, state: State, last: int) -> bool:
+    """Walk back from before instruction `last` of a state. True when a checkpoint learned something."""
+    changed = False
+    skip_first = True
     first = state.first_insn
     following = -1
     printing = env.prints_all
     reach = reaches(env)
-    history = env.history
     regs = bt.regs
+    origin = state
     while True:
-        start, end = state.history_start, state.history_end
+        history = state.history
+        end = len(history)
         if printing:
             env.log.write(
                 f"mark_precise: frame{bt.frame}: last_idx {last} first_idx {first} subseq_idx {following} \n"
             )
         if last < 0:
             _at_entry(env, bt, state)
-            return
+            return changed
         index = last
         while True:
             entry = None
-            if end > start:
+            if end:
                 entry = history[end - 1]
                 if entry.insn != index:
                     entry = None
@@ -351,12 +353,11 @@ def _walk(env: Env, bt: Backtrack, state: State, *, skip_first: bool) -> None:
                     try:
                         _step(env, bt, index, following, entry)
                     except _Unknown:
-                        _give_up(env)
-                        return
+                        return force_precise(env, origin) or changed
                     if bt.is_empty:
-                        return
+                        return changed
             following = index
-            if index == first and (end == start or (end - start == 1 and history[start].insn == index)):
+            if index == first and (end == 0 or (end == 1 and history[0].insn == index)):
                 break
             if entry is not None:
                 end -= 1
@@ -365,12 +366,11 @@ def _walk(env: Env, bt: Backtrack, state: State, *, skip_first: bool) -> None:
                 index -= 1
         parent = state.parent
         if parent is None:
-            _give_up(env)
-            return
+            return force_precise(env, origin) or changed
         state = parent
-        _mark(env, bt, state)
+        changed |= _mark(env, bt, state)
         if bt.is_empty:
-            return
+            return changed
         following = first
         last = state.last_insn
         first = state.first_insn
@@ -392,8 +392,9 @@ def _at_entry(env: Env, bt: Backtrack, state: State) -> None:
     )
 
 
-def _mark(env: Env, bt: Backtrack, state: State) -> None:
+def _mark(env: Env, bt: Backtrack, state: State) -> bool:
     """Mark what is wanted in a checkpoint; what is precise there already needs no further retracing."""
+    changed = False
     for number in range(bt.frame, -1, -1):
         frame = state.frames[number]
         wanted = bt.regs[number]
@@ -405,6 +406,7 @@ def _mark(env: Env, bt: Backtrack, state: State) -> None:
                 bt.regs[number] &= ~(1 << i)
             else:
                 frame.regs[i] = reg.but(precise=True)
+                changed = True
         wanted = bt.slots[number]
         for i in range(wanted.bit_length()):
             if not wanted >> i & 1:
@@ -416,8 +418,10 @@ def _mark(env: Env, bt: Backtrack, state: State) -> None:
                 bt.slots[number] &= ~(1 << i)
             else:
                 frame.stack[i] = Slot(slot.kinds, slot.reg.but(precise=True))
+                changed = True
         if env.prints_all:
             env.log.write(
                 f"mark_precise: frame{number}: parent state regs={_regs_text(bt.regs[number])} "
                 f"stack={_slots_text(bt.slots[number])}: {frame_text(env, frame, True)}\n"
             )
+    return changed

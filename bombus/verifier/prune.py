@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.isa import opcodes as op
-from bombus.verifier import live
+from bombus.verifier import live, loops
 from bombus.verifier.env import EINVAL, MAX_STATES_PER_INSN, Env
 from bombus.verifier.log import frame_text, print_source
 from bombus.verifier.precision import Backtrack, mark_precise_set, remember
@@ -234,11 +234,6 @@ def _slot_safe(env: Env, slot: Slot, other: Slot | None, exact: int) -> bool:
     return True
 
 
-def _insn_of(state: State, number: int) -> int:
-    """Where a frame of a state stands: at the state's instruction, or at the call that it waits for."""
-    return state.insn if number == len(state.frames) - 1 else state.frames[number + 1].callsite
-
-
 def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bool:
     if old.callback_depth > cur.callback_depth:
         return False
@@ -286,7 +281,7 @@ def states_equal(env: Env, old: State, cur: State, exact: int) -> bool:
     ):
         return False
     for number, (x, y) in enumerate(zip(old.frames, cur.frames, strict=True)):
-        if x.callsite != y.callsite or not _frames_equal(env, x, y, _insn_of(old, number), exact):
+        if x.callsite != y.callsite or not _frames_equal(env, x, y, loops.insn_of(old, number), exact):
             return False
     return True
 
@@ -314,10 +309,19 @@ def _enter_loop(cur: State, head: State) -> None:
         head.used_as_loop_entry = True
 
 
-def finish(state: State | None) -> None:
+def finish(env: Env, state: State | None) -> None:
     """A path ended: the checkpoints on it have one branch less to wait for (update_branch_counts)."""
+    by_scc = env.rules.loops_by_scc
     while state is not None:
         state.branches -= 1
+        if by_scc:
+            if state.branches:
+                break
+            loops.leave(env, state)
+            if state.dropped:
+                env.free_states -= 1
+            state = state.parent
+            continue
         if state.branches == 0 and state.parent is not None and state.loop_entry is not None:
             _enter_loop(state.parent, state.loop_entry)
         if state.branches:
@@ -377,17 +381,18 @@ def _maybe_looping(old: State, cur: State) -> bool:
 def _clean(env: Env, insn: int, states: list[State], cur: State) -> None:
     """Forget in finished checkpoints what no path read (clean_live_states)."""
     for state in states:
-        if state.branches:
+        if state.branches or state.cleaned or state.insn != insn or not state.same_callsites(cur):
             continue
-        entry = _loop_entry(state)
-        if entry is not None and entry.branches:
-            continue
-        if state.insn != insn or not state.same_callsites(cur):
-            continue
-        if state.frames[0].live[0] & LIVE_DONE:
-            continue
+        if env.rules.loops_by_scc:
+            if loops.is_open(env, state):
+                continue
+        else:
+            entry = _loop_entry(state)
+            if entry is not None and entry.branches:
+                continue
+        state.cleaned = True
         for number, frame in enumerate(state.frames):
-            live_regs = env.live_before[_insn_of(state, number)] if env.rules.live_registers else -1
+            live_regs = env.live_before[loops.insn_of(state, number)] if env.rules.live_registers else -1
             for i in range(FP):
                 if not (live_regs >> i & 1 if live_regs >= 0 else frame.live[i] & LIVE_READ):
                     frame.regs[i] = UNINIT
@@ -398,8 +403,9 @@ def _clean(env: Env, insn: int, states: list[State], cur: State) -> None:
                 frame.stack_live[i] = marks | LIVE_DONE
 
 
-def _propagate_precision(env: Env, old: State) -> None:
-    bt = Backtrack(len(env.state.frames) - 1)
+def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
+    """What was precise in an old state that covers `state` is precise on the way to it. True when that is new."""
+    bt = Backtrack(len(state.frames) - 1)
     for number in range(len(old.frames) - 1, -1, -1):
         frame = old.frames[number]
         first = True
@@ -424,7 +430,7 @@ def _propagate_precision(env: Env, old: State) -> None:
             first = False
         if not first:
             env.say("\n")
-    mark_precise_set(env, bt)
+    return mark_precise_set(env, bt, state, insn)
 
 
 def _infinite_loop(env: Env, insn: int, old: State, cur: State) -> None:
@@ -444,7 +450,7 @@ def visited(env: Env, insn: int) -> bool:
     """Whether the state here is covered by an old one; keeps a new checkpoint when it is time to (is_state_visited)."""
     cur = env.state
     force = env.aux[insn].force_checkpoint
-    force_new = env.test_state_freq or force or cur.history_end - cur.history_start > 40
+    force_new = env.test_state_freq or force or len(cur.history) > 40
     jumps = env.jumps - env.jumps_before
     processed = env.processed - env.processed_before
     add = force_new or (jumps >= 2 and processed >= 8)
@@ -457,14 +463,17 @@ def visited(env: Env, insn: int) -> bool:
             count += 1
             if state.insn != insn:
                 continue
-            hit = False
+            hit = loop = False
             if state.branches:
                 verdict = _against_open(env, insn, state, cur)
                 if verdict is None:
                     if not force_new and jumps < 20 and processed < 100:
                         add = False
                 else:
-                    hit = verdict
+                    hit = loop = verdict
+            elif env.rules.loops_by_scc:
+                loop = loops.is_open(env, state)
+                hit = states_equal(env, state, cur, RANGE_WITHIN if loop else NOT_EXACT)
             else:
                 entry = _loop_entry(state)
                 exact = entry is not None and entry.branches > 0
@@ -477,15 +486,15 @@ def visited(env: Env, insn: int) -> bool:
                 live.propagate(env, state, cur)
                 if env.aux[env.insn_idx].jump_point:
                     remember(env)
-                _propagate_precision(env, state)
+                propagate_precision(env, state, cur, env.insn_idx)
+                if loop and env.rules.loops_by_scc:
+                    loops.add_back_edge(env, state, cur, insn)
                 return True
             if add:
                 state.misses += 1
             factor = 64 if force and state.branches > 0 else 3
             if state.misses > state.hits * factor + factor:
-                states.remove(state)
-                if state.frames[0].live[0] & LIVE_DONE and not state.used_as_loop_entry:
-                    env.peak_states -= 1
+                _drop(env, states, state)
     if count > env.max_states_per_insn:
         env.max_states_per_insn = count
     if not env.bpf_capable and count > MAX_STATES_PER_INSN:
@@ -493,6 +502,19 @@ def visited(env: Env, insn: int) -> bool:
     if add:
         _keep(env, insn, key, cur)
     return False
+
+
+def _drop(env: Env, states: list[State], state: State) -> None:
+    """A checkpoint that covers too little is not looked at any more."""
+    states.remove(state)
+    if not env.rules.loops_by_scc:
+        if state.cleaned and not state.used_as_loop_entry:
+            env.peak_states -= 1
+        return
+    env.kept_states -= 1
+    if state.branches:
+        state.dropped = True
+        env.free_states += 1
 
 
 def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
@@ -505,7 +527,8 @@ def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
         and state.may_goto_depth != cur.may_goto_depth
         and states_equal(env, state, cur, RANGE_WITHIN)
     ):
-        _enter_loop(cur, state)
+        if not env.rules.loops_by_scc:
+            _enter_loop(cur, state)
         return True
     if env.aux[insn].calls_callback:
         return True if states_equal(env, state, cur, RANGE_WITHIN) else None
@@ -521,7 +544,11 @@ def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
 
 def _keep(env: Env, insn: int, key: int, cur: State) -> None:
     env.total_states += 1
-    env.peak_states += 1
+    if env.rules.loops_by_scc:
+        env.kept_states += 1
+        env.note_peak()
+    else:
+        env.peak_states += 1
     env.jumps_before = env.jumps
     env.processed_before = env.processed
     if env.bpf_capable:
@@ -530,9 +557,11 @@ def _keep(env: Env, insn: int, key: int, cur: State) -> None:
     new.insn = insn
     cur.parent = new
     cur.first_insn = insn
-    cur.history_start = cur.history_end
+    cur.history = []
     cur.depth = new.depth + 1
     env.explored.setdefault(key, []).append(new)
+    if env.rules.loops_by_scc:
+        loops.enter(env, new)
     for frame, kept in zip(cur.frames, new.frames, strict=True):
         frame.parent = kept
         frame.foreign = None

@@ -64,6 +64,21 @@ class Reference:
         self.callback_frame: Final = callback_frame
 
 
+class History:
+    """One remembered instruction: where it came from, which stack slot it touched, which registers were linked."""
+
+    __slots__ = ("flags", "frame", "insn", "linked", "previous", "slot")
+
+    def __init__(self, insn: int, previous: int) -> None:
+        self.insn = insn
+        self.previous = previous
+        self.flags = 0
+        self.frame = 0
+        self.slot = 0
+        # (frame, is register, number of register or slot)
+        self.linked: tuple[tuple[int, bool, int], ...] = ()
+
+
 class Frame:
     """One function's registers and stack. stack[i] holds the bytes at fp-8*(i+1) .. fp-8*i-1.
 
@@ -152,17 +167,19 @@ class State:
     """All frames at one point of one path, and what else must be equal for two such points to be alike.
 
     branches: paths that start here and are not finished; insn: where a checkpoint stands; first_insn, last_insn:
-    the piece of the path since the checkpoint before; history: its part of `Env.history` as [start, end).
+    the piece of the path since the checkpoint before; history: the remembered instructions of that piece.
+    cleaned: what no path reads was forgotten; dropped: no longer compared with, but still on some path.
     """
 
     __slots__ = (
         "branches",
         "callback_unroll_depth",
+        "cleaned",
         "depth",
+        "dropped",
         "first_insn",
         "frames",
-        "history_end",
-        "history_start",
+        "history",
         "hits",
         "in_sleepable",
         "insn",
@@ -185,8 +202,9 @@ class State:
         self.insn = 0
         self.first_insn = first_insn
         self.last_insn = -1
-        self.history_start = 0
-        self.history_end = 0
+        self.history: list[History] = []
+        self.cleaned = False
+        self.dropped = False
         self.depth = 0
         self.loop_entry: State | None = None
         self.used_as_loop_entry = False
@@ -213,8 +231,9 @@ class State:
         new.insn = self.insn
         new.first_insn = self.first_insn
         new.last_insn = self.last_insn
-        new.history_start = self.history_start
-        new.history_end = self.history_end
+        new.history = self.history.copy()
+        new.cleaned = False
+        new.dropped = False
         new.depth = self.depth
         new.loop_entry = self.loop_entry
         new.used_as_loop_entry = self.used_as_loop_entry
