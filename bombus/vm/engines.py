@@ -1,4 +1,4 @@
-"""The engines by name."""
+"""The engines by name. Their code is imported when one is asked for."""
 
 from __future__ import annotations
 
@@ -6,14 +6,22 @@ from collections.abc import Callable
 
 from bombus.errors import UsageError
 from bombus.vm.env import Engine
-from bombus.vm.fast import FastEngine
-from bombus.vm.reference import ReferenceEngine
 from bombus.vm.run import DEFAULT_BUDGET
 
-_ENGINES: dict[str, Callable[[int | None], Engine]] = {
-    "reference": lambda budget: ReferenceEngine(budget=budget),
-    "fast": lambda budget: FastEngine(budget=budget),
-}
+
+def _reference(budget: int | None) -> Engine:
+    from bombus.vm.reference import ReferenceEngine
+
+    return ReferenceEngine(budget=budget)
+
+
+def _fast(budget: int | None) -> Engine:
+    from bombus.vm.fast import FastEngine
+
+    return FastEngine(budget=budget)
+
+
+_ENGINES: dict[str, Callable[[int | None], Engine]] = {"reference": _reference, "fast": _fast}
 
 NAMES = tuple(_ENGINES)
 

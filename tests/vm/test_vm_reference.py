@@ -45,6 +45,5 @@ def test_callbacks_run_inside_the_run() -> None:
     insns = b.program(b.mov(1, 3), b.ld_imm64(2, 5, src=op.BPF_PSEUDO_FUNC), b.mov(3, b.R10), b.mov(4, 0),
                       b.call(181), b.exit_(),
                       b.mov(0, b.R1), b.st("u64", 2, -8, 1), b.exit_())  # fmt: skip
-    insns[1] = insns[1]._replace(imm=5)
     program = ReferenceEngine().compile(insns, env)
     assert program.run(0) == 3
