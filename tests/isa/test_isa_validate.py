@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from bombus.errors import EncodingError
 from bombus.isa import build as b
 from bombus.isa import opcodes as op
-from bombus.isa.forms import FORMS
+from bombus.isa.forms import BY_OPCODE, FORMS
 from bombus.isa.insn import Insn, decode, encode
 from bombus.isa.sample import sample
 from bombus.isa.validate import check_fields, validate
@@ -90,6 +90,20 @@ def test_good_program_gives_its_forms() -> None:
     )  # fmt: skip
     names = [form.name if form else None for form in validate(program)]
     assert names == ["ld_imm64", None, "call_local", "jeq", "may_goto", "exit", "ldsx", "exit"]
+
+
+# RFC 9669 appendix A without 0x00 (the second slot of ld_imm64).
+RFC_9669 = """04-07 0c 0f 14-18 1c-20 24-28 2c-30 34-37 3c-40 44-48 4c-50 54-57 5c-5f 61-67 69-6f 71-77 79-7f 81 84 85 87
+ 89 91 94 95 97 9c 9f a4-a7 ac-af b4-b7 bc-bf c3-c7 cc-cf d4-d7 db-de"""
+LATER = {0xCB, 0xD3, 0xE5}  # ordered loads and stores of 16 and 8 bits, may_goto
+
+
+def test_opcodes_are_those_of_the_standard() -> None:
+    standard = set()
+    for part in RFC_9669.split():
+        first, _, last = part.partition("-")
+        standard |= set(range(int(first, 16), int(last or first, 16) + 1))
+    assert set(BY_OPCODE) == standard | LATER
 
 
 @given(st.randoms(use_true_random=False), st.sampled_from(FORMS))
