@@ -12,7 +12,7 @@ from functools import cache
 from bombus.errors import KernelError
 from bombus.isa import build as b
 from bombus.isa.insn import Insn, encode
-from bombus.isa.opcodes import BPF_PSEUDO_MAP_FD
+from bombus.isa.opcodes import BPF_PSEUDO_FUNC, BPF_PSEUDO_MAP_FD, LD_IMM64
 from bombus.kernel.api import Attr, Kernel
 from bombus.spec.helpers import HELPER
 from bombus.spec.progtypes import PROG_TYPE
@@ -34,6 +34,7 @@ class Case:
     flags: int = 0
     fields: tuple[str, ...] = ()
     repeat: int = 0
+    function: tuple[Insn, ...] = ()  # a subprogram behind the program; the BPF_PSEUDO_FUNC of `body` means it
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,11 @@ def program(case: Case, map_fd: int) -> list[Insn]:
         b.add(2, -4), call("map_lookup_elem"), b.jmp("!=", 0, 0, 2), b.mov(0, 99), b.exit_(), b.mov(9, b.R0),
     ]  # fmt: skip
     last = b.and_(0, 1) if case.type == "CGROUP_SKB" else b.mov32(0, b.R0)  # the verifier wants 0 or 1 of it
-    return b.program(prologue, case.body, b.stx("u64", 9, 0, b.R0), fields, b.ldx("u64", 0, 9, 0), last, b.exit_())
+    insns = b.program(prologue, case.body, b.stx("u64", 9, 0, b.R0), fields, b.ldx("u64", 0, 9, 0), last, b.exit_())
+    for index, insn in enumerate(insns):
+        if insn.opcode == LD_IMM64 and insn.src == BPF_PSEUDO_FUNC:
+            insns[index] = insn._replace(imm=len(insns) - index - 1)
+    return [*insns, *case.function]
 
 
 def outcome(kernel: Kernel, case: Case) -> Outcome:
@@ -89,15 +94,35 @@ def outcome(kernel: Kernel, case: Case) -> Outcome:
             "BPF_PROG_LOAD", prog_type=row.id, insns=encode(insns), insn_cnt=len(insns), license=b"GPL\0",
             log_level=1, log_size=len(log), log_buf=log,
         )  # fmt: skip
+        if case.function:
+            fds.append(_add_functions(kernel, load, len(insns) - len(case.function)))
         try:
             fds.append(kernel.bpf(load))
         except KernelError as error:
             text = log.partition(b"\0")[0].decode()
             raise AssertionError(f"{case.name}: {kernel.name} refuses it: {error}\n{text}") from None
-        return _run(kernel, case, fds[1], fds[0])
+        return _run(kernel, case, fds[-1], fds[0])
     finally:
         for fd in reversed(fds):
             kernel.close(fd)
+
+
+def _add_functions(kernel: Kernel, load: Attr, second: int) -> int:
+    """Callbacks need BTF: `int main(void *)` and `static int callback(void *)`. Returns the BTF's descriptor."""
+    names = b"\0int\0ctx\0main\0callback\0"
+    types = struct.pack("<IIII", 1, 1 << 24, 4, 1 << 24 | 32)  # [1] int
+    types += struct.pack("<III", 0, 2 << 24, 0)  # [2] void *
+    types += struct.pack("<III", 0, 13 << 24 | 1, 1) + struct.pack("<II", 5, 2)  # [3] int (void *ctx)
+    types += struct.pack("<III", 9, 12 << 24, 3)  # [4] static main
+    types += struct.pack("<III", 14, 12 << 24, 3)  # [5] static callback
+    header = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(names))
+    blob = header + types + names
+    fd = kernel.bpf(Attr("BPF_BTF_LOAD", btf=blob, btf_size=len(blob)))
+    load.set("prog_btf_fd", fd)
+    load.set("func_info_rec_size", 8)
+    load.set("func_info_cnt", 2)
+    load.set("func_info", struct.pack("<IIII", 0, 4, second, 5))
+    return fd
 
 
 def _run(kernel: Kernel, case: Case, fd: int, map_fd: int) -> Outcome:

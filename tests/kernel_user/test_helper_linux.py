@@ -20,7 +20,9 @@ from helper_cases import (
     vlan,
 )
 
+from bombus.isa import build as b
 from bombus.isa.insn import Insn
+from bombus.isa.opcodes import BPF_PSEUDO_FUNC
 from bombus.kernel.user.kernel import UserKernel
 
 pytestmark = pytest.mark.linux
@@ -87,7 +89,7 @@ def load(rng: random.Random) -> Iterator[Case]:
 def adjust_room(rng: random.Random) -> Iterator[Case]:
     for _ in range(6 * ROUNDS):
         delta = rng.choice((0, 4, 8, 20, 40, 60, 4095, 4096, -4, -8, -20, -28, -40, -70, -5000))
-        flags = rng.choice((0, 0, 2, 4, 6, 2 | 8, 4 | 16, 2 | 8 | 16, 128, 256, 384, 1, 32, 2 | 64 | 14 << 56, 1 << 20))
+        flags = rng.choice((0, 0, 2, 4, 6, 10, 20, 26, 128, 256, 384, 1, 32, 66 | 14 << 56, 1 << 20))
         packet = rng.choice((ipv4, ipv6, vlan, arp))(rng)
         yield skb_case("skb_adjust_room", ("ctx", delta, rng.choice((0, 1, 2)), flags), packet)
 
@@ -145,12 +147,15 @@ def small(rng: random.Random) -> Iterator[Case]:
 
 
 def numbers(rng: random.Random) -> Iterator[Case]:
-    texts = (b"0", b"123", b"-5", b"  42x", b"0x1f", b"0x", b"0xg", b"017", b"08", b"9" * 19, b"9" * 20, b"18446744073709551615",
-             b"-9223372036854775808", b"9223372036854775808", b"", b"-", b"+3", b" -0x10 ", b"ff", b"12\x0034")  # fmt: skip
+    texts = (
+        b"0", b"123", b"-5", b"  42x", b"0x1f", b"0x", b"0xg", b"017", b"08", b"9" * 19, b"9" * 20, b"", b"-", b"+3",
+        b"18446744073709551615", b"-9223372036854775808", b"9223372036854775808", b" -0x10 ", b"ff", b"12\x0034",
+    )  # fmt: skip
     for text in texts:
         for flags in (0, 8, 10, 16, 2, 64):
             for name in ("strtol", "strtoul"):
-                yield skb_case(name, ("stack", max(len(text), 1), flags, "report"), ipv4(rng), stack=text.ljust(24, b"\0"))
+                args = ("stack", max(len(text), 1), flags, "report")
+                yield skb_case(name, args, ipv4(rng), stack=text.ljust(24, b"\0"))
 
 
 def xdp(rng: random.Random) -> Iterator[Case]:
@@ -186,9 +191,56 @@ def contexts(rng: random.Random) -> Iterator[Case]:
         yield Case(f"data of {size}", "SCHED_CLS", body, (ipv4(rng) + bytes(4000))[:size] , b"", 0, SKB_FIELDS)
 
 
+FORMATS = (
+    (b"%d|%u|%x|%X", (-5, 2**32 - 1, 0xABC, 0xABC)), (b"%5d|%-5d|%05d|%+d", (42, 42, -42, 42)), (b"% d|%i", (7, -7)),
+    (b"%ld|%lu|%lx|%lld|%llu|%llx", (-1, -1, -1, -(2**63), 2**64 - 1, 1)), (b"%c%c|%3c|%-3c|", (65, 0x42, 67, 68)),
+    (b"100%% %d", (1,)), (b"%d", ()), (b"%", ()), (b"%z", (1,)), (b"%5", (1,)), (b"caf\xc3\xa9", ()), (b"a\x01b", ()),
+    (b"%08x|%-8x|%8X", (255, 255, 255)), (b"%px|%lx", (0x1234, 5)), (b"tab\tnl\n", ()), (b"%s", (0,)), (b"%sx", (0,)),
+    (b"%pI4|%pi4", (0, 0)), (b"%pI6", (0,)), (b"%pi6", (0,)), (b"%pI5", (0,)), (b"%pks|%pus", (0, 0)), (b"%pX", (0,)),
+    (b"%hd", (1,)), (b"%20s|", (0,)), (b"%+5u|%+x|% u", (5, 5, 5)), (b"%0+5d|%-05d|", (3, 3)), (b"%05c|", (65,)),
+    (b"%lli %llX", (5, 0xABCDEF)), (b"% 5d|%+05d|%0 5d", (1, 2, 3)), (b"%-+5d|%- 5d|", (4, 5)), (b"%c", (0,)),
+)
+
+
+def formats(rng: random.Random) -> Iterator[Case]:
+    """Through bpf_trace_printk, whose result is the length, and through seven arguments of bpf_trace_vprintk."""
+    for form, args in FORMATS:
+        text = form + b"\0"
+        words = b"".join((arg % 2**64).to_bytes(8, "little") for arg in args)
+        yield skb_case("trace_vprintk", ("stack", len(text), "stack2", len(words)), ipv4(rng),
+                       stack=text.ljust(128, b"\0") + words.ljust(8, b"\0"))  # fmt: skip
+        if len(args) <= 3:
+            yield skb_case("trace_printk", ("stack", len(text), *args), ipv4(rng), stack=text)
+
+
+def memory(rng: random.Random) -> Iterator[Case]:
+    stack = b"hello, world\0xyz".ljust(40, b"!")
+    for size in (1, 4, 8, 16, 40):
+        for name in ("probe_read_kernel", "probe_read_kernel_str"):
+            for source in ("stack", 0):
+                yield skb_case(name, ("report", size, source), ipv4(rng), stack=stack)
+
+
+def loops(rng: random.Random) -> Iterator[Case]:
+    """bpf_loop whose callback counts in the report and stops at some index."""
+    for count in (0, 1, 5, 100, 8 * 1024 * 1024 + 1):
+        for stop in (0, 3, 1000):
+            for flags in (0, 1):
+                setup = [
+                    b.st("u64", 10, -64, 0), b.mov(1, count), *b.ld_imm64(2, 0, BPF_PSEUDO_FUNC), b.mov(3, b.R10),
+                    b.add(3, -64), b.mov(4, flags), call("loop"), b.ldx("u64", 1, 10, -64), b.stx("u64", 9, 64, b.R1),
+                ]  # fmt: skip
+                callback = (
+                    b.ldx("u64", 3, 2, 0), b.add(3, 1), b.stx("u64", 2, 0, b.R3), b.mov(0, 0), b.jmp("!=", 1, stop, 1),
+                    b.mov(0, 1), b.exit_(),
+                )  # fmt: skip
+                yield Case(f"loop {count} {stop} {flags}", "SCHED_CLS", tuple(setup), ipv4(rng), function=callback)
+
+
 FAMILIES: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     f.__name__: f
-    for f in (csum_diff, l3_csum, l4_csum, store, load, adjust_room, sizes, vlans, levels, small, numbers, xdp, contexts)
+    for f in (csum_diff, l3_csum, l4_csum, store, load, adjust_room, sizes, vlans, levels, small, numbers, xdp,
+              contexts, formats, memory, loops)
 }
 
 

@@ -28,9 +28,11 @@ pytestmark = [
 ]
 
 # They return an address, or a part of one, which differs from run to run.
-ADDRESSES = {"check_valid_spill_fill", "check_corrupted_spill_fill_lsb", "check_corrupted_spill_fill_msb",
+# state_equality_check_*: one of an uninitialised stack. ptr_read_ops_*: reads struct bpf_map through a map pointer.
+ADDRESSES = {"state_equality_check_way_1", "state_equality_check_way_2", "ptr_read_ops_field_accepted",
+             "check_valid_spill_fill", "check_corrupted_spill_fill_lsb", "check_corrupted_spill_fill_msb",
              "unpriv_return_pointer"}  # fmt: skip
-LEAST = 570  # programs that return what Linux 6.12 returned; goes up with what the user kernel learns
+LEAST = 700  # programs that return what Linux 6.12 returned; goes up with what the user kernel learns
 
 
 def rows(name: str) -> list[dict[str, Any]]:
@@ -60,6 +62,10 @@ class Unneeded(Exception):
 def make_maps(kernel: UserKernel, load: dict[str, Any]) -> dict[int, int]:
     """Recorded descriptors to ours. Only maps that the instructions name."""
     known = {item["fd"]: item for item in load["maps"]}
+    # libbpf reserves descriptors for an object's maps, from 8 on, in their order; probes come before.
+    real = [item for item in load["maps"] if not item["name"].startswith("libbpf_")]
+    if not any(item["inner_map_fd"] for item in real):
+        known |= {8 + number: item for number, item in enumerate(real) if 8 + number not in known}
     made: dict[int, int] = {}
     insns = decode(base64.b64decode(load["insns"]))
     named = {insn.imm for insn in insns if insn.opcode == LD_IMM64 and insn.src in (1, 2)}
@@ -68,6 +74,10 @@ def make_maps(kernel: UserKernel, load: dict[str, Any]) -> dict[int, int]:
         if fd not in known:
             raise Unneeded(f"map {fd} is not recorded")
         item = known[fd]
+        if item["type"] == 3:
+            raise Unneeded("the programs in a prog array are not recorded")
+        if ".data" in item["name"]:
+            raise Unneeded("initial contents are not recorded")
         attr = Attr(
             "BPF_MAP_CREATE", map_type=item["type"], key_size=item["key_size"], value_size=item["value_size"],
             max_entries=item["max_entries"], map_flags=item["flags"], map_extra=item["map_extra"],
@@ -75,10 +85,6 @@ def make_maps(kernel: UserKernel, load: dict[str, Any]) -> dict[int, int]:
         if item["inner_map_fd"]:
             attr.set("inner_map_fd", made.get(item["inner_map_fd"]) or make(item["inner_map_fd"]))
         made[fd] = kernel.bpf(attr)
-        content = item.get("value") or item.get("values") or item.get("data")
-        if isinstance(content, str):
-            value = base64.b64decode(content)
-            kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=made[fd], key=bytes(4), value=value))
         return made[fd]
 
     for fd in sorted(named):
@@ -116,6 +122,9 @@ def results() -> tuple[int, int, list[str], Counter[str]]:
     reasons: Counter[str] = Counter()
     cases = recorded()
     for load, expected in cases:
+        if load["prog"] in ADDRESSES:
+            reasons["returns an address"] += 1
+            continue
         try:
             got = run(load)
         except (NotSupported, Unneeded) as error:
@@ -127,9 +136,7 @@ def results() -> tuple[int, int, list[str], Counter[str]]:
         except BombusError as error:
             reasons[type(error).__name__] += 1
         else:
-            if load["prog"] in ADDRESSES:
-                reasons["returns an address"] += 1
-            elif got == expected & 0xFFFF_FFFF:
+            if got == expected & 0xFFFF_FFFF:
                 same += 1
             else:
                 wrong.append(f"{load['obj']} {load['prog']}: {got}, Linux {expected}")

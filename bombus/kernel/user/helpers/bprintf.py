@@ -121,7 +121,9 @@ def _pointer(text: bytes, at: int, spec: Callable[..., Spec]) -> tuple[Spec, int
     return None
 
 
-def render(parts: Sequence[bytes | Spec], args: Sequence[int], read: Reader, symbol: Callable[[int], str]) -> bytes | int:
+def render(
+    parts: Sequence[bytes | Spec], args: Sequence[int], read: Reader, symbol: Callable[[int], str]
+) -> bytes | int:
     """The text, or -ENOSPC when the arguments take more than 512 bytes in the kernel's buffer."""
     out = bytearray()
     used = 0

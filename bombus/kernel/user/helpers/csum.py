@@ -1,4 +1,4 @@
-"""Checksum helpers. Linux 6.12 net/core/filter.c bpf_csum_*, bpf_l3_csum_replace, bpf_l4_csum_replace; net/core/utils.c."""
+"""Checksum helpers. Linux 6.12 net/core/filter.c (bpf_csum_*, bpf_l3_csum_replace, ...), net/core/utils.c."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Growing and shrinking packets at their headers. Linux 6.12 net/core/filter.c bpf_skb_adjust_room, ..._change_proto."""
+"""Growing and shrinking packets at their headers. Linux 6.12 net/core/filter.c (bpf_skb_adjust_room, ...)."""
 
 from __future__ import annotations
 
