@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
@@ -131,6 +131,31 @@ class BtfExt:
             places += (at, len(block))
             at += len(block)
         return struct.pack(mark + "HBBI6I", MAGIC, VERSION, 0, FULL_HEADER, *places) + b"".join(blocks)
+
+
+def remap(ext: BtfExt, string: Callable[[int], int], type_id: Callable[[int], int]) -> BtfExt:
+    """The same records for another BTF: string offsets and type ids go through the two functions.
+
+    After deduplication, say: `remap(ext, lambda o: new.add_string(old.string(o)), lambda i: ids[i])`.
+    """
+    return replace(
+        ext,
+        func_info=tuple(
+            Section(string(s.name), tuple(r._replace(type_id=type_id(r.type_id)) for r in s.records))
+            for s in ext.func_info
+        ),
+        line_info=tuple(
+            Section(string(s.name), tuple(r._replace(file=string(r.file), line=string(r.line)) for r in s.records))
+            for s in ext.line_info
+        ),
+        core_relo=tuple(
+            Section(
+                string(s.name),
+                tuple(r._replace(type_id=type_id(r.type_id), access=string(r.access)) for r in s.records),
+            )
+            for s in ext.core_relo
+        ),
+    )
 
 
 def _sections(

@@ -26,7 +26,7 @@ def told_by_libbpf(vmlinux_path: Path, image: bytes, tmp_path: Path) -> list[tup
     """(local spec, first matching target spec or "") per relocation; None when libbpf refuses the object."""
     assert BPFTOOL is not None
     (tmp_path / "x.o").write_bytes(image)
-    command = [BPFTOOL, "-d", "gen", "min_core_btf", vmlinux_path, tmp_path / "out", tmp_path / "x.o"]
+    command: list[str | Path] = [BPFTOOL, "-d", "gen", "min_core_btf", vmlinux_path, tmp_path / "out", tmp_path / "x.o"]
     done = subprocess.run(command, capture_output=True, timeout=60, check=False, text=True)
     if done.returncode:
         return None

@@ -63,7 +63,7 @@ def test_derived_types_and_strings() -> None:
 
 
 def test_functions_and_tags_but_not_variables() -> None:
-    proto = [FuncProto(1, (Param("a", 1),)), Func("f", 2, 1), DeclTag("tag", 3, 0)]
+    proto: list[Type] = [FuncProto(1, (Param("a", 1),)), Func("f", 2, 1), DeclTag("tag", 3, 0)]
     again = [with_references(t, lambda i: i + 4 if i > 1 else 1) for t in proto]
     types, _ = run([INT, *proto, INT, *again, Var("v", 1), Var("v", 5), DataSec(".bss", 4, (SecVar(9, 0, 4),))])
     assert types == [INT, *proto, Var("v", 1), Var("v", 1), DataSec(".bss", 4, (SecVar(5, 0, 4),))]
@@ -79,8 +79,8 @@ def test_cycles_through_pointers() -> None:
 
 
 def test_same_name_other_contents_stay_apart() -> None:
-    a = [INT, Struct("s", 8, (Member("x", 3, 0),)), Ptr(1)]
-    b = [Int("char", 1), Struct("s", 8, (Member("x", 6, 0),)), Ptr(4)]
+    a: list[Type] = [INT, Struct("s", 8, (Member("x", 3, 0),)), Ptr(1)]
+    b: list[Type] = [Int("char", 1), Struct("s", 8, (Member("x", 6, 0),)), Ptr(4)]
     types, _ = run([*a, *b])
     assert len(types) == 6
     assert len(run([Struct("s", 4), Struct("s", 8)])[0]) == 2
@@ -89,8 +89,8 @@ def test_same_name_other_contents_stay_apart() -> None:
 
 def test_forward_declarations_are_resolved() -> None:
     # Each half knows one of the structs.
-    one = [Struct("a", 8, (Member("b", 2, 0),)), Ptr(3), Fwd("b")]
-    two = [Struct("b", 8, (Member("a", 5, 0),)), Ptr(6), Fwd("a")]
+    one: list[Type] = [Struct("a", 8, (Member("b", 2, 0),)), Ptr(3), Fwd("b")]
+    two: list[Type] = [Struct("b", 8, (Member("a", 5, 0),)), Ptr(6), Fwd("a")]
     types, ids = run([*one, *two])
     assert types == [
         Struct("a", 8, (Member("b", 2, 0),)),
@@ -108,8 +108,8 @@ def test_forward_declarations_are_resolved() -> None:
 
 
 def test_forward_inside_equal_structs() -> None:
-    one = [Struct("s", 8, (Member("p", 2, 0),)), Ptr(3), Fwd("t")]
-    two = [Struct("s", 8, (Member("p", 5, 0),)), Ptr(6), Struct("t", 4, (Member("i", 7, 0),)), INT]
+    one: list[Type] = [Struct("s", 8, (Member("p", 2, 0),)), Ptr(3), Fwd("t")]
+    two: list[Type] = [Struct("s", 8, (Member("p", 5, 0),)), Ptr(6), Struct("t", 4, (Member("i", 7, 0),)), INT]
     types, _ = run([*one, *two])
     assert types == [Struct("s", 8, (Member("p", 2, 0),)), Ptr(3), Struct("t", 4, (Member("i", 4, 0),)), INT]
 

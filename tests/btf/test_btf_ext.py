@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from bombus.btf.ext import BtfExt, CoreRelo, FuncInfo, LineInfo, Section
+from bombus.btf.ext import BtfExt, CoreRelo, FuncInfo, LineInfo, Section, remap
 from bombus.errors import BtfError
 
 EXT = BtfExt(
@@ -53,3 +53,13 @@ def test_every_cut_and_every_bad_word_is_refused_or_parsed() -> None:
             except BtfError:
                 refused += 1
     assert refused > 40
+
+
+def test_remap_moves_strings_and_types() -> None:
+    moved = remap(EXT, lambda offset: offset + 1000, lambda type_id: type_id + 50)
+    assert moved.func_info == (
+        Section(1001, (FuncInfo(0, 53), FuncInfo(64, 54))),
+        Section(1009, (FuncInfo(0, 55),)),
+    )
+    assert moved.line_info == (Section(1001, (LineInfo(0, 1020, 1030, 7 << 10 | 5),)),)
+    assert moved.core_relo == (Section(1001, (CoreRelo(8, 52, 1040, 0), CoreRelo(16, 52, 1044, 99))),)

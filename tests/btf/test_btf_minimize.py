@@ -47,7 +47,7 @@ def test_as_bpftool(tmp_path: Path) -> None:
             files.append(tmp_path / f"{number}.o")
             files[-1].write_bytes(debian_objects()[name])
         out = tmp_path / "min.btf"
-        command = [BPFTOOL, "gen", "min_core_btf", tmp_path / "vmlinux", out, *files]
+        command: list[str | Path] = [BPFTOOL, "gen", "min_core_btf", tmp_path / "vmlinux", out, *files]
         done = subprocess.run(command, capture_output=True, timeout=60, check=False)
         objects = [parts for name in names if (parts := parsed(name))]
         if done.returncode:

@@ -6,9 +6,10 @@ import pytest
 from btf_inputs import RUNNING, VMLINUX, blobs, vmlinux, vmlinux_bytes
 
 from bombus.btf.build import Builder
-from bombus.btf.parse import Btf, essential_name
+from bombus.btf.parse import SEARCHES, Btf, essential_name
 from bombus.btf.types import (
     EXTERN,
+    HEADER_SIZE,
     INT_SIGNED,
     Array,
     Const,
@@ -192,6 +193,30 @@ def test_vmlinux_round_trips(version: str) -> None:
     assert pid is not None and btf.size_of(pid.type) == 4
     copy = Btf.parse(Builder.from_btf(btf).to_bytes())
     assert copy.raw[24:] == vmlinux_bytes(version)[24:] or list(copy) == list(btf)
+
+
+def test_names_that_share_their_tails() -> None:
+    raw = build([Struct("long_name", 1), Struct("name___v2", 1), Struct("x", 1)]).raw
+    third = HEADER_SIZE + 2 * 12
+    offset = len("\0long_")  # into the first string
+    shared = Btf.parse(raw[:third] + offset.to_bytes(4, "little") + raw[third + 4 :])
+    for _ in range(2 * SEARCHES):
+        assert shared.find_all("name") == [3] and shared.flavours("name") == [2, 3]
+        assert shared.find_all("long_name") == [1] and shared.find_all("me") == []
+
+
+@pytest.mark.oracle
+def test_index_and_search_find_the_same() -> None:
+    data = vmlinux_bytes("6.1.0-56")
+    indexed = Btf.parse(data)
+    names = [*[name for name, _ in indexed.names()][::4000], "task_struct", "nothing at all", "sk_buff"]
+    for name in names * (SEARCHES // len(names) + 2):
+        indexed.find(name)
+    for start in range(0, len(names), SEARCHES // 2):
+        fresh = Btf.parse(data)
+        for name in names[start : start + SEARCHES // 2]:
+            assert fresh.find_all(name) == indexed.find_all(name)
+            assert fresh.flavours(name) == indexed.flavours(name)
 
 
 @pytest.mark.oracle
