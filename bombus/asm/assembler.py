@@ -16,7 +16,7 @@ from bombus.asm.model import R_BPF_64_32, SLOT, Assembled
 from bombus.asm.resolve import Resolver
 from bombus.asm.tokens import Statement, statements
 from bombus.bits import s32
-from bombus.errors import UsageError
+from bombus.errors import AsmError, UsageError
 from bombus.isa import build as b
 from bombus.isa.insn import ByteOrder, Insn, decode
 
@@ -111,7 +111,11 @@ def _main_view(builder: Builder, main: str) -> tuple[tuple[Insn, ...], dict[str,
     """Instructions, labels by slot and lines by slot of the main code section."""
     section = builder.sections[main]
     if len(section.data) % SLOT:
-        return (), {}, ()
+        if not section.has_code:
+            return (), {}, ()
+        line = section.lines[max(section.lines)]
+        message = f"section {main} has {len(section.data)} bytes, which is no whole number of {SLOT}-byte instructions"
+        raise AsmError(message, line=line)
     insns = decode(section.data, builder.byteorder)
     for relocation in section.relocations:
         label = builder.labels.get(relocation.symbol)

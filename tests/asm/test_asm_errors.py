@@ -103,6 +103,7 @@ MISTAKES = [
     ("lddw %r1, 0x10000000000000000", 1, 11, "the immediate 18446744073709551616 does not fit into 64 bits"),
     ("exit %r1", 1, 6, "unexpected '%' after the statement"),
     # directives
+    ("exit\n.byte 1", 2, 1, "section .text has 9 bytes, which is no whole number of 8-byte instructions"),
     (".macro f", 1, 1, "unknown directive '.macro'"),
     (".byte 256", 1, 7, "256 does not fit into 1 bytes"),
     (".byte -129", 1, 7, "-129 does not fit into 1 bytes"),

@@ -93,8 +93,8 @@ def test_good_program_gives_its_forms() -> None:
 
 
 # RFC 9669 appendix A without 0x00 (the second slot of ld_imm64).
-RFC_9669 = """04-07 0c 0f 14-18 1c-20 24-28 2c-30 34-37 3c-40 44-48 4c-50 54-57 5c-5f 61-67 69-6f 71-77 79-7f 81 84 85 87
- 89 91 94 95 97 9c 9f a4-a7 ac-af b4-b7 bc-bf c3-c7 cc-cf d4-d7 db-de"""
+RFC_9669 = """04-07 0c 0f 14-18 1c-20 24-28 2c-30 34-37 3c-40 44-48 4c-50 54-57 5c-5f 61-67 69-6f 71-77 79-7f 81 84 85
+ 87 89 91 94 95 97 9c 9f a4-a7 ac-af b4-b7 bc-bf c3-c7 cc-cf d4-d7 db-de"""
 LATER = {0xCB, 0xD3, 0xE5}  # ordered loads and stores of 16 and 8 bits, may_goto
 
 
