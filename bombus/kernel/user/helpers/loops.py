@@ -18,7 +18,9 @@ def loop(env: ProgEnv, count: int, function: int, argument: int, flags: int) -> 
     if flags:
         return -errno.EINVAL
     if count > MAX_LOOPS:
-        return -errno.E2BIG
+        # Linux replaces the call by instructions where flags are the constant 0 (inline_bpf_loop), and these set the
+        # lower half of r0 only.
+        return -errno.E2BIG & 0xFFFF_FFFF
     call = env.prog.compiled.call
     for index in range(count):
         if call(function, (index, argument)):

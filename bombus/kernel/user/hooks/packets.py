@@ -6,7 +6,8 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from bombus.kernel.user.hooks.skbrun import KINDS, MAX_DATA, borrow as borrow_skb, finish_packet, prepare
+from bombus.kernel.user.hooks.skbrun import KINDS, MAX_DATA, finish_packet, prepare
+from bombus.kernel.user.hooks.skbrun import borrow as borrow_skb
 from bombus.kernel.user.hooks.testrun import refuse
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
 from bombus.kernel.user.hooks.xdprun import borrow as borrow_xdp

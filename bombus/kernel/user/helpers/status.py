@@ -1,0 +1,67 @@
+"""The state of every helper in the user kernel, as docs/helpers.md shows it (tools/gen-helper-docs writes it)."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from bombus.kernel.user.helpers.registry import bound
+
+# tests/kernel_user/test_helper_linux.py and test_prog_retvals.py run these on Linux too, or against its records.
+COMPARED: Final = frozenset({
+    "csum_diff", "l3_csum_replace", "l4_csum_replace", "csum_level", "csum_update", "skb_store_bytes",
+    "skb_load_bytes", "skb_load_bytes_relative", "skb_adjust_room", "skb_change_tail", "skb_change_head",
+    "skb_change_proto", "skb_change_type", "skb_pull_data", "skb_vlan_push", "skb_vlan_pop", "get_route_realm",
+    "get_cgroup_classid", "skb_cgroup_classid", "skb_ecn_set_ce", "set_hash", "set_hash_invalid", "redirect",
+    "redirect_peer", "skb_get_tunnel_key", "strtol", "strtoul", "xdp_adjust_head", "xdp_adjust_tail",
+    "xdp_adjust_meta", "xdp_load_bytes", "xdp_store_bytes", "xdp_get_buff_len", "map_lookup_elem",
+})  # fmt: skip
+
+# Implemented, but the answer is the machine's or cannot be provoked in a test run.
+NOT_COMPARABLE: Final = {
+    "ktime_get_ns": "reads a clock", "ktime_get_boot_ns": "reads a clock", "ktime_get_coarse_ns": "reads a clock",
+    "ktime_get_tai_ns": "reads a clock", "jiffies64": "reads a clock", "get_prandom_u32": "random",
+    "get_smp_processor_id": "the user kernel runs on one CPU at a time", "get_numa_node_id": "the machine's answer",
+    "get_current_pid_tgid": "the process's answer", "get_current_uid_gid": "the process's answer",
+    "get_current_comm": "the process's answer", "get_current_cgroup_id": "the process's answer",
+    "get_current_ancestor_cgroup_id": "the process's answer",
+    "get_hash_recalc": "Linux hashes flows with a random key", "fib_lookup": "the user kernel has no routes",
+    "clone_redirect": "the user kernel's devices lead nowhere", "get_socket_cookie": "any number will do",
+    "spin_lock": "nothing to see from outside", "spin_unlock": "nothing to see from outside",
+    "send_signal": "always refused here", "send_signal_thread": "always refused here",
+    "probe_write_user": "always refused here", "get_netns_cookie": "any number will do",
+}  # fmt: skip
+
+_HEAD: Final = """# Helpers of the user kernel
+
+Written by `tools/gen-helper-docs`; do not edit.
+
+- **compared**: has a body, and the tests run it on the user kernel and on Linux, or against Linux' recorded results.
+- **implemented**: has a body, tested on the user kernel alone or not yet compared with Linux.
+- **not comparable**: has a body whose answer cannot equal the machine's, for the reason given.
+- **not yet**: a program that calls it is refused when it is loaded, naming the helper.
+
+"""
+
+
+def state(number: int, name: str) -> str:
+    """compared, implemented, not comparable (why), or not yet."""
+    if not bound(number):
+        return "not yet"
+    if name in NOT_COMPARABLE:
+        return f"not comparable: {NOT_COMPARABLE[name]}"
+    return "compared" if name in COMPARED else "implemented"
+
+
+def page() -> str:
+    """The text of docs/helpers.md."""
+    from bombus.spec.helpers import HELPERS
+
+    states = {row.id: state(row.id, row.name) for row in HELPERS}
+    counts: dict[str, int] = {}
+    for text in states.values():
+        key = text.partition(":")[0]
+        counts[key] = counts.get(key, 0) + 1
+    summary = ", ".join(f"{counts.get(k, 0)} {k}" for k in ("compared", "implemented", "not comparable", "not yet"))
+    lines = [_HEAD + f"{len(states)} helpers: {summary}.\n", "| id | helper | since | state |", "|---|---|---|---|"]
+    lines += [f"| {row.id} | `bpf_{row.name}` | {row.since} | {states[row.id]} |" for row in HELPERS]
+    return "\n".join(lines) + "\n"
