@@ -6,6 +6,9 @@ llvm-objdump shows as `<unknown>` are written as the first one that knew them do
 - 16 and later write numbers in hexadecimal, earlier ones in decimal;
 - 20 and later disassemble for -mcpu=v3, where loads, stores and atomics below 64 bits name `w` registers.
 
+Two things are written that llvm-objdump drops: the immediate of an indirect packet load (`skb[r1 + 0x4]`,
+clang makes none), and the upper half of ld_pseudo.
+
 Source: output of llvm-objdump 14, 19 and 22 over every instruction form.
 """
 
