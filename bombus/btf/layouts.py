@@ -269,6 +269,12 @@ class CharsLayout(ArrayLayout):
         return f"S{self.count}"
 
 
+_CODES = {
+    (1, True): "b", (1, False): "B", (2, True): "h", (2, False): "H",
+    (4, True): "i", (4, False): "I", (8, True): "q", (8, False): "Q",
+}  # fmt: skip
+
+
 class Slot(NamedTuple):
     """A member: `offset` in bytes; with `bits`, in bits `bit_offset` from the start of the struct."""
 
@@ -282,7 +288,7 @@ class Slot(NamedTuple):
 class StructLayout(Layout):
     """Structs, unions and data sections. `slots` as declared; `fields` by name, anonymous members spread out."""
 
-    __slots__ = ("byteorder", "fields", "slots")
+    __slots__ = ("_flat", "_flat_names", "byteorder", "fields", "slots")
 
     scalar = False
 
@@ -301,8 +307,12 @@ class StructLayout(Layout):
                     )
                     self.fields.setdefault(name, moved)
         self.cost += len(self.fields)
+        self._flat_names = tuple(self.fields)
+        self._flat = _flat(self)
 
     def decode(self, data: Buffer, at: int) -> Any:
+        if self._flat is not None:
+            return dict(zip(self._flat_names, self._flat.unpack_from(data, at), strict=True))
         return {name: self.get(slot, data, at) for name, slot in self.fields.items()}
 
     def get(self, slot: Slot, data: Buffer, at: int) -> Any:
@@ -356,6 +366,12 @@ class StructLayout(Layout):
             unknown = [str(key) for key in value if key not in self.fields]
             if unknown:
                 raise UsageError(f"{path}: {self.name} has no member {', '.join(unknown)}")
+            if self._flat is not None and len(value) == len(self.fields):
+                try:
+                    self._flat.pack_into(out, at, *[value[name] for name in self._flat_names])
+                    return
+                except struct.error:
+                    pass  # the long way says which member it is
         elif isinstance(value, (int, float, str, list, tuple)) or value is None:
             raise UsageError(f"{path}: {self.name} is made from a dict, not from {value!r}")
         else:
@@ -388,6 +404,22 @@ class StructLayout(Layout):
             "offsets": [slot.offset for slot in self.fields.values()],
             "itemsize": self.size,
         }
+
+
+def _flat(layout: StructLayout) -> struct.Struct | None:
+    """One struct.Struct for members that are all plain numbers, one after the other; None for the rest."""
+    text = "<" if layout.byteorder == "little" else ">"
+    at = 0
+    for slot in layout.fields.values():
+        inner = slot.layout
+        if not isinstance(inner, IntLayout) or isinstance(inner, EnumLayout) or inner.boolean:
+            return None
+        code = _CODES.get((inner.size, inner.signed))
+        if code is None or slot.bits or slot.offset < at:
+            return None
+        text += f"{slot.offset - at}x{code}"
+        at = slot.offset + inner.size
+    return struct.Struct(f"{text}{layout.size - at}x") if at <= layout.size and at else None
 
 
 class SectionLayout(StructLayout):

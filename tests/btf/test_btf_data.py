@@ -221,6 +221,14 @@ def test_what_does_not_fit(type_id: int, value: object) -> None:
         to_bytes(layout_of(blob(), type_id), value)
 
 
+def test_errors_name_the_member() -> None:
+    layout = layout_of(blob(), 18)
+    with pytest.raises(UsageError, match=r"value\.pair\[1\]\.y: 4294967296 does not fit int"):
+        to_bytes(layout, {"pair": [{"x": 1, "y": 2}, {"x": 1, "y": 1 << 32}]})
+    with pytest.raises(UsageError, match=r"value\.inner\.x: int is made from a number, not from 'a'"):
+        to_bytes(layout, {"inner": {"x": "a", "y": 2}})
+
+
 @pytest.mark.parametrize("type_id", [0, 25, 26])
 def test_types_without_values(type_id: int) -> None:
     with pytest.raises(BtfError):
