@@ -1,0 +1,108 @@
+"""What an ELF file is made of, as frozen values.
+
+Facts: System V gABI chapter 4, include/uapi/linux/elf.h.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+EM_BPF = 247
+ET_REL = 1
+
+SHT_PROGBITS = 1
+SHT_SYMTAB = 2
+SHT_STRTAB = 3
+SHT_RELA = 4
+SHT_NOBITS = 8
+SHT_REL = 9
+
+SHF_WRITE = 1
+SHF_ALLOC = 2
+SHF_EXECINSTR = 4
+
+SHN_UNDEF = 0
+SHN_LORESERVE = 0xFF00
+SHN_ABS = 0xFFF1
+SHN_COMMON = 0xFFF2
+SHN_XINDEX = 0xFFFF
+
+STB_LOCAL = 0
+STB_GLOBAL = 1
+STB_WEAK = 2
+
+STT_NOTYPE = 0
+STT_OBJECT = 1
+STT_FUNC = 2
+STT_SECTION = 3
+STT_FILE = 4
+
+STV_DEFAULT = 0
+STV_INTERNAL = 1
+STV_HIDDEN = 2
+
+R_BPF_64_64 = 1
+R_BPF_64_ABS64 = 2
+R_BPF_64_ABS32 = 3
+R_BPF_64_NODYLD32 = 4
+R_BPF_64_32 = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One section. `data` is empty for SHT_NOBITS, whose `size` counts all the same."""
+
+    index: int
+    name: str
+    type: int
+    flags: int
+    offset: int
+    size: int
+    link: int
+    info: int
+    align: int
+    entsize: int
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Symbol:
+    """One symbol; `section` is its section index after SHN_XINDEX was resolved."""
+
+    index: int
+    name: str
+    value: int
+    size: int
+    bind: int
+    type: int
+    visibility: int
+    section: int
+
+
+@dataclass(frozen=True, slots=True)
+class Relocation:
+    """One REL or RELA entry. `addend` is None for REL: it is in the bytes at `offset`."""
+
+    offset: int
+    symbol: int
+    type: int
+    addend: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Elf:
+    """A parsed file. `relocations` maps the index of a target section to its entries."""
+
+    bits: int
+    byteorder: str
+    type: int
+    machine: int
+    flags: int
+    sections: tuple[Section, ...]
+    symbols: tuple[Symbol, ...]
+    relocations: dict[int, tuple[Relocation, ...]]
+    size: int
+
+    def section(self, name: str) -> Section | None:
+        """The first section with a name."""
+        return next((s for s in self.sections if s.name == name), None)
