@@ -24,11 +24,11 @@ def refuse(number: int, message: str) -> KernelError:
     return KernelError(number, CALL, message)
 
 
-def only(attr: Attr, flags: int, *, batch: bool = False) -> None:
-    """Refuse flags other than these, and cpu and batch_size."""
+def only(attr: Attr, flags: int, *, batch: bool = False, cpu: bool = False) -> None:
+    """Refuse flags other than these, and cpu and batch_size unless they are allowed (cpu: as XDP, which ignores it)."""
     if attr.get("flags") & ~flags:
         raise refuse(errno.EINVAL, f"flags {attr.get('flags') & ~flags:#x} mean nothing for this program type")
-    if attr.get("cpu"):
+    if attr.get("cpu") and not cpu:
         raise refuse(errno.EINVAL, "cpu must be 0 for this program type")
     if attr.get("batch_size") and not batch:
         raise refuse(errno.EINVAL, "batch_size goes with live frames only")

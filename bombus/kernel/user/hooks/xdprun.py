@@ -41,7 +41,7 @@ def give_back(world: World, buff: XdpBuff) -> None:
 def run_xdp(kernel: UserKernel, prog: Prog, attr: Attr) -> int:
     if prog.expected_attach_type in _NO_RUN:
         raise refuse(errno.EINVAL, "programs for devmap and cpumap entries have no test run")
-    only(attr, F_XDP_LIVE, batch=bool(attr.get("flags") & F_XDP_LIVE))
+    only(attr, F_XDP_LIVE, batch=bool(attr.get("flags") & F_XDP_LIVE), cpu=True)
     if attr.get("flags") & F_XDP_LIVE:
         if attr.get("batch_size") > 256:
             raise refuse(errno.E2BIG, "batch_size is at most 256")
