@@ -35,6 +35,11 @@ class Case:
     fields: tuple[str, ...] = ()
     repeat: int = 0
     function: tuple[Insn, ...] = ()  # a subprogram behind the program; the BPF_PSEUDO_FUNC of `body` means it
+    map: tuple[int, ...] = ()  # type, key size, value size and entries of EXTRA_MAP
+
+
+# In a case's body: the address of the case's own map.
+EXTRA_MAP = -1
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def stack_bytes(data: bytes, at: int = -256) -> list[Insn]:
     return out
 
 
-def program(case: Case, map_fd: int) -> list[Insn]:
+def program(case: Case, map_fd: int, extra: int = 0) -> list[Insn]:
     fields = []
     for number, field in enumerate(case.fields):
         fields += [b.ldx("u32", 1, 6, SKB_FIELDS[field]), b.stx("u32", 9, 16 + 4 * number, b.R1)]
@@ -76,6 +81,8 @@ def program(case: Case, map_fd: int) -> list[Insn]:
     last = b.and_(0, 1) if case.type == "CGROUP_SKB" else b.mov32(0, b.R0)  # the verifier wants 0 or 1 of it
     insns = b.program(prologue, case.body, b.stx("u64", 9, 0, b.R0), fields, b.ldx("u64", 0, 9, 0), last, b.exit_())
     for index, insn in enumerate(insns):
+        if insn.opcode == LD_IMM64 and insn.src == BPF_PSEUDO_MAP_FD and insn.imm == EXTRA_MAP:
+            insns[index] = insn._replace(imm=extra)
         if insn.opcode == LD_IMM64 and insn.src == BPF_PSEUDO_FUNC:
             insns[index] = insn._replace(imm=len(insns) - index - 1)
     return [*insns, *case.function]
@@ -87,7 +94,11 @@ def outcome(kernel: Kernel, case: Case) -> Outcome:
     try:
         create = Attr("BPF_MAP_CREATE", map_type=2, key_size=4, value_size=RESULT, max_entries=1)
         fds.append(kernel.bpf(create))
-        insns = program(case, fds[0])
+        if case.map:
+            kind, key, value, entries = case.map
+            extra = Attr("BPF_MAP_CREATE", map_type=kind, key_size=key, value_size=value, max_entries=entries)
+            fds.append(kernel.bpf(extra))
+        insns = program(case, fds[0], fds[-1])
         row = PROG_TYPE["BPF_PROG_TYPE_" + case.type]
         log = bytearray(1 << 16)
         load = Attr(
@@ -177,6 +188,11 @@ def linux() -> Kernel | None:
     return kernel
 
 
+def extra_map(register: int) -> list[Insn]:
+    first, second = b.ld_imm64(register, 0, BPF_PSEUDO_MAP_FD)
+    return [first._replace(imm=EXTRA_MAP), second]
+
+
 def helper_args(*values: int | str) -> Iterable[Insn]:
     """Load r1..r5: numbers, "ctx", "stack" (r10 - 256), "report" (r9 + 64)."""
     for register, value in enumerate(values, 1):
@@ -186,6 +202,8 @@ def helper_args(*values: int | str) -> Iterable[Insn]:
             yield from (b.mov(register, b.R10), b.add(register, -256))
         elif value == "stack2":
             yield from (b.mov(register, b.R10), b.add(register, -128))
+        elif value == "map":
+            yield from extra_map(register)
         elif value == "report":
             yield from (b.mov(register, b.R9), b.add(register, 64))
         else:

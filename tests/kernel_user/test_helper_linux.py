@@ -237,10 +237,57 @@ def loops(rng: random.Random) -> Iterator[Case]:
                 yield Case(f"loop {count} {stop} {flags}", "SCHED_CLS", tuple(setup), ipv4(rng), function=callback)
 
 
+def maps(rng: random.Random) -> Iterator[Case]:
+    """A run of operations on a map of its own; each result goes into the report."""
+    hashes = ((1, 4, 8, 3), (5, 4, 8, 3), (2, 4, 8, 3), (6, 4, 8, 3), (9, 4, 8, 64))
+    for shape in hashes * 3:
+        body: list[Insn] = []
+        for step in range(12):
+            key = rng.randrange(5)
+            body += stack_bytes(struct.pack("<I", key)) + stack_bytes(rng.randbytes(8), -128)
+            name = rng.choice(("map_update_elem", "map_update_elem", "map_delete_elem", "map_lookup_elem"))
+            more: tuple[int | str, ...] = ("stack2", rng.choice((0, 0, 1, 2, 3, 4))) if "update" in name else ()
+            body += [*helper_args("map", "stack", *more), call(name)]
+            if "lookup" in name:
+                body += [b.jmp("==", 0, 0, 1), b.ldx("u64", 0, 0, 0)]
+            body.append(b.stx("u64", 9, 64 + 8 * step, b.R0))
+        yield Case(f"map {shape}", "SCHED_CLS", tuple(body), ipv4(rng), map=shape)
+    for kind in (22, 23) * 4:
+        body = []
+        for step in range(12):
+            name = rng.choice(("map_push_elem", "map_push_elem", "map_pop_elem", "map_peek_elem"))
+            body += stack_bytes(rng.randbytes(8))
+            more = (rng.choice((0, 0, 2, 1)),) if "push" in name else ()
+            body += [*helper_args("map", "stack", *more), call(name), b.stx("u64", 9, 64 + 8 * step, b.R0)]
+            body += [b.ldx("u64", 1, 10, -256), b.stx("u64", 9, 160, b.R1)]
+        yield Case(f"queue {kind}", "SCHED_CLS", tuple(body), ipv4(rng), map=(kind, 0, 8, 3))
+
+
+def rings(rng: random.Random) -> Iterator[Case]:
+    for _ in range(ROUNDS):
+        body: list[Insn] = stack_bytes(rng.randbytes(64))
+        for step in range(8):
+            args = ("map", "stack", rng.choice((1, 8, 17, 64)), rng.choice((0, 1, 2, 4)))
+            body += [*helper_args(*args), call("ringbuf_output"), b.stx("u64", 9, 64 + 8 * step, b.R0)]
+        for step in range(5):
+            body += [*helper_args("map", step), call("ringbuf_query"), b.stx("u64", 9, 128 + 8 * step, b.R0)]
+        yield Case("ringbuf_output", "SCHED_CLS", tuple(body), ipv4(rng), map=(27, 0, 0, 4096))
+        size = rng.choice((8, 4080, 4088, 4096))
+        body = [*helper_args("map", size, 0), call("ringbuf_reserve"), b.mov(7, 0), b.jmp("==", 0, 0, 4),
+                b.st("u64", 0, 0, 5), b.mov(1, b.R0), b.mov(2, rng.choice((0, 1))),
+                call(rng.choice(("ringbuf_submit", "ringbuf_discard"))), b.mov(0, 0)]  # fmt: skip
+        for step in range(5):
+            body += [*helper_args("map", step), call("ringbuf_query"), b.stx("u64", 9, 128 + 8 * step, b.R0)]
+        yield Case(f"ringbuf_reserve {size}", "SCHED_CLS", tuple(body), ipv4(rng), map=(27, 0, 0, 4096))
+    for flags in (0, 5, 0xFFFFFFFF, 10 << 32 | 0xFFFFFFFF, 1 << 60, 500 << 32):
+        body = [*stack_bytes(bytes(16)), *helper_args("ctx", "map", flags, "stack", 16), call("perf_event_output")]
+        yield Case(f"perf_event_output {flags:#x}", "SCHED_CLS", tuple(body), ipv4(rng), map=(4, 4, 4, 4))
+
+
 FAMILIES: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     f.__name__: f
     for f in (csum_diff, l3_csum, l4_csum, store, load, adjust_room, sizes, vlans, levels, small, numbers, xdp,
-              contexts, formats, memory, loops)
+              contexts, formats, memory, loops, maps, rings)
 }
 
 

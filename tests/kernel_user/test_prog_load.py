@@ -38,7 +38,9 @@ LOADS: dict[str, Fields] = {
     "name of dots": {"prog_name": "a.b_C9"},
     "bad insns": {"insns": 4096},
     "bad license": {"license": 4096},
-    "cgroup_skb egress": {"prog_type": 8, "expected_attach_type": 1, "insns": encode(b.program(b.mov(0, 1), b.exit_()))},
+    "cgroup_skb egress": {
+        "prog_type": 8, "expected_attach_type": 1, "insns": encode(b.program(b.mov(0, 1), b.exit_())),
+    },
     "cgroup_skb other": {"prog_type": 8, "expected_attach_type": 2},
     "sockopt without": {"prog_type": 25, "expected_attach_type": 0},
     "sk_lookup without": {"prog_type": 30, "expected_attach_type": 0},
@@ -129,7 +131,8 @@ def test_run_errno(name: str, kind: int) -> None:
     for kernel in (real(), UserKernel(real().version)):
         fd = kernel.bpf(load_attr(prog_type=kind))
         out = bytearray(100)
-        fields: Fields = {"prog_fd": fd, "data_in": bytes(64), "data_size_in": 64, "data_out": out, "data_size_out": 100}
+        fields: Fields = {"prog_fd": fd, "data_in": bytes(64), "data_size_in": 64}
+        fields |= {"data_out": out, "data_size_out": 100}
         attr = Attr("BPF_PROG_TEST_RUN", **(fields | RUNS[name]))
         results.append((errno_of(kernel, attr), attr.get("retval"), attr.get("data_size_out"), bytes(out)))
         kernel.close(fd)
