@@ -50,7 +50,7 @@ class LpmTrieMap(Map):
     btf_rule = "struct"
     late_check = True
 
-    __slots__ = ("_bits", "_entries", "_lengths", "_order", "_slab")
+    __slots__ = ("_bits", "_entries", "_lengths", "_longest_first", "_order", "_slab")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
@@ -60,6 +60,7 @@ class LpmTrieMap(Map):
         self._entries: dict[Prefix, tuple[bytes, Slot]] = {}
         self._order: list[tuple[int, int]] = []  # (last address, -length)
         self._lengths: dict[int, int] = {}  # how many prefixes have a length
+        self._longest_first: list[int] = []
 
     @classmethod
     def check(cls, kernel: UserKernel, attr: MapAttr) -> int:
@@ -87,7 +88,7 @@ class LpmTrieMap(Map):
         if parsed is None:
             return None
         length, bits = parsed
-        for candidate in sorted(self._lengths, reverse=True):
+        for candidate in self._longest_first:
             if candidate <= length:
                 found = self._entries.get((candidate, bits >> (length - candidate)))
                 if found is not None:
@@ -117,7 +118,10 @@ class LpmTrieMap(Map):
             if len(self._entries) >= self.max_entries:
                 return ENOSPC
             insort(self._order, self._rank(prefix))
-            self._lengths[prefix[0]] = self._lengths.get(prefix[0], 0) + 1
+            known = self._lengths.get(prefix[0], 0)
+            self._lengths[prefix[0]] = known + 1
+            if not known:
+                self._longest_first = sorted(self._lengths, reverse=True)
         slot = self._slab.take()
         slot[1][: self.value_size] = value
         self._entries[prefix] = (key, slot)
@@ -138,6 +142,7 @@ class LpmTrieMap(Map):
             self._lengths[prefix[0]] = left
         else:
             del self._lengths[prefix[0]]
+            self._longest_first.remove(prefix[0])
         self._slab.give(old[1])
         return 0
 
