@@ -341,26 +341,35 @@ def essential_name(name: str) -> str:
     return found[1] if found else name
 
 
+# Words of a record and words per element, by the upper half of its info: flag, kind, and bits that must be zero.
+_SIZES = {
+    flag << 15 | kind << 8: (3 + fixed, each)
+    for kind, (fixed, each) in enumerate(EXTRA_WORDS)
+    for flag in (0, 1)
+    if kind
+}
+
+
 def _index(words: array[int]) -> tuple[array[int], array[int]]:
     """Word index and name offset of every record. BtfError when the records do not fill the section exactly."""
     offsets: list[int] = []
     names: list[int] = []
     add_offset, add_name = offsets.append, names.append
-    sizes = [(3 + fixed, each) for fixed, each in EXTRA_WORDS]
     at, end = 0, len(words)
     try:
         while at < end:
             info = words[at + 1]
-            fixed, each = sizes[info >> 24 & 0x1F]
-            if info & 0x60FF0000 or info >> 24 & 0x1F == 0:
-                raise BtfError(f"type record with reserved bits or kind 0 (info {info:#010x})", offset=at * 4)
+            fixed, each = _SIZES[info >> 16]
             add_offset(at)
             add_name(words[at])
-            at += fixed + each * (info & 0xFFFF) if each else fixed
+            at += fixed + each * (info & 0xFFFF)
+    except KeyError:
+        info = words[at + 1]
+        kind = info >> 24 & 0x1F
+        text = f"unknown kind {kind}" if kind >= len(EXTRA_WORDS) or not kind else "reserved bits are set"
+        raise BtfError(f"{text} (info {info:#010x})", offset=at * 4) from None
     except IndexError:
-        kind = words[at + 1] >> 24 & 0x1F if at + 1 < end else 0
-        text = f"unknown kind {kind}" if kind >= len(sizes) else "type record is cut off"
-        raise BtfError(text, offset=at * 4) from None
+        raise BtfError("type record is cut off", offset=at * 4) from None
     if at != end:
         raise BtfError("last type record is cut off", offset=offsets[-1] * 4)
     return array("I", offsets), array("I", names)
