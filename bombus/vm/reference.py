@@ -42,14 +42,12 @@ def function_base() -> int:
 
 
 def bind_calls(insns: Sequence[Insn], env: Env) -> dict[int, HelperFn]:
-    """The body behind each helper and kfunc call, by index of the call."""
+    """The body behind each helper and kfunc call, by index of the call.
+
+    Also in the second slots of ld_imm64, where only broken programs have something to jump to.
+    """
     bound: dict[int, HelperFn] = {}
-    skip = False
     for index, insn in enumerate(insns):
-        if skip:
-            skip = False
-            continue
-        skip = insn.opcode == op.LD_IMM64
         if insn.opcode != op.CALL:
             continue
         try:

@@ -41,6 +41,7 @@ FAULTS = [
     (b.ld_imm64(0, 1), "jump", 0, "goes to 2"),
     (b.ld_imm64(0, 1)[:1], "opcode", 0, "second slot"),
     ([b.ja(1), *b.ld_imm64(0, 1), EXIT], "opcode", 2, "0x00 is no instruction"),
+    ([b.ja(1), b.ld_imm64(0, 1)[0], b.call(77), EXIT], "helper", 2, "no helper 77"),
     ([b.call(77), EXIT], "helper", 0, "no helper 77"),
     ([b.call_kfunc(77), EXIT], "helper", 0, "no kernel function 77"),
     ([b.mov(0, 0), b.call_local(5), EXIT], "call", 1, "no instruction 7"),
