@@ -14,6 +14,9 @@ COMPARED: Final = frozenset({
     "get_cgroup_classid", "skb_cgroup_classid", "skb_ecn_set_ce", "set_hash", "set_hash_invalid", "redirect",
     "redirect_peer", "skb_get_tunnel_key", "strtol", "strtoul", "xdp_adjust_head", "xdp_adjust_tail",
     "xdp_adjust_meta", "xdp_load_bytes", "xdp_store_bytes", "xdp_get_buff_len", "map_lookup_elem",
+    "map_update_elem", "map_delete_elem", "map_push_elem", "map_pop_elem", "map_peek_elem", "ringbuf_output",
+    "ringbuf_query", "ringbuf_reserve", "ringbuf_submit", "ringbuf_discard", "perf_event_output", "loop",
+    "probe_read_kernel", "probe_read_kernel_str", "trace_printk", "trace_vprintk",
 })  # fmt: skip
 
 # Implemented, but the answer is the machine's or cannot be provoked in a test run.
