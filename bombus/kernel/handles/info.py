@@ -84,6 +84,23 @@ def read_info(
     return Info(struct, out)
 
 
+def check_kind(kernel: Kernel, fd: int, kind: str) -> None:
+    """KernelError(EINVAL) unless the descriptor is a "map", "prog", "link" or "btf", as asked for.
+
+    The kernel fills in the struct of whatever the descriptor is, and tells them apart only by length.
+    """
+    attr = Attr("BPF_OBJ_GET_INFO_BY_FD", bpf_fd=fd, info_len=_ROOM, info=bytearray(_ROOM))
+    kernel.bpf(attr)
+    length = attr.get("info_len")
+    # Since Linux 5.0 bpf_prog_info has 192 bytes or more; bpf_map_info 72 to 104, bpf_link_info 32 to 64.
+    found = "prog" if length >= 160 else "map" if length >= 72 else "btf or link"
+    if kind not in found:
+        raise KernelError(errno.EINVAL, "BPF_OBJ_GET", f"the path pins a {found}, not a {kind}")
+
+
+_ROOM = INFO["bpf_prog_info"].size
+
+
 def ids(kernel: Kernel, kind: str) -> Iterator[int]:
     """Ids of all objects of a kind ("map", "prog", "btf", "link"), ascending. They may be gone when you look."""
     if kind not in KINDS:

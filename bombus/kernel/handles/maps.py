@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.base import Handle, open_id, open_pin
-from bombus.kernel.handles.info import Info, read_info
+from bombus.kernel.handles.info import Info, check_kind, read_info
 from bombus.kernel.handles.programs import Program
 from bombus.kernel.handles.rawmap import RawMap
 from bombus.spec.maptypes import BPF_F_MMAPABLE, MAP_TYPE, MAP_TYPE_BY_ID, MapType
@@ -122,7 +122,13 @@ class Map(Handle, MutableMapping[Any, Any]):
     @classmethod
     def pinned(cls, kernel: Kernel, path: str | os.PathLike[str], *, flags: int = 0) -> Self:
         """The map that a path pins. KernelError; EINVAL when the path pins something else."""
-        return cls._own(kernel, open_pin(kernel, path, flags=flags))
+        fd = open_pin(kernel, path, flags=flags)
+        try:
+            check_kind(kernel, fd, "map")
+        except KernelError:
+            kernel.close(fd)
+            raise
+        return cls._own(kernel, fd)
 
     def with_types(self, btf: Btf, key_type: int = 0, value_type: int = 0) -> Self:
         """Set the C types of keys and values (ids in `btf`; 0: none, leaves ints and bytes). Returns the map itself."""

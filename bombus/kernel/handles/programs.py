@@ -11,7 +11,7 @@ from bombus.errors import KernelError, UsageError
 from bombus.isa.insn import Insn, decode, encode
 from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.base import Handle, open_id, open_pin
-from bombus.kernel.handles.info import Info, read_info
+from bombus.kernel.handles.info import Info, check_kind, read_info
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID, ProgType
 
@@ -139,7 +139,7 @@ class Program(Handle):
         """The program that a path pins. KernelError; EINVAL when the path pins something else."""
         program = cls(kernel, open_pin(kernel, path))
         try:
-            program.info()
+            check_kind(kernel, program.fd, "prog")
         except KernelError:
             program.close()
             raise

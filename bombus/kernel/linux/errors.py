@@ -24,6 +24,7 @@ _ADMIN_ONLY = frozenset(
     }
 )  # fmt: skip
 _VERSION_ERRNOS = frozenset({errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP, ENOTSUPP})
+_LOG_MAX = 1 << 24
 _LOGS = {"BPF_PROG_LOAD": ("log_buf", "log_size"), "BPF_BTF_LOAD": ("btf_log_buf", "btf_log_size")}
 
 
@@ -33,17 +34,24 @@ def log_of(attr: Attr) -> str:
     if names is None:
         return ""
     buffer = attr.buffers.get(names[0])
-    if buffer is None:
-        address, size = attr.get(names[0]), attr.get(names[1])
-        if not address or not size:
-            return ""
-        try:
-            data = attr.read(address, size)
-        except KernelError:
-            return ""
-    else:
-        data = bytes(buffer)
+    data = bytes(buffer) if buffer is not None else _string_at(attr, attr.get(names[0]), attr.get(names[1]))
     return data.split(b"\0", 1)[0].decode(errors="replace")
+
+
+def _string_at(attr: Attr, address: int, size: int) -> bytes:
+    """A caller's log by address, page by page: what it says about its size may be wrong."""
+    data = b""
+    end = min(address + size, address + _LOG_MAX)
+    while address and address < end:
+        step = min(end, (address | 4095) + 1) - address
+        try:
+            data += attr.read(address, step)
+        except KernelError:
+            break
+        if b"\0" in data[-step:]:
+            break
+        address += step
+    return data
 
 
 def missing_capabilities(names: tuple[str, ...]) -> list[str]:

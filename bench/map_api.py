@@ -1,0 +1,72 @@
+"""Operations per second of the map API, on both kernels: python bench/map_api.py [COUNT]"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+
+from bombus.errors import BombusError
+from bombus.kernel.api import Kernel
+from bombus.kernel.handles import Map
+
+
+def rate(count: int, call: Callable[[], object]) -> float:
+    start = time.perf_counter()
+    call()
+    return count / (time.perf_counter() - start)
+
+
+def measure(kernel: Kernel, count: int) -> dict[str, float]:
+    found: dict[str, float] = {}
+    keys = range(count)
+    for kind in ("hash", "array"):
+        item = Map.create(kernel, kind, 4, 8, count)
+        raw, key, value = item.raw, bytes(4), bytes(8)
+
+        def store(item: Map = item) -> None:
+            for i in keys:
+                item[i] = i
+
+        def look(item: Map = item) -> None:
+            for i in keys:
+                item[i]
+
+        def look_raw(lookup: Callable[[bytes], bytes] = raw.lookup, key: bytes = key) -> None:
+            for _ in keys:
+                lookup(key)
+
+        def store_raw(
+            update: Callable[[bytes, bytes], None] = raw.update, key: bytes = key, value: bytes = value
+        ) -> None:
+            for _ in keys:
+                update(key, value)
+
+        found[f"{kind} set"] = rate(count, store)
+        found[f"{kind} get"] = rate(count, look)
+        found[f"{kind} raw update"] = rate(count, store_raw)
+        found[f"{kind} raw lookup"] = rate(count, look_raw)
+        rows = {i: i for i in keys}
+        found[f"{kind} update_batch"] = rate(count, lambda item=item, rows=rows: item.update_batch(rows))
+        found[f"{kind} lookup_batch"] = rate(count, lambda item=item: dict(item.items()))
+        item.close()
+    return found
+
+
+def main() -> None:
+    from bombus.kernel.linux.kernel import LinuxKernel
+    from bombus.kernel.user.kernel import UserKernel
+
+    count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
+    for make in (LinuxKernel, UserKernel):
+        try:
+            rows = measure(make(), count)
+        except BombusError as error:
+            print(f"{make.__name__}: {error}")
+            continue
+        for name, number in rows.items():
+            print(f"{make.name:6} {name:20} {number:12,.0f} /s")
+
+
+if __name__ == "__main__":
+    main()
