@@ -12,11 +12,13 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import struct
 import sys
 import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Any
 
 from bombus.errors import KernelError, NotSupported
 from bombus.kernel.api import Attr
@@ -70,18 +72,21 @@ class Pair:
         self.btf = {True: 0, False: 0}
         self.inner: list[tuple[int, int]] = []
         self.inner_ids: dict[bytes, tuple[bytes, bytes]] = {}
-        if kind.needs_btf:
-            self.load_btf()
+        self.load_btf()
         if kind.short in ("array_of_maps", "hash_of_maps"):
             self.make_inner()
 
     def load_btf(self) -> None:
-        import struct
-
-        # int (4 bytes, signed), and a struct of 8 bytes around two of them
-        strings = b"\0int\0v\0a\0b\0"
-        types = struct.pack("<IIII", 1, 1 << 24, 4, 1 << 24 | 32)
-        types += struct.pack("<III", 5, 4 << 24 | 2, 8) + struct.pack("<IIIIII", 7, 1, 0, 9, 1, 32)
+        # 1 int, 2 struct pair of two, 3 struct bpf_spin_lock, 4 struct locked with one and an int, 5 u64, 6 timer
+        strings = b"\0int\0pair\0a\0b\0bpf_spin_lock\0locked\0u64\0bpf_timer\0timed\0"
+        at = {name: strings.index(b"\0" + name + b"\0") + 1 for name in strings.split(b"\0") if name}
+        types = struct.pack("<IIII", at[b"int"], 1 << 24, 4, 1 << 24 | 32)
+        types += struct.pack("<9I", at[b"pair"], 4 << 24 | 2, 8, at[b"a"], 1, 0, at[b"b"], 1, 32)
+        types += struct.pack("<6I", at[b"bpf_spin_lock"], 4 << 24 | 1, 4, at[b"a"], 1, 0)
+        types += struct.pack("<9I", at[b"locked"], 4 << 24 | 2, 8, at[b"a"], 3, 0, at[b"b"], 1, 32)
+        types += struct.pack("<IIII", at[b"u64"], 1 << 24, 8, 64)
+        types += struct.pack("<9I", at[b"bpf_timer"], 4 << 24 | 2, 16, at[b"a"], 5, 0, at[b"b"], 5, 64)
+        types += struct.pack("<9I", at[b"timed"], 4 << 24 | 2, 24, at[b"a"], 5, 0, at[b"b"], 6, 64)
         data = struct.pack("<HBBIIIII", 0xEB9F, 1, 0, 24, 0, len(types), len(types), len(strings)) + types + strings
         for linux in (True, False):
             kernel = self.linux if linux else self.user
@@ -96,7 +101,7 @@ class Pair:
 
     # One operation on both kernels
 
-    def run(self, linux: bool, command: str, outs: dict[str, int], fields: dict[str, int | bytes | str]) -> Outcome:
+    def run(self, linux: bool, command: str, outs: dict[str, int], fields: dict[str, Any]) -> Outcome:
         kernel = self.linux if linux else self.user
         buffers = {name: bytearray(b"\xa5" * size) for name, size in outs.items()}
         attr = Attr(command, **fields, **buffers)
@@ -114,13 +119,13 @@ class Pair:
 
     def both(
         self, command: str, target: Map | None, outs: dict[str, int] | None = None,
-        compare: bool = True, **fields: int | bytes | str,
+        compare: bool = True, **fields: int | bytes | str | bytearray,
     ) -> tuple[Outcome, Outcome]:  # fmt: skip
         self.ops += 1
         self.counts[command] += 1
         results = []
         for linux in (True, False):
-            mine = dict(fields)
+            mine: dict[str, Any] = dict(fields)
             if target is not None and "map_fd" not in mine:
                 mine["map_fd"] = target.linux if linux else target.user
             if "value" in mine and self.inner and isinstance(mine["value"], bytes) and command.startswith("BPF_MAP_UP"):
@@ -178,6 +183,8 @@ class Pair:
             fields["map_flags"] = kind.flags_needed | rng.choice(_FLAG_BITS) & kind.flags
         if kind.needs_btf:
             fields |= {"btf_fd": -1, "btf_key_type_id": 1, "btf_value_type_id": 2}
+        elif rng.random() < 0.2:
+            self.give_types(fields)
         if self.inner:
             fields["inner_map_fd"] = 0
         if kind.short == "bloom_filter":
@@ -187,6 +194,18 @@ class Pair:
             for _ in range(rng.randint(1, 2)):
                 self.spoil(fields)
         return fields
+
+    def give_types(self, fields: dict[str, int | bytes | str]) -> None:
+        """Key and value BTF, mostly of the right sizes."""
+        rng = self.random
+        sizes = {0: 0, 1: 4, 2: 8, 3: 4, 4: 8, 5: 8, 6: 16, 7: 24}
+        key, value = rng.choice((0, 1, 1, 1, 2, 5)), rng.choice((1, 2, 4, 4, 4, 5, 7, 7))
+        fields |= {"btf_fd": -1, "btf_key_type_id": key, "btf_value_type_id": value}
+        if rng.random() < 0.9:
+            if not self.kind.value.only:
+                fields["value_size"] = sizes[value]
+            if not self.kind.key.only and key:
+                fields["key_size"] = sizes[key]
 
     def spoil(self, fields: dict[str, int | bytes | str]) -> None:
         rng = self.random
@@ -450,12 +469,15 @@ class Pair:
         if ordered and rng.random() < 0.5:
             count = rng.randint(0, 10)
         outs = {"keys": count * item.key_size, "values": count * item.value_size}
+        more: dict[str, bytearray] = {}
         if ordered:
             outs["out_batch"] = max(item.key_size, 4)
+        else:
+            more["out_batch"] = bytearray(64)
         a, b = self.both(
             command, item, outs, ordered and not self.inner, count=count,
             elem_flags=rng.choice((0, 0, 0, 0, 4, 8)), flags=rng.choice((0, 0, 0, 0, 1)),
-            **({} if ordered else {"out_batch": bytearray(64)}),
+            **more,
         )  # fmt: skip
         if ordered:
             return

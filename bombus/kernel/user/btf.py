@@ -158,7 +158,6 @@ def _cgroup_rule(item: Map, key: Type, value: Type) -> bool:
 
 KEY_RULES: dict[str, Callable[[Map, Type, Type], bool]] = {
     "array": _array_rule,
-    "hash": lambda item, key, value: not isinstance(key, Void),
     "struct": lambda item, key, value: isinstance(key, Struct),
     "keyless": lambda item, key, value: isinstance(key, Void),
     "int": lambda item, key, value: _is_u32(key),

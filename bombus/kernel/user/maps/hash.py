@@ -74,7 +74,6 @@ def check_buckets(entries: int) -> int:
 class TableMap(Map):
     """What all hash tables share: the table, its walk, deletion."""
 
-    btf_rule = "hash"
     __slots__ = ("slab", "stride", "table")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr, copies: int, spare: int) -> None:
