@@ -45,7 +45,16 @@ def timer_init(env: ProgEnv, address: int, handle: int, flags: int) -> int:
     if not item.user_refs:
         return -errno.EPERM
     env.world.timers[address] = Timer(address, item)
+    if env.kernel.on_fields_freed is None:
+        env.kernel.on_fields_freed = _forget
     return 0
+
+
+def _forget(item: Map, address: int) -> None:
+    """An element goes away: its timer is cancelled and may be set up anew in the next one."""
+    timers = world_of(item.kernel).timers
+    for at in [at for at in timers if address <= at < address + item.value_size]:
+        del timers[at]
 
 
 @helper("timer_set_callback")
