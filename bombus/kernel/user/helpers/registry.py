@@ -41,12 +41,17 @@ def helper(*names: str) -> Callable[[BodyT], BodyT]:
             row = HELPER[name]
             if name in BODIES:
                 raise ValueError(f"{name} has two bodies")
-            if takes != len(row.args):
-                raise ValueError(f"the body of {name} takes {takes} arguments, the helper has {len(row.args)}")
+            if takes != arity(row):
+                raise ValueError(f"the body of {name} takes {takes} arguments, the helper has {arity(row)}")
             BODIES[name] = body
         return body
 
     return bind
+
+
+def arity(row: Helper) -> int:
+    """How many registers a body gets: all five where the C prototype ends in "...", as that of trace_printk."""
+    return len(_ADAPTERS) - 1 if row.c_params.endswith("...") else len(row.args)
 
 
 @cache
@@ -82,7 +87,7 @@ def bind(number: int, env: ProgEnv) -> HelperFn | None:
     body = BODIES.get(row.name) if row is not None else None
     if row is None or body is None:
         return None
-    return _ADAPTERS[len(row.args)](body, env)
+    return _ADAPTERS[arity(row)](body, env)
 
 
 def _adapt0(body: Body, env: ProgEnv) -> HelperFn:
