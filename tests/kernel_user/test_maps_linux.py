@@ -44,4 +44,4 @@ def test_same_as_linux(linux: LinuxKernel, kind: str) -> None:
     ops = OPS // 5 if "of_maps" in kind else OPS
     pair = fuzz_maps_linux.fuzz(kind, ops, seed=5)
     assert pair.ops >= ops
-    assert len(pair.errors) > 2
+    assert len(pair.errors) >= 2

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
 
+_BLOCK = 16 << 20  # bytes
+
 
 def _start(
     kernel: UserKernel, attr: Attr, operation: str, *, read: bool = False, write: bool = False
@@ -123,10 +125,11 @@ def map_update_batch(kernel: UserKernel, attr: Attr) -> int:
     item, file, count = _start(kernel, attr, "update_batch", write=True)
     flags, keys, values = attr.get("elem_flags"), attr.get("keys"), attr.get("values")
 
+    key_of = _reader(attr, keys, item.key_size, count)
+    value_of = _reader(attr, values, item.user_value_size, count)
+
     def one(at: int) -> int:
-        key = attr.read(keys + at * item.key_size, item.key_size)
-        value = attr.read(values + at * item.user_value_size, item.user_value_size)
-        return item.write(key, value, flags, file)
+        return item.write(key_of(at), value_of(at), flags, file)
 
     return _each(attr, count, one)
 
@@ -134,8 +137,20 @@ def map_update_batch(kernel: UserKernel, attr: Attr) -> int:
 @command("BPF_MAP_DELETE_BATCH")
 def map_delete_batch(kernel: UserKernel, attr: Attr) -> int:
     item, _, count = _start(kernel, attr, "delete_batch", write=True)
-    keys = attr.get("keys")
-    return _each(attr, count, lambda at: item.delete(attr.read(keys + at * item.key_size, item.key_size)))
+    key_of = _reader(attr, attr.get("keys"), item.key_size, count)
+    return _each(attr, count, lambda at: item.delete(key_of(at)))
+
+
+def _reader(attr: Attr, address: int, size: int, count: int) -> Callable[[int], bytes]:
+    """Element i of a caller's array: all read at once when they can be, else (a bad address) one by one."""
+    if count * size <= _BLOCK:
+        try:
+            block = attr.read(address, count * size)
+        except KernelError:
+            pass
+        else:
+            return lambda at: block[at * size : at * size + size]
+    return lambda at: attr.read(address + at * size, size)
 
 
 def _each(attr: Attr, count: int, one: Callable[[int], int]) -> int:
