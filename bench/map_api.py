@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 
 from bombus.errors import BombusError
 from bombus.kernel.api import Kernel
@@ -47,8 +48,8 @@ def measure(kernel: Kernel, count: int) -> dict[str, float]:
         found[f"{kind} raw update"] = rate(count, store_raw)
         found[f"{kind} raw lookup"] = rate(count, look_raw)
         rows = {i: i for i in keys}
-        found[f"{kind} update_batch"] = rate(count, lambda item=item, rows=rows: item.update_batch(rows))
-        found[f"{kind} lookup_batch"] = rate(count, lambda item=item: dict(item.items()))
+        found[f"{kind} update_batch"] = rate(count, partial(item.update_batch, rows))
+        found[f"{kind} lookup_batch"] = rate(count, partial(dict, item.items()))
         item.close()
     return found
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import importlib
 import struct
+from typing import Any
 
 import pytest
 
@@ -177,3 +178,20 @@ def test_user_ring(kernel: Kernel) -> None:
         with pytest.raises(KernelError) as caught:
             ring.send(bytes(size))
         assert caught.value.errno == number
+
+
+def test_perf_ring_of_the_user_kernel(user_kernel: Any) -> None:
+    item = Map.create(user_kernel, "perf_event_array", 4, 4, user_kernel.possible_cpus)
+    with PerfBuffer(item, pages=1) as reader:
+        event = user_kernel.map_by_fd("test", item.fd).target(1)
+        assert event.output(b"x", 0) == -errno.EOPNOTSUPP
+        for size in range(1, 500):  # records end anywhere in the ring
+            assert event.output(bytes([size & 0xFF]) * size, 1) == 0
+            ((cpu, data),) = reader.read_cpus()
+            assert cpu == 1 and data.rstrip(b"\0") == (bytes([size & 0xFF]) * size).rstrip(b"\0")
+        while event.output(bytes(100), 1) == 0:
+            pass
+        assert event.output(bytes(100), 1) == -errno.ENOSPC
+        assert len(reader.read()) == 36 and reader.lost == 0
+        assert event.output(b"after", 1) == 0
+        assert [data[:5] for data in reader.read()] == [b"after"] and reader.lost == 2

@@ -96,9 +96,9 @@ def test_xdp_link_in_own_namespace(linux_kernel: LinuxKernel) -> None:
         finally:
             os._exit(0)
     os.close(writer)
+    os.waitpid(child, 0)  # all of the text is in the pipe then
     text = os.read(reader, 1 << 16).decode()
     os.close(reader)
-    os.waitpid(child, 0)
     if text.startswith("skip: "):
         pytest.skip(text[6:])
     assert text == ""

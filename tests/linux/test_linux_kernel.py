@@ -233,3 +233,28 @@ def test_raw_tracepoint(linux_kernel: LinuxKernel) -> None:
     with pytest.raises(KernelError) as caught:
         Link.raw_tracepoint(linux_kernel, program, "no_such_tracepoint")
     assert caught.value.errno == errno.ENOENT
+
+
+def test_missing_capabilities_are_named(linux_kernel: LinuxKernel) -> None:
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            for call in (lambda: Program.load(linux_kernel, "xdp", RETURN_2), lambda: list(ids(linux_kernel, "map"))):
+                try:
+                    call()
+                except KernelError as error:
+                    os.write(writer, f"{error.errno} {error.hint}\n".encode())
+        finally:
+            os._exit(0)
+    os.close(writer)
+    os.waitpid(child, 0)  # all of the text is in the pipe then
+    text = os.read(reader, 1 << 16).decode()
+    os.close(reader)
+    assert text.splitlines() == [
+        "1 this process lacks CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN)",
+        "1 this process lacks CAP_SYS_ADMIN",
+    ]

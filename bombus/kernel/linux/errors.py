@@ -80,7 +80,8 @@ def permission_hint(attr: Attr) -> str:
     wanted = tuple(dict.fromkeys(c for c in wanted_capabilities(attr) if c in CAPABILITIES))
     missing = missing_capabilities(wanted)
     if missing and missing_capabilities(("CAP_SYS_ADMIN",)):
-        return f"this process lacks {' and '.join(missing)} (or CAP_SYS_ADMIN)"
+        other = "" if missing == ["CAP_SYS_ADMIN"] else " (or CAP_SYS_ADMIN)"
+        return f"this process lacks {' and '.join(missing)}{other}"
     if attr.command.name in ("BPF_MAP_UPDATE_ELEM", "BPF_MAP_DELETE_ELEM", "BPF_MAP_LOOKUP_ELEM"):
         return "the map is frozen, or its descriptor or flags do not allow this access"
     return "the capabilities are there, so the kernel refuses it by its configuration, lockdown or a security module"
