@@ -9,6 +9,7 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any, Literal
 
 from bombus.btf.ext import BtfExt
 from bombus.btf.parse import Btf
@@ -19,7 +20,6 @@ from bombus.elf.model import (
     SHT_NOBITS,
     SHT_PROGBITS,
     STB_LOCAL,
-
     STT_FUNC,
     STT_SECTION,
     Elf,
@@ -84,7 +84,7 @@ class _Reader:
         self.read_functions()
         license_ = self.elf.section("license")
         version = self.elf.section("version")
-        order = "little" if self.elf.byteorder == "little" else "big"
+        order: Literal["little", "big"] = "little" if self.elf.byteorder == "little" else "big"
         return Object(
             self.name,
             order,
@@ -160,8 +160,9 @@ class _Reader:
             end = 0
             found = []
             for symbol in symbols:
-                if symbol.value % 8 or symbol.size % 8 or not symbol.size or symbol.value + symbol.size > section.size:
-                    raise ObjectError("function lies across its section's end", section=section.name, symbol=symbol.name)
+                whole = symbol.size and not symbol.value % 8 and not symbol.size % 8
+                if not whole or symbol.value + symbol.size > section.size:
+                    raise ObjectError("function is no part of its section", section=section.name, symbol=symbol.name)
                 if symbol.value < end:
                     raise ObjectError("functions overlap", section=section.name, symbol=symbol.name)
                 end = symbol.value + symbol.size
@@ -193,7 +194,8 @@ class _Reader:
         if self.ext is None or self.btf is None:
             return {}
         found: dict[str, list[tuple]] = defaultdict(lambda: [(), (), ()])  # type: ignore[type-arg]
-        for which, part in enumerate((self.ext.func_info, self.ext.line_info, self.ext.core_relo)):
+        parts: tuple[Any, ...] = (self.ext.func_info, self.ext.line_info, self.ext.core_relo)
+        for which, part in enumerate(parts):
             for section in part:
                 found[self.btf.string(section.name)][which] += section.records
         return {name: (rows[0], rows[1], rows[2]) for name, rows in found.items()}
