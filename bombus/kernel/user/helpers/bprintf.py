@@ -122,9 +122,15 @@ def _pointer(text: bytes, at: int, spec: Callable[..., Spec]) -> tuple[Spec, int
 
 
 def render(
-    parts: Sequence[bytes | Spec], args: Sequence[int], read: Reader, symbol: Callable[[int], str]
+    parts: Sequence[bytes | Spec], args: Sequence[int], read: Reader, symbol: Callable[[int], str],
+    room: int = 1 << 30,
 ) -> bytes | int:
-    """The text, or -ENOSPC when the arguments take more than 512 bytes in the kernel's buffer."""
+    """The text, or -ENOSPC when the arguments take more than 512 bytes in the kernel's buffer.
+
+    room: bytes of the caller's buffer. What begins behind it still counts, except for addresses: Linux leaves these
+    out there (lib/vsprintf.c bstr_printf), and takes the text of the first one left out for the arguments after it,
+    which is not followed here.
+    """
     out = bytearray()
     used = 0
     number = 0
@@ -149,11 +155,11 @@ def render(
                 return -errno.ENOSPC
             text = _address(read(value, 16 if six else 4) or bytes(16 if six else 4), part.kind)
             used += len(text) + 1
-            out += _pad(text, part)
+            out += _pad(text, part) if len(out) < room else b""
         elif part.kind == "pB":
             text = symbol(value).encode()
             used += len(text) + 1
-            out += _pad(text, part)
+            out += _pad(text, part) if len(out) < room else b""
         else:
             size = part.bits // 8
             used = (used + 3) & ~3

@@ -11,12 +11,14 @@ from typing import Any, Final
 from bombus.kernel.user.helpers.events import ring_of
 from bombus.kernel.user.helpers.registry import helper
 from bombus.kernel.user.progenv import ProgEnv
+from bombus.spec.version import since
 
 U32: Final = 0xFFFF_FFFF
 _LAYOUT: Final = struct.Struct("<QII")
 _MAX_SIZE: Final = (1 << 24) - 1  # DYNPTR_MAX_SIZE
 _LOCAL, _RINGBUF = 1, 2
 _RDONLY: Final = 1 << 31
+_FLAGS_LATE: Final = since("6.4")  # from here on dynptr_write looks at its flags after the bounds
 
 
 def _put(env: ProgEnv, at: int, address: int, size: int, kind: int, *, read_only: bool = False) -> None:
@@ -59,10 +61,13 @@ def dynptr_write(env: ProgEnv, to: int, offset: int, source: int, count: int, fl
     address, size, read_only = _get(env, to)
     count &= U32
     offset &= U32
-    if not address or read_only or flags:
+    early = env.kernel.version < _FLAGS_LATE
+    if not address or read_only or (flags and early):
         return -errno.EINVAL
     if count > size or offset > size - count:
         return -errno.E2BIG
+    if flags:
+        return -errno.EINVAL
     if count:
         env.memory.write(address + offset, env.memory.read(source, count))
     return 0

@@ -33,15 +33,15 @@ def symbol(address: int) -> str:
     return f"0x{address:x}"  # no kernel symbols here; %ps of an unknown address prints the number
 
 
-def format_text(env: ProgEnv, form: bytes, args: Sequence[int]) -> bytes | int:
-    """The text of a format that may hold its zero byte anywhere (none: -EINVAL)."""
+def format_text(env: ProgEnv, form: bytes, args: Sequence[int], room: int = _LINE) -> bytes | int:
+    """The text of a format that may hold its zero byte anywhere (none: -EINVAL); `room`: bytes where it shall go."""
     text, zero, _ = form.partition(b"\0")
     if not zero:
         return -errno.EINVAL
     parts = parse(text, len(args))
     if isinstance(parts, int):
         return parts
-    return render(parts, args, reader(env), symbol)  # type: ignore[arg-type]
+    return render(parts, args, reader(env), symbol, room)  # type: ignore[arg-type]
 
 
 def _print(env: ProgEnv, form: bytes, args: Sequence[int]) -> int:
@@ -49,7 +49,8 @@ def _print(env: ProgEnv, form: bytes, args: Sequence[int]) -> int:
     if isinstance(text, int):
         return text
     text = text[: _LINE - 1]
-    env.kernel.add_printk(text.decode(errors="replace").removesuffix("\n"))
+    line = text.partition(b"\0")[0]  # %c of 0 ends the line, not the count
+    env.kernel.add_printk(line.decode(errors="replace").removesuffix("\n"))
     return len(text)
 
 
@@ -78,10 +79,10 @@ def snprintf(env: ProgEnv, out: int, size: int, form: int, args: int, length: in
     if isinstance(numbers, int):
         return numbers
     # The verifier makes sure that the format is a constant string of a read-only map.
-    text = format_text(env, _c_string(env, form), numbers)
+    size &= 0xFFFF_FFFF
+    text = format_text(env, _c_string(env, form), numbers, size)
     if isinstance(text, int):
         return text
-    size &= 0xFFFF_FFFF
     if size:
         env.memory.write(out, text[: size - 1] + b"\0")
     return len(text) + 1

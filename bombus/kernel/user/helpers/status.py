@@ -6,7 +6,7 @@ from typing import Final
 
 from bombus.kernel.user.helpers.registry import bound
 
-# tests/kernel_user/test_helper_linux.py and test_prog_retvals.py run these on Linux too, or against its records.
+# tests/kernel_user/test_helper_{linux,scenes}.py, test_prog_retvals.py run these on Linux too, or against its records.
 COMPARED: Final = frozenset({
     "csum_diff", "l3_csum_replace", "l4_csum_replace", "csum_level", "csum_update", "skb_store_bytes",
     "skb_load_bytes", "skb_load_bytes_relative", "skb_adjust_room", "skb_change_tail", "skb_change_head",
@@ -17,6 +17,10 @@ COMPARED: Final = frozenset({
     "map_update_elem", "map_delete_elem", "map_push_elem", "map_pop_elem", "map_peek_elem", "ringbuf_output",
     "ringbuf_query", "ringbuf_reserve", "ringbuf_submit", "ringbuf_discard", "perf_event_output", "loop",
     "probe_read_kernel", "probe_read_kernel_str", "trace_printk", "trace_vprintk",
+    # tests/kernel_user/test_helper_scenes.py
+    "snprintf", "strncmp", "dynptr_from_mem", "dynptr_read", "dynptr_write", "dynptr_data", "ringbuf_reserve_dynptr",
+    "ringbuf_submit_dynptr", "ringbuf_discard_dynptr", "user_ringbuf_drain", "for_each_map_elem", "tail_call",
+    "spin_lock", "spin_unlock", "timer_init", "timer_set_callback", "timer_start", "timer_cancel",
 })  # fmt: skip
 
 # Implemented, but the answer is the machine's or cannot be provoked in a test run.
@@ -29,7 +33,6 @@ NOT_COMPARABLE: Final = {
     "get_current_ancestor_cgroup_id": "the process's answer",
     "get_hash_recalc": "Linux hashes flows with a random key", "fib_lookup": "the user kernel has no routes",
     "clone_redirect": "the user kernel's devices lead nowhere", "get_socket_cookie": "any number will do",
-    "spin_lock": "nothing to see from outside", "spin_unlock": "nothing to see from outside",
     "send_signal": "always refused here", "send_signal_thread": "always refused here",
     "probe_write_user": "always refused here", "get_netns_cookie": "any number will do",
 }  # fmt: skip
