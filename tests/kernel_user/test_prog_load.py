@@ -49,8 +49,8 @@ LOADS: dict[str, Fields] = {
     "log without buffer": {"log_level": 1, "log_size": 100},
     "log level": {"log_level": 64},
     "attach_btf_id for xdp": {"attach_btf_id": 5},
-    "func_info size": {"func_info_cnt": 1, "func_info_rec_size": 4},
-    "func_info count": {"func_info_cnt": 5, "func_info_rec_size": 8},
+    "func_info size": {"func_info_cnt": 1, "func_info_rec_size": 4, "prog_btf_fd": 1000},
+    "func_info count": {"func_info_cnt": 5, "func_info_rec_size": 8, "prog_btf_fd": 1000},
 }
 
 PROGRAMS: dict[str, list[Insn]] = {

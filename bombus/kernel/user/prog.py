@@ -21,15 +21,18 @@ from bombus.kernel.user.progenv import ProgEnv
 from bombus.kernel.user.proglink import resolve
 from bombus.kernel.user.world import world_of
 from bombus.spec.progtypes import ProgType
+from bombus.spec.version import since
 from bombus.vm.engines import engine
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.maps.base import Map
+    from bombus.spec.version import KernelVersion
     from bombus.vm.env import Compiled
 
 CALL: Final = "BPF_PROG_LOAD"
+_SHA256: Final = since("6.18")
 
 
 class Prog(KernelObject):
@@ -109,11 +112,12 @@ def _check_insns(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
         validate(prog.insns)
     except EncodingError as error:
         raise refusal(attr, errno.EINVAL, f"insn {error.insn or 0}: {error.field}: {error.message}") from None
-    prog.tag = tag(prog.insns)
+    prog.tag = tag(prog.insns, kernel.version)
     prog.xlated, prog.maps = resolve(kernel, attr, prog.insns)
     for item in prog.maps:
         item.get()
     progcheck.load_btf(kernel, attr, prog)
+    progcheck.sleepable(attr, prog)
     progcheck.helpers(kernel, attr, prog)
     verify(kernel, attr, prog)
 
@@ -133,10 +137,10 @@ def refusal(attr: Attr, number: int, message: str) -> LoadError:
     return LoadError(number, CALL, message)
 
 
-def tag(insns: list[Insn]) -> bytes:
-    """The program's tag: the first 8 bytes of a SHA-1 over the instructions with map numbers blanked.
+def tag(insns: list[Insn], version: KernelVersion) -> bytes:
+    """The program's tag: the first 8 bytes of a hash over the instructions with map numbers blanked.
 
-    Linux 6.12 kernel/bpf/core.c: bpf_prog_calc_tag.
+    SHA-1 (Linux 6.12 kernel/bpf/core.c: bpf_prog_calc_tag), SHA-256 from Linux 6.18 on.
     """
     from bombus.isa.insn import encode
 
@@ -150,7 +154,10 @@ def tag(insns: list[Insn]) -> bytes:
             insn = insn._replace(imm=0)
             second = True
         blank.append(insn)
-    return hashlib.sha1(encode(blank), usedforsecurity=False).digest()[:8]
+    data = encode(blank)
+    if version >= _SHA256:
+        return hashlib.sha256(data).digest()[:8]
+    return hashlib.sha1(data, usedforsecurity=False).digest()[:8]
 
 
 @command("BPF_PROG_BIND_MAP")

@@ -39,6 +39,7 @@ _FLAGS: Final = {
     1 << 0: since("4.12"), 1 << 1: since("5.0"), 1 << 2: since("5.3"), 1 << 3: since("5.3"), 1 << 4: since("5.10"),
     1 << 5: since("5.18"), 1 << 6: since("6.3"), 1 << 7: since("6.8"), 1 << 16: since("6.9"),
 }  # fmt: skip
+_MAY_SLEEP: Final = frozenset("BPF_PROG_TYPE_" + name for name in ("TRACING", "LSM", "KPROBE", "STRUCT_OPS"))
 _NO_ATTACH: Final = frozenset({"BPF_PROG_TYPE_SYSCALL", "BPF_PROG_TYPE_EXT"})
 _BTF_ID: Final = frozenset(
     {"BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_EXT"}
@@ -135,7 +136,11 @@ def write_log(attr: Attr, text: str) -> None:
 
 
 def load_btf(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
-    """func_info and line_info: taken as they are when a BTF is given, refused without one."""
+    """func_info and line_info: taken as they are when a BTF is given, refused without one (check_btf_info)."""
+    if not attr.get("func_info_cnt") and not attr.get("line_info_cnt"):
+        return  # core_relo_cnt alone is not looked at
+    prog.btf = kernel.object(CALL, attr.get("prog_btf_fd"), "btf")
+    prog.btf.get()
     for what, least in (("func_info", 8), ("line_info", 16)):
         count, size = attr.get(f"{what}_cnt"), attr.get(f"{what}_rec_size")
         if not count:
@@ -145,11 +150,19 @@ def load_btf(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
         if count > attr.get("insn_cnt"):
             raise KernelError(errno.EINVAL, CALL, f"{count} {what} records for {attr.get('insn_cnt')} instructions")
         setattr(prog, what, (size, attr.read(attr.get(what), size * count)))
-    if prog.func_info[1] or prog.line_info[1] or attr.get("core_relo_cnt"):
-        prog.btf = kernel.object(CALL, attr.get("prog_btf_fd"), "btf")
-        prog.btf.get()
     if attr.get("core_relo_cnt"):
         raise NotSupported("CO-RE relocation by the kernel", "let the loader relocate (it does by default)")
+
+
+def sleepable(attr: Attr, prog: Prog) -> None:
+    """Whether the type may have BPF_F_SLEEPABLE, or must (check_attach_btf_id)."""
+    flag = bool(prog.flags & F_SLEEPABLE)
+    if prog.type.name == "BPF_PROG_TYPE_SYSCALL":
+        if not flag:
+            raise _refuse(attr, errno.EINVAL, "prog_flags: Syscall programs can only be sleepable")
+    elif flag and prog.type.name not in _MAY_SLEEP:
+        text = "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable"
+        raise _refuse(attr, errno.EINVAL, "prog_flags: " + text)
 
 
 def helpers(kernel: UserKernel, attr: Attr, prog: Prog) -> None:

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 
 _KEYS: Final = 56  # struct bpf_flow_keys
 _FLAGS_AT: Final = 48
-_FLAGS: Final = 7
 _FLOW_KEYS: Final = 144  # offset of flow_keys in __sk_buff
-_NHOFF, _THOFF, _N_PROTO = 0, 2, 8
+_NHOFF, _THOFF, _N_PROTO = 0, 2, 10
 _MAX_DATA: Final = 4096
 
 
@@ -39,7 +38,7 @@ def run_flow_dissector(kernel: UserKernel, prog: Prog, attr: Attr) -> int:
     if user is not None:
         if any(user[:_FLAGS_AT]) or any(user[_FLAGS_AT + 4 :]):
             raise refuse(errno.EINVAL, "ctx_in: only flags may be set")
-        flags = struct.unpack_from("<I", user, _FLAGS_AT)[0] & _FLAGS
+        flags = struct.unpack_from("<I", user, _FLAGS_AT)[0]
     world = world_of(kernel)
     skb = Skb(kernel.memory)
     keys = kernel.memory.allocate(_KEYS, name="bpf_flow_keys", kind="mem")

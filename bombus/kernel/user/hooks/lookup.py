@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 _SIZE: Final = 72  # struct bpf_sk_lookup
 _FAMILY, _LOCAL_PORT, _AFTER = 8, 60, 64
+_REMOTE_PORT: Final = 36
+_IPV4: Final = ((16, 4), (40, 4))  # offset, size of remote_ip4, local_ip4
+_IPV6: Final = ((20, 16), (44, 16))
+_AF_INET, _AF_INET6 = 2, 10
 _SK_DROP, _SK_PASS = 0, 1
 
 
@@ -31,7 +35,7 @@ def run_sk_lookup(kernel: UserKernel, prog: Prog, attr: Attr) -> int:
     if struct.unpack_from("<I", user, _LOCAL_PORT)[0] > 0xFFFF:
         raise refuse(errno.ERANGE, "ctx_in: local_port")
     family = struct.unpack_from("<I", user, _FAMILY)[0] & 0xFFFF
-    if family not in (2, 10):
+    if family not in (_AF_INET, _AF_INET6):
         raise refuse(errno.EAFNOSUPPORT, f"ctx_in: family {family}")
     ctx = kernel.memory.allocate(_SIZE, name="bpf_sk_lookup", kind="ctx")
     try:
@@ -39,6 +43,10 @@ def run_sk_lookup(kernel: UserKernel, prog: Prog, attr: Attr) -> int:
         # Programs see a family, protocol and ports of 16 bits.
         for offset in (_FAMILY, _FAMILY + 4):
             struct.pack_into("<I", ctx.view, offset, struct.unpack_from("<I", user, offset)[0] & 0xFFFF)
+        # The addresses of the other family read as zeros, as does the upper half of remote_port.
+        for offset, size in _IPV6 if family == _AF_INET else _IPV4:
+            ctx.view[offset : offset + size] = bytes(size)
+        ctx.view[_REMOTE_PORT + 2 : _REMOTE_PORT + 4] = bytes(2)
         retval, duration = repeat(prog, ctx.start, attr.get("repeat"))
     finally:
         kernel.memory.remove(ctx)

@@ -28,9 +28,9 @@ if TYPE_CHECKING:
     from bombus.kernel.user.prog import Prog
     from bombus.kernel.user.world.world import World
 
-_NAMES: Final = ("SOCKET_FILTER", "SCHED_CLS", "SCHED_ACT", "CGROUP_SKB", "LWT_IN", "LWT_OUT", "LWT_XMIT",
-                 "LWT_SEG6LOCAL")  # fmt: skip
-KINDS: Final = frozenset("BPF_PROG_TYPE_" + name for name in _NAMES)
+_NAMES: Final = ("SOCKET_FILTER", "SCHED_CLS", "SCHED_ACT", "CGROUP_SKB", "LWT_IN", "LWT_OUT", "LWT_XMIT")
+# LWT_SEG6LOCAL has no BPF_PROG_TEST_RUN in Linux, but `run_packet` runs it.
+KINDS: Final = frozenset("BPF_PROG_TYPE_" + name for name in (*_NAMES, "LWT_SEG6LOCAL"))
 _LAYER2: Final = frozenset({"BPF_PROG_TYPE_SCHED_CLS", "BPF_PROG_TYPE_SCHED_ACT"})
 _DIRECT: Final = _LAYER2 | {"BPF_PROG_TYPE_LWT_IN", "BPF_PROG_TYPE_LWT_OUT", "BPF_PROG_TYPE_LWT_XMIT"}
 
