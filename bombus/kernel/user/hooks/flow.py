@@ -60,8 +60,8 @@ def run_flow_dissector(kernel: UserKernel, prog: Prog, attr: Attr) -> int:
         out = bytes(keys.view)
     finally:
         del world.contexts[skb.ctx.start]
-        for region in (skb.ctx, skb.buffer, keys):
-            kernel.memory.remove(region)
+        skb.close()
+        kernel.memory.remove(keys)
     finish(attr, out, _KEYS, retval, duration)
     context_out(attr, user)
     return 0

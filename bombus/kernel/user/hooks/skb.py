@@ -10,6 +10,7 @@ import errno
 import struct
 from typing import Final
 
+from bombus.kernel.user.hooks.window import Window, buffer
 from bombus.vm.memory import Memory, Region
 
 ETH_HLEN: Final = 14
@@ -45,14 +46,15 @@ class Skb:
     __slots__ = (
         "buffer", "csum", "csum_level", "ctx", "data", "direct", "encapsulation", "end", "gso", "hash", "ifindex",
         "ip_summed", "mac", "mac_len", "memory", "network", "pkt_type", "protocol", "socket", "transport", "tunnel",
-        "vlan",
+        "vlan", "window",
     )  # fmt: skip
 
     kind = "skb"
 
     def __init__(self, memory: Memory) -> None:
         self.memory = memory
-        self.buffer: Region = memory.allocate(_ROOM, name="the packet", kind="packet", low=True)
+        self.buffer: Region = buffer(memory, _ROOM)
+        self.window = Window(memory)
         self.ctx: Region = memory.allocate(CTX_SIZE, name="__sk_buff", kind="ctx")
         self.socket: Region | None = None
         self.reset(b"", direct=True)
@@ -104,8 +106,14 @@ class Skb:
     def output(self) -> bytes:
         return bytes(self.buffer.view[self.data : self.end])
 
+    def close(self) -> None:
+        """Give packet and context back."""
+        self.window.close()
+        self.memory.remove(self.ctx)
+
     def sync(self) -> None:
-        """Write what the packet decides into the program's context."""
+        """Write what the packet decides into the program's context, and let the program see just the packet."""
+        self.window.show(self.buffer, self.data, self.end)
         view = self.ctx.view
         tag = self.vlan
         struct.pack_into("<II", view, _LEN, self.end - self.data, self.pkt_type)
@@ -130,10 +138,9 @@ class Skb:
 
     def _move(self, size: int, at: int) -> None:
         old, start, end = self.buffer, getattr(self, "data", HEADROOM), getattr(self, "end", HEADROOM)
-        new = self.memory.allocate(size, name="the packet", kind="packet", low=True)
+        new = buffer(self.memory, size)
         new.view[at : at + end - start] = old.view[start:end]
         self.buffer = new
-        self.memory.remove(old)
         shift = at - start
         self.data, self.end = at, at + end - start
         if hasattr(self, "mac"):

@@ -9,6 +9,7 @@ import errno
 import struct
 from typing import Final
 
+from bombus.kernel.user.hooks.window import Window, buffer
 from bombus.vm.memory import Memory, Region
 
 PAGE: Final = 4096
@@ -27,12 +28,13 @@ class XdpBuff:
     frags: the frame's bytes beyond the linear part, in pages.
     """
 
-    __slots__ = ("ctx", "data", "end", "frags", "frame", "ifindex", "meta", "queue")
+    __slots__ = ("ctx", "data", "end", "frags", "frame", "ifindex", "meta", "queue", "window")
 
     kind = "xdp"
 
     def __init__(self, memory: Memory) -> None:
-        self.frame: Region = memory.allocate(PAGE, name="the packet", kind="packet", low=True)
+        self.frame: Region = buffer(memory, PAGE)
+        self.window = Window(memory)
         self.ctx: Region = memory.allocate(_MD.size, name="xdp_md", kind="ctx")
         self.frags: list[bytearray] = []
         self.data = self.end = self.meta = HEADROOM
@@ -54,7 +56,8 @@ class XdpBuff:
         return -errno.ENOMEM if len(self.frags) > MAX_FRAGS else 0
 
     def sync(self) -> None:
-        """Write what the program sees of the offsets into its context."""
+        """Write what the program sees of the offsets into its context; metadata and frame alone can be touched."""
+        self.window.show(self.frame, self.meta, self.end)
         start = self.frame.start
         _MD.pack_into(
             self.ctx.view, 0, start + self.data, start + self.end, start + self.meta, self.ifindex, self.queue, 0
