@@ -19,15 +19,15 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "tests" / "kernel_user"))
 
-import helper_cases as cases  # noqa: E402
-import helper_scenes as scenes  # noqa: E402
-import test_helper_linux  # noqa: E402
-import test_helper_scenes  # noqa: E402
-import test_prog_runs  # noqa: E402
+import helper_cases as cases
+import helper_scenes as scenes
+import test_helper_linux
+import test_helper_scenes
+import test_prog_runs
 
-from bombus.isa import build as b  # noqa: E402
-from bombus.isa.insn import Insn  # noqa: E402
-from bombus.kernel.user.kernel import UserKernel  # noqa: E402
+from bombus.isa import build as b
+from bombus.isa.insn import Insn
+from bombus.kernel.user.kernel import UserKernel
 
 ZERO = bytes(4)
 CTX = [b.mov(1, b.R6)]

@@ -150,7 +150,7 @@ def _insert_tag(skb: Skb, protocol: int, tci: int) -> None:
     skb.mac -= 4
     skb.protocol = protocol
     if skb.ip_summed == CHECKSUM_COMPLETE:
-        skb.csum = cs.add32(skb.csum, cs.partial(view[at + 14 : at + 18]))
+        skb.csum = cs.add32(skb.csum, cs.partial(view[at + 12 : at + 16]))
 
 
 @helper("skb_vlan_pop")
@@ -185,7 +185,8 @@ def _remove_tag(skb: Skb) -> int:
         return -errno.ENOMEM
     at_mac = skb.data == skb.mac
     if skb.ip_summed == CHECKSUM_COMPLETE:
-        skb.csum = cs.sub32(skb.csum, cs.partial(view[at + 14 : at + 18]))
+        # The tag's own four bytes, though the sum began behind the first two of them: such a packet ends in EBADMSG.
+        skb.csum = -cs.add32(cs.partial(view[at + 12 : at + 16]), -skb.csum & U32) & U32
     inner = int.from_bytes(view[at + 16 : at + 18], "big")
     view[at + 4 : at + 16] = bytes(view[at : at + 12])
     skb.mac += 4
