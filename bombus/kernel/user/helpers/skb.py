@@ -132,6 +132,7 @@ def skb_vlan_push(env: ProgEnv, ctx: int, protocol: int, tci: int) -> int:
     skb.data = skb.mac
     if skb.vlan is not None:
         _insert_tag(skb, *skb.vlan)
+        skb.network -= 4  # to the tag
         below += 4 if below else 0
     skb.vlan = (number, tci & 0xFFFF)
     skb.data = skb.mac + below if below == 0 else skb.mac + 14
@@ -191,7 +192,7 @@ def _remove_tag(skb: Skb) -> int:
     view[at + 4 : at + 16] = bytes(view[at : at + 12])
     skb.mac += 4
     skb.data = skb.mac if at_mac else max(skb.data, skb.mac + 14)
-    skb.network = skb.mac + 14
+    skb.network = max(skb.network, skb.mac + 14)
     skb.protocol = inner if inner >= 1536 else 0x0004
     return 0
 
