@@ -55,6 +55,10 @@ SKB: dict[str, Callable[[random.Random], tuple[object, ...]]] = {
     "l3_csum_replace": lambda r: (r.choice((24, 10)), r.getrandbits(16), r.getrandbits(16), r.choice((2, 4))),
     "l4_csum_replace": lambda r: (r.choice((40, 50)), r.getrandbits(16), r.getrandbits(16), r.choice((2, 4, 18, 34))),
 }
+# With BPF_F_TEST_SKB_CHECKSUM_COMPLETE Linux sums from the network header to the end after the run, and hits a BUG_ON
+# (6.18: skb_checksum) where a program cut the packet before that header: only helpers that cannot do so.
+SAFE = ("skb_store_bytes", "skb_load_bytes", "skb_vlan_push", "skb_vlan_pop", "skb_change_type", "skb_pull_data",
+        "csum_level", "csum_update", "set_hash_invalid", "l3_csum_replace", "l4_csum_replace")  # fmt: skip
 XDP: dict[str, Callable[[random.Random], tuple[object, ...]]] = {
     "xdp_adjust_head": lambda r: (r.choice((-20, -4, 4, 14, 40, -250)),),
     "xdp_adjust_tail": lambda r: (r.choice((-20, -4, 4, 14, 40, 300)),),
@@ -68,7 +72,8 @@ XDP: dict[str, Callable[[random.Random], tuple[object, ...]]] = {
 def chain(rng: random.Random) -> scenes.Case:
     """A program of up to ten helper calls on one packet. The name lists the calls."""
     kind = rng.choice(("sched_cls", "sched_cls", "xdp"))
-    menu = XDP if kind == "xdp" else SKB
+    flags = rng.choice((0, 0, 4)) if kind != "xdp" else 0
+    menu = XDP if kind == "xdp" else {name: SKB[name] for name in SAFE} if flags else SKB
     body = cases.stack_bytes(rng.randbytes(64), -128)
     calls: list[str] = []
     for step in range(rng.randrange(1, 11)):
@@ -82,7 +87,6 @@ def chain(rng: random.Random) -> scenes.Case:
     for number in range(8):
         body += [b.ldx("u64", 1, 10, -128 + 8 * number), *scenes.note(52 + number, 1)]
     packet = rng.choice(PACKETS)(rng)
-    flags = rng.choice((0, 0, 4)) if kind != "xdp" else 0
 
     def scene(stage: scenes.Stage) -> object:
         report = stage.report()
