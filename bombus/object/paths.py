@@ -189,7 +189,7 @@ def _step(insn: Insn, registers: dict[int, _Value], stack: dict[int, _Value], so
             new = old if old is not None and old.kind == "guards" else None
         else:
             new = _mix(registers.get(insn.dst), operand)
-    elif klass == op.BPF_LD and not insn.is_ld_imm64 or klass in (op.BPF_JMP, op.BPF_JMP32):
+    elif (klass == op.BPF_LD and not insn.is_ld_imm64) or klass in (op.BPF_JMP, op.BPF_JMP32):
         if klass == op.BPF_LD or code & 0xF0 == op.BPF_CALL:
             for register in range(6):
                 registers.pop(register, None)
