@@ -9,7 +9,7 @@ import struct
 from collections.abc import Callable, Iterator
 
 import pytest
-from helper_cases import call, linux, stack_bytes
+from helper_cases import call, ipv4, linux, stack_bytes
 from helper_scenes import LOCKED, TIMED, Case, Stage, func, helper, main, map_, note, play, stack_, value_
 from test_helper_linux import FORMATS
 
@@ -380,9 +380,85 @@ def _timer(kind: str, order: tuple[str, ...]) -> Callable[[Stage], object]:
     return scene
 
 
+def answers(rng: random.Random) -> Iterator[Case]:
+    """Helpers that answer for the surroundings of a direct run: no routes, no sockets, a loopback device."""
+    ctx = [b.mov(1, b.R6)]
+    data = stack_(2, -128)
+
+    def one(kind: str, name: str, *values: int | list[Insn], stack: bytes = bytes(64)) -> Case:
+        return f"{kind} {name} {stack.hex()}", _answer(kind, stack, helper(name, *values))
+
+    for kind in ("sched_cls", "xdp"):
+        for ifindex in (0, 1, 9999):
+            for mtu in (0, 100, 65536, 65537):
+                for delta in (0, 10, -10, -200, 66000):
+                    for flags in (0, 1, 2):
+                        yield one(kind, "check_mtu", ctx, ifindex, stack_(3, -128), delta, flags,
+                                  stack=struct.pack("<I", mtu).ljust(64, b"\0"))  # fmt: skip
+    for flags in (0, 1, 2, 4, 8, 16, 32, 64):
+        for size in (4, 8, 12, 16, 24, 28, 44, 40, 48):
+            for key in (bytes(64), bytes(24) + b"\xff" * 4 + bytes(36), bytes(8) + bytes([1]) * 12 + bytes(44)):
+                yield one("sched_cls", "skb_set_tunnel_key", ctx, data, size, flags, stack=key)
+    for size in (1, 4, 8, 60):
+        yield one("sched_cls", "skb_set_tunnel_opt", ctx, data, size)
+        yield one("sched_cls", "skb_get_tunnel_opt", ctx, data, size)
+        yield one("raw_tracepoint", "probe_read", stack_(1, -128), size, stack_(3, -100), stack=rng.randbytes(64))
+        yield one("raw_tracepoint", "probe_read_str", stack_(1, -128), size, stack_(3, -100), stack=rng.randbytes(64))
+        yield one("raw_tracepoint", "probe_read", stack_(1, -128), size, 0, stack=rng.randbytes(64))
+    yield one("sched_cls", "skb_get_xfrm_state", ctx, 0, stack_(3, -128), 24, 0, stack=rng.randbytes(64))
+    yield one("socket_filter", "get_socket_uid", ctx)
+    yield one("sched_cls", "get_socket_uid", ctx)
+    for time in (0, 5):
+        for kind_ in (0, 1, 2, 3):
+            yield one("sched_cls", "skb_set_tstamp", ctx, time, kind_)
+    for maps in ("devmap", "devmap_hash", "cpumap", "xskmap"):
+        for key in (0, 3, 4, 1 << 32):
+            for flags in (0, 1, 2, 3, 4, 8, 16, 24):
+                yield f"redirect_map {maps} {key} {flags}", _redirect_map(maps, key, flags)
+    for cpu in (0, 1, 999, 0xFFFFFFFF):
+        for key in (0, 1):
+            for maps in ("percpu_array", "percpu_hash", "lru_percpu_hash"):
+                yield f"lookup_percpu {maps} {key} {cpu}", _percpu(maps, key, cpu)
+
+
+def _answer(kind: str, stack: bytes, body: list[Insn]) -> Callable[[Stage], object]:
+    def scene(stage: Stage) -> object:
+        report = stage.report()
+        after = [insn for n in range(8) for insn in (b.ldx("u64", 1, 10, -128 + 8 * n), *note(n + 1, 1))]
+        program = stage.load(main(stack_bytes(stack, -128), body, note(0), after), maps=[report], kind=kind)
+        packet = None if kind == "raw_tracepoint" else ipv4(random.Random(1))
+        return stage.run(program, packet), report[ZERO]
+
+    return scene
+
+
+def _redirect_map(kind: str, key: int, flags: int) -> Callable[[Stage], object]:
+    def scene(stage: Stage) -> object:
+        maps = (stage.report(), stage.map(kind, 4, 4, 4))
+        try:
+            program = stage.load(main(helper("redirect_map", map_(1, 1), key, flags), note(0)), maps=maps, kind="xdp")
+        except LoadError as error:
+            return error.errno
+        return stage.run(program), maps[0][ZERO]
+
+    return scene
+
+
+def _percpu(kind: str, key: int, cpu: int) -> Callable[[Stage], object]:
+    def scene(stage: Stage) -> object:
+        maps = (stage.report(), stage.map(kind, 4, 8, 1))
+        cpus = stage.kernel.possible_cpus
+        maps[1].store(ZERO, list(range(7, 7 + cpus)) if cpus > 1 else 7)
+        body = [b.st("u32", 10, -4, key), *helper("map_lookup_percpu_elem", map_(1, 1), stack_(2, -4), cpu),
+                b.jmp("==", 0, 0, 1), b.ldx("u64", 0, 0, 0), *note(0)]  # fmt: skip
+        return stage.run(stage.load(main(body), maps=maps)), maps[0][ZERO]
+
+    return scene
+
+
 FAMILIES: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     f.__name__: f
-    for f in (snprintf, strings, dynptrs, rings, user_rings, each, tail_calls, printed, perf, locks, timers)
+    for f in (snprintf, strings, dynptrs, rings, user_rings, each, tail_calls, printed, perf, locks, timers, answers)
 }
 
 

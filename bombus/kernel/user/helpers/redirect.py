@@ -5,8 +5,9 @@ from __future__ import annotations
 import errno
 from typing import Final
 
+from bombus.bits import s32
 from bombus.kernel.user.helpers.registry import helper
-from bombus.kernel.user.hooks.skb import Skb
+from bombus.kernel.user.hooks.skb import ETH_HLEN, Skb
 from bombus.kernel.user.progenv import ProgEnv
 from bombus.kernel.user.world.world import Redirect
 
@@ -85,10 +86,10 @@ def skb_set_tunnel_key(env: ProgEnv, ctx: int, key: int, size: int, flags: int) 
     if flags & ~0x1F:
         return -errno.EINVAL
     data = env.memory.read(key, size)
-    if size not in (8, 12, 16, 24, 28, 44):
+    if size not in (8, 22, 24, 28, 44):  # up to remote_ipv4, tunnel_ttl, tunnel_ext, tunnel_label; all
         return -errno.EINVAL
     data = data.ljust(44, b"\0")
-    if (not flags & 1 and any(data[8:20])) or int.from_bytes(data[24:28], "little") & ~0xFFFFF:
+    if (not flags & 1 and any(data[24:28])) or any(data[22:24]):  # tunnel_label is IPv6's, tunnel_ext must be 0
         return -errno.EINVAL
     skb.tunnel = data
     return 0
@@ -124,14 +125,13 @@ def check_mtu(env: ProgEnv, ctx: int, ifindex: int, mtu: int, delta: int, flags:
     if flags & ~(1 if skb else 0):
         return -errno.EINVAL
     ifindex &= U32
+    asked = env.memory.load(mtu, 4)
+    if flags and (asked or delta & U32):
+        return -errno.EINVAL
     if ifindex and ifindex not in env.world.devices:
         return -errno.ENODEV
     limit = env.world.devices[ifindex or 1].mtu
-    asked = env.memory.load(mtu, 4)
+    length = packet.end - packet.data  # of an XDP frame, the linear part
+    size = s32((asked + ETH_HLEN if asked else length) + delta)
     env.memory.store(mtu, 4, limit)
-    shift = delta & U32
-    shift -= (shift & 0x8000_0000) << 1
-    size = (asked if asked else packet.length - 14) + shift
-    if size < 0:
-        return -errno.EINVAL
-    return 1 if size > limit else 0  # BPF_MTU_CHK_RET_FRAG_NEEDED
+    return 1 if size > limit + ETH_HLEN and not (skb and packet.gso) else 0  # BPF_MTU_CHK_RET_FRAG_NEEDED

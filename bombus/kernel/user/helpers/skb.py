@@ -15,11 +15,13 @@ from bombus.kernel.user.hooks.skb import (
     Skb,
 )
 from bombus.kernel.user.progenv import ProgEnv
+from bombus.spec.version import since
 
 U32: Final = 0xFFFF_FFFF
 _INT_MAX: Final = 0x7FFF_FFFF
 _RECOMPUTE, _INVALIDATE = 1, 2
 _START_MAC, _START_NET = 0, 1
+_CLOCKS: Final = since("6.10")  # skb_set_tstamp: before, a time with the monotonic clock, or neither
 
 
 def _swap16(value: int) -> int:
@@ -262,7 +264,9 @@ def skb_set_tstamp(env: ProgEnv, ctx: int, tstamp: int, kind: int) -> int:
     kind &= U32
     if skb.protocol not in (0x0800, 0x86DD):
         return -errno.EOPNOTSUPP
-    if kind > 2 or (kind == 1 and not tstamp) or (kind == 0 and tstamp):
+    if kind > 2 or (kind and not tstamp):
+        return -errno.EINVAL
+    if kind != 1 and (tstamp if kind == 0 else True) and env.kernel.version < _CLOCKS:
         return -errno.EINVAL
     skb.ctx.view[152:160] = tstamp.to_bytes(8, "little")
     skb.ctx.view[180] = kind
