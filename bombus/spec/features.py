@@ -8,6 +8,7 @@ from typing import NamedTuple
 from bombus.spec.attachtypes import ATTACH_TYPES
 from bombus.spec.commands import COMMANDS
 from bombus.spec.helpers import HELPERS
+from bombus.spec.instructions import INSTRUCTIONS
 from bombus.spec.linktypes import LINK_TYPES
 from bombus.spec.maptypes import FLAGS, MAP_TYPES
 from bombus.spec.progtypes import PROG_TYPES
@@ -33,6 +34,8 @@ def _rows() -> Iterator[Feature]:
             yield Feature(kind, row.name, row.id, row.since, row.doc)
     for helper in HELPERS:
         yield Feature("helper", f"bpf_{helper.name}", helper.id, helper.since, helper.doc)
+    for insn in INSTRUCTIONS:
+        yield Feature("instruction", insn.title, None, insn.since, insn.doc)
     for flag in FLAGS:
         yield Feature(f"{flag.where}_flag", flag.name, flag.value, flag.since, flag.doc)
 
