@@ -22,8 +22,10 @@ _NO_SECOND_IMM = (op.BPF_PSEUDO_MAP_FD, op.BPF_PSEUDO_MAP_IDX)
 _ENDS = (op.EXIT, op.JA, op.GOTOL)
 
 
-def validate(insns: Sequence[Insn]) -> list[Form | None]:
+def validate(insns: Sequence[Insn], *, frame_pointer: bool = True) -> list[Form | None]:
     """Check every instruction and the shape of the program.
+
+    frame_pointer: refuse writes to r10 too; Linux does so only where they can be reached.
 
     Returns the form of each slot, None for the second slot of an ld_imm64. Raises EncodingError naming
     field and instruction at the first defect.
@@ -33,7 +35,7 @@ def validate(insns: Sequence[Insn]) -> list[Form | None]:
     forms: list[Form | None] = []
     index = 0
     while index < len(insns):
-        form = check_fields(insns[index], index)
+        form = check_fields(insns[index], index, frame_pointer=frame_pointer)
         forms.append(form)
         if form.opcode == op.LD_IMM64:
             _check_second_slot(insns, index)
@@ -45,7 +47,7 @@ def validate(insns: Sequence[Insn]) -> list[Form | None]:
     return forms
 
 
-def check_fields(insn: Insn, index: int | None = None) -> Form:
+def check_fields(insn: Insn, index: int | None = None, *, frame_pointer: bool = True) -> Form:
     """Check one slot by itself (not its jump target, not a second slot). Returns its form."""
     form = form_of(insn, index)
     for field in ("dst", "src"):
@@ -57,7 +59,7 @@ def check_fields(insn: Insn, index: int | None = None) -> Form:
         elif rule in ("read", "write"):
             if register >= op.MAX_BPF_REG:
                 raise EncodingError(f"register {register} does not exist", field=field, insn=index)
-            if rule == "write" and register == op.BPF_REG_FP:
+            if frame_pointer and rule == "write" and register == op.BPF_REG_FP:
                 raise EncodingError("r10, the frame pointer, is read only", field=field, insn=index)
     if form.off == "zero" and insn.off:
         raise EncodingError(f"reserved in {form.name}, must be 0, is {insn.off}", field="off", insn=index)

@@ -61,3 +61,12 @@ def test_metadata(kernel: UserKernel) -> None:
     assert run_packet(kernel, reads(kernel, "xdp", -8, end=False, before=before), bytes(64)).verdict == 1
     with pytest.raises(VmFault, match="the packet"):
         run_packet(kernel, reads(kernel, "xdp", -9, end=False, before=before), bytes(64))
+
+
+def test_frame_pointer(kernel: UserKernel) -> None:
+    """Linux takes a write to r10 that no path reaches; a reached one is a fault here."""
+    dead = Program.load(kernel, "xdp", [b.mov(0, 2), b.ja(1), b.mov(10, 1), b.exit_()])
+    assert run_packet(kernel, dead.fd, bytes(64)).verdict == 2
+    live = Program.load(kernel, "xdp", [b.mov(0, 2), b.mov(10, 1), b.exit_()])
+    with pytest.raises(VmFault, match="frame pointer"):
+        run_packet(kernel, live.fd, bytes(64))
