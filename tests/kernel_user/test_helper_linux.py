@@ -116,6 +116,14 @@ def vlans(rng: random.Random) -> Iterator[Case]:
             body = (*push, *more, *helper_args("ctx"), call("skb_vlan_pop"))
             yield Case("vlan push, pop", "SCHED_CLS", body, packet, fields=SKB_FIELDS)
             yield Case("vlan push, push", "SCHED_CLS", (*push, *more), packet, fields=SKB_FIELDS)
+            # Headers in front of a tagged packet: the tag in the bytes is no longer the packet's protocol.
+            front = (*helper_args("ctx", 40, 0), call("skb_change_head"))
+            pop = (*helper_args("ctx"), call("skb_vlan_pop"))
+            for complete in (0, 4):
+                yield Case("vlan behind", "SCHED_CLS", (*front, *more, *pop, *push, *pop), packet, b"", complete,
+                           fields=SKB_FIELDS)  # fmt: skip
+                yield Case("vlan pops", "SCHED_CLS", (*more, *pop, *pop, *push), vlan(rng), b"", complete,
+                           fields=SKB_FIELDS)  # fmt: skip
 
 
 def levels(rng: random.Random) -> Iterator[Case]:

@@ -9,6 +9,8 @@ from bombus.kernel.user.helpers import checksum as cs
 from bombus.kernel.user.helpers.registry import helper
 from bombus.kernel.user.hooks.skb import (
     CHECKSUM_COMPLETE,
+    ETH_P_802_2,
+    ETH_P_802_3,
     ETH_P_8021AD,
     ETH_P_8021Q,
     PACKET_OTHERHOST,
@@ -167,15 +169,15 @@ def skb_vlan_pop(env: ProgEnv, ctx: int) -> int:
         result = _remove_tag(skb)
         if result < 0:
             return result
-    # A tag inside becomes the accelerated one.
+    # A tag inside becomes the accelerated one; its protocol is the packet's, whatever stands in the bytes.
     if skb.protocol in (ETH_P_8021Q, ETH_P_8021AD):
-        view = skb.buffer.view
-        at = skb.mac
-        if skb.end - skb.mac >= 18:
-            number = int.from_bytes(view[at + 12 : at + 14], "big")
-            tci = int.from_bytes(view[at + 14 : at + 16], "big")
-            if _remove_tag(skb) == 0:
-                skb.vlan = (number, tci)
+        number = skb.protocol
+        tci = int.from_bytes(skb.buffer.view[skb.mac + 14 : skb.mac + 16], "big")
+        result = _remove_tag(skb)
+        if result < 0:
+            skb.sync()
+            return result
+        skb.vlan = (number, tci)
     skb.sync()
     return 0
 
@@ -191,11 +193,15 @@ def _remove_tag(skb: Skb) -> int:
         # The tag's own four bytes, though the sum began behind the first two of them: such a packet ends in EBADMSG.
         skb.csum = -cs.add32(cs.partial(view[at + 12 : at + 16]), -skb.csum & U32) & U32
     inner = int.from_bytes(view[at + 16 : at + 18], "big")
+    novell = bytes(view[at + 18 : at + 20]) == b"\xff\xff"
     view[at + 4 : at + 16] = bytes(view[at : at + 12])
     skb.mac += 4
     skb.data = skb.mac if at_mac else max(skb.data, skb.mac + 14)
     skb.network = max(skb.network, skb.mac + 14)
-    skb.protocol = inner if inner >= 1536 else 0x0004
+    if inner >= 1536:
+        skb.protocol = inner
+    else:
+        skb.protocol = ETH_P_802_3 if novell else ETH_P_802_2
     return 0
 
 
