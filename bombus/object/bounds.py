@@ -22,7 +22,8 @@ from bombus.object.model import MapSpec
 from bombus.object.paths import Guard, Source, back_edge, guarded, reachable
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.helpers import HELPER, HELPER_BY_ID, allowed
-from bombus.spec.helpers.groups import LATER
+from bombus.spec.helpers.groups import FORMER, LATER
+from bombus.spec.instructions import Instruction, of
 from bombus.spec.maptypes import BPF_F_MMAPABLE, FLAGS, MAP_TYPE_BY_ID, SLEEPABLE_SINCE
 from bombus.spec.progtypes import MAX_INSNS_SINCE, MAX_INSNS_UNPRIVILEGED, PROG_TYPE
 from bombus.spec.sections import BPF_F_SLEEPABLE
@@ -37,19 +38,6 @@ KNOWN_RODATA = since("5.5")  # since then verifiers take frozen read-only values
 CALLBACKS = since("5.13")
 KFUNCS = since("5.13")
 TYPED_KSYMS = since("5.10")
-
-# Since when an instruction form of bombus.isa.forms is known, by its name and where that matters its class.
-_FORMS: dict[str, KernelVersion] = {
-    **dict.fromkeys(("jlt", "jle", "jslt", "jsle"), since("4.14")),
-    **dict.fromkeys(("sdiv", "smod", "movsx", "ldsx", "bswap", "gotol"), since("6.6")),
-    **dict.fromkeys(("may_goto", "addr_space_cast"), since("6.9")),
-    **dict.fromkeys(("load_acquire", "store_release"), since("6.15")),
-    **dict.fromkeys(
-        ("atomic_or", "atomic_and", "atomic_xor", "atomic_fetch_add", "atomic_fetch_or", "atomic_fetch_and",
-         "atomic_fetch_xor", "xchg", "cmpxchg"), since("5.12"),
-    ),
-}  # fmt: skip
-_JMP32 = since("5.1")
 
 # Types in a map's value that mean something to the kernel, and since when. Such maps are not created without BTF.
 SPECIAL: dict[str, KernelVersion] = {
@@ -122,10 +110,12 @@ def helper_since(name: str, prog_type: str, attach_type: str) -> KernelVersion |
     if kind is None:
         return row.since
     attach = ATTACH_TYPE[attach_type].id if attach_type in ATTACH_TYPE else 0
-    candidates = sorted({row.since, *(version for (_, helper), version in LATER.items() if helper == name)})
+    later = {version for (_, helper), version in LATER.items() if helper == name}
+    former = {versions[0] for (_, helper), versions in FORMER.items() if helper == name}
+    candidates = sorted({row.since} | later | former)
     for version in candidates:
         if version >= row.since and allowed(name, kind.id, attach, version):
-            return max(version, kind.since)
+            return version
     return None
 
 
@@ -245,7 +235,7 @@ def code_bounds(code: Code, prog_type: str, attach_type: str) -> tuple[list[Boun
             insn = code.insns[at]
             form = _form(insn)
             if form is not None:
-                add(form[1], "instruction", form[0], at)
+                add(form.since, "instruction", form.title, at)
             if insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL:
                 calls = at
             elif at in code.kfuncs:
@@ -283,27 +273,23 @@ def code_bounds(code: Code, prog_type: str, attach_type: str) -> tuple[list[Boun
     return sorted(rows, key=lambda b: (b.guard is not None, -b.since[0], -b.since[1], b.kind, b.what)), problems
 
 
-def _form(insn: Insn) -> tuple[str, KernelVersion] | None:
-    """Name and version of an instruction that Linux 3.18 did not have."""
-    if insn.opcode == 0:
+def _form(insn: Insn) -> Instruction | None:
+    """The row of an instruction that Linux 3.18 did not have; calls have bounds of their own."""
+    if insn.opcode in (0, op.CALL):
         return None
-    name, version = _named(insn.opcode, insn.src if insn.opcode & 7 == op.BPF_JMP else 0, insn.off if
-                           insn.opcode & 7 in (op.BPF_ALU, op.BPF_ALU64) else 0,
-                           insn.imm if insn.opcode & 0xE7 == op.BPF_STX | op.BPF_ATOMIC else 0)
-    return (name, version) if version is not None else None
+    off = insn.off if insn.opcode & 7 in (op.BPF_ALU, op.BPF_ALU64) else 0
+    atomic = insn.opcode & 0xE7 == op.BPF_STX | op.BPF_ATOMIC
+    row = _row(insn.opcode, insn.src if insn.opcode == op.MAY_GOTO else 0, off, insn.imm if atomic else 0)
+    return row if row is not None and row.since > OLDEST else None
 
 
 @cache
-def _named(opcode: int, src: int, off: int, imm: int) -> tuple[str, KernelVersion | None]:
+def _row(opcode: int, src: int, off: int, imm: int) -> Instruction | None:
     try:
         form = form_of(Insn(opcode, 0, src, off, imm))
     except EncodingError:
-        return "unknown", None
-    version = _FORMS.get(form.name)
-    if opcode & 7 == op.BPF_JMP32 and form.name != "gotol":
-        version = _JMP32
-        return f"{form.name}32", version
-    return form.name, version
+        return None
+    return of(form.name, form.bits)
 
 
 def guards_of(code: Code) -> dict[int, Guard]:

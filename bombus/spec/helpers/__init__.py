@@ -11,6 +11,7 @@ from importlib import import_module
 from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
 from bombus.spec.helpers.groups import (
     CHAINS,
+    FORMER,
     GROUPS,
     LATER,
     NEEDS_BPF,
@@ -59,6 +60,9 @@ def group_of(
     attach = ATTACH_TYPE_BY_ID.get(attach_type)
     attach_name = attach.name if attach is not None else ""
     for group in CHAINS[row.name]:
+        former = FORMER.get((group, name))
+        if former is not None and version is not None and former[0] <= version < former[1]:
+            return group
         if name not in GROUPS[group]:
             if group in NEEDS_BPF and not bpf:
                 return None

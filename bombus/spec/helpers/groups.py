@@ -269,5 +269,31 @@ LATER: Final[dict[tuple[str, str], KernelVersion]] = {
     ("base", "get_ns_current_pid_tgid"): since("6.10"),
     ("base_bpf", "get_current_cgroup_id"): since("6.2"),
     ("base_bpf", "get_current_ancestor_cgroup_id"): since("6.2"),
+    **{("base_perfmon", name): since("5.8") for name in (
+        "get_current_task", "probe_read_user", "probe_read_kernel", "probe_read_user_str", "probe_read_kernel_str")},
     ("tracing_base", "copy_from_user"): since("5.10"),
+    ("tracing", "sk_storage_get"): since("5.11"),
+    ("tracing", "sk_storage_delete"): since("5.11"),
+    ("tracing", "get_socket_cookie"): since("5.12"),
+    ("tracing", "get_attach_cookie"): since("5.19"),
+    ("lsm", "get_attach_cookie"): since("5.19"),
+    ("raw_tracepoint", "get_attach_cookie"): since("6.10"),
+    ("cgroup_current", "get_current_comm"): since("6.1"),
+    **{("cgroup_sock_addr", name): since("5.8") for name in ("setsockopt", "getsockopt")},
+    **{("cgroup_sockopt", name): since("5.15") for name in ("setsockopt", "getsockopt")},
+    **{("lsm", name): since("6.0") for name in ("setsockopt", "getsockopt")},
+}
+
+# (group, helper): from when and before when a group itself had a helper that moved on to a group behind it.
+FORMER: Final[dict[tuple[str, str], tuple[KernelVersion, KernelVersion]]] = {
+    ("tracing_base", "get_current_pid_tgid"): (since("4.2"), since("6.10")),
+    ("tracing_base", "get_ns_current_pid_tgid"): (since("5.7"), since("6.10")),
+    ("tracing_base", "get_current_cgroup_id"): (since("4.18"), since("6.2")),
+    ("tracing_base", "get_current_ancestor_cgroup_id"): (since("5.14"), since("6.2")),
+    ("cgroup_current", "get_current_pid_tgid"): (since("6.1"), since("6.10")),
+    ("cgroup_current", "get_current_cgroup_id"): (since("4.18"), since("6.2")),
+    ("cgroup_current", "get_current_ancestor_cgroup_id"): (since("5.7"), since("6.2")),
+    ("sk_msg", "get_current_pid_tgid"): (since("5.8"), since("6.10")),
+    ("sk_msg", "get_current_cgroup_id"): (since("5.8"), since("6.2")),
+    ("sk_msg", "get_current_ancestor_cgroup_id"): (since("5.8"), since("6.2")),
 }
