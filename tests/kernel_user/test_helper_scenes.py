@@ -380,6 +380,71 @@ def _timer(kind: str, order: tuple[str, ...]) -> Callable[[Stage], object]:
     return scene
 
 
+def tries_and_blooms(rng: random.Random) -> Iterator[Case]:
+    for number in range(20):
+        yield f"trie {number}", _trie(random.Random(rng.random()))
+        yield f"bloom {number}", _bloom(random.Random(rng.random()))
+        yield f"inner {number}", _inner(random.Random(rng.random()))
+
+
+def _trie(rng: random.Random) -> Callable[[Stage], object]:
+    body: list[Insn] = []
+    for step in range(12):
+        length = rng.choice((0, 1, 8, 16, 31, 32, 33))
+        key = struct.pack("<I", length) + bytes(rng.choice((0, 1, 0x80)) for _ in range(4))
+        body += [*stack_bytes(key, -64), *stack_bytes(rng.randbytes(8), -32)]
+        name = rng.choice(("map_update_elem", "map_update_elem", "map_lookup_elem", "map_delete_elem"))
+        more: tuple[int | list[Insn], ...] = (stack_(3, -32), rng.choice((0, 1, 2))) if "update" in name else ()
+        body += helper(name, map_(1, 1), stack_(2, -64), *more)
+        body += [b.jmp("==", 0, 0, 1), b.ldx("u64", 0, 0, 0)] if "lookup" in name else []
+        body += note(step)
+
+    def scene(stage: Stage) -> object:
+        maps = (stage.report(), stage.map("lpm_trie", 8, 8, 4, flags=1))
+        return stage.run(stage.load(main(body), maps=maps)), maps[0][ZERO]
+
+    return scene
+
+
+def _bloom(rng: random.Random) -> Callable[[Stage], object]:
+    values = [rng.randbytes(8) for _ in range(3)]
+    body: list[Insn] = []
+    for step in range(8):
+        # Without false positives: only what was pushed before is asked for, and an empty filter.
+        if step == 0 or rng.random() < 0.5:
+            body += [*stack_bytes(values[0], -32)]
+            name, more = ("map_peek_elem", ()) if step == 0 else ("map_push_elem", (rng.choice((0, 0, 1, 2)),))
+        else:
+            body += [*stack_bytes(values[0], -32), *helper("map_push_elem", map_(1, 1), stack_(2, -32), 0)]
+            name, more = "map_peek_elem", ()
+        body += [*helper(name, map_(1, 1), stack_(2, -32), *more), *note(step)]
+
+    def scene(stage: Stage) -> object:
+        maps = (stage.report(), stage.map("bloom_filter", 0, 8, 100))
+        return stage.run(stage.load(main(body), maps=maps)), maps[0][ZERO]
+
+    return scene
+
+
+def _inner(rng: random.Random) -> Callable[[Stage], object]:
+    kind = rng.choice(("array_of_maps", "hash_of_maps"))
+    key, slot = rng.choice((0, 1, 2, 9)), rng.choice((0, 1))
+    body = [
+        b.st("u32", 10, -4, key), *helper("map_lookup_elem", map_(1, 1), stack_(2, -4)), b.jmp("==", 0, 0, 7),
+        b.st("u32", 10, -4, slot), b.mov(1, b.R0), *stack_(2, -4), call("map_lookup_elem"), b.jmp("==", 0, 0, 1),
+        b.ldx("u64", 0, 0, 0), *note(0),
+    ]  # fmt: skip
+
+    def scene(stage: Stage) -> object:
+        inner = stage.map("array", 4, 8, 1)
+        inner.store(ZERO, struct.pack("<Q", 77))
+        maps = (stage.report(), stage.map(kind, 4, 4, 3, inner=inner))
+        maps[1].store(struct.pack("<I", 1), struct.pack("<I", inner.fd))
+        return stage.run(stage.load(main(body), maps=maps)), maps[0][ZERO]
+
+    return scene
+
+
 def answers(rng: random.Random) -> Iterator[Case]:
     """Helpers that answer for the surroundings of a direct run: no routes, no sockets, a loopback device."""
     ctx = [b.mov(1, b.R6)]
@@ -458,7 +523,8 @@ def _percpu(kind: str, key: int, cpu: int) -> Callable[[Stage], object]:
 
 FAMILIES: dict[str, Callable[[random.Random], Iterator[Case]]] = {
     f.__name__: f
-    for f in (snprintf, strings, dynptrs, rings, user_rings, each, tail_calls, printed, perf, locks, timers, answers)
+    for f in (snprintf, strings, dynptrs, rings, user_rings, each, tail_calls, printed, perf, locks, timers, answers,
+              tries_and_blooms)
 }
 
 
