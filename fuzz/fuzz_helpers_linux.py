@@ -38,7 +38,7 @@ def _stack(register: int) -> list[Insn]:
     return scenes.stack_(register, -128)
 
 
-SKB: dict[str, Callable[[random.Random], tuple[object, ...]]] = {
+SKB: dict[str, Callable[[random.Random], tuple[int | list[Insn], ...]]] = {
     "skb_store_bytes": lambda r: (r.randrange(90), _stack(3), r.randrange(1, 40), r.choice((0, 1, 2, 3))),
     "skb_load_bytes": lambda r: (r.randrange(90), _stack(3), r.randrange(1, 40)),
     "skb_vlan_push": lambda r: (r.choice((0x0081, 0xA888)), r.getrandbits(16)),
@@ -62,7 +62,7 @@ SAFE = ("skb_store_bytes", "skb_load_bytes", "skb_vlan_push", "skb_vlan_pop", "s
 # When Linux runs out of the 64 bytes of headroom it moves a transport header that was never set
 # (skb_headers_offset_update), and that is then the shortest length that skb_change_tail grants. Not modelled here.
 CLASHES = {"skb_change_head": {"skb_change_tail"}, "skb_change_tail": {"skb_change_head"}}
-XDP: dict[str, Callable[[random.Random], tuple[object, ...]]] = {
+XDP: dict[str, Callable[[random.Random], tuple[int | list[Insn], ...]]] = {
     "xdp_adjust_head": lambda r: (r.choice((-20, -4, 4, 14, 40, -250)),),
     "xdp_adjust_tail": lambda r: (r.choice((-20, -4, 4, 14, 40, 300)),),
     "xdp_adjust_meta": lambda r: (r.choice((-4, -32, 4, -8, -256)),),
@@ -85,7 +85,7 @@ def chain(rng: random.Random) -> scenes.Case:
         banned |= CLASHES.get(name, set())
         args = menu[name](rng)
         calls.append(f"{name}({', '.join(str(arg) if isinstance(arg, int) else 'stack' for arg in args)})")
-        body += [*scenes.helper(name, CTX, *args), *scenes.note(step)]  # type: ignore[arg-type]
+        body += [*scenes.helper(name, CTX, *args), *scenes.note(step)]
         if kind != "xdp":
             for number, offset in enumerate((0, 4, 16, 20, 24)):
                 body += [b.ldx("u32", 1, 6, offset), b.stx("u32", 9, 96 + 20 * step + 4 * number, b.R1)]

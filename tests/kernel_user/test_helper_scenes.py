@@ -462,8 +462,8 @@ def answers(rng: random.Random) -> Iterator[Case]:
                                   stack=struct.pack("<I", mtu).ljust(64, b"\0"))  # fmt: skip
     for flags in (0, 1, 2, 4, 8, 16, 32, 64):
         for size in (4, 8, 12, 16, 24, 28, 44, 40, 48):
-            for key in (bytes(64), bytes(24) + b"\xff" * 4 + bytes(36), bytes(8) + bytes([1]) * 12 + bytes(44)):
-                yield one("sched_cls", "skb_set_tunnel_key", ctx, data, size, flags, stack=key)
+            for tunnel in (bytes(64), bytes(24) + b"\xff" * 4 + bytes(36), bytes(8) + bytes([1]) * 12 + bytes(44)):
+                yield one("sched_cls", "skb_set_tunnel_key", ctx, data, size, flags, stack=tunnel)
     for size in (1, 4, 8, 60):
         yield one("sched_cls", "skb_set_tunnel_opt", ctx, data, size)
         yield one("sched_cls", "skb_get_tunnel_opt", ctx, data, size)
