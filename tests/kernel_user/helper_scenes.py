@@ -6,6 +6,7 @@ import struct
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from helper_cases import call, const
 
@@ -66,7 +67,7 @@ class Stage:
 
     def map(self, kind: str, key: int = 4, value: int = 8, entries: int = 1, *, flags: int = 0, value_type: int = 0,
             inner: Map | None = None) -> Map:  # fmt: skip
-        fields = {}
+        fields: dict[str, Any] = {}
         if value_type:
             btf = self.stack.enter_context(Btf.load(self.kernel, btf_bytes(1)))
             fields = {"btf_fd": btf.fd, "btf_key_type_id": INT, "btf_value_type_id": value_type}

@@ -7,6 +7,7 @@ import random
 import re
 import struct
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 from helper_cases import call, ipv4, linux, stack_bytes
@@ -220,12 +221,12 @@ def _each(kind: str, stop: int, flags: int) -> Callable[[Stage], object]:
     return scene
 
 
-def _total(value: object) -> int:
+def _total(value: Any) -> int:
     if isinstance(value, int):
         return value
     if isinstance(value, (bytes, bytearray)):
         return int.from_bytes(value, "little")
-    return sum(_total(item) for item in value)  # type: ignore[attr-defined]
+    return sum(_total(item) for item in value)
 
 
 def tail_calls(rng: random.Random) -> Iterator[Case]:

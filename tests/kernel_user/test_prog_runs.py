@@ -263,15 +263,16 @@ def _refused(kind: str, **fields: int) -> Callable[[Stage], object]:
 
 def loads(rng: random.Random) -> Iterator[Case]:
     """Attributes of BPF_PROG_LOAD that are wrong."""
-    good = {"prog_type": 3, "license": b"GPL\0", "insn_cnt": 2}
-    for change in (
+    good: dict[str, int | bytes] = {"prog_type": 3, "license": b"GPL\0", "insn_cnt": 2}
+    changes: tuple[dict[str, int | bytes], ...] = (
         {"insn_cnt": 0}, {"insn_cnt": 1 << 20 | 1}, {"prog_type": 999}, {"prog_flags": 1 << 9}, {"prog_flags": 1 << 3},
         {"expected_attach_type": 5}, {"attach_btf_id": 1}, {"attach_prog_fd": 1000}, {"prog_btf_fd": 1000},
         {"func_info_cnt": 1, "func_info_rec_size": 8, "prog_btf_fd": 1000},
         {"line_info_cnt": 1, "line_info_rec_size": 16, "prog_btf_fd": 1000}, {"log_level": 1},
         {"log_level": 8, "log_size": 500}, {"prog_name": b"a b"}, {"prog_name": b"x" * 16},
         {"prog_flags": 1 << 4}, {"prog_flags": 1 << 5}, {"core_relo_cnt": 1}, {"fd_array": 8},
-    ):  # fmt: skip
+    )  # fmt: skip
+    for change in changes:
         yield f"load {change}", _loads({**good, **change})
 
 
