@@ -50,6 +50,9 @@ _KPTR_TAGS: dict[str, KernelVersion] = {
     "percpu_kptr": since("6.7"), "uptr": since("6.13"),
 }  # fmt: skip
 
+# Iterators over sockets bring helpers of their own. Linux 6.12 net/ipv4/tcp_ipv4.c: bpf_iter_tcp_get_func_proto.
+_ITER_HELPERS: dict[str, KernelVersion] = {"setsockopt": since("5.14"), "getsockopt": since("5.14")}
+
 _FALLBACK = {
     "probe_read_kernel": "probe_read", "probe_read_user": "probe_read",
     "probe_read_kernel_str": "probe_read_str", "probe_read_user_str": "probe_read_str",
@@ -112,6 +115,8 @@ def helper_since(name: str, prog_type: str, attach_type: str) -> KernelVersion |
     attach = ATTACH_TYPE[attach_type].id if attach_type in ATTACH_TYPE else 0
     later = {version for (_, helper), version in LATER.items() if helper == name}
     former = {versions[0] for (_, helper), versions in FORMER.items() if helper == name}
+    if attach_type == "BPF_TRACE_ITER" and name in _ITER_HELPERS:
+        return _ITER_HELPERS[name]
     candidates = sorted({row.since} | later | former)
     for version in candidates:
         if version >= row.since and allowed(name, kind.id, attach, version):

@@ -206,7 +206,9 @@ def code_of(obj: Object, flat: Flat) -> Code:
 
 
 def _program(obj: Object, spec: ProgramSpec, flat: Flat, code: Code, target: Btf | None) -> ProgramReport:
-    bounds = program_bounds(spec.prog_type, spec.attach_type, spec.flags, spec.attach)
+    # SEC("tc/ingress") names tcx, but tc's older way to attach takes such programs too.
+    attach_type = "" if spec.section.startswith("tc/") else spec.attach_type
+    bounds = program_bounds(spec.prog_type, attach_type, spec.flags, spec.attach)
     found, problems = code_bounds(code, spec.prog_type, spec.attach_type)
     bounds += found
     seen: dict[tuple[str, str], Bound] = {}
