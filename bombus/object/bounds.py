@@ -95,14 +95,25 @@ class Code:
 
 
 def minimum(bounds: Sequence[Bound]) -> KernelVersion:
-    """The oldest kernel that meets all bounds. Guards in read-only data count up to the version that sees them."""
-    lowest = OLDEST
+    """The oldest kernel that meets all bounds that count."""
+    return max((bound.since for bound in bounds if bound.guard is None), default=OLDEST)
+
+
+def settled(bounds: Sequence[Bound]) -> list[Bound]:
+    """Bounds in order of weight, guarded ones last, with what guards in read-only data need themselves.
+
+    Kernels that do not know such values follow both ways; they need what is guarded, or a verifier that knows them.
+    """
+    lowest = minimum(bounds)
+    more: dict[str, Bound] = {}
     for bound in bounds:
-        if bound.guard is None:
-            lowest = max(lowest, bound.since)
-        elif bound.guard.kind in ("kconfig", "rodata"):
-            lowest = max(lowest, min(bound.since, KNOWN_RODATA))
-    return lowest
+        if bound.guard is None or bound.guard.kind not in ("kconfig", "rodata") or bound.since <= lowest:
+            continue
+        name = bound.guard.name
+        version = min(bound.since, KNOWN_RODATA)
+        if name not in more or more[name].since < version:
+            more[name] = Bound(version, "guard by a constant", name, bound.where)
+    return sorted((*bounds, *more.values()), key=lambda b: (b.guard is not None, -b.since[0], -b.since[1]))
 
 
 @cache
@@ -190,15 +201,15 @@ def _kptrs(btf: Btf, type_id: int) -> dict[str, KernelVersion]:
     return {}
 
 
-def program_bounds(prog_type: str, attach_type: str, flags: int, attach: str = "") -> list[Bound]:
-    """Bounds of a program's kind. attach: as ProgramSpec has it."""
+def program_bounds(prog_type: str, attach_type: str, flags: int) -> list[Bound]:
+    """Bounds of a program's kind."""
     found: list[Bound] = []
     row = PROG_TYPE.get(prog_type)
     if row is not None:
         found.append(Bound(row.since, "program type", row.short))
     kind = ATTACH_TYPE.get(attach_type)
     # XDP programs are attached through netlink too, which needs no attach type.
-    if kind is not None and not (attach_type == "BPF_XDP" and attach == "optional"):
+    if kind is not None and attach_type != "BPF_XDP":
         found.append(Bound(kind.since, "attach type", kind.short))
     for flag in FLAGS:
         if flag.where == "prog" and flags & flag.value:
@@ -217,7 +228,9 @@ _SLEEPABLE = {
 }
 
 
-def code_bounds(code: Code, prog_type: str, attach_type: str) -> tuple[list[Bound], list[str]]:
+def code_bounds(
+    code: Code, prog_type: str, attach_type: str, *, sleepable: bool = False
+) -> tuple[list[Bound], list[str]]:
     """Bounds of a program's instructions, and what no kernel accepts. Each bound is named once, unguarded first."""
     found: dict[tuple[str, str, Guard | None], Bound] = {}
     problems: list[str] = []
@@ -241,11 +254,11 @@ def code_bounds(code: Code, prog_type: str, attach_type: str) -> tuple[list[Boun
             form = _form(insn)
             if form is not None:
                 add(form.since, "instruction", form.title, at)
-            if insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL:
-                calls = at
-            elif at in code.kfuncs:
+            if at in code.kfuncs:
                 kfunc, is_weak = code.kfuncs[at]
                 add(KFUNCS, "kfunc", kfunc, at, Guard("ksym", f"{kfunc} exists") if is_weak else None)
+            elif insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL:
+                calls = at
             elif insn.opcode == op.CALL and insn.src == 0:
                 row = HELPER_BY_ID.get(insn.imm)
                 if row is None:
@@ -256,6 +269,8 @@ def code_bounds(code: Code, prog_type: str, attach_type: str) -> tuple[list[Boun
                 version = helper_since(row.name, prog_type, attach_type)
                 if row.name in _FALLBACK and version is not None:
                     version = helper_since(_FALLBACK[row.name], prog_type, attach_type) or version
+                if row.prototype.might_sleep and not sleepable and at not in guards:
+                    problems.append(f"{code_place(code, at)}: only sleepable programs may call bpf_{row.name}")
                 if version is not None:
                     add(version, "helper", f"bpf_{row.name}", at)
                 elif at not in guards:
@@ -306,9 +321,8 @@ def guards_of(code: Code) -> dict[int, Guard]:
         found.update(guarded(code.insns, start, end, code.sources))
         for at in reachable(code.insns, start, end):
             insn = code.insns[at]
-            if (insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL) or (
-                insn.is_ld_imm64 and insn.src == op.BPF_PSEUDO_FUNC
-            ):
+            local = insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL and at not in code.kfuncs
+            if local or (insn.is_ld_imm64 and insn.src == op.BPF_PSEUDO_FUNC):
                 calls.setdefault(at + insn.imm + 1, []).append(at)
     changed = True
     while changed:

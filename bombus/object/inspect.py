@@ -21,6 +21,7 @@ from bombus.object.bounds import (
     map_bounds,
     minimum,
     program_bounds,
+    settled,
 )
 from bombus.object.model import MapSpec, Object, ProgramSpec
 from bombus.object.paths import Guard, Source
@@ -159,10 +160,7 @@ def inspect(obj: Object, target: Btf | None = None, *, program: str | None = Non
         (who, bound)
         for who, version, bounds in sources
         for bound in bounds
-        if version == lowest
-        and (bound.since == lowest or (bound.guard is not None and bound.since > lowest))
-        and (bound.guard is None or bound.guard.kind in ("kconfig", "rodata"))
-        and (bound.guard is None or not any(b.since == lowest and b.guard is None for b in bounds))
+        if bound.since == version == lowest and bound.guard is None
     )
     return Report(
         obj.name, obj.byteorder, obj.license, tuple(programs), maps, externs, tuple(core.values()), lowest, reasons
@@ -197,7 +195,7 @@ def code_of(obj: Object, flat: Flat) -> Code:
             elif flat.insns[ref.insn].opcode == op.CALL:
                 kfuncs[ref.insn] = (extern.name, extern.weak)
             else:
-                if extern.type:
+                if extern.type and extern.kind == "ksym":
                     ksyms[ref.insn] = (extern.name, extern.weak)
                 if extern.weak:
                     sources[ref.insn] = Source(Guard("ksym", f"{extern.name} exists"), False)
@@ -208,8 +206,8 @@ def code_of(obj: Object, flat: Flat) -> Code:
 def _program(obj: Object, spec: ProgramSpec, flat: Flat, code: Code, target: Btf | None) -> ProgramReport:
     # SEC("tc/ingress") names tcx, but tc's older way to attach takes such programs too.
     attach_type = "" if spec.section.startswith("tc/") else spec.attach_type
-    bounds = program_bounds(spec.prog_type, attach_type, spec.flags, spec.attach)
-    found, problems = code_bounds(code, spec.prog_type, spec.attach_type)
+    bounds = program_bounds(spec.prog_type, attach_type, spec.flags)
+    found, problems = code_bounds(code, spec.prog_type, spec.attach_type, sleepable=bool(spec.flags & BPF_F_SLEEPABLE))
     bounds += found
     seen: dict[tuple[str, str], Bound] = {}
     for name in dict.fromkeys(m.name for m in code.maps.values()):
@@ -217,7 +215,7 @@ def _program(obj: Object, spec: ProgramSpec, flat: Flat, code: Code, target: Btf
         for bound in map_bounds(used, obj.btf, sleepable=bool(spec.flags & BPF_F_SLEEPABLE)):
             seen.setdefault((bound.kind, bound.what), bound)
     bounds += seen.values()
-    bounds.sort(key=lambda b: (b.guard is not None, -b.since[0], -b.since[1]))
+    bounds = settled(bounds)
     helpers = sorted({i.imm for i in code.insns if i.opcode == op.CALL and i.src == 0 and i.imm in HELPER_BY_ID})
     kfuncs = {name for name, _ in code.kfuncs.values()}
     # Placeholders of kernel functions look like helpers until they are resolved.

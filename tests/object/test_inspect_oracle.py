@@ -62,7 +62,8 @@ def bounds_of(row: dict[str, Any], btfs: dict[str, Btf]) -> tuple[list[Bound], l
     attach = ATTACH_TYPE_BY_ID.get(attr["expected_attach_type"])
     name = attach.name if attach is not None and kind.name in attach.prog_types else ""
     found = program_bounds(kind.name, "" if kind.name in UNCHECKED else name, attr["prog_flags"])
-    more, problems = code_bounds(Code(insns, functions, maps, {}, kfuncs, {}), kind.name, name)
+    code = Code(insns, functions, maps, {}, kfuncs, {})
+    more, problems = code_bounds(code, kind.name, name, sleepable=bool(attr["prog_flags"] & BPF_F_SLEEPABLE))
     found += more
     for spec in {m.name: m for m in maps.values()}.values():
         found += map_bounds(spec, btf_of[spec.name], sleepable=bool(attr["prog_flags"] & BPF_F_SLEEPABLE))
