@@ -24,7 +24,7 @@ from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.helpers import HELPER, HELPER_BY_ID, allowed
 from bombus.spec.helpers.groups import FORMER, LATER
 from bombus.spec.instructions import Instruction, of
-from bombus.spec.maptypes import BPF_F_MMAPABLE, FLAGS, MAP_TYPE_BY_ID, SLEEPABLE_SINCE
+from bombus.spec.maptypes import BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, FLAGS, MAP_TYPE_BY_ID, SLEEPABLE_SINCE
 from bombus.spec.progtypes import MAX_INSNS_SINCE, MAX_INSNS_UNPRIVILEGED, PROG_TYPE
 from bombus.spec.sections import BPF_F_SLEEPABLE
 from bombus.spec.version import KernelVersion, since
@@ -147,7 +147,8 @@ def map_bounds(spec: MapSpec, btf: Btf | None, *, sleepable: bool = False) -> li
     for flag in FLAGS:
         if flag.where != "map" or not spec.flags & flag.value or not flag.value:
             continue
-        if spec.section and flag.value == BPF_F_MMAPABLE:
+        # libbpf leaves the one out where kernels lack it; the other came with global data.
+        if spec.section and flag.value in (BPF_F_MMAPABLE, BPF_F_RDONLY_PROG):
             continue
         found.append(Bound(flag.since, "map flag", f"{flag.name} ({name})"))
     if spec.map_extra:
