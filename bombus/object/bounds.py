@@ -19,7 +19,7 @@ from bombus.isa import opcodes as op
 from bombus.isa.forms import form_of
 from bombus.isa.insn import Insn
 from bombus.object.model import MapSpec
-from bombus.object.paths import Guard, Source, back_edge, guarded, reachable
+from bombus.object.paths import Guard, Source, back_edges, guarded, reachable
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.helpers import HELPER, HELPER_BY_ID, allowed
 from bombus.spec.helpers.groups import FORMER, LATER
@@ -33,6 +33,7 @@ OLDEST = since("3.18")  # bpf(2) itself
 CALLS = since("4.16")
 TAIL_CALLS_WITH_CALLS = since("5.10")  # on x86-64
 LOOPS = since("5.3")
+LOOPS_ENTERED = since("6.7")  # before, only jumps could lead back (check_cfg)
 GLOBAL_DATA = since("5.2")
 KNOWN_RODATA = since("5.5")  # since then verifiers take frozen read-only values as constants
 CALLBACKS = since("5.13")
@@ -50,8 +51,13 @@ _KPTR_TAGS: dict[str, KernelVersion] = {
     "percpu_kptr": since("6.7"), "uptr": since("6.13"),
 }  # fmt: skip
 
-# Iterators over sockets bring helpers of their own. Linux 6.12 net/ipv4/tcp_ipv4.c: bpf_iter_tcp_get_func_proto.
-_ITER_HELPERS: dict[str, KernelVersion] = {"setsockopt": since("5.14"), "getsockopt": since("5.14")}
+# Helpers that programs got with one attach type: iterators over sockets bring some of their own.
+# Linux 6.12 net/ipv4/tcp_ipv4.c: bpf_iter_tcp_get_func_proto; kernel/trace/bpf_trace.c: tracing_prog_func_proto.
+_BY_ATTACH_TYPE: dict[tuple[str, str], KernelVersion] = {
+    ("BPF_TRACE_ITER", "setsockopt"): since("5.14"),
+    ("BPF_TRACE_ITER", "getsockopt"): since("5.14"),
+    ("BPF_TRACE_RAW_TP", "get_attach_cookie"): since("6.10"),
+}
 
 _FALLBACK = {
     "probe_read_kernel": "probe_read", "probe_read_user": "probe_read",
@@ -126,8 +132,8 @@ def helper_since(name: str, prog_type: str, attach_type: str) -> KernelVersion |
     attach = ATTACH_TYPE[attach_type].id if attach_type in ATTACH_TYPE else 0
     later = {version for (_, helper), version in LATER.items() if helper == name}
     former = {versions[0] for (_, helper), versions in FORMER.items() if helper == name}
-    if attach_type == "BPF_TRACE_ITER" and name in _ITER_HELPERS:
-        return _ITER_HELPERS[name]
+    if (attach_type, name) in _BY_ATTACH_TYPE:
+        return _BY_ATTACH_TYPE[attach_type, name]
     candidates = sorted({row.since} | later | former)
     for version in candidates:
         if version >= row.since and allowed(name, kind.id, attach, version):
@@ -230,12 +236,14 @@ _SLEEPABLE = {
 
 
 def code_bounds(
-    code: Code, prog_type: str, attach_type: str, *, sleepable: bool = False
+    code: Code, prog_type: str, attach_type: str, *, sleepable: bool = False,
+    guards: Mapping[int, Guard] | None = None,
 ) -> tuple[list[Bound], list[str]]:
-    """Bounds of a program's instructions, and what no kernel accepts. Each bound is named once, unguarded first."""
+    """Bounds of a program's instructions, and what no kernel accepts. guards: `guards_of(code)` where known. Each bound is named once, unguarded first."""
     found: dict[tuple[str, str, Guard | None], Bound] = {}
     problems: list[str] = []
-    guards = guards_of(code)
+    if guards is None:
+        guards = guards_of(code)
 
     def add(version: KernelVersion, kind: str, what: str, at: int, weak: Guard | None = None) -> None:
         guard = guards.get(at) or weak
@@ -247,9 +255,13 @@ def code_bounds(
             MAX_INSNS_SINCE, "program size", f"{len(code.insns)} instructions, more than {MAX_INSNS_UNPRIVILEGED}"
         )
     for name, start, end in code.spans():
-        loop = back_edge(code.insns, start, end)
-        if loop is not None:
-            found["loop", name, None] = Bound(LOOPS, "loop", f"in {name}", code_place(code, loop))
+        loops = back_edges(code.insns, start, end)
+        if loops:
+            found["loop", name, None] = Bound(LOOPS, "loop", f"in {name}", code_place(code, loops[0]))
+        fallen = [at for at in loops if not _jumps(code.insns[at])]
+        if fallen:
+            where = code_place(code, fallen[0])
+            found["entry", name, None] = Bound(LOOPS_ENTERED, "loop closed without a jump", f"in {name}", where)
         for at in sorted(reachable(code.insns, start, end)):
             insn = code.insns[at]
             form = _form(insn)
@@ -292,6 +304,10 @@ def code_bounds(
     needed = {(bound.kind, bound.what) for bound in found.values() if bound.guard is None}
     rows = [b for b in found.values() if b.guard is None or (b.kind, b.what) not in needed]
     return sorted(rows, key=lambda b: (b.guard is not None, -b.since[0], -b.since[1], b.kind, b.what)), problems
+
+
+def _jumps(insn: Insn) -> bool:
+    return insn.opcode & 7 in (op.BPF_JMP, op.BPF_JMP32) and insn.opcode != op.CALL
 
 
 def _form(insn: Insn) -> Instruction | None:

@@ -141,9 +141,9 @@ def inspect(obj: Object, target: Btf | None = None, *, program: str | None = Non
     for spec in chosen:
         flat = flatten(spec, obj.functions)
         code = code_of(obj, flat)
-        programs.append(_program(obj, spec, flat, code, target))
-        used |= set(programs[-1].maps)
         guards = guards_of(code)
+        programs.append(_program(obj, spec, flat, code, guards, target))
+        used |= set(programs[-1].maps)
         for name, start in flat.subprograms:
             for relo in obj.functions[name].core if name in obj.functions else spec.function.core:
                 key = (name, relo.insn_off)
@@ -203,7 +203,9 @@ def code_of(obj: Object, flat: Flat) -> Code:
     return Code(flat.insns, places, by_place, sources, kfuncs, ksyms)
 
 
-def _program(obj: Object, spec: ProgramSpec, flat: Flat, code: Code, target: Btf | None) -> ProgramReport:
+def _program(
+    obj: Object, spec: ProgramSpec, flat: Flat, code: Code, guards: Mapping[int, Guard], target: Btf | None
+) -> ProgramReport:
     # SEC("tc/ingress") names tcx, but tc's older way to attach takes such programs too.
     attach_type = "" if spec.section.startswith("tc/") else spec.attach_type
     bounds = program_bounds(spec.prog_type, attach_type, spec.flags)

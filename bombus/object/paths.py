@@ -13,7 +13,9 @@ from typing import NamedTuple
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 
-STEPS = 20_000_000  # instruction visits that one function's guards may cost
+STEPS = 4_000_000  # instruction visits that one function's guards may cost
+MAX_GUARDS = 8  # more behind one value, and it counts as unknown
+STACK = 512
 
 
 class Guard(NamedTuple):
@@ -75,9 +77,10 @@ def reachable(
     return seen
 
 
-def back_edge(insns: Sequence[Insn], start: int, end: int) -> int | None:
-    """The slot of a jump that closes a loop, may_goto left out; None when every run ends by itself."""
+def back_edges(insns: Sequence[Insn], start: int, end: int) -> list[int]:
+    """Slots that close a loop, found in the kernel's order: what follows an instruction before where it jumps."""
     on_path, done = 1, 2
+    found: list[int] = []
     mark: dict[int, int] = {start: on_path}
     stack = [(start, iter(successors(insns, start, end)))]
     while stack:
@@ -90,8 +93,8 @@ def back_edge(insns: Sequence[Insn], start: int, end: int) -> int | None:
             mark[after] = on_path
             stack.append((after, iter(successors(insns, after, end))))
         elif mark[after] == on_path:
-            return at
-    return None
+            found.append(at)
+    return found
 
 
 def guarded(insns: Sequence[Insn], start: int, end: int, sources: Mapping[int, Source]) -> dict[int, Guard]:
@@ -164,7 +167,9 @@ def _join(a: dict[int, _Value], b: dict[int, _Value]) -> dict[int, _Value]:
         if value == other:
             both[place] = value
         elif other is not None and value.kind == other.kind == "guards":
-            both[place] = _Value("guards", value.guards | other.guards)
+            guards = value.guards | other.guards
+            if len(guards) <= MAX_GUARDS:
+                both[place] = _Value("guards", guards)
     return both
 
 
@@ -172,7 +177,8 @@ def _mix(a: _Value | None, b: _Value | None) -> _Value | None:
     """The value of an operation on two."""
     if a is None or b is None or "pointer" in (a.kind, b.kind) or a.kind == b.kind == "const":
         return None
-    return _Value("guards", a.guards | b.guards)
+    guards = a.guards | b.guards
+    return _Value("guards", guards) if len(guards) <= MAX_GUARDS else None
 
 
 def _step(insn: Insn, registers: dict[int, _Value], stack: dict[int, _Value], source: Source | None) -> _State:
@@ -205,7 +211,7 @@ def _step(insn: Insn, registers: dict[int, _Value], stack: dict[int, _Value], so
             kept = registers.get(insn.src) if klass == op.BPF_STX and code & 0xE0 == op.BPF_MEM else None
             for place in range(insn.off - 7, insn.off + 8):
                 stack.pop(place, None)
-            if kept is not None:
+            if kept is not None and -STACK <= insn.off < 0:
                 stack[insn.off] = kept
         if code & 0xE0 != op.BPF_ATOMIC:
             return registers, stack

@@ -21,7 +21,7 @@ from bombus.errors import BombusError, RelocationError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.object.inspect import ProgramReport, Report, inspect
-from bombus.object.paths import Guard, Source, back_edge, guarded
+from bombus.object.paths import Guard, Source, back_edges, guarded
 from bombus.object.read import open_object, read_object
 
 DATA = Path(__file__).parent / "data" / "inspect"
@@ -173,10 +173,12 @@ def test_json() -> None:
 
 def test_back_edges() -> None:
     exit_ = Insn(op.EXIT)
-    assert back_edge([Insn(op.JA, off=0), exit_], 0, 2) is None
-    assert back_edge([Insn(op.JA, off=-1), exit_], 0, 2) == 0
+    assert back_edges([Insn(op.JA, off=0), exit_], 0, 2) == []
+    assert back_edges([Insn(op.JA, off=-1), exit_], 0, 2) == [0]
     # A jump backwards that closes no loop: 0 -> 3 -> 1 -> exit.
-    assert back_edge([Insn(op.JA, off=2), Insn(0xB7), exit_, Insn(op.JA, off=-3)], 0, 4) is None
+    assert back_edges([Insn(op.JA, off=2), Insn(0xB7), exit_, Insn(op.JA, off=-3)], 0, 4) == []
+    # Into the middle of a loop: its last edge seen is no jump.
+    assert back_edges([Insn(op.JA, off=1), Insn(0xB7), Insn(JEQ, 1, off=1), Insn(op.JA, off=-3), exit_], 0, 5) == [1]
 
 
 JEQ = op.BPF_JMP | op.BPF_JEQ
