@@ -275,6 +275,8 @@ def _range_bits(low: int, high: int) -> tuple[int, int]:
 
 def leave(env: Env) -> int:
     """BPF_EXIT in a called function. Returns where the caller goes on (prepare_func_exit)."""
+    if env.slot_live is not None:
+        env.slot_live.update(env)
     state = env.state
     callee = state.frames[-1]
     caller = state.frames[-2]

@@ -10,7 +10,7 @@ from typing import Final
 from bombus.bits import s64
 from bombus.verifier import memory, refs
 from bombus.verifier.env import EINVAL, ERANGE, WRITE, Env
-from bombus.verifier.live import mark_slot_read
+from bombus.verifier.live import mark_slot_read, mark_slot_written
 from bombus.verifier.regs import (
     CONST_PTR_TO_DYNPTR,
     PTR_MAYBE_NULL,
@@ -21,7 +21,7 @@ from bombus.verifier.regs import (
     Dynptr,
     Reg,
 )
-from bombus.verifier.state import DYNPTR, LIVE_WRITTEN, Frame, Slot, uniform
+from bombus.verifier.state import DYNPTR, Frame, Slot, uniform
 
 REFCOUNTED: Final = ("ringbuf",)
 _EMPTY: Final = uniform(0, UNINIT)
@@ -46,10 +46,10 @@ def slot_of(env: Env, reg: Reg) -> int:
     return at
 
 
-def _clear(frame: Frame, at: int) -> None:
+def _clear(env: Env, frame: Frame, at: int) -> None:
     for i in (at, at - 1):
         frame.stack[i] = _EMPTY
-        frame.stack_live[i] |= LIVE_WRITTEN
+        mark_slot_written(env, frame, i)
 
 
 def destroy_slot(env: Env, frame: Frame, at: int) -> None:
@@ -74,7 +74,7 @@ def destroy_slot(env: Env, frame: Frame, at: int) -> None:
         return None
 
     refs.replace_all(env, slices)
-    _clear(frame, at)
+    _clear(env, frame, at)
 
 
 def process(env: Env, regno: int, *, uninit: bool, read_only: bool, kind: str, insn_idx: int) -> None:
@@ -139,7 +139,7 @@ def _create(env: Env, regno: int, kind: str, insn_idx: int) -> None:
     for i, first in ((at, True), (at - 1, False)):
         main = Reg(CONST_PTR_TO_DYNPTR, ZERO, id_=id_, ref_id=ref_id, dynptr=Dynptr(kind, first, 0))
         frame.stack[i] = Slot((DYNPTR,) * 8, main)
-        frame.stack_live[i] |= LIVE_WRITTEN
+        mark_slot_written(env, frame, i)
 
 
 def release(env: Env, regno: int) -> None:
@@ -151,11 +151,11 @@ def release(env: Env, regno: int) -> None:
         env.fail(-at)
     main = frame.stack[at].reg
     if main.dynptr is None or main.dynptr.kind not in REFCOUNTED:
-        _clear(frame, at)
+        _clear(env, frame, at)
         return
     ref_id = main.ref_id
     refs.release(env, ref_id)
     for i in range(1, len(frame.stack)):
         slot = frame.stack[i]
         if slot.reg.ref_id == ref_id and slot.reg.dynptr is not None and slot.reg.dynptr.first:
-            _clear(frame, i)
+            _clear(env, frame, i)

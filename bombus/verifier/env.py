@@ -28,6 +28,7 @@ from bombus.verifier.regs import (
     Reg,
 )
 from bombus.verifier.rules import Rules
+from bombus.verifier.slot_live import SlotLiveness
 from bombus.verifier.state import Frame, History, Reference, State
 
 if TYPE_CHECKING:
@@ -151,6 +152,7 @@ class Env:
     """The state of one verification."""
 
     __slots__ = (
+        "after",
         "arena",
         "aux",
         "back_edges",
@@ -183,6 +185,7 @@ class Env:
         "max_states_per_insn",
         "peak_states",
         "pending",
+        "postorder",
         "previous_insn",
         "processed",
         "processed_before",
@@ -191,6 +194,7 @@ class Env:
         "rules",
         "scc",
         "sleepable",
+        "slot_live",
         "state",
         "strict_alignment",
         "style",
@@ -234,6 +238,9 @@ class Env:
         self.arena: MapInfo | None = None
         self.live_before: list[int] = []
         self.scc: list[int] = []
+        self.after: list[tuple[int, ...]] = []  # by instruction, those that may follow
+        self.postorder: dict[int, list[int]] = {}  # by start of a subprogram, its instructions
+        self.slot_live: SlotLiveness | None = SlotLiveness() if self.rules.static_liveness else None
 
         self.state: State = State(Frame(-1, 0, 0), 0)
         self.pending: list[Pending] = []

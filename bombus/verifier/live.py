@@ -17,7 +17,7 @@ from bombus.verifier.state import FP, LIVE_READ, LIVE_READ32, LIVE_READ64, LIVE_
 
 def mark_read(env: Env, frame: Frame, reg: int, flag: int) -> None:
     """The value of a register was used: note it on every checkpoint up to where it was written."""
-    if frame.live[reg] & LIVE_WRITTEN:
+    if frame.live[reg] & LIVE_WRITTEN or env.slot_live is not None:
         return
     count = 0
     foreign = frame.foreign
@@ -47,6 +47,9 @@ def mark_read(env: Env, frame: Frame, reg: int, flag: int) -> None:
 
 def mark_slot_read(env: Env, frame: Frame, slot: int) -> None:
     """The value of a stack slot was used."""
+    if env.slot_live is not None:
+        env.slot_live.read(env, frame, slot)
+        return
     if frame.stack_live[slot] & LIVE_WRITTEN:
         return
     count = 0
@@ -66,6 +69,8 @@ def mark_slot_read(env: Env, frame: Frame, slot: int) -> None:
 
 def propagate(env: Env, old: State, current: State) -> None:
     """The current path goes on as `old` did: what was read there is read here."""
+    if env.slot_live is not None:
+        return
     count_before = env.mark_read_walk
     top = len(old.frames) - 1
     for number, frame in enumerate(old.frames):
@@ -143,6 +148,13 @@ def define(env: Env, reg: int) -> None:
     if reg == FP:
         env.fail(EACCES, "frame pointer is read only")
     env.state.frames[-1].live[reg] |= LIVE_WRITTEN
+
+
+def mark_slot_written(env: Env, frame: Frame, slot: int) -> None:
+    """All bytes of a stack slot are overwritten."""
+    if env.slot_live is not None:
+        env.slot_live.wrote(frame, slot)
+    frame.stack_live[slot] |= LIVE_WRITTEN
 
 
 CALLER_SAVED: Final = (0, 1, 2, 3, 4, 5)

@@ -128,6 +128,9 @@ def _walk(env: Env) -> None:
     printing = log.level & LEVELS != 0
     keep_log = log.level & LEVEL2 != 0
     count = len(insns)
+    slot_live = env.slot_live
+    if slot_live is not None:
+        slot_live.moved()
     came_back = False  # the state was restored: it must be printed whole
     previous = -1
     classes = (_load, memory.load, memory.store_imm, _store, alu.check, None, None, alu.check)
@@ -169,9 +172,17 @@ def _walk(env: Env) -> None:
             check = classes[klass]
             if check is not None:
                 check(env, insn)
+                if slot_live is not None and 2 <= klass <= 3:
+                    slot_live.commit(env, here)
                 env.insn_idx += 1
                 continue
+            running = state.frames[-1]
             target = _jump(env, insn)
+            if slot_live is not None:
+                if insn.opcode == op.CALL and not insn.src and env.state.frames[-1] is running:
+                    slot_live.commit(env, here)
+                elif insn.opcode in (op.CALL, op.EXIT):
+                    slot_live.moved()
             if target >= 0:
                 env.insn_idx = target
                 if target == -1:
@@ -182,6 +193,8 @@ def _walk(env: Env) -> None:
                 continue
             ended = True
         if ended:
+            if slot_live is not None:
+                slot_live.update(env)
             env.touched_regs = env.touched_slots = ALL_TOUCHED
             prune.finish(env, env.state)
             if not env.pending:
@@ -190,6 +203,8 @@ def _walk(env: Env) -> None:
             if not keep_log:
                 log.cut(pending.log_position)
             env.state = pending.state
+            if slot_live is not None:
+                slot_live.moved()
             env.insn_idx = pending.insn
             previous = pending.previous
             came_back = True

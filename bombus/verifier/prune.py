@@ -197,7 +197,7 @@ def _stack_safe(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
     for at, slot in enumerate(old.stack):
         if exact != NOT_EXACT and (at >= depth or slot.kinds != cur.stack[at].kinds):
             return False
-        if exact == NOT_EXACT and not old.stack_live[at] & LIVE_READ:
+        if exact == NOT_EXACT and not old.stack_live[at] & LIVE_READ and env.slot_live is None:
             continue
         if at < depth and slot is cur.stack[at] and slot.kinds[7] != SPILL and slot.kinds[7] < DYNPTR:
             continue
@@ -391,14 +391,16 @@ def _clean(env: Env, insn: int, states: list[State], cur: State) -> None:
             if entry is not None and entry.branches:
                 continue
         state.cleaned = True
+        dead_slots = None if env.slot_live is None else env.slot_live.dead(env, state)
         for number, frame in enumerate(state.frames):
             live_regs = env.live_before[loops.insn_of(state, number)] if env.rules.live_registers else -1
+            dead = -1 if dead_slots is None else dead_slots[number]
             for i in range(FP):
                 if not (live_regs >> i & 1 if live_regs >= 0 else frame.live[i] & LIVE_READ):
                     frame.regs[i] = UNINIT
                 frame.live[i] |= LIVE_DONE
             for i, marks in enumerate(frame.stack_live):
-                if not marks & LIVE_READ:
+                if dead >> i & 1 if dead >= 0 else not marks & LIVE_READ:
                     frame.stack[i] = _DEAD
                 frame.stack_live[i] = marks | LIVE_DONE
 
@@ -421,7 +423,7 @@ def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
             first = False
         for i, slot in enumerate(frame.stack):
             if slot.kinds[7] != SPILL or slot.reg.type != SCALAR_VALUE or not slot.reg.precise \
-                    or not frame.stack_live[i] & LIVE_READ:
+                    or not (env.slot_live is not None or frame.stack_live[i] & LIVE_READ):
                 continue
             if env.prints_all:
                 off = -8 * (i + 1)

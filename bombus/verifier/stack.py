@@ -13,7 +13,7 @@ from bombus.isa import opcodes as op
 from bombus.verifier import dynptr
 from bombus.verifier.bounds import const
 from bombus.verifier.env import EACCES, EFAULT, EINVAL, F_STACK_ACCESS, MAX_STACK, MAX_VAR_OFF, READ, WRITE, Env
-from bombus.verifier.live import mark_slot_read
+from bombus.verifier.live import mark_slot_read, mark_slot_written
 from bombus.verifier.log import print_source, tnum_text
 from bombus.verifier.precision import mark_precise, remember
 from bombus.verifier.regs import (
@@ -171,6 +171,8 @@ def _write_fixed(env: Env, frame: Frame, off: int, size: int, value: int) -> Non
         dynptr.destroy_slot(env, frame, at)
     _fastcall_contract(env, frame, env.insn_idx, off)
     env.touched_slots |= 1 << at
+    if size == 8:
+        mark_slot_written(env, frame, at)
     is_store_imm = insn.opcode & 7 == op.BPF_ST
     flags = F_STACK_ACCESS
     if reg is not None and off % 8 == 0 and reg.type == SCALAR_VALUE and env.bpf_capable:
@@ -192,8 +194,6 @@ def _write_fixed(env: Env, frame: Frame, off: int, size: int, value: int) -> Non
         _save(frame, at, reg, size)
     else:
         new = list(_scrubbed(frame.stack[at]).kinds)
-        if size == 8:
-            frame.stack_live[at] |= LIVE_WRITTEN
         kind = MISC
         if (reg is not None and is_null(reg)) or (reg is None and is_store_imm and insn.imm == 0):
             mark_precise(env, value)

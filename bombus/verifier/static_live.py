@@ -111,6 +111,7 @@ def compute(env: Env) -> None:
                 live[i] = new
                 changed = True
     env.live_before = live
+    env.after = after
     env.scc = _components(after) if env.rules.loops_by_scc else [0] * count
     if env.prints_all:
         _print(env)
@@ -127,23 +128,28 @@ def _print(env: Env) -> None:
 
 
 def _postorder(env: Env, after: list[tuple[int, ...]]) -> list[int]:
-    done = bytearray(len(after))
-    order: list[int] = []
+    """Fill `env.postorder`: an instruction comes after those that may follow it, as far as loops allow."""
+    known = bytearray(len(after))
+    explored = bytearray(len(after))
+    whole: list[int] = []
     for subprog in env.subprogs:
-        stack = [(subprog.start, 0)]
-        done[subprog.start] = 1
+        order: list[int] = []
+        stack = [subprog.start]
+        known[subprog.start] = 1
         while stack:
-            at, i = stack[-1]
-            if i < len(after[at]):
-                stack[-1] = (at, i + 1)
-                following = after[at][i]
-                if not done[following]:
-                    done[following] = 1
-                    stack.append((following, 0))
-            else:
+            at = stack[-1]
+            if explored[at]:
                 order.append(at)
                 stack.pop()
-    return order
+                continue
+            for following in after[at]:
+                if not known[following]:
+                    known[following] = 1
+                    stack.append(following)
+            explored[at] = 1
+        env.postorder[subprog.start] = order
+        whole += order
+    return whole
 
 
 def _components(after: list[tuple[int, ...]]) -> list[int]:

@@ -1,0 +1,234 @@
+"""Which stack slots are live before each instruction, as Linux 6.18 and later compute it.
+
+While instructions are verified, each notes the slots that it may read and those that it overwrites on every path so
+far, apart for each chain of calls that leads to it. When a path ends, what is live follows from that by backward data
+flow over the chain's innermost function, and what it reads and writes of its callers' stacks is handed to the call.
+Source: what the kernel's level 2 logs show.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bombus.verifier.state import Frame, State
+
+if TYPE_CHECKING:
+    from bombus.verifier.env import Env
+
+Chain = tuple[int, ...]
+
+
+class Masks:
+    """Sets of slots (bit i: fp-8*(i+1)) of one frame, by instruction of the innermost function."""
+
+    __slots__ = ("live", "read", "write", "written")
+
+    def __init__(self, count: int) -> None:
+        self.read = [0] * count
+        self.write = [0] * count
+        self.live = [0] * count
+        self.written = [0] * count  # overwritten on every way from here to the end of the function
+
+
+class Instance:
+    """One function as called by one chain of calls. chain: the call instructions, then the function's start."""
+
+    __slots__ = ("chain", "changed", "count", "frames", "less_written", "noted", "start")
+
+    def __init__(self, chain: Chain, start: int, count: int) -> None:
+        self.chain = chain
+        self.start = start
+        self.count = count
+        self.frames: list[Masks | None] = [None] * len(chain)
+        self.noted = bytearray(count)  # instructions whose writes are known
+        self.changed = False
+        self.less_written = False
+
+    def masks(self, frame: int) -> Masks:
+        found = self.frames[frame]
+        if found is None:
+            found = self.frames[frame] = Masks(self.count)
+        return found
+
+    def note_read(self, frame: int, insn: int, slots: int) -> None:
+        masks = self.masks(frame)
+        at = insn - self.start
+        new = masks.read[at] | slots
+        if new != masks.read[at]:
+            if new & ~masks.live[at]:
+                self.changed = True
+            masks.read[at] = new
+
+    def note_writes(self, insn: int, writes: list[int]) -> None:
+        at = insn - self.start
+        noted = self.noted[at]
+        for frame, slots in enumerate(writes):
+            if not slots and not noted:
+                continue
+            masks = self.frames[frame]
+            if masks is None:
+                if not slots:
+                    continue
+                masks = self.masks(frame)
+            before = masks.write[at]
+            now = slots & before if noted else slots
+            if now != before:
+                masks.write[at] = now
+                self.changed = True
+                if before & ~now:
+                    self.less_written = True
+        self.noted[at] = 1
+
+    def is_live(self, frame: int, insn: int, slot: int) -> bool:
+        masks = self.frames[frame]
+        return masks is not None and masks.live[insn - self.start] >> slot & 1 != 0
+
+
+class SlotLiveness:
+    """All chains of calls of one verification."""
+
+    __slots__ = ("instance", "instances", "writes")
+
+    def __init__(self) -> None:
+        self.instances: dict[Chain, Instance] = {}
+        self.instance: Instance | None = None  # that of the running frame, once it was asked for
+        self.writes: dict[int, int] = {}
+
+    def moved(self) -> None:
+        """Another frame runs now."""
+        self.instance = None
+        self.writes.clear()
+
+    def of(self, env: Env, state: State, number: int) -> Instance:
+        start = env.subprogs[state.frames[number].subprog].start
+        chain = (*(frame.callsite for frame in state.frames[1 : number + 1]), start)
+        found = self.instances.get(chain)
+        if found is None:
+            end = env.subprogs[state.frames[number].subprog].end
+            found = self.instances[chain] = Instance(chain, start, end - start)
+        return found
+
+    def here(self, env: Env) -> Instance:
+        if self.instance is None:
+            self.instance = self.of(env, env.state, len(env.state.frames) - 1)
+        return self.instance
+
+    def read(self, env: Env, frame: Frame, slot: int) -> None:
+        """The current instruction may read a slot."""
+        self.here(env).note_read(frame.number, env.insn_idx, 1 << slot)
+
+    def wrote(self, frame: Frame, slot: int) -> None:
+        """The current instruction overwrites all of a slot."""
+        self.writes[frame.number] = self.writes.get(frame.number, 0) | 1 << slot
+
+    def commit(self, env: Env, insn: int) -> None:
+        """An instruction that may write was verified."""
+        instance = self.here(env)
+        writes = self.writes
+        instance.note_writes(insn, [writes.get(i, 0) for i in range(len(instance.chain))])
+        writes.clear()
+
+    def update(self, env: Env) -> None:
+        """A path ended, or a function returns: compute what is live in all frames."""
+        self.moved()
+        state = env.state
+        for number in range(len(state.frames) - 1, -1, -1):
+            instance = self.of(env, state, number)
+            if instance.changed:
+                _flow(env, instance)
+                if number:
+                    _hand_out(instance, self.of(env, state, number - 1))
+
+    def dead(self, env: Env, state: State) -> list[int]:
+        """By frame, the slots that nothing reads after a checkpoint."""
+        top = len(state.frames) - 1
+        instances = [self.of(env, state, number) for number in range(top + 1)]
+        return [
+            sum(
+                1 << slot
+                for slot in range(len(frame.stack))
+                if not _is_alive(env, state, instances, number, slot)
+            )
+            for number, frame in enumerate(state.frames)
+        ]
+
+
+def _is_alive(env: Env, state: State, instances: list[Instance], number: int, slot: int) -> bool:
+    top = len(instances) - 1
+    if instances[top].is_live(number, state.insn, slot):
+        return True
+    for i in range(number, top):
+        callsite = state.frames[i + 1].callsite
+        at = callsite if env.aux[callsite].calls_callback else callsite + 1
+        if instances[i].is_live(number, at, slot):
+            return True
+    return False
+
+
+def _hand_out(instance: Instance, outer: Instance) -> None:
+    """What a function does to its callers' stacks is what the call does."""
+    callsite = instance.chain[-2]
+    writes = [0] * len(outer.chain)
+    for frame in range(len(outer.chain)):
+        masks = instance.frames[frame]
+        if masks is not None:
+            writes[frame] = masks.written[0]
+            outer.note_read(frame, callsite, masks.live[0])
+    outer.note_writes(callsite, writes)
+
+
+def _flow(env: Env, instance: Instance) -> None:
+    frames = [(i, masks) for i, masks in enumerate(instance.frames) if masks is not None]
+    if instance.less_written:
+        for _, masks in frames:
+            masks.written = [0] * instance.count
+    start = instance.start
+    order = env.postorder[start]
+    after = env.after
+    rounds = 0
+    changed = True
+    while changed:
+        changed = False
+        rounds += 1
+        for insn in order:
+            following = after[insn]
+            at = insn - start
+            for frame, masks in frames:
+                live = 0
+                written = -1 if following else 0
+                for target in following:
+                    live |= masks.live[target - start]
+                    written &= masks.written[target - start]
+                live = live & ~masks.write[at] | masks.read[at]
+                written |= masks.write[at]
+                if live == masks.live[at] and written == masks.written[at]:
+                    continue
+                changed = True
+                if env.prints_all and (masks.read[at] or masks.write[at] or not at or env.aux[insn].prune_point):
+                    _print(env, instance, "live", frame, insn, masks.live[at], live)
+                    _print(env, instance, "written", frame, insn, masks.written[at], written)
+                masks.live[at] = live
+                masks.written[at] = written
+    if env.prints_all:
+        env.log.write(f"{_chain(instance)} live stack update done in {rounds} iterations\n")
+    instance.changed = instance.less_written = False
+
+
+def _chain(instance: Instance) -> str:
+    return "(" + ",".join(map(str, instance.chain)) + ")"
+
+
+def _slots(mask: int) -> str:
+    return ",".join(str(-8 * (i + 1)) for i in range(64) if mask >> i & 1)
+
+
+def _print(env: Env, instance: Instance, what: str, frame: int, insn: int, before: int, now: int) -> None:
+    more, less = now & ~before, before & ~now
+    if not more and not less:
+        return
+    text = f"{_chain(instance)} frame {frame} insn {insn} "
+    if more:
+        text += f"+{what} {_slots(more)} "
+    if less:
+        text += f"-{what} {_slots(less)}"
+    env.log.write(text + "\n")
