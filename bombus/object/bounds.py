@@ -239,7 +239,10 @@ def code_bounds(
     code: Code, prog_type: str, attach_type: str, *, sleepable: bool = False,
     guards: Mapping[int, Guard] | None = None,
 ) -> tuple[list[Bound], list[str]]:
-    """Bounds of a program's instructions, and what no kernel accepts. guards: `guards_of(code)` where known. Each bound is named once, unguarded first."""
+    """Bounds of a program's instructions, and what no kernel accepts: each bound once, unguarded ones first.
+
+    guards: `guards_of(code)` where known.
+    """
     found: dict[tuple[str, str, Guard | None], Bound] = {}
     problems: list[str] = []
     if guards is None:

@@ -28,7 +28,7 @@ from bombus.object.paths import Guard, Source
 from bombus.object.relocate import Flat, flatten
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.helpers import HELPER_BY_ID
-from bombus.spec.maptypes import FLAGS, MAP_TYPE_BY_ID
+from bombus.spec.maptypes import FLAG, FLAGS, MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE
 from bombus.spec.sections import BPF_F_SLEEPABLE
 from bombus.spec.version import KernelVersion
@@ -209,6 +209,9 @@ def _program(
     # SEC("tc/ingress") names tcx, but tc's older way to attach takes such programs too.
     attach_type = "" if spec.section.startswith("tc/") else spec.attach_type
     bounds = program_bounds(spec.prog_type, attach_type, spec.flags)
+    linked = obj.btf is not None and obj.btf.find(".struct_ops.link", Kind.DATASEC) is not None
+    if spec.prog_type == "BPF_PROG_TYPE_STRUCT_OPS" and linked:
+        bounds.append(Bound(FLAG["BPF_F_LINK"].since, "map flag", "BPF_F_LINK (.struct_ops.link)"))
     found, problems = code_bounds(code, spec.prog_type, spec.attach_type, sleepable=bool(spec.flags & BPF_F_SLEEPABLE))
     bounds += found
     seen: dict[tuple[str, str], Bound] = {}

@@ -75,6 +75,21 @@ def test_bounds(name: str) -> None:
     assert not found.problems
 
 
+OPS = {
+    "start": ("6.4", "map flag", "BPF_F_LINK (.struct_ops.link)"),
+    "timer": ("5.15", "field in map value", "bpf_timer (timers)"),
+    "kptr": ("5.19", "field in map value", "kptr (tasks)"),
+}
+
+
+@pytest.mark.parametrize("name", OPS)
+def test_bounds_from_btf(name: str) -> None:
+    version, kind, what = OPS[name]
+    found = program(name, "ops")
+    assert str(found.minimum) == version
+    assert [b for b in found.bounds if (str(b.since), b.kind, b.what, b.guard) == (version, kind, what, None)]
+
+
 def test_every_program_is_listed() -> None:
     assert {p.name for p in report("plain").programs} == set(PLAIN) | {"no_helper"}
     assert {p.name for p in report("plain").programs if not p.autoload} == {"optional"}
