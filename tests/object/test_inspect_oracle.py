@@ -21,7 +21,7 @@ from bombus.spec.version import since
 
 # Programs of these types load whatever the attach type: that is asked for only when they are attached.
 UNCHECKED = ("BPF_PROG_TYPE_KPROBE", "BPF_PROG_TYPE_SCHED_CLS")
-# Linux 6.1's long-term releases got the 32-bit jump later on (Linux 6.6 brought it).
+# The recorded 6.1 (Debian's) accepts gotol, which came with Linux 6.6: a backport, we suppose.
 BACKPORTED = {"selftests/verifier_gotol.bpf.o"}
 DATA = (".rodata", ".bss", ".data", ".kconfig")
 
