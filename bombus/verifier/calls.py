@@ -13,10 +13,21 @@ from bombus.errors import NotSupported
 from bombus.isa.insn import Insn
 from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
 from bombus.spec.maptypes import MAP_TYPE
-from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
+from bombus.spec.progtypes import PROG_TYPE_BY_ID
 from bombus.verifier import arguments, btfkit, dynptr, prune, refs, special
 from bombus.verifier.bounds import S64_MAX, S64_MIN
-from bombus.verifier.env import ALL_TOUCHED, E2BIG, EACCES, EFAULT, EINVAL, ENOTSUPP, MAX_FRAMES, MAX_PENDING, Env, Pending
+from bombus.verifier.env import (
+    ALL_TOUCHED,
+    E2BIG,
+    EACCES,
+    EFAULT,
+    EINVAL,
+    ENOTSUPP,
+    MAX_FRAMES,
+    MAX_PENDING,
+    Env,
+    Pending,
+)
 from bombus.verifier.live import CALLER_SAVED, define, mark_read, use
 from bombus.verifier.log import frame_text
 from bombus.verifier.precision import mark_precise

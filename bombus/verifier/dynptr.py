@@ -103,6 +103,8 @@ def process(env: Env, regno: int, *, uninit: bool, read_only: bool, kind: str, i
         at = slot_of(env, reg)
         mark_slot_read(env, frame, at)
         mark_slot_read(env, frame, at - 1)
+        if env.rules.dynptr_reads_logged:
+            env.touched_slots |= 1 << at | 1 << (at - 1)
 
 
 def of(env: Env, reg: Reg) -> Reg | None:

@@ -114,6 +114,7 @@ class Meta:
         "dynptr_id",
         "field",
         "helper",
+        "key",
         "map",
         "map_uid",
         "mem_size",
@@ -130,6 +131,7 @@ class Meta:
         self.packet_access = proto.pkt_access
         self.map: MapInfo | None = None
         self.map_uid = 0
+        self.key = -1  # the constant key of a lookup
         self.mem_size = 0
         self.size_max = 0
         self.raw_reg = -1
@@ -164,7 +166,7 @@ def check(env: Env, i: int, meta: Meta, proto: Proto) -> None:
     if not (stack.is_null(reg) and spec.nullable):
         _check_type(env, regno, reg, kind, spec, meta)
         check_offset(env, reg, regno, release=spec.release, dynptr=kind == "ARG_PTR_TO_DYNPTR")
-    else:
+    elif not env.rules.null_args_not_precise:
         mark_precise(env, regno)
     if spec.release:
         _check_release(env, regno, reg, kind)
@@ -252,11 +254,11 @@ def _map(env: Env, _regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Pr
 def _map_key(env: Env, regno: int, _reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
     if meta.map is None:
         env.fail(EACCES, "invalid map_ptr to access map->key")
+    check_memory(env, regno, meta.map.key_size, READ)
     if env.rules.constant_keys:
         from bombus.verifier.const_keys import note_key
 
         note_key(env, regno, meta)
-    check_memory(env, regno, meta.map.key_size, READ)
 
 
 def _map_value(env: Env, regno: int, reg: Reg, spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
@@ -433,7 +435,8 @@ def check_memory(
     reg = env.regs[regno]
     base = reg.type & BASE_MASK
     if base == PTR_TO_STACK:
-        if stack.initialized(env, regno, reg.off, size, by_helper=True, zero_size_allowed=zero_ok, raw=raw) \
+        if stack.initialized(env, regno, reg.off, size, by_helper=True, zero_size_allowed=zero_ok, raw=raw,
+                             access=access) \
                 and meta is not None:
             meta.raw_reg = regno
             meta.access_size = size

@@ -207,6 +207,8 @@ def _result(env: Env, number: int, meta: Meta, proto: Proto) -> Reg:
         map_ = meta.map
         if map_ is None:
             env.fail(EINVAL, "kernel subsystem misconfigured verifier")
+        if number == special.LOOKUP and 0 <= meta.key < map_.max_entries:
+            null = 0
         type_ = PTR_TO_MAP_VALUE | null
         id_ = 0
         if not null and records.has_field(map_, "spin_lock"):
@@ -282,4 +284,4 @@ def _may_update_sockmap(env: Env, number: int) -> bool:
     return False
 
 
-__all__ = ["Bounds", "ENOTSUPP", "call"]
+__all__ = ["ENOTSUPP", "Bounds", "call"]

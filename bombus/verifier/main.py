@@ -108,7 +108,9 @@ def _walk_from(env: Env, number: int) -> None:
     env.pending = []
     env.explored = {}
     env.visits = {}
-    env.kept_states = env.free_states = env.back_edges = 0
+    if not env.rules.states_stay_counted:
+        env.kept_states = env.free_states = 0
+    env.back_edges = 0
     if number:
         env.say(f"Validating {subprog.name}() func#{number}...\n")
         calls.global_arguments(env, number, frame)

@@ -86,7 +86,8 @@ def within_bounds(env: Env, regno: int, off: int, size: int, access: int, *, by_
     """Check that an access stays on the stack and make the stack deep enough (check_stack_access_within_bounds)."""
     reg = env.regs[regno]
     frame = env.frame_of(reg)
-    where = " indirect access to" if by_helper else " read from" if access == READ else " write to"
+    indirect = by_helper and not env.rules.helper_reads_keep_stack
+    where = " indirect access to" if indirect else " read from" if access == READ else " write to"
     bits = reg.bounds.bits
     if bits[1] == 0:
         low = s64(bits[0]) + off
@@ -357,7 +358,8 @@ def _read_fixed(env: Env, frame: Frame, off: int, size: int, target: int) -> Non
 
 
 def initialized(
-    env: Env, regno: int, off: int, size: int, *, by_helper: bool, zero_size_allowed: bool = False, raw: bool = False
+    env: Env, regno: int, off: int, size: int, *, by_helper: bool, zero_size_allowed: bool = False, raw: bool = False,
+    access: int = READ,
 ) -> bool:
     """Check that stack bytes handed out are initialised. True when a helper will write them raw instead.
 
@@ -365,10 +367,12 @@ def initialized(
     """
     reg = env.regs[regno]
     frame = env.frame_of(reg)
-    extra = " indirect" if by_helper else ""
+    by_access = env.rules.helper_reads_keep_stack
+    extra = " indirect" if by_helper and not by_access else ""
+    clobbers = access == WRITE if by_access else by_helper
     if size == 0 and not zero_size_allowed:
         env.fail(EACCES, "invalid zero-sized read")
-    within_bounds(env, regno, off, size, WRITE if by_helper else READ, by_helper=by_helper)
+    within_bounds(env, regno, off, size, WRITE if clobbers else READ, by_helper=by_helper)
     bits = reg.bounds.bits
     if bits[1] == 0:
         low = high = s64(bits[0]) + off
@@ -397,12 +401,12 @@ def initialized(
         if kind == MISC:
             pass
         elif kind == ZEROED or (kind == INVALID and env.uninit_stack_allowed):
-            if by_helper:
+            if clobbers:
                 kinds = list(slot.kinds)
                 kinds[place % 8] = MISC
                 frame.stack[at] = Slot(tuple(kinds), slot.reg)
         elif slot.kinds[7] == SPILL and (slot.reg.type == SCALAR_VALUE or env.leaks_allowed):
-            if by_helper:
+            if clobbers:
                 frame.stack[at] = Slot(
                     tuple(INVALID if k == INVALID else MISC for k in slot.kinds), env.unknown
                 )
