@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from bombus.bits import U64, s64
+from bombus.bits import U32, U64, s32, s64
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.verifier import bounds_alu, memory, tnum
-from bombus.verifier.bounds import ANY32, S64_MAX, S64_MIN, Bounds, const, sync
+from bombus.verifier.bounds import ANY32, ANY64, S32_MAX, S32_MIN, S64_MAX, S64_MIN, Bounds, const, sync
 from bombus.verifier.env import EACCES, EINVAL, MAX_STACK, MAX_VAR_OFF, Env
 from bombus.verifier.live import define, use
 from bombus.verifier.log import tnum_text
@@ -20,6 +20,7 @@ from bombus.verifier.precision import mark_precise
 from bombus.verifier.program import Refused
 from bombus.verifier.regs import (
     ADD_CONST,
+    ADD_CONST32,
     BASE_MASK,
     CONST_PTR_TO_DYNPTR,
     CONST_PTR_TO_MAP,
@@ -99,7 +100,23 @@ def _unary(env: Env, insn: Insn) -> None:
         assert result is not None
         regs[dst] = Reg(SCALAR_VALUE, result, precise=regs[dst].precise)
         return
+    if code & 0xF0 == op.BPF_END and env.rules.swaps_tracked and regs[dst].type == SCALAR_VALUE:
+        regs[dst] = _swapped(regs[dst], imm // 8, swaps=code & 7 == op.BPF_ALU64 or code & op.BPF_X != 0)
+        return
     regs[dst] = env.unknown
+
+
+def _swapped(reg: Reg, size: int, *, swaps: bool) -> Reg:
+    """A scalar whose low `size` bytes were reversed (on a little-endian machine), the others cleared."""
+    bounds = reg.bounds
+    if swaps:
+        value, mask = ((part & (1 << 8 * size) - 1).to_bytes(size, "little") for part in bounds.bits)
+        bits = int.from_bytes(value, "big"), int.from_bytes(mask, "big")
+        return Reg(SCALAR_VALUE, sync(bits, ANY64, ANY32), precise=reg.precise)
+    if size == 8:
+        return reg
+    bounds = bounds_alu.truncate(bounds, size)
+    return Reg(SCALAR_VALUE, bounds, precise=reg.precise)
 
 
 def _move(env: Env, insn: Insn) -> None:
@@ -236,13 +253,29 @@ def _scalars(env: Env, insn: Insn, a: Reg, b: Reg) -> None:
     off = 0
     if (
         operation == op.BPF_ADD and a.id and not is32 and env.bpf_capable and env.rules.linked_offsets
+        and not env.rules.linked_differences
         and b.bounds.is_const and not (code & op.BPF_X and src == dst)
     ):
         distance = b.bounds.bits[0]
         if not a.id & ADD_CONST and distance <= 0x7FFFFFFF:
             id_ = a.id | ADD_CONST
             off = distance
+    if operation in (op.BPF_ADD, op.BPF_SUB) and a.id and env.bpf_capable and env.rules.linked_differences \
+            and not (code & op.BPF_X and src == dst):
+        id_, off = _link(a, b.bounds, is32, operation == op.BPF_SUB)
     regs[dst] = Reg(SCALAR_VALUE, bounds, off, id_, precise=a.precise)
+
+
+def _link(a: Reg, b: Bounds, is32: bool, is_difference: bool) -> tuple[int, int]:
+    """The id and distance by which a sum stays linked to its first term, or (0, 0) (Linux 6.18, by experiment)."""
+    if a.id & ADD_CONST or not (b.is_const32 if is32 else b.is_const) or (is32 and a.bounds.r64[1] > U32):
+        return 0, 0
+    distance = s32(b.bits[0]) if is32 else s64(b.bits[0])
+    if is_difference:
+        distance = S32_MIN - 1 if distance == S32_MIN else -distance
+    if not S32_MIN <= distance <= S32_MAX:
+        return 0, 0
+    return a.id | ADD_CONST | (ADD_CONST32 if is32 else 0), distance
 
 
 def _shift_known(b: Bounds, is32: bool) -> bool:

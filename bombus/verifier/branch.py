@@ -19,8 +19,10 @@ from bombus.verifier.precision import mark_precise, remember
 from bombus.verifier.records import has_field
 from bombus.verifier.regs import (
     ADD_CONST,
+    ADD_CONST32,
     BASE_MASK,
     CONST_PTR_TO_MAP,
+    ID_BITS,
     MEM_RCU,
     PTR_MAYBE_NULL,
     PTR_TO_BTF_ID,
@@ -238,17 +240,17 @@ def _both(a: Bounds, b: Bounds) -> Bounds:
 
 def _members(env: Env, id_: int) -> list[tuple[int, bool, int]]:
     """Registers and slots linked by an id, in the kernel's order: inner frame first, registers before slots."""
-    id_ &= ~ADD_CONST
+    id_ &= ID_BITS
     found: list[tuple[int, bool, int]] = []
     for number in range(len(env.state.frames) - 1, -1, -1):
         frame = env.state.frames[number]
         for i in range(FP):
             reg = frame.regs[i]
-            if reg.id and reg.type == SCALAR_VALUE and reg.id & ~ADD_CONST == id_:
+            if reg.id and reg.type == SCALAR_VALUE and reg.id & ID_BITS == id_:
                 found.append((number, True, i))
         for i, slot in enumerate(frame.stack):
             reg = slot.reg
-            if reg.id and slot.kinds[7] == SPILL and reg.type == SCALAR_VALUE and reg.id & ~ADD_CONST == id_:
+            if reg.id and slot.kinds[7] == SPILL and reg.type == SCALAR_VALUE and reg.id & ID_BITS == id_:
                 found.append((number, False, i))
     return found
 
@@ -283,13 +285,17 @@ def _sync_linked(env: Env, state: State, known: Reg, _at: tuple[int]) -> None:
     for number, is_reg, i in places:
         frame = state.frames[number]
         reg = frame.regs[i] if is_reg else frame.stack[i].reg
-        if reg is known or reg.type != SCALAR_VALUE or reg.id & ~ADD_CONST != known.id & ~ADD_CONST:
+        if reg is known or reg.type != SCALAR_VALUE or reg.id & ID_BITS != known.id & ID_BITS:
+            continue
+        if reg.id & known.id & ADD_CONST and (reg.id ^ known.id) & ADD_CONST32:
             continue
         if (not reg.id & ADD_CONST and not known.id & ADD_CONST) or reg.off == known.off:
             new = known
         else:
             distance = const(reg.off - known.off)
             moved = bounds_alu.add(known.bounds, distance)
+            if (reg.id | known.id) & ADD_CONST32:
+                moved = bounds_alu.zext32(moved)
             new = known.but(bounds=moved, id_=reg.id, off=reg.off)
         if is_reg:
             frame.regs[i] = new

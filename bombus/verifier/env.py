@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 
 from bombus.asm.kernel import KernelStyle
 from bombus.isa.insn import Insn
+from bombus.verifier import tnum
 from bombus.verifier.bounds import ANY32, ANY64, Bounds, const, violation
 from bombus.verifier.log import LEVEL2, LEVELS, Log
 from bombus.verifier.program import (
@@ -365,6 +366,9 @@ class Env:
     def sane(self, reg: Reg, where: str) -> Reg:
         """The register, or one without ranges when its ranges contradict each other."""
         bounds = reg.bounds
+        if bounds.bits[1] and self.rules.single_values and reg.type == SCALAR_VALUE:
+            reg = _single(reg)
+            bounds = reg.bounds
         umin, umax, smin, smax = bounds.r64
         umin32, umax32, smin32, smax32 = bounds.r32
         if umin <= umax and smin <= smax and umin32 <= umax32 and smin32 <= smax32 and bounds.bits[1] & 0xFFFFFFFF:
@@ -381,6 +385,19 @@ class Env:
         if self.test_invariants:
             raise Refused(EFAULT, self.insn_idx)
         return reg.but(bounds=Bounds(bounds.bits, ANY64, ANY32))
+
+
+def _single(reg: Reg) -> Reg:
+    """The scalar as a constant when only one number of its unsigned range has its known bits."""
+    value, mask = reg.bounds.bits
+    umin, umax = reg.bounds.r64[:2]
+    if umin > umax or (umin & ~mask == value and umin == umax):
+        return reg
+    first = umin if umin & ~mask == value else tnum.after(value, mask, umin)
+    if not umin <= first <= umax or (umin <= tnum.after(value, mask, first) <= umax \
+            and tnum.after(value, mask, first) != first):
+        return reg
+    return reg.but(bounds=const(first))
 
 
 # include/linux/license.h: license_is_gpl_compatible

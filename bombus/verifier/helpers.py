@@ -141,7 +141,8 @@ def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
     elif number == special.GET_LOCAL_STORAGE:
         if not stack.is_null(regs[2]):
             env.fail(EINVAL, "get_local_storage() doesn't support non-zero flags")
-        mark_precise(env, 2)
+        if not env.rules.null_args_not_precise:
+            mark_precise(env, 2)
     elif number == special.LOOP:
         _loop(env, meta)
     elif number in calls.SETUPS:

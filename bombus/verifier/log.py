@@ -15,6 +15,7 @@ from bombus.verifier.regs import (
     BASE_MASK,
     CONST_PTR_TO_DYNPTR,
     CONST_PTR_TO_MAP,
+    ID_BITS,
     NON_OWN_REF,
     NOT_INIT,
     PTR_TO_ARENA,
@@ -149,7 +150,7 @@ def reg_text(reg: Reg, frame: int) -> str:
     parts: list[str] = []
     if reg.id:
         link = f"{reg.off:+d}" if reg.id & ADD_CONST else ""
-        parts.append(f"id={reg.id & ~ADD_CONST}{link}")
+        parts.append(f"id={reg.id & ID_BITS}{link}")
     if reg.ref_id:
         parts.append(f"ref_obj_id={reg.ref_id}")
     if type_ & NON_OWN_REF:

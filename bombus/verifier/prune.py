@@ -14,7 +14,9 @@ from bombus.verifier.log import frame_text, print_source
 from bombus.verifier.precision import Backtrack, mark_precise_set, remember
 from bombus.verifier.regs import (
     ADD_CONST,
+    ADD_CONST32,
     BASE_MASK,
+    ID_BITS,
     NOT_INIT,
     PTR_TO_ARENA,
     PTR_TO_BUF,
@@ -82,7 +84,7 @@ def _same_scalar_ids(env: Env, old: int, cur: int) -> bool:
     if not _same_ids(env, old, cur):
         return False
     if old & ADD_CONST:
-        return _same_ids(env, old & ~ADD_CONST, cur & ~ADD_CONST)
+        return _same_ids(env, old & ID_BITS, cur & ID_BITS)
     return True
 
 
@@ -150,7 +152,7 @@ def _reg_safe(env: Env, old: Reg, cur: Reg, exact: int) -> bool:
         if not old.precise and exact == NOT_EXACT:
             return True
         if old.id & ADD_CONST:
-            if not cur.id & ADD_CONST or old.off != cur.off:
+            if not cur.id & ADD_CONST or (old.id ^ cur.id) & ADD_CONST32 or old.off != cur.off:
                 return False
         elif old.id and cur.id & ADD_CONST:
             return False

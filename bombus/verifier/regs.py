@@ -107,6 +107,9 @@ def type_name(type_: int) -> str:
 
 # A scalar whose id also says that it is the linked scalar plus the constant `off`.
 ADD_CONST: Final = 1 << 31
+# The same, and the sum was cut to 32 bits (together with ADD_CONST).
+ADD_CONST32: Final = 1 << 30
+ID_BITS: Final = ADD_CONST32 - 1
 
 
 class Dynptr:

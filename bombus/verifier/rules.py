@@ -35,10 +35,12 @@ CHANGES: tuple[Change, ...] = (
     Change("signed_multiply", since("6.14"), "products of signed ranges are tracked"),
     Change("refs_in_state", since("6.14"), "references, locks and disabled interrupts are one list of the whole state"),
     Change("helper_reads_keep_stack", since("6.14"), "what helpers only read of the stack stays known"),
-    Change("null_args_not_precise", since("6.13"), "null arguments are not marked precise (only 6.1 and 6.12 do)"),
+    Change("null_args_not_precise", since("6.13"), "null arguments are not marked precise, as in late 6.1 and 6.12"),
     Change("dynptr_reads_logged", since("6.18"), "logs show the dynptrs that helpers read"),
     Change("swaps_tracked", since("6.18"), "the bits of byte-swapped scalars are known"),
     Change("states_stay_counted", since("6.17"), "the states of functions verified before count in the peak"),
+    Change("linked_differences", since("6.18"), "scalars stay linked through 32-bit sums and differences"),
+    Change("single_values", since("6.18"), "a range that meets the known bits in one value is that value"),
     Change("constant_keys", since("6.14"), "lookups in arrays with a constant key inside the array are never null"),
     Change("fork_sign_masks", since("6.12"), "and/or with a constant forks on registers that are -1 or 0"),
     Change("cannot_use_helper", since("6.12"), "'program of this type cannot use helper' instead of 'unknown func'"),
@@ -87,6 +89,8 @@ class Rules:
     dynptr_reads_logged: bool
     swaps_tracked: bool
     states_stay_counted: bool
+    linked_differences: bool
+    single_values: bool
     constant_keys: bool
     fork_sign_masks: bool
     cannot_use_helper: bool

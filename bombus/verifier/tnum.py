@@ -112,6 +112,25 @@ def is_aligned(a: Tnum, size: int) -> bool:
     return size == 0 or (a[0] | a[1]) & (size - 1) == 0
 
 
+def after(value: int, mask: int, number: int) -> int:
+    """The smallest number above `number` that has the known bits; the greatest of all when there is none above."""
+    top = value | mask
+    if number >= top:
+        return top
+    if number < value:
+        return value
+    fixed = ~mask & U64
+    # Take the unknown bits of `number` as a counter; where its known bits differ decides whether it must go up.
+    differ = (number ^ value) & fixed
+    if differ:
+        bit = 1 << differ.bit_length() - 1
+        kept = number & mask & ~(bit - 1)
+        if value & bit:  # the number is below at the first difference: the lower unknown bits start again at 0
+            return kept | value
+        return ((kept | fixed | (bit - 1)) + bit & mask & ~(bit - 1)) | value
+    return ((number | fixed) + 1 & mask) | value
+
+
 def low(a: Tnum, size: int) -> Tnum:
     """The low `size` bytes, zero-extended."""
     keep = (1 << size * 8) - 1
