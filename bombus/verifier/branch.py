@@ -242,11 +242,16 @@ def _members(env: Env, id_: int) -> list[tuple[int, bool, int]]:
     """Registers and slots linked by an id, in the kernel's order: inner frame first, registers before slots."""
     id_ &= ID_BITS
     found: list[tuple[int, bool, int]] = []
+    at = env.insn_idx
     for number in range(len(env.state.frames) - 1, -1, -1):
         frame = env.state.frames[number]
+        live = -1
+        if env.rules.live_links:
+            live = env.live_before[at]
+            at = frame.callsite
         for i in range(FP):
             reg = frame.regs[i]
-            if reg.id and reg.type == SCALAR_VALUE and reg.id & ID_BITS == id_:
+            if reg.id and live >> i & 1 and reg.type == SCALAR_VALUE and reg.id & ID_BITS == id_:
                 found.append((number, True, i))
         for i, slot in enumerate(frame.stack):
             reg = slot.reg

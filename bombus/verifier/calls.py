@@ -306,6 +306,8 @@ def leave(env: Env) -> int:
             say_invalid_scalar(env, r0, low, high, "At callback return", "R0")
             env.fail(EINVAL)
         target = callee.callsite
+        if env.rules.refs_in_state:
+            caller.refs = callee.refs
     else:
         caller.inherit(0, callee, 0)
         caller.refs = callee.refs

@@ -87,6 +87,13 @@ def call(env: Env, insn: Insn) -> None:
     _check_map(env, number, meta.map)
     if number == special.GET_FUNC_IP:
         raise NotSupported("verification of bpf_get_func_ip", "it depends on how the program is attached")
+    if number == special.TAIL_CALL and len(env.state.frames) > 1 and env.rules.tail_call_exits_subprogs:
+        env.touched_regs |= 1
+        env.push(env.insn_idx + 1, env.insn_idx)
+        calls.clear_packet_pointers(env)
+        env.regs[0] = env.unknown
+        env.insn_idx = calls.leave(env) - 1
+        return
     if changes_packet:
         calls.clear_packet_pointers(env)
 

@@ -228,6 +228,8 @@ def frame_text(env: Env, frame: Frame, everything: bool) -> str:
             parts.append(f"{name}{live}={chars}")
         at += 1
     refs = [str(ref.id) for ref in env.references(frame) if ref.id]
+    if env.rules.refs_in_state and env.state.lock is not None and env.state.lock[1]:
+        refs.append(str(env.state.lock[1]))
     if refs:
         parts.append(" refs=" + ",".join(refs))
     if frame.in_callback:

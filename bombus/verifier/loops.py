@@ -45,7 +45,11 @@ def chain_of(env: Env, state: State) -> Chain | None:
 
 
 def _text(chain: Chain) -> str:
-    return "(" + ",".join(map(str, chain)) + ")"
+    """As logs write it: a call at instruction 0 ends the list of calls."""
+    calls = list(chain[:-1])
+    if 0 in calls:
+        del calls[calls.index(0) :]
+    return "(" + ",".join(map(str, (*calls, chain[-1]))) + ")"
 
 
 def enter(env: Env, state: State) -> None:

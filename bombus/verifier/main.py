@@ -195,10 +195,10 @@ def _walk(env: Env) -> None:
                 continue
             ended = True
         if ended:
-            if slot_live is not None:
-                slot_live.update(env)
             env.touched_regs = env.touched_slots = ALL_TOUCHED
             prune.finish(env, env.state)
+            if slot_live is not None:
+                slot_live.update(env)
             if not env.pending:
                 return
             pending = env.pending.pop()

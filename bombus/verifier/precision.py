@@ -15,7 +15,7 @@ from bombus.verifier.disasm import insn_text
 from bombus.verifier.env import EFAULT, F_DST_STACK, F_SRC_STACK, F_STACK_ACCESS, Env
 from bombus.verifier.log import frame_text
 from bombus.verifier.regs import SCALAR_VALUE
-from bombus.verifier.special import SYNC_CALLBACKS
+from bombus.verifier.special import SYNC_CALLBACKS, TAIL_CALL
 from bombus.verifier.state import FP, SPILL, History, Slot, State
 
 _ARGS: Final = 0b111110
@@ -210,11 +210,15 @@ def _step_jump(env: Env, bt: Backtrack, index: int, following: int, entry: Histo
         regs[frame] &= ~1
         if regs[frame] & _ARGS:
             _bug(env, f"BUG regs {regs[frame]:x}")
+        if imm == TAIL_CALL and src == 0 and following not in (index + 1, -1):
+            _enter(env, bt)  # a tail call that returned from the subprogram
         return
     if operation == op.BPF_EXIT and code & 7 == op.BPF_JMP:
         caller = env.insns[following - 1] if following >= 1 else None
         from_call = caller is not None and caller.opcode == op.CALL and caller.src == op.BPF_PSEUDO_CALL
         r0_precise = from_call and regs[frame] & 1
+        if following >= 0 and env.aux[following].calls_callback and env.rules.callback_exit_clears_args:
+            regs[frame] &= ~_ARGS  # the helper made them
         if from_call and regs[frame] & _ARGS:
             _bug(env, f"BUG regs {regs[frame]:x}")
         regs[frame] &= ~1

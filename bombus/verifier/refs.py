@@ -44,7 +44,7 @@ def drop(env: Env, state: State, id_: int) -> bool:
     refs = list(frame.refs)
     for i, ref in enumerate(refs):
         if ref.id == id_:
-            if frame.in_callback and ref.callback_frame != frame.number:
+            if frame.in_callback and not env.rules.refs_in_state and ref.callback_frame != frame.number:
                 return False
             refs[i] = refs[-1]
             refs.pop()
@@ -68,6 +68,10 @@ def release(env: Env, id_: int) -> bool:
 def leaks(env: Env, *, always: bool = False) -> bool:
     """Say which references would be lost if the running function ended here."""
     frame = env.frame
+    if env.rules.refs_in_state:
+        if frame.number and not always:
+            return False
+        always = True
     if not always and frame.number and not frame.in_callback:
         return False
     lost = False

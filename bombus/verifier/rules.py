@@ -41,6 +41,10 @@ CHANGES: tuple[Change, ...] = (
     Change("states_stay_counted", since("6.17"), "the states of functions verified before count in the peak"),
     Change("linked_differences", since("6.18"), "scalars stay linked through 32-bit sums and differences"),
     Change("single_values", since("6.18"), "a range that meets the known bits in one value is that value"),
+    Change("live_links", since("6.18"), "only live registers learn from the scalars that they are linked to"),
+    Change("tail_call_exits_subprogs", since("6.18"), "a tail call that succeeds returns from the subprogram it is in"),
+    Change("callback_exit_clears_args", since("6.18"), "going back, a callback's end forgets r1 to r5 of its caller"),
+    Change("private_stack", since("6.13"), "tracing programs' subprograms may have stacks of their own"),
     Change("constant_keys", since("6.14"), "lookups in arrays with a constant key inside the array are never null"),
     Change("fork_sign_masks", since("6.12"), "and/or with a constant forks on registers that are -1 or 0"),
     Change("cannot_use_helper", since("6.12"), "'program of this type cannot use helper' instead of 'unknown func'"),
@@ -91,6 +95,10 @@ class Rules:
     states_stay_counted: bool
     linked_differences: bool
     single_values: bool
+    live_links: bool
+    tail_call_exits_subprogs: bool
+    callback_exit_clears_args: bool
+    private_stack: bool
     constant_keys: bool
     fork_sign_masks: bool
     cannot_use_helper: bool

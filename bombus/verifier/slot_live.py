@@ -190,10 +190,10 @@ def _flow(env: Env, instance: Instance) -> None:
     while changed:
         changed = False
         rounds += 1
-        for insn in order:
-            following = after[insn]
-            at = insn - start
-            for frame, masks in frames:
+        for frame, masks in frames:
+            for insn in order:
+                following = after[insn]
+                at = insn - start
                 live = 0
                 written = -1 if following else 0
                 for target in following:
