@@ -59,6 +59,34 @@ def _sub(a: Range, b: Range, w: Width) -> Range:
     return umin, umax & w.umax, smin, smax
 
 
+def _add_wrapping(a: Range, b: Range, w: Width) -> Range:
+    """Linux 6.17 and later: a sum of which every value wraps around keeps its range."""
+    umin, umax = a[0] + b[0], a[1] + b[1]
+    if umin > w.umax or umax <= w.umax:
+        umin, umax = umin & w.umax, umax & w.umax
+    else:
+        umin, umax = 0, w.umax
+    smin, smax = _signed_wrapped(a[2] + b[2], a[3] + b[3], w)
+    return umin, umax, smin, smax
+
+
+def _sub_wrapping(a: Range, b: Range, w: Width) -> Range:
+    """As `_add_wrapping`, for differences."""
+    umin, umax = a[0] - b[1], a[1] - b[0]
+    if umax < 0 or umin >= 0:
+        umin, umax = umin & w.umax, umax & w.umax
+    else:
+        umin, umax = 0, w.umax
+    smin, smax = _signed_wrapped(a[2] - b[3], a[3] - b[2], w)
+    return umin, umax, smin, smax
+
+
+def _signed_wrapped(low: int, high: int, w: Width) -> tuple[int, int]:
+    if w.smin <= low <= w.smax and w.smin <= high <= w.smax:
+        return low, high
+    return w.smin, w.smax
+
+
 def _mul(a: Range, b: Range, w: Width) -> Range:
     if a[2] < 0 or b[2] < 0 or a[1] > w.half_umax or b[1] > w.half_umax:
         return w.any
@@ -126,6 +154,14 @@ def add(a: Bounds, b: Bounds) -> Bounds:
 
 def sub(a: Bounds, b: Bounds) -> Bounds:
     return Bounds(tnum.sub(a.bits, b.bits), _sub(a.r64, b.r64, W64), _sub(a.r32, b.r32, W32))
+
+
+def add_wrapping(a: Bounds, b: Bounds) -> Bounds:
+    return Bounds(tnum.add(a.bits, b.bits), _add_wrapping(a.r64, b.r64, W64), _add_wrapping(a.r32, b.r32, W32))
+
+
+def sub_wrapping(a: Bounds, b: Bounds) -> Bounds:
+    return Bounds(tnum.sub(a.bits, b.bits), _sub_wrapping(a.r64, b.r64, W64), _sub_wrapping(a.r32, b.r32, W32))
 
 
 def mul(a: Bounds, b: Bounds) -> Bounds:
@@ -222,6 +258,7 @@ _SHIFTS: dict[int, tuple[Callable[[Bounds, Bounds], Bounds], Callable[[Bounds, B
 }
 SIGNED_MUL = {**_ANY_WIDTH, op.BPF_MUL: mul_signed}
 UNSIGNED_MUL = _ANY_WIDTH
+WRAPPING = {**SIGNED_MUL, op.BPF_ADD: add_wrapping, op.BPF_SUB: sub_wrapping}
 
 
 def alu(

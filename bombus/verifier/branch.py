@@ -298,9 +298,11 @@ def _sync_linked(env: Env, state: State, known: Reg, _at: tuple[int]) -> None:
             new = known
         else:
             distance = const(reg.off - known.off)
-            moved = bounds_alu.add(known.bounds, distance)
+            moved = env.rules.alu_table[op.BPF_ADD](known.bounds, distance)
             if (reg.id | known.id) & ADD_CONST32:
                 moved = bounds_alu.zext32(moved)
+            if env.rules.linked_differences:
+                moved = sync(moved.bits, moved.r64, moved.r32)
             new = known.but(bounds=moved, id_=reg.id, off=reg.off)
         if is_reg:
             frame.regs[i] = new

@@ -371,7 +371,8 @@ def global_arguments(env: Env, number: int, frame: Frame) -> None:
             reg = Reg(CONST_PTR_TO_DYNPTR, ZERO, id_=env.new_id(), dynptr=Dynptr("local", True, 0))
         else:
             type_ = PTR_TO_MEM | (PTR_MAYBE_NULL if argument.nullable else 0)
-            reg = Reg(type_, ZERO, id_=env.new_id(), number=argument.size)
+            with_id = argument.nullable or not env.rules.plain_memory_arguments
+            reg = Reg(type_, ZERO, id_=env.new_id() if with_id else 0, number=argument.size)
         frame.regs[i + 1] = reg
 
 

@@ -10,11 +10,17 @@ from typing import Final
 
 from bombus.errors import NotSupported
 from bombus.isa import opcodes as op
+from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier import special
 from bombus.verifier.env import E2BIG, EACCES, EINVAL, EPERM, MAX_FRAMES, MAX_STACK, MAX_SUBPROGS, Env, Subprog
 from bombus.verifier.log import print_source
 from bombus.verifier.prototypes import prototype
 
+# include/linux/bpf_verifier.h: bpf_enable_priv_stack, BPF_PRIV_STACK_MIN_SIZE
+_PRIVATE_STACKS: Final = frozenset(
+    PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id for name in ("KPROBE", "TRACEPOINT", "PERF_EVENT", "RAW_TRACEPOINT")
+)
+_PRIVATE_STACK_MIN: Final = 64
 _DISCOVERED: Final = 0x10
 _EXPLORED: Final = 0x20
 _FALLTHROUGH: Final = 1
@@ -270,12 +276,22 @@ def _rounded(env: Env, depth: int) -> int:
 
 def check_stack_depth(env: Env) -> None:
     """The frames of every chain of calls fit 512 bytes together; chains are at most 8 deep."""
+    apart = _with_own_stack(env)
     for i in range(len(env.subprogs) - 1, -1, -1):
         if i == 0 or env.subprogs[i].is_async_callback:
-            _depth_from(env, i)
+            _depth_from(env, i, apart if i == 0 else set())
 
 
-def _depth_from(env: Env, number: int) -> None:
+def _with_own_stack(env: Env) -> set[int]:
+    """Functions whose frame is not on the kernel's stack: deep ones of tracing programs without tail calls."""
+    if not env.rules.private_stack or env.program.prog_type not in _PRIVATE_STACKS:
+        return set()
+    if any(subprog.has_tail_call or subprog.is_async_callback for subprog in env.subprogs):
+        return set()
+    return {i for i, subprog in enumerate(env.subprogs) if subprog.stack_depth >= _PRIVATE_STACK_MIN}
+
+
+def _depth_from(env: Env, number: int, apart: set[int]) -> None:
     subprogs = env.subprogs
     depth = 0
     reachable = False
@@ -294,7 +310,11 @@ def _depth_from(env: Env, number: int) -> None:
                     EACCES,
                     f"tail_calls are not allowed when call stack of previous frames is {depth} bytes. Too large",
                 )
-            depth += _rounded(env, subprog.stack_depth)
+            own = number in apart
+            if own and subprog.stack_depth > MAX_STACK:
+                env.fail(EACCES, f"stack size of subprog {number} is {subprog.stack_depth}. Too large")
+            if not own:
+                depth += _rounded(env, subprog.stack_depth)
             if depth > MAX_STACK:
                 env.fail(EACCES, f"combined stack size of {len(chain) + 1} calls is {depth}. Too large")
         called = False
@@ -324,7 +344,8 @@ def _depth_from(env: Env, number: int) -> None:
                 subprogs[caller].tail_call_reachable = True
         if not chain:
             return
-        depth -= _rounded(env, subprog.stack_depth)
+        if number not in apart:
+            depth -= _rounded(env, subprog.stack_depth)
         number, insn = chain.pop()
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
 from bombus.spec.helpers import HELPER_BY_ID, Helper, allowed, prototype_for
-from bombus.spec.version import KernelVersion
+from bombus.spec.version import KernelVersion, since
 from bombus.verifier.env import Env
 
 _DYNPTRS: Final = {
@@ -37,6 +37,11 @@ class ArgSpec:
     dynptr: str = ""
 
 
+# Helpers whose plain memory argument is known as written since what helpers only read stays known.
+_WRITERS: Final = frozenset(
+    ("fib_lookup", "sysctl_get_name", "read_branch_records", "d_path", "snprintf_btf", "snprintf")
+)
+_WRITERS_SINCE: Final = since("6.14")
 _NONE: Final = ArgSpec("ARG_DONTCARE")
 
 
@@ -78,6 +83,10 @@ def prototype(env: Env, number: int) -> Proto | None:
 def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool) -> Proto:
     proto = prototype_for(row, prog_type, sleepable)
     args = [_argument(text, size) for text, size in zip(proto.args, proto.sizes, strict=True)]
+    if row.name in _WRITERS and version >= _WRITERS_SINCE:
+        args = [
+            replace(arg, write=True) if arg.kind == "ARG_PTR_TO_MEM" and not arg.read_only else arg for arg in args
+        ]
     args += [_NONE] * (5 - len(args))
     base, flags = _split(proto.ret)
     return Proto(

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bombus.errors import NotSupported
 from bombus.spec.version import KernelVersion, since
 from bombus.verifier.bounds import Bounds
-from bombus.verifier.bounds_alu import SIGNED_MUL, UNSIGNED_MUL
+from bombus.verifier.bounds_alu import SIGNED_MUL, UNSIGNED_MUL, WRAPPING
 
 
 class Change(NamedTuple):
@@ -44,6 +44,8 @@ CHANGES: tuple[Change, ...] = (
     Change("live_links", since("6.18"), "only live registers learn from the scalars that they are linked to"),
     Change("tail_call_exits_subprogs", since("6.18"), "a tail call that succeeds returns from the subprogram it is in"),
     Change("callback_exit_clears_args", since("6.18"), "going back, a callback's end forgets r1 to r5 of its caller"),
+    Change("wrapping_sums", since("6.17"), "sums of which all values wrap around keep their range"),
+    Change("plain_memory_arguments", since("6.18"), "memory that is never null has no id as a function's argument"),
     Change("private_stack", since("6.13"), "tracing programs' subprograms may have stacks of their own"),
     Change("constant_keys", since("6.14"), "lookups in arrays with a constant key inside the array are never null"),
     Change("fork_sign_masks", since("6.12"), "and/or with a constant forks on registers that are -1 or 0"),
@@ -98,6 +100,8 @@ class Rules:
     live_links: bool
     tail_call_exits_subprogs: bool
     callback_exit_clears_args: bool
+    wrapping_sums: bool
+    plain_memory_arguments: bool
     private_stack: bool
     constant_keys: bool
     fork_sign_masks: bool
@@ -124,6 +128,8 @@ class Rules:
 
     @property
     def alu_table(self) -> dict[int, Callable[[Bounds, Bounds], Bounds]]:
+        if self.wrapping_sums:
+            return WRAPPING
         return SIGNED_MUL if self.signed_multiply else UNSIGNED_MUL
 
     @staticmethod
