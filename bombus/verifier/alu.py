@@ -96,7 +96,7 @@ def _unary(env: Env, insn: Insn) -> None:
     define(env, dst)
     if code & 0xF0 == op.BPF_NEG and env.rules.neg_tracked and regs[dst].type == SCALAR_VALUE:
         is32 = code & 7 == op.BPF_ALU
-        result = bounds_alu.alu(op.BPF_SUB, const(0), regs[dst].bounds, is32=is32)
+        result = bounds_alu.alu(op.BPF_SUB, const(0), regs[dst].bounds, is32=is32, table=env.rules.alu_table)
         assert result is not None
         regs[dst] = Reg(SCALAR_VALUE, result, precise=regs[dst].precise)
         return

@@ -366,7 +366,7 @@ class Env:
     def sane(self, reg: Reg, where: str) -> Reg:
         """The register, or one without ranges when its ranges contradict each other."""
         bounds = reg.bounds
-        if bounds.bits[1] and self.rules.single_values and reg.type == SCALAR_VALUE:
+        if self.rules.single_values and reg.type == SCALAR_VALUE and bounds.r64[0] != bounds.r64[1]:
             reg = _single(reg)
             bounds = reg.bounds
         umin, umax, smin, smax = bounds.r64
@@ -378,7 +378,7 @@ class Env:
             return reg
         value, mask = bounds.bits
         self.say(
-            f"REG INVARIANTS VIOLATION ({where}): {text} u64=[{umin:#x}, {umax & (1 << 64) - 1:#x}] "
+            f"{'verifier bug: ' if self.rules.live_registers else ''}REG INVARIANTS VIOLATION ({where}): {text} u64=[{umin:#x}, {umax & (1 << 64) - 1:#x}] "
             f"s64=[{smin & (1 << 64) - 1:#x}, {smax & (1 << 64) - 1:#x}] u32=[{umin32:#x}, {umax32 & 0xFFFFFFFF:#x}] "
             f"s32=[{smin32 & 0xFFFFFFFF:#x}, {smax32 & 0xFFFFFFFF:#x}] var_off=({value:#x}, {mask:#x})\n"
         )
@@ -391,13 +391,14 @@ def _single(reg: Reg) -> Reg:
     """The scalar as a constant when only one number of its unsigned range has its known bits."""
     value, mask = reg.bounds.bits
     umin, umax = reg.bounds.r64[:2]
-    if umin > umax or (umin & ~mask == value and umin == umax):
-        return reg
-    first = umin if umin & ~mask == value else tnum.after(value, mask, umin)
-    if not umin <= first <= umax or (umin <= tnum.after(value, mask, first) <= umax \
-            and tnum.after(value, mask, first) != first):
-        return reg
-    return reg.but(bounds=const(first))
+    following = tnum.after(value, mask, umin)
+    if umin & ~mask == value:
+        if following <= umax:
+            return reg
+        return reg.but(bounds=const(umin))
+    if following == value | mask or following <= umax < tnum.after(value, mask, following):
+        return reg.but(bounds=const(following))
+    return reg
 
 
 # include/linux/license.h: license_is_gpl_compatible

@@ -14,7 +14,7 @@ from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier import special
 from bombus.verifier.env import E2BIG, EACCES, EINVAL, EPERM, MAX_FRAMES, MAX_STACK, MAX_SUBPROGS, Env, Subprog
 from bombus.verifier.log import print_source
-from bombus.verifier.prototypes import prototype
+from bombus.verifier.prototypes import UnknownHelper, prototype
 
 # include/linux/bpf_verifier.h: bpf_enable_priv_stack, BPF_PRIV_STACK_MIN_SIZE
 _PRIVATE_STACKS: Final = frozenset(
@@ -217,7 +217,10 @@ def _mark_fastcall_at(env: Env, subprog: Subprog, at: int, lowest: int) -> None:
     call = env.insns[at]
     if call.src != 0:
         return
-    proto = prototype(env, call.imm)
+    try:
+        proto = prototype(env, call.imm)
+    except UnknownHelper:
+        return
     if proto is None:
         return
     clobbered = 0 if proto.ret == "RET_VOID" else 1

@@ -275,7 +275,7 @@ def _check_map(env: Env, number: int, map_: object) -> None:
     name = row.name.removeprefix("BPF_MAP_TYPE_")
     allowed = special.map_takes(name)
     wrong = allowed is not None and number not in allowed
-    if wrong and name in ("SOCKMAP", "SOCKHASH"):
+    if name in ("SOCKMAP", "SOCKHASH") and (wrong or number in (special.UPDATE, special.DELETE)):
         wrong = not _may_update_sockmap(env, number)
     takes = _HELPER_TAKES.get(number)
     if wrong or (takes is not None and name not in takes):
