@@ -172,6 +172,11 @@ def mul_signed(a: Bounds, b: Bounds) -> Bounds:
     return Bounds(tnum.mul(a.bits, b.bits), _mul_signed(a.r64, b.r64, W64), _mul_signed(a.r32, b.r32, W32))
 
 
+def mul_by_cases(a: Bounds, b: Bounds) -> Bounds:
+    bits = tnum.mul_by_cases(a.bits, b.bits)
+    return Bounds(bits, _mul_signed(a.r64, b.r64, W64), _mul_signed(a.r32, b.r32, W32))
+
+
 def and_(a: Bounds, b: Bounds) -> Bounds:
     return _bitwise(a, b, tnum.and_(a.bits, b.bits), _limits_and)
 
@@ -259,6 +264,7 @@ _SHIFTS: dict[int, tuple[Callable[[Bounds, Bounds], Bounds], Callable[[Bounds, B
 SIGNED_MUL = {**_ANY_WIDTH, op.BPF_MUL: mul_signed}
 UNSIGNED_MUL = _ANY_WIDTH
 WRAPPING = {**SIGNED_MUL, op.BPF_ADD: add_wrapping, op.BPF_SUB: sub_wrapping}
+MUL_BY_CASES = {**WRAPPING, op.BPF_MUL: mul_by_cases}
 
 
 def alu(

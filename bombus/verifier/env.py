@@ -377,8 +377,9 @@ class Env:
         if not text:
             return reg
         value, mask = bounds.bits
+        prefix = "verifier bug: " if self.rules.live_registers else ""
         self.say(
-            f"{'verifier bug: ' if self.rules.live_registers else ''}REG INVARIANTS VIOLATION ({where}): {text} u64=[{umin:#x}, {umax & (1 << 64) - 1:#x}] "
+            f"{prefix}REG INVARIANTS VIOLATION ({where}): {text} u64=[{umin:#x}, {umax & (1 << 64) - 1:#x}] "
             f"s64=[{smin & (1 << 64) - 1:#x}, {smax & (1 << 64) - 1:#x}] u32=[{umin32:#x}, {umax32 & 0xFFFFFFFF:#x}] "
             f"s32=[{smin32 & 0xFFFFFFFF:#x}, {smax32 & 0xFFFFFFFF:#x}] var_off=({value:#x}, {mask:#x})\n"
         )

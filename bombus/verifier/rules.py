@@ -13,7 +13,7 @@ from typing import NamedTuple
 from bombus.errors import NotSupported
 from bombus.spec.version import KernelVersion, since
 from bombus.verifier.bounds import Bounds
-from bombus.verifier.bounds_alu import SIGNED_MUL, UNSIGNED_MUL, WRAPPING
+from bombus.verifier.bounds_alu import MUL_BY_CASES, SIGNED_MUL, UNSIGNED_MUL, WRAPPING
 
 
 class Change(NamedTuple):
@@ -45,6 +45,7 @@ CHANGES: tuple[Change, ...] = (
     Change("tail_call_exits_subprogs", since("6.18"), "a tail call that succeeds returns from the subprogram it is in"),
     Change("callback_exit_clears_args", since("6.18"), "going back, a callback's end forgets r1 to r5 of its caller"),
     Change("wrapping_sums", since("6.17"), "sums of which all values wrap around keep their range"),
+    Change("multiply_by_cases", since("6.18"), "known bits of products follow both cases of each unknown bit"),
     Change("plain_memory_arguments", since("6.18"), "memory that is never null has no id as a function's argument"),
     Change("private_stack", since("6.13"), "tracing programs' subprograms may have stacks of their own"),
     Change("constant_keys", since("6.14"), "lookups in arrays with a constant key inside the array are never null"),
@@ -101,6 +102,7 @@ class Rules:
     tail_call_exits_subprogs: bool
     callback_exit_clears_args: bool
     wrapping_sums: bool
+    multiply_by_cases: bool
     plain_memory_arguments: bool
     private_stack: bool
     constant_keys: bool
@@ -128,6 +130,8 @@ class Rules:
 
     @property
     def alu_table(self) -> dict[int, Callable[[Bounds, Bounds], Bounds]]:
+        if self.multiply_by_cases:
+            return MUL_BY_CASES
         if self.wrapping_sums:
             return WRAPPING
         return SIGNED_MUL if self.signed_multiply else UNSIGNED_MUL

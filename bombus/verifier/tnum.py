@@ -73,6 +73,23 @@ def mul(a: Tnum, b: Tnum) -> Tnum:
     return add((product, 0), extra)
 
 
+def either(a: Tnum, b: Tnum) -> Tnum:
+    """What is known of a number that is one of two."""
+    mask = (a[0] ^ b[0]) | a[1] | b[1]
+    return a[0] & b[0] & ~mask, mask
+
+
+def mul_by_cases(a: Tnum, b: Tnum) -> Tnum:
+    """Long multiplication that takes both cases for each unknown bit of `a` (Linux 6.18 and later)."""
+    total: Tnum = (0, 0)
+    for bit in range((a[0] | a[1]).bit_length()):
+        if a[0] >> bit & 1:
+            total = add(total, shl(b, bit))
+        elif a[1] >> bit & 1:
+            total = either(total, add(total, shl(b, bit)))
+    return total
+
+
 def shl(a: Tnum, shift: int) -> Tnum:
     return a[0] << shift & U64, a[1] << shift & U64
 
