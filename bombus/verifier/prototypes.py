@@ -76,12 +76,12 @@ def prototype(env: Env, number: int) -> Proto | None:
         bpf=env.bpf_capable, perfmon=env.leaks_allowed,
     ):
         return None
-    return _build(row, program.prog_type, program.version, env.sleepable)
+    return _build(row, program.prog_type, program.version, env.sleepable, program.expected_attach_type)
 
 
 @lru_cache(maxsize=4096)
-def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool) -> Proto:
-    proto = prototype_for(row, prog_type, sleepable)
+def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool, attach: int) -> Proto:
+    proto = prototype_for(row, prog_type, sleepable, attach)
     args = [_argument(text, size) for text, size in zip(proto.args, proto.sizes, strict=True)]
     if row.name in _WRITERS and version >= _WRITERS_SINCE:
         args = [

@@ -47,6 +47,7 @@ CHANGES: tuple[Change, ...] = (
     Change("wrapping_sums", since("6.17"), "sums of which all values wrap around keep their range"),
     Change("multiply_by_cases", since("6.18"), "known bits of products follow both cases of each unknown bit"),
     Change("plain_memory_arguments", since("6.18"), "memory that is never null has no id as a function's argument"),
+    Change("may_goto_zero", since("6.14"), "may_goto may go to the next instruction"),
     Change("private_stack", since("6.13"), "tracing programs' subprograms may have stacks of their own"),
     Change("constant_keys", since("6.14"), "lookups in arrays with a constant key inside the array are never null"),
     Change("fork_sign_masks", since("6.12"), "and/or with a constant forks on registers that are -1 or 0"),
@@ -104,6 +105,7 @@ class Rules:
     wrapping_sums: bool
     multiply_by_cases: bool
     plain_memory_arguments: bool
+    may_goto_zero: bool
     private_stack: bool
     constant_keys: bool
     fork_sign_masks: bool
