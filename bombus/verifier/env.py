@@ -82,6 +82,8 @@ class Aux:
         "force_checkpoint",
         "jump_point",
         "jump_target",
+        "loop_function",
+        "loop_inlines",
         "map",
         "map_off",
         "map_poisoned",
@@ -98,6 +100,8 @@ class Aux:
         self.force_checkpoint = False
         self.jump_point = False
         self.jump_target = False
+        self.loop_function = -1  # what a bpf_loop calls; loop_inlines: always the same, with flags 0
+        self.loop_inlines = False
         self.map: MapInfo | None = None
         self.map_off = 0
         self.map_poisoned = False

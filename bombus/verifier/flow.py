@@ -355,5 +355,21 @@ def _depth_from(env: Env, number: int, apart: set[int]) -> None:
 def count_may_goto(env: Env) -> None:
     """The counter of may_goto takes stack in the function that it stands in (do_misc_fixups)."""
     for subprog in env.subprogs:
-        if any(env.insns[i].opcode == op.MAY_GOTO for i in range(subprog.start, subprog.end)):
+        body = range(subprog.start, subprog.end)
+        if any(env.insns[i].opcode == op.MAY_GOTO and env.aux[i].seen for i in body):
             subprog.stack_depth += 16 if env.rules.timed_may_goto else 8
+
+
+def count_inlined_loops(env: Env) -> None:
+    """A bpf_loop that is compiled in place keeps three registers on the stack (optimize_bpf_loop)."""
+    for subprog in env.subprogs:
+        if any(env.aux[i].loop_inlines for i in range(subprog.start, subprog.end)):
+            subprog.stack_depth = (subprog.stack_depth + 7 & -8) + 24
+
+
+def remove_dead_functions(env: Env) -> None:
+    """Functions that nothing reaches are gone from the finished program (opt_remove_dead_code)."""
+    if env.bpf_capable:
+        env.subprogs = [
+            subprog for subprog in env.subprogs if any(env.aux[i].seen for i in range(subprog.start, subprog.end))
+        ]

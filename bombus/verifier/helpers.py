@@ -174,9 +174,15 @@ def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
 
 
 def _loop(env: Env, meta: Meta) -> None:
-    flags = env.regs[4]
-    if stack.is_null(flags):
-        mark_precise(env, 4)
+    aux = env.aux[env.insn_idx]
+    first = aux.loop_function < 0
+    if first or aux.loop_inlines:  # update_loop_inline_state
+        no_flags = stack.is_null(env.regs[4])
+        if no_flags:
+            mark_precise(env, 4)
+        if first:
+            aux.loop_function = meta.subprog
+        aux.loop_inlines = no_flags and aux.loop_function == meta.subprog
     mark_precise(env, 1)
     frame = env.frame
     if not env.rules.callbacks_converge or frame.callback_depth < env.regs[1].bounds.r64[1]:

@@ -76,7 +76,9 @@ def _check(env: Env) -> None:
     env.explored = {}
     flow.remove_fastcall_spills(env)
     flow.check_stack_depth(env)
+    flow.count_inlined_loops(env)
     flow.count_may_goto(env)
+    flow.remove_dead_functions(env)
 
 
 def _check_globals(env: Env) -> None:
