@@ -84,16 +84,16 @@ def clear_packet_pointers(env: Env) -> None:
 # What functions take.
 
 
-def check_arguments(env: Env, number: int, regs: list[Reg]) -> bool:
-    """Whether registers fit the BTF of a subprogram; what does not is said (btf_check_subprog_call).
+def check_arguments(env: Env, number: int, regs: list[Reg]) -> int:
+    """0 when registers fit the BTF of a subprogram, else the errno; what does not is said (btf_check_subprog_call).
 
     A static function is verified with what it gets; that its BTF says otherwise only makes its BTF unreliable.
     """
     if not env.has_btf:
-        return False
+        return EINVAL
     subprog = env.subprogs[number]
     if subprog.unreliable:
-        return False
+        return EINVAL
     try:
         found = arguments.of_subprogram(env, number)
         for i, argument in enumerate(found):
@@ -102,8 +102,8 @@ def check_arguments(env: Env, number: int, regs: list[Reg]) -> bool:
         if refused.errno == EFAULT:
             raise
         subprog.unreliable = True
-        return False
-    return True
+        return refused.errno
+    return 0
 
 
 def call(env: Env, insn: Insn) -> int:
@@ -113,12 +113,12 @@ def call(env: Env, insn: Insn) -> int:
     target = here + insn.imm + 1
     number = env.subprog_at[target]
     caller = state.frames[-1]
-    fits = check_arguments(env, number, caller.regs)
+    errno = check_arguments(env, number, caller.regs)
     subprog = env.subprogs[number]
     if subprog.linkage == 1:
         _no_global_call(env)
-        if not fits:
-            env.fail(EINVAL, f"Caller passes invalid args into func#{number} ('{subprog.name}')")
+        if errno:
+            env.fail(errno, f"Caller passes invalid args into func#{number} ('{subprog.name}')")
         env.say(f"Func#{number} ('{subprog.name}') is global and assumed valid.\n")
         if subprog.changes_packet:
             clear_packet_pointers(env)
