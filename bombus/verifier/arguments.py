@@ -8,8 +8,25 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.btf.parse import Btf
-from bombus.btf.types import Enum, Enum64, Func, FuncProto, Fwd, Int, Kind, Ptr, Struct, Type, Typedef
-from bombus.btf.types import Const, Restrict, TypeTag, Union, Void, Volatile
+from bombus.btf.types import (
+    Const,
+    Enum,
+    Enum64,
+    Func,
+    FuncProto,
+    Fwd,
+    Int,
+    Kind,
+    Ptr,
+    Restrict,
+    Struct,
+    Type,
+    Typedef,
+    TypeTag,
+    Union,
+    Void,
+    Volatile,
+)
 from bombus.errors import BtfError, NotSupported
 from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
 from bombus.verifier import btfkit, dynptr, stack

@@ -13,11 +13,11 @@ from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.spec.contexts import access as context_access
 from bombus.spec.maptypes import MAP_TYPE
+from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
 from bombus.verifier import records, stack, tnum
 from bombus.verifier.bounds import const
 from bombus.verifier.bounds_alu import sign_extend, truncate
 from bombus.verifier.env import EACCES, EINVAL, EPERM, MAX_VAR_OFF, READ, WRITE, Env
-from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
 from bombus.verifier.live import define, use
 from bombus.verifier.log import print_source, tnum_text
 from bombus.verifier.precision import mark_precise

@@ -57,37 +57,35 @@ class Case:
     program: Program
 
 
-def _places(rows: list[dict[str, Any]]) -> list[tuple[int, dict[str, Any]]]:
+def _places(rows: list[dict[str, Any]], version: str) -> list[tuple[int, dict[str, Any]]]:
     """The descriptors by which instructions name the maps.
 
     libbpf opens a place holder for each map in order, an inner map's after its outer's, and creates maps onto them;
-    what was recorded is the descriptor before. Feature probes (libbpf_*) have none.
+    what was recorded is the descriptor before. Feature probes (libbpf_*) have none. The recorder's first free
+    descriptor was 8; on 6.18 it had 10 open.
     """
     real = [m for m in rows if not m.get("name", "").startswith("libbpf_")]
+    free = (fd for fd in range(8, 10000) if version != "6.18" or fd != 10)
     found: list[tuple[int, dict[str, Any]]] = []
-    number = 0
     i = 0
-    base: int | None = None
     while i < len(real):
         m = real[i]
         following = real[i + 1] if i + 1 < len(real) else None
         if following is not None and following["type"] in (12, 13) and following["inner_map_fd"] > 0 \
                 and m["name"] == (following["name"] + ".inner")[:15]:
-            base = following["inner_map_fd"] - number - 1
-            found.append((number + 1, m))
-            found.append((number, following))
-            number += 2
+            outer = next(free)
+            found.append((next(free), m))
+            found.append((outer, following))
             i += 2
         else:
-            found.append((number, m))
-            number += 1
+            found.append((next(free), m))
             i += 1
-    return [((8 if base is None else base) + place, m) for place, m in found]
+    return found
 
 
-def _maps(row: dict[str, Any], by_fd: dict[int, Btf | None]) -> dict[int, MapInfo]:
+def _maps(row: dict[str, Any], by_fd: dict[int, Btf | None], version: str) -> dict[int, MapInfo]:
     recorded = row.get("maps", [])
-    places = _places(recorded) if "obj" in row else [(m["fd"], m) for m in recorded]
+    places = _places(recorded, version) if "obj" in row else [(m["fd"], m) for m in recorded]
     maps: dict[int, MapInfo] = {}
     for number, (fd, m) in enumerate(places):
         btf = by_fd.get(m.get("btf_fd", 0)) if m.get("btf_fd") else None
@@ -116,7 +114,7 @@ def program_of(row: dict[str, Any], version: str, log_level: int, btfs: dict[str
     for entry in row.get("btfs", ()):
         data = btfs.get(entry["sha1"])
         by_fd[entry["fd"]] = _btf(data) if data is not None else None
-    maps = _maps(row, by_fd)
+    maps = _maps(row, by_fd, version)
     btf = by_fd.get(attr.get("prog_btf_fd", 0)) if attr.get("prog_btf_fd") else None
     func_info = []
     if row.get("func_info"):
