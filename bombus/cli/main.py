@@ -11,7 +11,6 @@ import sys
 
 import click
 
-from bombus import __version__
 from bombus.cli import output
 from bombus.errors import BombusError, UsageError
 
@@ -46,7 +45,7 @@ class LazyGroup(click.Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
-@click.version_option(__version__, "-V", "--version", message="bombus %(version)s")
+@click.version_option(None, "-V", "--version", package_name="bombus", message="bombus %(version)s")
 @output.json_options
 def cli() -> None:
     """bombus: write, link, inspect and run BPF, on an in-process kernel or on Linux."""

@@ -40,7 +40,11 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class ProgramSpec:
-    """An entry point. prog_type is "" where the section name says nothing; target: what follows the slash."""
+    """An entry point. prog_type is "" where the section name says nothing; target: what follows the slash.
+
+    attach: whether the attach type is "required", "optional" (left out on old kernels) or "" (not passed, unless the
+    program's type needs it).
+    """
 
     name: str
     section: str
@@ -51,6 +55,7 @@ class ProgramSpec:
     function: Function
     autoload: bool = True
     attach_btf: bool = False
+    attach: str = ""
 
 
 @dataclass(frozen=True, slots=True)

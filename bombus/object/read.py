@@ -31,9 +31,10 @@ from bombus.elf.read import read_elf
 from bombus.errors import ObjectError, RelocationError
 from bombus.isa.insn import Insn, decode
 from bombus.isa.opcodes import BPF_CALL, BPF_JMP
+from bombus.object.fixup import with_places
 from bombus.object.maps import data_map, kconfig_map, legacy_maps, read_btf_maps
 from bombus.object.model import Extern, Function, MapSpec, Object, ProgramSpec, Reference
-from bombus.object.sections import resolve
+from bombus.spec.sections import resolve
 
 CALL = BPF_JMP | BPF_CALL
 PSEUDO_CALL = 1
@@ -102,7 +103,7 @@ class _Reader:
         section = self.elf.section(".BTF")
         if section is None or not section.data:
             return
-        self.btf = Btf.parse(section.data)
+        self.btf = with_places(Btf.parse(section.data), self.elf)
         more = self.elf.section(".BTF.ext")
         if more is not None and more.data:
             self.ext = BtfExt.parse(more.data)
@@ -270,14 +271,14 @@ class _Reader:
             if function.section != ".text" and key in local:
                 raise ObjectError("static programs are not supported", section=function.section, symbol=function.name)
             section = function.section.removeprefix("?")
-            row = resolve(section)
-            kind = f"BPF_PROG_TYPE_{row.prog_type}" if row else ""
-            attach = f"BPF_{row.attach_type}" if row and row.attach_type else ""
-            target = section[len(row.name) + 1 :] if row else ""
+            match = resolve(section)
+            row = match.section if match is not None else None
             found.append(
                 ProgramSpec(
-                    function.name, section, kind, attach, target, row.flags if row else 0, function,
-                    not function.section.startswith("?"), bool(row and row.btf),
+                    function.name, section, row.prog_type if row else "", row.attach_type if row else "",
+                    match.rest if match is not None else "", row.prog_flags if row else 0, function,
+                    not function.section.startswith("?"), row is not None and row.attach_btf,
+                    row.attach if row else "",
                 )
             )  # fmt: skip
         return found

@@ -1,0 +1,123 @@
+"""Values of externs: kernel configuration, kernel symbols, kernel functions.
+
+Facts: Linux 6.12 tools/lib/bpf/libbpf.c (bpf_object__resolve_externs, set_kcfg_value_str,
+bpf_object__read_kallsyms_file).
+"""
+
+from __future__ import annotations
+
+from bombus.btf.parse import Btf
+from bombus.btf.types import Array, Enum, Int, Kind
+from bombus.errors import NotSupported, ObjectError
+from bombus.kernel.api import Kernel
+from bombus.object.model import Extern, Object
+from bombus.object.relocate import Symbol
+from bombus.spec.version import KernelVersion
+
+_TRISTATE = {"n": 0, "y": 1, "m": 2}
+_VIRTUAL = ("LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER")
+
+
+def version_code(version: KernelVersion) -> int:
+    """LINUX_VERSION_CODE of a kernel."""
+    return version.major << 16 | version.minor << 8 | min(version.patch, 255)
+
+
+def resolve(obj: Object, kernel: Kernel, vmlinux: Btf | None) -> tuple[dict[str, Symbol], bytes]:
+    """Where every extern is found, and the contents of the .kconfig map.
+
+    Raises ObjectError for a symbol that is not weak and not there.
+    """
+    symbols: dict[str, Symbol] = {}
+    config = [extern for extern in obj.externs if extern.kind == "kconfig"]
+    values = bytearray(max((e.offset + e.size for e in config), default=0))
+    if config:
+        known = kernel.kconfig() if any(e.name not in _VIRTUAL for e in config) else {}
+        for extern in config:
+            value = _config_value(obj, extern, kernel, known)
+            if value is not None:
+                values[extern.offset : extern.offset + extern.size] = value
+            symbols[extern.name] = Symbol("kconfig", extern.offset)
+    wanted = {extern.name for extern in obj.externs if extern.kind == "ksym" and not extern.type}
+    addresses = kernel.kallsyms(wanted) if wanted else {}
+    for extern in obj.externs:
+        if extern.kind == "kfunc":
+            symbols[extern.name] = _kfunc(extern, vmlinux)
+        elif extern.kind == "ksym" and extern.type:
+            symbols[extern.name] = _typed(extern, vmlinux)
+        elif extern.kind == "ksym":
+            if extern.name in addresses:
+                symbols[extern.name] = Symbol("address", addresses[extern.name])
+            else:
+                symbols[extern.name] = _missing(extern, "the kernel has no such symbol")
+    return symbols, bytes(values)
+
+
+def _missing(extern: Extern, why: str) -> Symbol:
+    if not extern.weak:
+        raise ObjectError(f"extern {extern.kind} {extern.name!r}: {why}", symbol=extern.name)
+    return Symbol("missing")
+
+
+def _kfunc(extern: Extern, vmlinux: Btf | None) -> Symbol:
+    found = vmlinux.find(extern.name, Kind.FUNC) if vmlinux is not None else None
+    if found is None:
+        return _missing(extern, "this kernel's BTF has no such function")
+    return Symbol("kfunc", found)
+
+
+def _typed(extern: Extern, vmlinux: Btf | None) -> Symbol:
+    found = vmlinux.find(extern.name, Kind.VAR) if vmlinux is not None else None
+    if found is None:
+        return _missing(extern, "this kernel's BTF has no such variable")
+    return Symbol("btf", found)
+
+
+def _config_value(obj: Object, extern: Extern, kernel: Kernel, known: dict[str, str]) -> bytes | None:
+    """The bytes of one configuration value; None leaves zeros (weak and not set)."""
+    if extern.name == "LINUX_KERNEL_VERSION":
+        return version_code(kernel.version).to_bytes(extern.size, "little")
+    if extern.name == "LINUX_HAS_BPF_COOKIE":
+        return int(kernel.version >= KernelVersion(5, 15)).to_bytes(extern.size, "little")
+    if extern.name == "LINUX_HAS_SYSCALL_WRAPPER":
+        return int(kernel.version >= KernelVersion(4, 17)).to_bytes(extern.size, "little")
+    if not extern.name.startswith("CONFIG_"):
+        if extern.name.startswith("LINUX_"):
+            raise NotSupported(f"the virtual kconfig value {extern.name}")
+        raise ObjectError(f"kconfig extern {extern.name!r} is neither CONFIG_ nor LINUX_", symbol=extern.name)
+    text = known.get(extern.name)
+    if text is None:
+        if not extern.weak:
+            raise ObjectError(f"the kernel's configuration does not say {extern.name}", symbol=extern.name)
+        return None
+    return _encode(obj, extern, text)
+
+
+def _encode(obj: Object, extern: Extern, text: str) -> bytes:
+    assert obj.btf is not None
+    type_ = obj.btf.resolved(extern.type)
+
+    def bad(what: str) -> ObjectError:
+        return ObjectError(f"{extern.name}={text} {what}", symbol=extern.name)
+
+    if text in _TRISTATE:
+        if isinstance(type_, Int) and type_.boolean:
+            if text == "m":
+                raise bad("does not fit a bool")
+            return _TRISTATE[text].to_bytes(extern.size, "little")
+        if isinstance(type_, Int) and type_.size == 1:
+            return text.encode()
+        if isinstance(type_, Enum) and type_.name == "libbpf_tristate":
+            return _TRISTATE[text].to_bytes(extern.size, "little")
+        raise bad("does not fit the extern's type")
+    if text.startswith('"'):
+        if not isinstance(type_, Array) or not text.endswith('"'):
+            raise bad("is a string, the extern is not")
+        return text[1:-1].encode()[: extern.size - 1].ljust(extern.size, b"\0")
+    if not isinstance(type_, Int) or type_.boolean:
+        raise bad("is a number, the extern is not")
+    try:
+        number = int(text, 0)
+        return number.to_bytes(extern.size, "little", signed=number < 0 or type_.signed)
+    except (ValueError, OverflowError):
+        raise bad(f"does not fit {extern.size} bytes") from None

@@ -1,0 +1,108 @@
+"""Load an object into a kernel."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import TracebackType
+from typing import Any
+
+from bombus.btf.parse import Btf
+from bombus.isa.insn import Insn
+from bombus.kernel.api import Kernel
+from bombus.kernel.handles import Map, Program
+from bombus.loader.passes import PASSES, choose, relocate_core
+from bombus.loader.state import Options, State
+from bombus.object.model import MapSpec, Object, ProgramSpec
+from bombus.object.relocate import Flat, Symbol, flatten, resolve
+
+
+class Loaded:
+    """An object whose maps and programs are in a kernel. Closing it gives them back.
+
+    `maps` and `programs` are by name; data sections are also found by theirs: maps[".bss"].
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self.obj = state.obj
+        self.kernel = state.kernel
+        self.programs: dict[str, Program] = state.programs
+        self.maps: Mapping[str, Map] = _Maps(state.maps, state.specs)
+
+    @property
+    def specs(self) -> Mapping[str, MapSpec]:
+        """The definitions of the maps as they were made."""
+        return self._state.specs
+
+    def program_spec(self, name: str) -> ProgramSpec:
+        return next(program for program in self._state.chosen if program.name == name)
+
+    def flat(self, name: str) -> Flat:
+        """A program's code before maps and externs were put in."""
+        return self._state.flat[name]
+
+    def close(self) -> None:
+        self._state.close()
+
+    def __enter__(self) -> Loaded:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Maps(Mapping[str, Map]):
+    def __init__(self, maps: dict[str, Map], specs: Mapping[str, MapSpec]) -> None:
+        self._maps = maps
+        self._sections = {spec.section: name for name, spec in specs.items() if spec.section}
+
+    def __getitem__(self, name: str) -> Map:
+        return self._maps[self._sections.get(name, name)]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._maps)
+
+    def __len__(self) -> int:
+        return len(self._maps)
+
+
+def load(obj: Object, kernel: Kernel, **options: Any) -> Loaded:
+    """Create the maps of an object and load its programs. `options` are those of `state.Options`.
+
+    Raises LoadError with the verifier's log, KernelError, ObjectError; what was made is given back then.
+    """
+    state = State(obj, kernel, Options(**options))
+    try:
+        for step in PASSES:
+            step(state)
+    except BaseException:
+        state.close()
+        raise
+    return Loaded(state)
+
+
+def prepare(
+    obj: Object,
+    kernel: Kernel,
+    *,
+    map_fds: Mapping[str, int] | None = None,
+    symbols: Mapping[str, Symbol] | None = None,
+    btf: Btf | bytes | None = None,
+    programs: list[str] | None = None,
+    prog_type: str = "",
+) -> dict[str, list[Insn]]:
+    """The final instructions of each program without creating or loading anything.
+
+    map_fds: descriptors to write into the instructions (0 where not given).
+    """
+    state = State(obj, kernel, Options(btf=btf, programs=programs, prog_type=prog_type))
+    choose(state)
+    relocate_core(state)
+    given = symbols if symbols is not None else {extern.name: Symbol("missing") for extern in obj.externs}
+    fds = map_fds or {}
+    return {
+        program.name: resolve(flatten(program, state.functions), obj, lambda name: fds.get(name, 0), given)
+        for program in state.chosen
+    }

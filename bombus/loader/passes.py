@@ -1,0 +1,357 @@
+"""The steps of a load, each `(State) -> None`, in the order of PASSES.
+
+Facts: Linux 6.12 tools/lib/bpf/libbpf.c (bpf_object_prepare, bpf_object__create_maps, bpf_object_load_prog).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+from bombus.btf.data import layout_of, to_bytes
+from bombus.btf.types import DataSec, Kind, Var
+from bombus.errors import KernelError, LoadError, NeedsKernel, NotSupported, ObjectError, UsageError
+from bombus.kernel.handles import Btf as BtfHandle
+from bombus.kernel.handles import Map, Program
+from bombus.loader import externs
+from bombus.loader.sanitize import for_version
+from bombus.loader.state import State
+from bombus.object.fixup import for_kernel
+from bombus.object.model import MapSpec, ProgramSpec
+from bombus.object.relocate import core, flatten, reachable, resolve
+from bombus.spec.attachtypes import ATTACH_TYPE
+from bombus.spec.maptypes import MAP_TYPE, MAP_TYPE_BY_ID
+
+_STRUCT_OPS = "BPF_PROG_TYPE_STRUCT_OPS"
+# Maps whose BTF the kernel does not take (libbpf: bpf_object__create_map).
+_NO_MAP_BTF = frozenset(
+    MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id
+    for name in ("PERF_EVENT_ARRAY", "CGROUP_ARRAY", "STACK_TRACE", "ARRAY_OF_MAPS", "HASH_OF_MAPS", "DEVMAP",
+                 "DEVMAP_HASH", "CPUMAP", "XSKMAP", "SOCKMAP", "SOCKHASH")
+)  # fmt: skip
+_OF_MAPS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("ARRAY_OF_MAPS", "HASH_OF_MAPS"))
+_PROG_ARRAY = MAP_TYPE["BPF_MAP_TYPE_PROG_ARRAY"].id
+_PERF = MAP_TYPE["BPF_MAP_TYPE_PERF_EVENT_ARRAY"].id
+_RINGS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("RINGBUF", "USER_RINGBUF"))
+_PAGE = 4096
+_PINNED = 1
+# How the BTF of the kernel names what a program attaches to (libbpf: btf_get_kernel_prefix_kind).
+_ATTACH_PREFIX = {
+    "BPF_TRACE_RAW_TP": ("btf_trace_", Kind.TYPEDEF),
+    "BPF_LSM_MAC": ("bpf_lsm_", Kind.FUNC),
+    "BPF_LSM_CGROUP": ("bpf_lsm_", Kind.FUNC),
+    "BPF_TRACE_ITER": ("bpf_iter_", Kind.FUNC),
+}
+
+
+def choose(state: State) -> None:
+    """Which programs to load."""
+    obj, options = state.obj, state.options
+    if options.programs is None:
+        state.chosen = [program for program in obj.programs if program.autoload]
+    else:
+        known = {program.name: program for program in obj.programs}
+        for name in options.programs:
+            if name not in known:
+                raise UsageError(f"no program {name!r} in {obj.name}; there are {', '.join(known) or 'none'}")
+            state.chosen.append(known[name])
+    for i, program in enumerate(state.chosen):
+        if program.prog_type:
+            continue
+        if not options.prog_type:
+            raise ObjectError(
+                f"section {program.section!r} does not say what kind of program {program.name!r} is",
+                section=program.section, symbol=program.name,
+            )
+        state.chosen[i] = replace(program, prog_type=options.prog_type)
+
+
+def relocate_core(state: State) -> None:
+    """CO-RE relocations of every function that will be loaded."""
+    state.functions = dict(state.obj.functions)
+    needed = {name for program in state.chosen for name in reachable(program, state.functions)}
+    with_core = [name for name in needed if state.functions[name].core]
+    resolver = state.resolver() if with_core else None
+    if resolver is None:
+        return
+    for name in sorted(with_core):
+        state.functions[name], state.core[name] = core(state.functions[name], resolver)
+
+
+def load_btf(state: State) -> None:
+    """Hand the object's BTF to the kernel; a kernel that refuses it goes without, as with libbpf."""
+    btf = state.obj.btf
+    if btf is None or btf.byteorder != "little":
+        return
+    ready = for_version(for_kernel(btf, state.obj.externs), state.kernel.version)
+    raw = ready.raw
+    try:
+        state.btf = BtfHandle.load(state.kernel, raw)
+    except NeedsKernel:
+        return
+    except KernelError:
+        if any(program.prog_type == _STRUCT_OPS for program in state.chosen):
+            raise
+
+
+def resolve_externs(state: State) -> None:
+    """Values of kconfig externs, places of kernel symbols."""
+    if not state.obj.externs:
+        return
+    typed = any(extern.kind == "kfunc" or (extern.kind == "ksym" and extern.type) for extern in state.obj.externs)
+    vmlinux = state.vmlinux() if typed else None
+    state.symbols, state.kconfig = externs.resolve(state.obj, state.kernel, vmlinux)
+
+
+def _map_name(spec: MapSpec) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]", "_", spec.name)[:15]
+
+
+def _size(state: State, spec: MapSpec) -> MapSpec:
+    """Sizes that depend on the machine, or that the caller chose."""
+    entries = state.options.max_entries.get(spec.name, spec.max_entries)
+    if spec.type == _PERF and not entries:
+        entries = state.kernel.possible_cpus
+    if spec.type in _RINGS and entries:
+        pages = max((entries + _PAGE - 1) // _PAGE, 1)
+        entries = _PAGE << (pages - 1).bit_length()
+    return replace(spec, max_entries=entries) if entries != spec.max_entries else spec
+
+
+def create_maps(state: State) -> None:
+    """Make, reuse or open every map."""
+    for spec in state.obj.maps:
+        spec = _size(state, spec)
+        state.specs[spec.name] = spec
+        given = state.options.reuse.get(spec.name)
+        if given is not None:
+            state.maps[spec.name] = given
+            continue
+        if spec.pinning == _PINNED:
+            found = _open_pinned(state, spec)
+            if found is not None:
+                state.maps[spec.name] = found
+                continue
+        state.maps[spec.name] = _create(state, spec)
+        if spec.pinning == _PINNED:
+            state.maps[spec.name].pin(_pin_path(state, spec))
+
+
+def _pin_path(state: State, spec: MapSpec) -> str:
+    return str(PurePosixPath(state.options.pin_root) / spec.name.replace(".", "_"))
+
+
+def _open_pinned(state: State, spec: MapSpec) -> Map | None:
+    try:
+        found = Map.pinned(state.kernel, _pin_path(state, spec))
+    except KernelError as error:
+        if error.errno == 2:
+            return None
+        raise
+    info = found.info()
+    same = (info["type"], info["key_size"], info["value_size"], info["max_entries"], info["map_flags"]) == (
+        spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags,
+    )
+    if not same:
+        found.close()
+        raise ObjectError(f"the map pinned at {_pin_path(state, spec)} is another one", symbol=spec.name)
+    return _typed(state, spec, found)
+
+
+def _typed(state: State, spec: MapSpec, made: Map) -> Map:
+    btf = state.obj.btf
+    if btf is None or not (spec.key_type or spec.value_type):
+        return made
+    return made.with_types(btf, spec.key_type, spec.value_type)
+
+
+def _create(state: State, spec: MapSpec) -> Map:
+    fields: dict[str, Any] = {}
+    if spec.numa_node:
+        fields["numa_node"] = spec.numa_node
+    if spec.map_extra:
+        fields["map_extra"] = spec.map_extra
+    inner = None
+    if spec.type in _OF_MAPS and spec.inner is not None:
+        inner = _create(state, _size(state, replace(spec.inner, name=f"{spec.name}.inner")))
+    described = state.btf is not None and (spec.key_type or spec.value_type) and spec.type not in _NO_MAP_BTF
+    if described and state.btf is not None:
+        fields |= {
+            "btf_fd": state.btf.fd, "btf_key_type_id": spec.key_type, "btf_value_type_id": spec.value_type,
+        }  # fmt: skip
+    type_ = MAP_TYPE_BY_ID.get(spec.type)
+    if type_ is None:
+        raise ObjectError(f"map type {spec.type} is not known", symbol=spec.name)
+
+    def make(more: dict[str, Any]) -> Map:
+        return Map.create(
+            state.kernel, type_, spec.key_size, spec.value_size, spec.max_entries, flags=spec.flags,
+            name=_map_name(spec), inner=inner, **more,
+        )  # fmt: skip
+
+    try:
+        made = make(fields)
+    except NeedsKernel:
+        raise
+    except KernelError:
+        if not described:
+            raise
+        # Old kernels, and some kinds of maps, take no BTF.
+        made = make({k: v for k, v in fields.items() if not k.startswith("btf_")})
+    finally:
+        if inner is not None:
+            inner.close()
+    return _typed(state, spec, made)
+
+
+def _contents(state: State, spec: MapSpec) -> bytes | None:
+    """The first value of a data map, with what the caller chose put in."""
+    if spec.section == ".kconfig":
+        return state.kconfig
+    if not spec.section or spec.data is None:
+        return None
+    chosen = state.options.data
+    whole = chosen.get(spec.section)
+    data = bytearray(spec.data)
+    if whole is not None:
+        if not isinstance(whole, (bytes, bytearray, memoryview)) or len(whole) != len(data):
+            raise UsageError(f"{spec.section} takes {len(data)} bytes")
+        data[:] = whole
+    btf = state.obj.btf
+    described = btf.type(spec.value_type) if btf is not None and spec.value_type else None
+    if btf is not None and isinstance(described, DataSec):
+        for place in described.vars:
+            var = btf.type(place.type)
+            if isinstance(var, Var) and var.name in chosen:
+                data[place.offset : place.offset + place.size] = to_bytes(
+                    layout_of(btf, var.type), chosen[var.name]
+                )
+    return bytes(data)
+
+
+def fill_maps(state: State) -> None:
+    """Contents of data maps; read-only ones are then frozen."""
+    known = {
+        var.name
+        for spec in state.obj.maps
+        for var in _variables(state, spec)
+    } | {spec.section for spec in state.obj.maps}
+    for name in state.options.data:
+        if name not in known:
+            raise UsageError(f"no variable or section {name!r} in {state.obj.name}")
+    for spec in state.specs.values():
+        data = _contents(state, spec)
+        if data is None:
+            continue
+        target = state.maps[spec.name]
+        target.raw[(0).to_bytes(4, "little")] = data
+        if spec.frozen:
+            with suppress(NeedsKernel):  # before 5.2 nothing can be frozen, and nothing needs it
+                target.freeze()
+
+
+def _variables(state: State, spec: MapSpec) -> list[Var]:
+    btf = state.obj.btf
+    described = btf.type(spec.value_type) if btf is not None and spec.value_type and spec.section else None
+    if btf is None or not isinstance(described, DataSec):
+        return []
+    found = [btf.type(place.type) for place in described.vars]
+    return [var for var in found if isinstance(var, Var)]
+
+
+def _map_fd(state: State, name: str) -> int:
+    if name in state.maps:
+        return state.maps[name].fd
+    for spec in state.specs.values():
+        if spec.section == name:
+            return state.maps[spec.name].fd
+    raise ObjectError(f"no map {name!r}", symbol=name)
+
+
+def load_programs(state: State) -> None:
+    """Put every program together and hand it to the kernel."""
+    for program in state.chosen:
+        flat = flatten(program, state.functions)
+        state.flat[program.name] = flat
+        insns = resolve(flat, state.obj, lambda name: _map_fd(state, name), state.symbols)
+        fields: dict[str, Any] = {}
+        if state.btf is not None and flat.func_info:
+            fields["prog_btf_fd"] = state.btf.fd
+            records = flat.func_info_bytes()
+            fields |= {
+                "func_info": records, "func_info_rec_size": 8, "func_info_cnt": len(flat.func_info),
+            }  # fmt: skip
+            if flat.line_info:
+                fields |= {
+                    "line_info": flat.line_info_bytes(), "line_info_rec_size": 16,
+                    "line_info_cnt": len(flat.line_info),
+                }  # fmt: skip
+        if program.attach_btf:
+            fields["attach_btf_id"] = _attach_target(state, program)
+        if program.prog_type == "BPF_PROG_TYPE_KPROBE":
+            fields["kern_version"] = state.obj.version or externs.version_code(state.kernel.version)
+        try:
+            state.programs[program.name] = Program.load(
+                state.kernel, program.prog_type, insns, license=state.obj.license, name=_prog_name(program),
+                attach_type=_attach_type(state, program), flags=program.flags, log_level=state.options.log_level,
+                **fields,
+            )  # fmt: skip
+        except LoadError as error:
+            error.add_note(f"program {program.name!r} of {state.obj.name}")
+            raise
+
+
+def _prog_name(program: ProgramSpec) -> str:
+    return re.sub(r"[^A-Za-z0-9_.]", "_", program.name)[:15]
+
+
+def _attach_type(state: State, program: ProgramSpec) -> str | int:
+    name = program.attach_type
+    if not name:
+        return 0
+    row = ATTACH_TYPE.get(name)
+    if row is None:
+        raise ObjectError(f"attach type {name} is not known", symbol=program.name)
+    if program.attach == "optional" and state.kernel.version < row.since:
+        return 0
+    return name
+
+
+def _attach_target(state: State, program: ProgramSpec) -> int:
+    """The BTF id of the kernel function or type that a program attaches to."""
+    if program.prog_type == "BPF_PROG_TYPE_EXT":
+        raise NotSupported("loading freplace programs", "they need the program that they replace a function of")
+    prefix, kind = _ATTACH_PREFIX.get(program.attach_type, ("", Kind.FUNC))
+    vmlinux = state.vmlinux()
+    if vmlinux is None:
+        raise ObjectError(f"{program.name!r} attaches by kernel BTF, and there is none", symbol=program.name)
+    found = vmlinux.find(prefix + program.target, kind)
+    if found is None:
+        raise ObjectError(
+            f"{program.name!r} attaches to {program.target!r}, which is not in the kernel's BTF", symbol=program.name
+        )
+    return found
+
+
+def fill_fd_arrays(state: State) -> None:
+    """Initial values of prog arrays and of maps of maps."""
+    for spec in state.specs.values():
+        for index, name in spec.values:
+            target = state.maps[spec.name]
+            if spec.type == _PROG_ARRAY:
+                program = state.programs.get(name)
+                if program is not None:
+                    target[index] = program
+            elif name in state.maps:
+                target[index] = state.maps[name]
+            else:
+                raise ObjectError(f"{spec.name}[{index}] names {name!r}, which is not there", symbol=spec.name)
+
+
+PASSES: tuple[Callable[[State], None], ...] = (
+    choose, relocate_core, load_btf, resolve_externs, create_maps, fill_maps, load_programs, fill_fd_arrays,
+)  # fmt: skip
