@@ -131,11 +131,17 @@ _PERF = Context(
 )
 _RAW_TP = Context("bpf_raw_tracepoint_args", 96, (Member("args", 0, 96, 12),))
 _NETFILTER = _struct("bpf_nf_ctx", 16, "state 8, skb 8")
+_FLOW_KEYS = _struct(
+    "bpf_flow_keys", 56,
+    "nhoff 2, thoff 2, addr_proto 2, is_frag 1, is_first_frag 1, is_encap 1, ip_proto 1, n_proto 2, sport 2, dport 2,"
+    "ipv6_src 4*4, ipv6_dst 4*4, flags 4, flow_label 4",
+)
 _LIRC = Context("u32", 4, (Member("sample", 0, 4),))
 
 CONTEXTS: tuple[Context, ...] = (
     _SKB, _XDP, _SOCK, _TCP_SOCK, _XDP_SOCK, _SOCK_ADDR, _SOCK_OPS, _SK_MSG, _SK_REUSEPORT, _SK_LOOKUP, _SYSCTL,
-    _SOCKOPT, _DEVICE, _PT_REGS, _PERF, _RAW_TP, _NETFILTER, _LIRC,
+    _SOCKOPT, _DEVICE, _PT_REGS, _PERF, _RAW_TP, _NETFILTER,
+    _FLOW_KEYS, _LIRC,
 )  # fmt: skip
 CONTEXT: dict[str, Context] = {context.name: context for context in CONTEXTS}
 

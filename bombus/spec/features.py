@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from bombus.spec.attachtypes import ATTACH_TYPES
 from bombus.spec.commands import COMMANDS
+from bombus.spec.helperflags import HELPER_FLAGS
 from bombus.spec.helpers import HELPERS
 from bombus.spec.instructions import INSTRUCTIONS
 from bombus.spec.linktypes import LINK_TYPES
@@ -38,6 +39,8 @@ def _rows() -> Iterator[Feature]:
         yield Feature("instruction", insn.title, None, insn.since, insn.doc)
     for flag in FLAGS:
         yield Feature(f"{flag.where}_flag", flag.name, flag.value, flag.since, flag.doc)
+    for helper_flag in HELPER_FLAGS:
+        yield Feature("helper_flag", helper_flag.name, helper_flag.value, helper_flag.since, helper_flag.doc)
 
 
 FEATURES: tuple[Feature, ...] = tuple(_rows())
