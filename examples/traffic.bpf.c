@@ -70,16 +70,17 @@ static __always_inline void count(struct counters *c, __u64 bytes)
 	c->bytes += bytes;
 }
 
+/* Not inlined, so that its type, and with it struct event, stands in the object's BTF. */
+static __noinline void send(const struct event *event)
+{
+	bpf_ringbuf_output(&events, (void *)event, sizeof(*event), 0);
+}
+
 static __always_inline void tell(const struct flow *flow, enum reason reason)
 {
-	struct event *e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
+	struct event event = { .number = seen, .flow = *flow, .reason = reason };
 
-	if (!e)
-		return;
-	e->number = seen;
-	e->flow = *flow;
-	e->reason = reason;
-	bpf_ringbuf_submit(e, 0);
+	send(&event);
 }
 
 static __always_inline int reply(struct ethhdr *eth, struct iphdr *ip, struct icmphdr *icmp)

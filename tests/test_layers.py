@@ -18,6 +18,7 @@ LAYERS = [
     {"rewrite", "jit"},
     {"kernel.handles"},
     {"loader", "compiler", "kernel.user", "kernel.linux"},
+    {"kernels", "replay"},
     {"cli", ""},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

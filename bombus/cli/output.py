@@ -78,9 +78,11 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], 
     from rich import box
     from rich.table import Table
 
-    out = Table(title=title or None, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    out = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         out.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         out.add_row(*(str(cell) for cell in row))
+    if title:
+        click.echo(title)
     console().print(out)

@@ -152,6 +152,11 @@ class Map(Handle, MutableMapping[Any, Any]):
                 self.with_types(handle.parsed(), info["btf_key_type_id"], info["btf_value_type_id"])
         return self
 
+    @property
+    def layouts(self) -> tuple[Layout | None, Layout | None]:
+        """The C types of keys and of (one CPU's) values, where they are known."""
+        return self._key_layout, self._value_layout
+
     # Between Python values and bytes
 
     def key_bytes(self, key: Any) -> bytes:

@@ -18,6 +18,7 @@ from bombus.kernel.user.prog import Prog
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
+    from bombus.kernel.user.hooks.packets import PacketRunner
     from bombus.kernel.user.kernel import UserKernel
 
 assert _proginfo.NAME  # imported so that it binds its command body
@@ -53,6 +54,15 @@ def run_packet(kernel: UserKernel, program: Prog | int, data: bytes, ifindex: in
     Raises KernelError with the errno of BPF_PROG_TEST_RUN for a packet that it would not take, VmFault when the
     program misbehaves, UsageError for a type that takes no packets.
     """
+    verdict, out = packet_runner_of(kernel, program)(data, ifindex)
+    return PacketRun(verdict, out)
+
+
+def packet_runner_of(kernel: UserKernel, program: Prog | int) -> PacketRunner:
+    """The function behind `run_packet`: (packet, ifindex) -> (verdict, packet afterwards). It lives with the program.
+
+    The program is compiled now, not with its first packet. UsageError for a type that takes no packets.
+    """
     prog = kernel.object(CALL, program, "prog") if isinstance(program, int) else program
     assert isinstance(prog, Prog)
     if prog.runner is None:
@@ -62,5 +72,4 @@ def run_packet(kernel: UserKernel, program: Prog | int, data: bytes, ifindex: in
         prog.runner = packet_runner(kernel, prog)
         if prog.runner is None:
             raise UsageError(f"{prog.type.short} programs do not run on packets")
-    verdict, out = prog.runner(data, ifindex)  # type: ignore[operator]
-    return PacketRun(verdict, out)
+    return prog.runner  # type: ignore[return-value]

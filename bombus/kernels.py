@@ -1,0 +1,27 @@
+"""A kernel by its name on the command line: "user", "user:5.15", "linux"."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bombus.errors import UsageError
+
+if TYPE_CHECKING:
+    from bombus.kernel.api import Kernel
+
+
+def open_kernel(name: str = "user", *, engine: str = "fast", btf: bytes | None = None) -> Kernel:
+    """A user kernel of a version ("user": the newest that bombus models whole) or the running Linux.
+
+    engine ("fast", "reference") and btf (raw vmlinux BTF) are for the user kernel. UsageError for other names.
+    """
+    kind, _, version = name.partition(":")
+    if kind == "user":
+        from bombus.kernel.user.kernel import UserKernel
+
+        return UserKernel(version or "6.12", engine=engine, btf=btf)
+    if kind == "linux" and not version:
+        from bombus.kernel.linux.kernel import LinuxKernel
+
+        return LinuxKernel()
+    raise UsageError(f"no kernel {name!r}: it is user, user:VERSION (such as user:5.15) or linux")

@@ -1,0 +1,207 @@
+"""A capture through a program: verdicts, times, prints, events."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bombus.capture import CaptureReader, CaptureWriter, Packet
+from bombus.capture.link import ETHERNET, to_ethernet
+from bombus.errors import CaptureError, KernelError, NotSupported, UsageError, VmFault
+from bombus.isa import opcodes as op
+from bombus.kernel.handles import PerfBuffer, RingBuffer
+from bombus.replay.runner import Runner, runner
+from bombus.spec.helpers import HELPER
+from bombus.spec.verdicts import PACKET_TYPES, Verdict, verdict_of
+
+if TYPE_CHECKING:
+    from bombus.loader.load import Loaded
+
+_ETH_HLEN = 14
+_SAMPLES = 1 << 20  # times that are kept for percentiles
+_PRINTS = frozenset({HELPER["trace_printk"].id, HELPER["trace_vprintk"].id})
+_PROGRESS = 256  # packets between two reports
+
+
+@dataclass(slots=True)
+class Tally:
+    packets: int = 0
+    bytes: int = 0
+
+    def add(self, size: int) -> None:
+        self.packets += 1
+        self.bytes += size
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One record of a ring or perf buffer. packet: number of the packet that made it, from 1 (0: none)."""
+
+    map: str
+    packet: int
+    data: bytes
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What a capture did. Sizes are of packets as the capture has them; ns: total time of one run of each packet.
+
+    skipped: packets that were not run, by reason. cut: packets that the capture holds only the beginning of.
+    events, printk: the last `keep` of all; event_counts, printk_count: how many there were. lost: events that found
+    their perf buffer full. truncated: what is missing at the end of the capture file.
+    """
+
+    total: Tally = field(default_factory=Tally)
+    verdicts: dict[Verdict, Tally] = field(default_factory=dict)
+    skipped: dict[str, Tally] = field(default_factory=dict)
+    cut: int = 0
+    written: int = 0
+    ns: int = 0
+    times: list[int] = field(default_factory=list)
+    events: deque[Event] = field(default_factory=deque)
+    event_counts: dict[str, int] = field(default_factory=dict)
+    lost: dict[str, int] = field(default_factory=dict)
+    printk: deque[str] = field(default_factory=deque)
+    printk_count: int = 0
+    truncated: str | None = None
+
+    @property
+    def ran(self) -> int:
+        return sum(tally.packets for tally in self.verdicts.values())
+
+    @property
+    def mean_ns(self) -> float:
+        """Nanoseconds of one run; 0 when nothing ran."""
+        return self.ns / self.ran if self.ran else 0.0
+
+
+class Observer:
+    """Collects what programs tell: events from buffers and bpf_printk lines."""
+
+    def __init__(self, loaded: Loaded, outcome: Outcome, keep: int | None) -> None:
+        self._kernel = loaded.kernel
+        self._outcome = outcome
+        outcome.events = deque(maxlen=keep)
+        outcome.printk = deque(maxlen=keep)
+        self._readers: dict[str, RingBuffer | PerfBuffer] = {}
+        for name, item in loaded.maps.items():
+            if item.type.short == "ringbuf":
+                self._readers[name] = RingBuffer(item)
+            elif item.type.short == "perf_event_array":
+                self._readers[name] = PerfBuffer(item, pages=64)
+        self._prints = not _PRINTS.isdisjoint(helpers_of(loaded))
+        if self._prints:
+            self._kernel.printk()  # what came before is not ours
+
+    def after(self, packet: int) -> None:
+        """Take what the run of a packet left: a full buffer would make the program lose events."""
+        outcome = self._outcome
+        for name, reader in self._readers.items():
+            for data in reader.read():
+                outcome.events.append(Event(name, packet, data))
+                outcome.event_counts[name] = outcome.event_counts.get(name, 0) + 1
+        if self._prints:
+            for line in self._kernel.printk():
+                outcome.printk.append(line)
+                outcome.printk_count += 1
+
+    def close(self) -> None:
+        for name, reader in self._readers.items():
+            if isinstance(reader, PerfBuffer) and reader.lost:
+                self._outcome.lost[name] = reader.lost
+            reader.close()
+
+
+def helpers_of(loaded: Loaded) -> set[int]:
+    """Numbers of the helpers that the loaded programs call."""
+    return {
+        insn.imm
+        for name in loaded.programs
+        for insn in loaded.flat(name).insns
+        if insn.opcode == op.CALL and not insn.src
+    }
+
+
+def replay(
+    loaded: Loaded, name: str, capture: CaptureReader, *, repeat: int = 1, write: CaptureWriter | None = None,
+    keep: int | None = None, progress: Callable[[int, int], None] | None = None,
+) -> Outcome:  # fmt: skip
+    """Run every packet of a capture through the program `name`.
+
+    repeat: runs of each packet, for timing; the last one's result counts, effects on maps happen as often. write:
+    gets the packets that live on, as the program left them. keep: how many events and lines to hold at most.
+    progress: called with bytes read and bytes of the file. Raises UsageError for a program type without packets,
+    VmFault naming the packet.
+    """
+    program = loaded.programs[name]
+    if program.type.name not in PACKET_TYPES:
+        raise UsageError(f"{program.type.short} programs do not run on packets; give --ctx-in or --data-in")
+    if repeat < 1:
+        raise UsageError(f"repeat {repeat} is not 1 or more")
+    outcome = Outcome()
+    observer = Observer(loaded, outcome, keep)
+    try:
+        run = runner(program, helpers_of(loaded), repeat)
+        _run_all(run, program.type.name, capture, write, progress, outcome, observer)
+    finally:
+        observer.close()
+    outcome.truncated = capture.truncated
+    return outcome
+
+
+def _run_all(
+    run: Runner, name: str, capture: CaptureReader, write: CaptureWriter | None,
+    progress: Callable[[int, int], None] | None, outcome: Outcome, observer: Observer,
+) -> None:  # fmt: skip
+    frames: dict[int, Callable[[bytes], bytes]] = {}
+    total, verdicts, times = outcome.total, outcome.verdicts, outcome.times
+    for number, packet in enumerate(capture, 1):
+        size = len(packet.data)
+        total.add(size)
+        if packet.length > size:
+            outcome.cut += 1
+        try:
+            frame = frames.get(packet.linktype)
+            if frame is None:
+                frame = frames[packet.linktype] = to_ethernet(packet.linktype)
+            data = frame(packet.data)
+            if len(data) < _ETH_HLEN:
+                raise CaptureError("shorter than an Ethernet header")
+            done = run(data)
+        except (CaptureError, NotSupported, KernelError) as error:
+            outcome.skipped.setdefault(_reason(error), Tally()).add(size)
+            continue
+        except VmFault as fault:
+            raise VmFault(
+                fault.kind, f"packet {number}: {fault.message}", insn=fault.insn, address=fault.address, size=fault.size
+            ) from fault
+        verdict = verdict_of(name, done.retval, len(data))
+        tally = verdicts.get(verdict)
+        if tally is None:
+            tally = verdicts[verdict] = Tally()
+        tally.add(size)
+        outcome.ns += done.ns
+        if len(times) < _SAMPLES:
+            times.append(done.ns)
+        observer.after(number)
+        if write is not None and verdict.goes_on:
+            left = done.data
+            if verdict.name == "keep the beginning":
+                left = left[: done.retval]
+            # What the snap length cut off stays unknown, but still counts.
+            length = len(left) + max(packet.length - size, 0)
+            write.write(Packet(packet.time_ns, left, length, ETHERNET))
+            outcome.written += 1
+        if progress is not None and not number % _PROGRESS:
+            progress(capture.position, capture.size)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, KernelError):
+        return error.message or os.strerror(error.errno or 0)
+    if isinstance(error, CaptureError):
+        return error.message
+    return str(error)
