@@ -190,6 +190,11 @@ class Program(Handle):
         """Machine code; empty where there is none (the user kernel) or it is hidden (kptr_restrict)."""
         return self._array("jited_prog_insns", "jited_prog_len", 1)
 
+    def jited_ksyms(self) -> list[int]:
+        """Addresses of the functions that the program was compiled to; empty when there are none, or hidden."""
+        data = self._array("jited_ksyms", "nr_jited_ksyms", 8)
+        return [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+
     def map_ids(self) -> list[int]:
         """Ids of the maps that the program uses."""
         data = self._array("map_ids", "nr_map_ids", 4)

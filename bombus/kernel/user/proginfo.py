@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from bombus.isa.insn import encode
 from bombus.kernel.user.info import get_field, info_body, read_info, write_info
 from bombus.kernel.user.prog import Prog
+from bombus.kernel.user.proglink import dumped
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
@@ -25,7 +26,7 @@ def prog_info(kernel: UserKernel, obj: KernelObject, attr: Attr) -> None:
         "gpl_compatible": int(obj.gpl), "created_by_uid": 0, "run_time_ns": obj.run_time, "run_cnt": obj.run_count,
         "verified_insns": len(obj.insns),
     }  # fmt: skip
-    code = encode(obj.insns)
+    code = encode(dumped(obj))
     _array(attr, info, values, "xlated_prog_len", "xlated_prog_insns", code, 1)
     ids = b"".join(item.id.to_bytes(4, "little") for item in obj.maps)
     _array(attr, info, values, "nr_map_ids", "map_ids", ids, 4)

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final
 from bombus.bits import s32, u32
 from bombus.errors import KernelError, LoadError, NotSupported
 from bombus.isa import opcodes as op
-from bombus.isa.insn import Insn
+from bombus.isa.insn import Insn, imm64
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.maps.base import Map
+    from bombus.kernel.user.prog import Prog
 
 CALL: Final = "BPF_PROG_LOAD"
 MAX_USED_MAPS: Final = 64
@@ -73,3 +74,23 @@ def _map_address(kernel: UserKernel, attr: Attr, insn: Insn, second: Insn, index
     if address < 0:
         raise LoadError(-address, CALL, f"instruction {index}: invalid access to map value pointer, off={second.imm}")
     return address
+
+
+def dumped(prog: Prog) -> list[Insn]:
+    """The instructions as bpf(2) shows them: ids in place of map addresses. Linux 6.12 bpf_insn_prepare_dump."""
+    out = list(prog.insns)
+    by_address = {item.handle: item for item in prog.maps}
+    for index, insn in enumerate(prog.insns):
+        if insn.opcode != op.LD_IMM64 or not (insn.src in _BY_FD or insn.src in _BY_INDEX):
+            continue
+        address = imm64(prog.xlated[index], prog.xlated[index + 1])
+        value = insn.src in _VALUES
+        offset = u32(prog.insns[index + 1].imm) if value else 0
+        if value:
+            item = next(each for each in prog.maps if each.value_address(offset) == address)
+        else:
+            item = by_address[address]
+        source = op.BPF_PSEUDO_MAP_VALUE if value else op.BPF_PSEUDO_MAP_FD
+        out[index] = insn._replace(src=source, imm=s32(item.id))
+        out[index + 1] = out[index + 1]._replace(imm=s32(offset))
+    return out
