@@ -41,8 +41,9 @@ def inspect(obj: str, btf_path: str | None, program: str | None) -> None:
     show(report, with_target=btf_path is not None)
 
 
-def read_btf(path: str) -> Btf:
-    """BTF from raw bytes or from an ELF file. ObjectError when an ELF file has none."""
+def read_btf(path: str, base: Btf | None = None) -> Btf:
+    """BTF from raw bytes or from an ELF file; `base` is what split BTF builds on. ObjectError when an ELF file has
+    none."""
     from bombus.btf.parse import Btf
     from bombus.elf.read import read_elf
     from bombus.errors import ObjectError
@@ -56,7 +57,7 @@ def read_btf(path: str) -> Btf:
         if section is None:
             raise ObjectError("no section .BTF", path=path)
         data = section.data
-    return Btf.parse(data)
+    return Btf.parse(data, base)
 
 
 def as_dict(report: Report) -> dict[str, Any]:

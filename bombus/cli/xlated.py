@@ -127,8 +127,10 @@ def as_rows(program: Program, flags: Collection[str]) -> list[dict[str, Any]]:
             row["src"] = _source(known.btf, source)
             if "linum" in flags:
                 row["file"] = known.btf.string(source.file)
-                row["line_num"] = source.line_number
-                row["line_col"] = source.column
+                if source.line_number:
+                    row["line_num"] = source.line_number
+                if source.column:
+                    row["line_col"] = source.column
         row["disasm"] = line.text
         if "opcodes" in flags:
             row["opcodes"] = opcodes(known.insns, line)
