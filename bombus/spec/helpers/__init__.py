@@ -10,15 +10,21 @@ from importlib import import_module
 
 from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
 from bombus.spec.helpers.groups import (
+    ATTACH_CHAINS,
+    ATTACH_LATER,
     CHAINS,
     FORMER,
     GROUPS,
+    IN_PROBE,
     LATER,
     NEEDS_BPF,
     NEEDS_PERFMON,
+    NEEDS_PERFMON_TOO,
     NEVER,
     NOT_WITH,
     ONLY_WITH,
+    TARGET_CHAINS,
+    TARGET_NEVER,
 )
 from bombus.spec.helpers.model import Helper, Prototype
 from bombus.spec.helpers.variants import VARIANTS
@@ -39,57 +45,94 @@ HELPERS: tuple[Helper, ...] = tuple(
 HELPER: dict[str, Helper] = {row.name: row for row in HELPERS}
 HELPER_BY_ID: dict[int, Helper] = {row.id: row for row in HELPERS}
 
-__all__ = ["FAMILIES", "HELPER", "HELPERS", "HELPER_BY_ID", "Helper", "Prototype", "allowed", "prototype_for"]
+__all__ = [
+    "FAMILIES", "HELPER", "HELPERS", "HELPER_BY_ID", "Helper", "Prototype", "allowed", "not_in_probe", "prototype_for",
+]
+
+
+def _chain(prog_type: str, attach: str, target: str) -> tuple[str, ...]:
+    """The groups that are asked, in order."""
+    found = TARGET_CHAINS.get((prog_type, target.partition(".")[0])) if target else None
+    if found is None:
+        found = ATTACH_CHAINS.get((prog_type, attach))
+    return found if found is not None else CHAINS[prog_type]
 
 
 @lru_cache(maxsize=8192)
+def _find(
+    name: str, prog_type: int, attach_type: int, version: KernelVersion | None, bpf: bool, perfmon: bool,
+    target: str,
+) -> tuple[str | None, bool]:
+    """The group that has the helper for these programs, and whether the helper's own check lets them call it."""
+    row = PROG_TYPE_BY_ID.get(prog_type)
+    helper = HELPER.get(name)
+    if row is None or helper is None or (version is not None and helper.since > version):
+        return None, False
+    until = NEVER.get((row.name, name))
+    if (until is not None and version is not None and version < until) or (target, name) in TARGET_NEVER:
+        return None, False
+    attach_row = ATTACH_TYPE_BY_ID.get(attach_type)
+    attach = attach_row.name if attach_row is not None and row.name != "BPF_PROG_TYPE_STRUCT_OPS" else ""
+    for group in _chain(row.name, attach, target):
+        key = (group, name)
+        former = FORMER.get(key)
+        if former is not None and version is not None and former[0] <= version < former[1]:
+            return group, True
+        if name not in GROUPS[group]:
+            if group in NEEDS_BPF and not bpf:
+                return None, False
+            continue
+        later = LATER.get(key)
+        if version is not None and later is not None and version < later:
+            continue
+        if attach in NOT_WITH.get(key, ()):
+            continue
+        only = ONLY_WITH.get(key)
+        young = ATTACH_LATER.get((group, name, attach))
+        if only is not None and attach not in only:
+            return None, False
+        if young is not None and version is not None and version < young:
+            return None, False
+        needs_perfmon = group in NEEDS_PERFMON or key in NEEDS_PERFMON_TOO
+        if (group in NEEDS_BPF and not bpf) or (needs_perfmon and not perfmon):
+            return None, False
+        probe = IN_PROBE.get(key)
+        return group, probe is None or attach in probe
+    return None, False
+
+
 def group_of(
     name: str, prog_type: int, attach_type: int = 0, version: KernelVersion | None = None, *, bpf: bool = True,
-    perfmon: bool = True,
+    perfmon: bool = True, target: str = "",
 ) -> str | None:
     """The group through which programs of a type (and expected attach type) get a helper; None: they do not.
 
     bpf, perfmon: whether the loader has CAP_BPF and CAP_PERFMON. version: None for the newest that is known.
+    target: what the program is for, where helpers depend on it: "bpf_iter_tcp" (the function whose id is
+    attach_btf_id), "tcp_congestion_ops.release" (struct and member of a struct_ops program). Without it, iterators
+    get what all of them get, and struct_ops programs what those of tcp_congestion_ops get.
     """
-    row = PROG_TYPE_BY_ID.get(prog_type)
-    helper = HELPER.get(name)
-    if row is None or helper is None or (row.name, name) in NEVER:
-        return None
-    if version is not None and helper.since > version:
-        return None
-    attach = ATTACH_TYPE_BY_ID.get(attach_type)
-    attach_name = attach.name if attach is not None else ""
-    for group in CHAINS[row.name]:
-        former = FORMER.get((group, name))
-        if former is not None and version is not None and former[0] <= version < former[1]:
-            return group
-        if name not in GROUPS[group]:
-            if group in NEEDS_BPF and not bpf:
-                return None
-            continue
-        key = (group, name)
-        later = LATER.get(key)
-        if version is not None and later is not None and version < later:
-            continue
-        only = ONLY_WITH.get(key)
-        if attach_name in NOT_WITH.get(key, ()):
-            continue
-        if only is not None and attach_name not in only:
-            return None
-        if (group in NEEDS_BPF and not bpf) or (group in NEEDS_PERFMON and not perfmon):
-            return None
-        if name == "trace_printk" and group == "lirc" and not perfmon:
-            return None
-        return group
-    return None
+    return _find(name, prog_type, attach_type, version, bpf, perfmon, target)[0]
 
 
 def allowed(
     name: str, prog_type: int, attach_type: int = 0, version: KernelVersion | None = None, *, bpf: bool = True,
-    perfmon: bool = True,
+    perfmon: bool = True, target: str = "",
 ) -> bool:
-    """Whether a program may call a helper (see `group_of`)."""
-    return group_of(name, prog_type, attach_type, version, bpf=bpf, perfmon=perfmon) is not None
+    """Whether a program may call a helper (parameters: see `group_of`)."""
+    return _find(name, prog_type, attach_type, version, bpf, perfmon, target)[1]
+
+
+def not_in_probe(
+    name: str, prog_type: int, attach_type: int = 0, version: KernelVersion | None = None, *, bpf: bool = True,
+    perfmon: bool = True, target: str = "",
+) -> bool:
+    """Whether programs get the helper's prototype, yet its own check refuses them.
+
+    The verifier then says "helper call is not allowed in probe" instead of "program of this type cannot use helper".
+    """
+    group, passes = _find(name, prog_type, attach_type, version, bpf, perfmon, target)
+    return group is not None and not passes
 
 
 def prototype_for(row: Helper, prog_type: int, sleepable: bool = False, attach_type: int = 0) -> Prototype:

@@ -18,17 +18,20 @@ _GROUPS: Final = {
         map_lookup_elem map_update_elem map_delete_elem map_push_elem map_pop_elem map_peek_elem
         map_lookup_percpu_elem get_prandom_u32 get_smp_processor_id get_numa_node_id tail_call ktime_get_ns
         ktime_get_boot_ns ktime_get_tai_ns ringbuf_output ringbuf_reserve ringbuf_submit ringbuf_discard
-        ringbuf_query strncmp strtol strtoul get_current_pid_tgid get_ns_current_pid_tgid
+        ringbuf_query strncmp strtol strtoul get_current_pid_tgid get_ns_current_pid_tgid get_current_uid_gid
     """,
     "base_bpf": """
         spin_lock spin_unlock jiffies64 per_cpu_ptr this_cpu_ptr timer_init timer_set_callback timer_start
         timer_cancel kptr_xchg for_each_map_elem loop user_ringbuf_drain ringbuf_reserve_dynptr
         ringbuf_submit_dynptr ringbuf_discard_dynptr dynptr_from_mem dynptr_read dynptr_write dynptr_data
         cgrp_storage_get cgrp_storage_delete get_current_cgroup_id get_current_ancestor_cgroup_id
+        current_task_under_cgroup get_cgroup_classid task_storage_get task_storage_delete
     """,
     "base_perfmon": """
         trace_printk get_current_task get_current_task_btf probe_read_user probe_read_kernel
         probe_read_user_str probe_read_kernel_str snprintf_btf snprintf task_pt_regs trace_vprintk
+        get_current_comm perf_event_read perf_event_read_value send_signal send_signal_thread get_task_stack
+        copy_from_user copy_from_user_task get_branch_snapshot find_vma
     """,
     "sk_base_perfmon": """
         skc_to_tcp6_sock skc_to_tcp_sock skc_to_tcp_timewait_sock skc_to_tcp_request_sock skc_to_udp6_sock
@@ -59,22 +62,18 @@ _GROUPS: Final = {
         get_local_storage get_retval set_retval
     """,
     "cgroup_current": """
-        get_current_uid_gid get_current_comm get_cgroup_classid current_task_under_cgroup
+        get_current_uid_gid get_cgroup_classid current_task_under_cgroup
     """,
     "syscall": """
         sys_bpf btf_find_by_name_kind sys_close kallsyms_lookup_name
     """,
     "tracing_base": """
         map_lookup_elem map_update_elem map_delete_elem map_push_elem map_pop_elem map_peek_elem
-        map_lookup_percpu_elem ktime_get_ns ktime_get_boot_ns tail_call get_current_task
-        get_current_task_btf task_pt_regs get_current_uid_gid get_current_comm trace_printk
-        get_smp_processor_id get_numa_node_id perf_event_read get_prandom_u32 probe_write_user
-        probe_read_user probe_read_kernel probe_read_user_str probe_read_kernel_str probe_read
-        probe_read_str cgrp_storage_get cgrp_storage_delete current_task_under_cgroup send_signal
-        send_signal_thread perf_event_read_value ringbuf_output ringbuf_reserve ringbuf_submit
-        ringbuf_discard ringbuf_query jiffies64 get_task_stack copy_from_user copy_from_user_task
-        snprintf_btf per_cpu_ptr this_cpu_ptr task_storage_get task_storage_delete for_each_map_elem
-        snprintf get_func_ip get_branch_snapshot find_vma trace_vprintk
+        map_lookup_percpu_elem ktime_get_ns ktime_get_boot_ns tail_call get_current_uid_gid
+        get_smp_processor_id get_numa_node_id get_prandom_u32 probe_write_user probe_read probe_read_str
+        cgrp_storage_get cgrp_storage_delete current_task_under_cgroup ringbuf_output ringbuf_reserve
+        ringbuf_submit ringbuf_discard ringbuf_query jiffies64 per_cpu_ptr this_cpu_ptr task_storage_get
+        task_storage_delete for_each_map_elem get_func_ip
     """,
     "kprobe": """
         perf_event_output get_stackid get_stack override_return get_func_ip get_attach_cookie
@@ -102,7 +101,8 @@ _GROUPS: Final = {
         skc_lookup_tcp sk_storage_get sk_storage_delete setsockopt getsockopt
     """,
     "socket_filter": """
-        skb_load_bytes skb_load_bytes_relative get_socket_cookie get_socket_uid perf_event_output
+        skb_load_bytes skb_load_bytes_relative get_socket_cookie get_netns_cookie get_socket_uid
+        perf_event_output
     """,
     "cgroup_skb": """
         sk_fullsock sk_storage_get sk_storage_delete perf_event_output skb_cgroup_id skb_ancestor_cgroup_id
@@ -115,7 +115,7 @@ _GROUPS: Final = {
         skb_vlan_pop skb_change_proto skb_change_type skb_adjust_room skb_change_tail skb_change_head
         skb_get_tunnel_key skb_set_tunnel_key skb_get_tunnel_opt skb_set_tunnel_opt redirect redirect_neigh
         redirect_peer get_route_realm get_hash_recalc set_hash_invalid set_hash perf_event_output
-        get_smp_processor_id skb_under_cgroup get_socket_cookie get_socket_uid fib_lookup check_mtu
+        get_smp_processor_id skb_under_cgroup get_socket_cookie get_netns_cookie get_socket_uid fib_lookup check_mtu
         sk_fullsock sk_storage_get sk_storage_delete skb_get_xfrm_state skb_cgroup_classid skb_cgroup_id
         skb_ancestor_cgroup_id sk_lookup_tcp sk_lookup_udp sk_release tcp_sock get_listener_sock
         skc_lookup_tcp tcp_check_syncookie skb_ecn_set_ce tcp_gen_syncookie sk_assign skb_set_tstamp
@@ -168,6 +168,12 @@ _GROUPS: Final = {
     "sk_lookup": """
         perf_event_output sk_assign sk_release
     """,
+    "iter_sockets": """
+        setsockopt getsockopt
+    """,
+    "sched_ext": """
+        task_storage_get task_storage_delete
+    """,
     "tcp_congestion": """
         tcp_send_ack sk_storage_get sk_storage_delete setsockopt getsockopt ktime_get_coarse_ns
     """,
@@ -176,6 +182,7 @@ GROUPS: Final[dict[str, frozenset[str]]] = {name: frozenset(names.split()) for n
 
 # What these groups hold needs a capability of the loader.
 NEEDS_BPF: Final = frozenset(("base_bpf",))
+NEEDS_PERFMON_TOO: Final = frozenset((("lirc", "trace_printk"), ("syscall", "sys_bpf")))
 NEEDS_PERFMON: Final = frozenset(("base_perfmon", "sk_base_perfmon"))
 
 _BASE = ("base", "base_bpf", "base_perfmon")
@@ -220,6 +227,26 @@ CHAINS: Final[dict[str, tuple[str, ...]]] = {
     "BPF_PROG_TYPE_NETFILTER": _BASE,
 }
 
+# Chains that depend on the expected attach type.
+ATTACH_CHAINS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+    ("BPF_PROG_TYPE_LSM", "BPF_LSM_CGROUP"): ("cgroup_common", "lsm", "tracing", *_RAW),
+}
+# Chains that depend on what the program is for: a struct of operations, or what an iterator walks over.
+# Linux 6.12 net/ipv4/tcp_ipv4.c bpf_iter_tcp_get_func_proto, net/unix/af_unix.c, kernel/sched/ext.c,
+# drivers/hid/bpf/hid_bpf_struct_ops.c; net/bpf/bpf_dummy_struct_ops.c names no helpers at all.
+TARGET_CHAINS: Final[dict[tuple[str, str], tuple[str, ...]]] = {
+    ("BPF_PROG_TYPE_STRUCT_OPS", "bpf_dummy_ops"): (),
+    ("BPF_PROG_TYPE_STRUCT_OPS", "hid_bpf_ops"): _BASE,
+    ("BPF_PROG_TYPE_STRUCT_OPS", "Qdisc_ops"): _BASE,
+    ("BPF_PROG_TYPE_STRUCT_OPS", "sched_ext_ops"): ("sched_ext", *_BASE),
+    ("BPF_PROG_TYPE_TRACING", "bpf_iter_tcp"): ("tracing", *_RAW, "iter_sockets"),
+    ("BPF_PROG_TYPE_TRACING", "bpf_iter_unix"): ("tracing", *_RAW, "iter_sockets"),
+}
+# Members of such a struct whose programs do not get a helper that the others do.
+TARGET_NEVER: Final = frozenset(
+    (("tcp_congestion_ops.release", "setsockopt"), ("tcp_congestion_ops.release", "getsockopt"))
+)
+
 _NO_RETVAL = frozenset(
     f"BPF_CGROUP_{name}"
     for name in (
@@ -233,10 +260,12 @@ _SOCKOPTS = frozenset(
     for name in (
         "INET4_BIND", "INET6_BIND", "INET4_CONNECT", "INET6_CONNECT", "UNIX_CONNECT", "UDP4_RECVMSG", "UDP6_RECVMSG",
         "UNIX_RECVMSG", "UDP4_SENDMSG", "UDP6_SENDMSG", "UNIX_SENDMSG", "INET4_GETPEERNAME", "INET6_GETPEERNAME",
-        "INET4_GETSOCKNAME", "INET6_GETSOCKNAME",
+        "UNIX_GETPEERNAME", "INET4_GETSOCKNAME", "INET6_GETSOCKNAME", "UNIX_GETSOCKNAME",
     )
 )
 _ITER = frozenset(("BPF_TRACE_ITER",))
+_FUNCTIONS = frozenset(("BPF_TRACE_FENTRY", "BPF_TRACE_FEXIT"))
+_RAW_TP = frozenset(("BPF_TRACE_RAW_TP",))
 _TRAMPOLINE = frozenset(("BPF_TRACE_FENTRY", "BPF_TRACE_FEXIT", "BPF_MODIFY_RETURN", "BPF_LSM_MAC"))
 
 # (group, helper): the attach types with which the group has it.
@@ -252,6 +281,8 @@ ONLY_WITH: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("tracing", "get_func_arg"): _TRAMPOLINE,
     ("tracing", "get_func_ret"): _TRAMPOLINE,
     ("tracing", "get_func_arg_cnt"): _TRAMPOLINE,
+    ("tracing", "get_attach_cookie"): _TRAMPOLINE | _RAW_TP,
+    ("lsm", "get_attach_cookie"): _TRAMPOLINE,
     ("lsm", "setsockopt"): frozenset(("BPF_LSM_CGROUP",)),
     ("lsm", "getsockopt"): frozenset(("BPF_LSM_CGROUP",)),
 }
@@ -260,40 +291,78 @@ NOT_WITH: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("cgroup_common", "get_retval"): _NO_RETVAL,
     ("cgroup_common", "set_retval"): _NO_RETVAL,
 }
-# (program type, helper): refused although a group that is asked has it.
-NEVER: Final = frozenset((("BPF_PROG_TYPE_LWT_SEG6LOCAL", "skb_pull_data"),))
+# (group, helper): the attach types with which the helper's own check lets it pass; the verifier has a text of its own
+# for what it refuses. What it does with other targets of the same attach type is beyond these rows.
+# Linux 6.12 net/core/bpf_sk_storage.c: bpf_sk_storage_tracing_allowed, kernel/trace/bpf_trace.c: bpf_d_path_allowed.
+IN_PROBE: Final[dict[tuple[str, str], frozenset[str]]] = {
+    ("tracing", "sk_storage_get"): _ITER | _RAW_TP | _FUNCTIONS,
+    ("tracing", "sk_storage_delete"): _ITER | _RAW_TP | _FUNCTIONS,
+    ("tracing", "d_path"): _ITER | _TRAMPOLINE | {"BPF_LSM_CGROUP"},
+}
+# (program type, helper): refused although a group that is asked has it, until a version.
+NEVER: Final[dict[tuple[str, str], KernelVersion]] = {
+    # 6.12 refuses it, 6.18 was seen to allow it.
+    ("BPF_PROG_TYPE_LWT_SEG6LOCAL", "skb_pull_data"): since("6.18"),
+}
 
 # (group, helper): what a group got later than the helper itself came.
 LATER: Final[dict[tuple[str, str], KernelVersion]] = {
     ("base", "get_current_pid_tgid"): since("6.10"),
     ("base", "get_ns_current_pid_tgid"): since("6.10"),
+    ("base", "get_current_uid_gid"): since("6.16"),
+    **{("base_bpf", name): since("6.16") for name in (
+        "current_task_under_cgroup", "get_cgroup_classid", "task_storage_get", "task_storage_delete")},
+    **{("base_perfmon", name): since("6.16") for name in (
+        "get_current_comm", "perf_event_read", "perf_event_read_value", "send_signal", "send_signal_thread",
+        "get_task_stack", "copy_from_user", "copy_from_user_task", "get_branch_snapshot", "find_vma")},
+    ("socket_filter", "get_netns_cookie"): since("6.15"),
+    ("sched_cls", "get_netns_cookie"): since("6.15"),
+    **{("iter_sockets", name): since("5.15") for name in ("setsockopt", "getsockopt")},
     ("base_bpf", "get_current_cgroup_id"): since("6.2"),
     ("base_bpf", "get_current_ancestor_cgroup_id"): since("6.2"),
     **{("base_perfmon", name): since("5.8") for name in (
         "get_current_task", "probe_read_user", "probe_read_kernel", "probe_read_user_str", "probe_read_kernel_str")},
-    ("tracing_base", "copy_from_user"): since("5.10"),
     ("tracing", "sk_storage_get"): since("5.11"),
     ("tracing", "sk_storage_delete"): since("5.11"),
     ("tracing", "get_socket_cookie"): since("5.12"),
     ("tracing", "get_attach_cookie"): since("5.19"),
     ("lsm", "get_attach_cookie"): since("5.19"),
     ("raw_tracepoint", "get_attach_cookie"): since("6.10"),
-    ("cgroup_current", "get_current_comm"): since("6.1"),
     **{("cgroup_sock_addr", name): since("5.8") for name in ("setsockopt", "getsockopt")},
     **{("cgroup_sockopt", name): since("5.15") for name in ("setsockopt", "getsockopt")},
     **{("lsm", name): since("6.0") for name in ("setsockopt", "getsockopt")},
 }
 
+_TRACING_UNTIL_6_16 = """
+    trace_printk get_current_comm perf_event_read get_current_task perf_event_read_value send_signal
+    probe_read_user probe_read_kernel probe_read_user_str probe_read_kernel_str send_signal_thread
+    get_task_stack snprintf_btf get_current_task_btf snprintf task_pt_regs get_branch_snapshot trace_vprintk
+    find_vma copy_from_user_task
+"""
 # (group, helper): from when and before when a group itself had a helper that moved on to a group behind it.
 FORMER: Final[dict[tuple[str, str], tuple[KernelVersion, KernelVersion]]] = {
+    **{("tracing_base", name): (since("3.18"), since("6.16")) for name in _TRACING_UNTIL_6_16.split()},
+    ("tracing_base", "copy_from_user"): (since("5.10"), since("6.16")),
     ("tracing_base", "get_current_pid_tgid"): (since("4.2"), since("6.10")),
     ("tracing_base", "get_ns_current_pid_tgid"): (since("5.7"), since("6.10")),
     ("tracing_base", "get_current_cgroup_id"): (since("4.18"), since("6.2")),
     ("tracing_base", "get_current_ancestor_cgroup_id"): (since("5.14"), since("6.2")),
+    ("cgroup_current", "get_current_comm"): (since("6.1"), since("6.16")),
     ("cgroup_current", "get_current_pid_tgid"): (since("6.1"), since("6.10")),
     ("cgroup_current", "get_current_cgroup_id"): (since("4.18"), since("6.2")),
     ("cgroup_current", "get_current_ancestor_cgroup_id"): (since("5.7"), since("6.2")),
     ("sk_msg", "get_current_pid_tgid"): (since("5.8"), since("6.10")),
     ("sk_msg", "get_current_cgroup_id"): (since("5.8"), since("6.2")),
     ("sk_msg", "get_current_ancestor_cgroup_id"): (since("5.8"), since("6.2")),
+}
+
+# (group, helper, attach type): what came later with one attach type than with others.
+ATTACH_LATER: Final[dict[tuple[str, str, str], KernelVersion]] = {
+    ("tracing", "get_attach_cookie", "BPF_TRACE_RAW_TP"): since("6.10"),
+    # Not in 6.12, seen in 6.18.
+    **{
+        ("cgroup_sock_addr", name, f"BPF_CGROUP_UNIX_{call}"): since("6.18")
+        for name in ("setsockopt", "getsockopt")
+        for call in ("GETPEERNAME", "GETSOCKNAME")
+    },
 }

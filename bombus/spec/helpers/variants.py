@@ -24,7 +24,7 @@ _CLASSID = Prototype((), (), "RET_INTEGER")
 _STACK = ("ARG_PTR_TO_CTX", "ARG_PTR_TO_MEM|MEM_UNINIT|MEM_WRITE", "ARG_CONST_SIZE_OR_ZERO", "ARG_ANYTHING")
 
 VARIANTS: Final[dict[str, dict[str, Prototype]]] = {
-    "get_cgroup_classid": {"cgroup_current": _CLASSID, "sk_msg": _CLASSID},
+    "get_cgroup_classid": {"cgroup_current": _CLASSID, "sk_msg": _CLASSID, "base_bpf": _CLASSID},
     "get_stackid": {
         "perf_event": Prototype(("ARG_PTR_TO_CTX", "ARG_CONST_MAP_PTR", "ARG_ANYTHING"), (0,) * 3, "RET_INTEGER"),
     },
