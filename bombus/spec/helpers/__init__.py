@@ -27,7 +27,7 @@ from bombus.spec.helpers.groups import (
     TARGET_NEVER,
 )
 from bombus.spec.helpers.model import Helper, Prototype
-from bombus.spec.helpers.variants import VARIANTS
+from bombus.spec.helpers.variants import FASTCALL_SINCE, VARIANTS
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
 from bombus.spec.version import KernelVersion
 
@@ -46,8 +46,9 @@ HELPER: dict[str, Helper] = {row.name: row for row in HELPERS}
 HELPER_BY_ID: dict[int, Helper] = {row.id: row for row in HELPERS}
 
 __all__ = [
-    "FAMILIES", "HELPER", "HELPERS", "HELPER_BY_ID", "Helper", "Prototype", "allowed", "not_in_probe", "prototype_for",
-]
+    "FAMILIES", "HELPER", "HELPERS", "HELPER_BY_ID", "Helper", "Prototype", "allowed", "fastcall_for", "not_in_probe",
+    "prototype_for",
+]  # fmt: skip
 
 
 def _chain(prog_type: str, attach: str, target: str) -> tuple[str, ...]:
@@ -140,7 +141,14 @@ def prototype_for(row: Helper, prog_type: int, sleepable: bool = False, attach_t
     found = VARIANTS.get(row.name)
     if found is None:
         return row.prototype
-    if sleepable and "sleepable" in found:
-        return found["sleepable"]
-    group = group_of(row.name, prog_type, attach_type)
-    return found.get(group or "", row.prototype)
+    group = group_of(row.name, prog_type, attach_type) or ""
+    attach = ATTACH_TYPE_BY_ID.get(attach_type)
+    keys = [f"{group}/{attach.name}"] if attach is not None else []
+    keys += [f"{group}/sleepable", "sleepable"] if sleepable else []
+    return next((found[key] for key in (*keys, group) if key in found), row.prototype)
+
+
+def fastcall_for(row: Helper, prog_type: int, attach_type: int = 0, version: KernelVersion | None = None) -> bool:
+    """Whether a call leaves registers alone that it does not need, for such a program (6.12 on)."""
+    young = FASTCALL_SINCE.get((group_of(row.name, prog_type, attach_type, version) or "", row.name))
+    return row.fastcall and not (young is not None and version is not None and version < young)

@@ -1,6 +1,7 @@
 """Helpers that take other arguments in some programs: by helper, then by the group that the program gets it from.
 
-"sleepable" stands for sleepable programs of any type. Sources: net/core/filter.c, net/core/bpf_sk_storage.c,
+"sleepable" stands for sleepable programs of any type, "kprobe/sleepable" for those that get it from the group kprobe,
+"kprobe/BPF_TRACE_KPROBE_MULTI" for an attach type. Sources: net/core/filter.c, net/core/bpf_sk_storage.c,
 kernel/trace/bpf_trace.c, kernel/bpf/stackmap.c of Linux 6.12.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.spec.helpers.model import Prototype
+from bombus.spec.version import KernelVersion, since
 
 _COOKIE = Prototype(("ARG_PTR_TO_BTF_ID_SOCK_COMMON|PTR_MAYBE_NULL",), (0,), "RET_INTEGER")
 _SET = Prototype(
@@ -20,6 +22,7 @@ _GET = Prototype(
     (0,) * 5, "RET_INTEGER",
 )
 _LOOKUP = ("ARG_PTR_TO_CTX", "ARG_PTR_TO_MEM|MEM_RDONLY", "ARG_CONST_SIZE_OR_ZERO", "ARG_ANYTHING", "ARG_ANYTHING")
+_FUNC_IP = Prototype(("ARG_PTR_TO_CTX",), (0,), "RET_INTEGER")
 _CLASSID = Prototype((), (), "RET_INTEGER")
 _STACK = ("ARG_PTR_TO_CTX", "ARG_PTR_TO_MEM|MEM_UNINIT|MEM_WRITE", "ARG_CONST_SIZE_OR_ZERO", "ARG_ANYTHING")
 
@@ -32,7 +35,7 @@ VARIANTS: Final[dict[str, dict[str, Prototype]]] = {
     "setsockopt": {"cgroup_sock_addr": _SET, "sock_ops": _SET},
     "getsockopt": {"cgroup_sock_addr": _GET, "sock_ops": _GET},
     "get_stack": {
-        "sleepable": Prototype(_STACK, (0,) * 4, "RET_INTEGER", gpl_only=True, might_sleep=True),
+        "kprobe/sleepable": Prototype(_STACK, (0,) * 4, "RET_INTEGER", gpl_only=True, might_sleep=True),
         "raw_tracepoint": Prototype(
             ("ARG_PTR_TO_CTX", "ARG_PTR_TO_MEM|MEM_RDONLY", "ARG_CONST_SIZE_OR_ZERO", "ARG_ANYTHING"), (0,) * 4,
             "RET_INTEGER", gpl_only=True,
@@ -65,6 +68,12 @@ VARIANTS: Final[dict[str, dict[str, Prototype]]] = {
             ("ARG_PTR_TO_BTF_ID", *_STACK[1:]), (0,) * 4, "RET_INTEGER", might_sleep=True
         ),
     },
-    "get_func_ip": {},
+    "get_func_ip": {
+        f"kprobe/BPF_TRACE_{kind}": _FUNC_IP
+        for kind in ("KPROBE_MULTI", "KPROBE_SESSION", "UPROBE_MULTI", "UPROBE_SESSION")
+    },
     "xdp_get_buff_len": {"tracing": Prototype(("ARG_PTR_TO_BTF_ID",), (0,), "RET_INTEGER")},
 }
+
+# (group, helper): where calls did not count as fast ones before a version, although others of that helper did.
+FASTCALL_SINCE: Final[dict[tuple[str, str], KernelVersion]] = {("base", "get_smp_processor_id"): since("6.16")}
