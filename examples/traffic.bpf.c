@@ -40,6 +40,7 @@ struct event {
 	__u64 number;
 	struct flow flow;
 	enum reason reason;
+	__u32 bytes;
 };
 
 struct {
@@ -76,9 +77,9 @@ static __noinline void send(const struct event *event)
 	bpf_ringbuf_output(&events, (void *)event, sizeof(*event), 0);
 }
 
-static __always_inline void tell(const struct flow *flow, enum reason reason)
+static __always_inline void tell(const struct flow *flow, enum reason reason, __u64 bytes)
 {
-	struct event event = { .number = seen, .flow = *flow, .reason = reason };
+	struct event event = { .number = seen, .flow = *flow, .reason = reason, .bytes = bytes };
 
 	send(&event);
 }
@@ -145,7 +146,7 @@ int traffic(struct xdp_md *ctx)
 	}
 
 	if (protocol == IPPROTO_TCP && flow.dport == bpf_htons(blocked_port)) {
-		tell(&flow, REASON_BLOCKED);
+		tell(&flow, REASON_BLOCKED, bytes);
 		bpf_printk("blocked port %d from %pI4", blocked_port, &flow.saddr);
 		return XDP_DROP;
 	}
@@ -158,7 +159,7 @@ int traffic(struct xdp_md *ctx)
 	count(&first, bytes);
 	bpf_map_update_elem(&flows, &flow, &first, BPF_ANY);
 	if (protocol == IPPROTO_TCP)
-		tell(&flow, REASON_NEW);
+		tell(&flow, REASON_NEW, bytes);
 	return XDP_PASS;
 }
 

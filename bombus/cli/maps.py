@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +25,11 @@ def _pairs(item: Map) -> Iterator[tuple[bytes, bytes]]:
 
 
 def _readable(item: Map) -> bool:
-    return "next_key" in item.type.operations
+    return "next_key" in item.type.operations and item.type.short not in _EVENTS
+
+
+# Types whose values are other objects, and what bpf(2) shows of those: their ids.
+_IDS = {"array_of_maps": "inner_map_id", "hash_of_maps": "inner_map_id", "prog_array": "prog_id"}
 
 
 def as_rows(item: Map, spec: MapSpec | None) -> dict[str, Any]:
@@ -55,7 +60,9 @@ def _element(item: Map, key: bytes, value: bytes) -> dict[str, Any]:
         return [f"0x{byte:02x}" for byte in data]
 
     row: dict[str, Any] = {"key": one(key_layout, key)}
-    if item.type.per_cpu:
+    if item.type.short in _IDS:
+        row[_IDS[item.type.short]] = int.from_bytes(value, sys.byteorder)
+    elif item.type.per_cpu:
         slot, size = item.raw.slot, item.value_size
         row["values"] = [
             {"cpu": cpu, "value": one(value_layout, value[cpu * slot : cpu * slot + size])}
@@ -73,11 +80,13 @@ def show_all(loaded: Loaded, *, limit: int) -> None:
     sections = [name for name in loaded.maps if specs[name].section]
     for name in sections:
         _variables(loaded.maps[name], specs[name].section)
+    names = {item.id: name for name, item in loaded.maps.items()}
+    programs = {program.id: name for name, program in loaded.programs.items()}
     for name in loaded.maps:
         item = loaded.maps[name]
         if name in sections or item.type.short in _EVENTS:
             continue
-        _table(name, item, specs[name], btf, limit)
+        _table(name, item, specs[name], btf, limit, programs if item.type.short == "prog_array" else names)
 
 
 def _variables(item: Map, section: str) -> None:
@@ -101,7 +110,8 @@ def _describe(name: str, item: Map) -> str:
     return f"{name} ({item.type.short}, {item.max_entries} entries)"
 
 
-def _table(name: str, item: Map, spec: MapSpec, btf: Any, limit: int) -> None:
+def _table(name: str, item: Map, spec: MapSpec, btf: Any, limit: int, names: dict[int, str]) -> None:
+    """names: of maps or programs by their ids, for maps that hold such."""
     title = _describe(name, item)
     if not _readable(item):
         if "lookup" in item.type.operations and item.type.short in ("queue", "stack"):
@@ -116,14 +126,20 @@ def _table(name: str, item: Map, spec: MapSpec, btf: Any, limit: int) -> None:
     columns = [*keys.titles, *(["cpu"] if per_cpu else []), *values.titles]
     rows: list[list[str]] = []
     entries = zeros = more = 0
-    array = "array" in item.type.short
+    ids = item.type.short in _IDS
+    array = "array" in item.type.short and not ids
     try:
         for key, value in _pairs(item):
             entries += 1
             if array and not any(value):
                 zeros += 1
                 continue
-            for cells in _rows(item, keys, values, key, value):
+            if ids:
+                number = int.from_bytes(value, sys.byteorder)
+                found = [[*keys.row(key), names.get(number, f"id {number}")]]
+            else:
+                found = list(_rows(item, keys, values, key, value))
+            for cells in found:
                 if len(rows) < limit:
                     rows.append(cells)
                 else:
@@ -136,7 +152,7 @@ def _table(name: str, item: Map, spec: MapSpec, btf: Any, limit: int) -> None:
         return
     notes = []
     if zeros:
-        notes.append(f"{zeros} entries are zero")
+        notes.append("1 entry is zero" if zeros == 1 else f"{zeros} entries are zero")
     if more:
         notes.append(f"{more} more rows, --limit {len(rows) + more} shows them")
     right = [c for c in columns if all(_numeric(row[columns.index(c)]) for row in rows)]

@@ -351,9 +351,9 @@ def _single(
     if output.as_json():
         found: dict[str, Any] = {}
         if data:
-            found["data_out"] = _hex(data)
+            found["data_out"] = list(data)
         if ctx:
-            found["ctx_out"] = _hex(ctx)
+            found["ctx_out"] = list(ctx)
         found |= {"retval": result.retval, "duration": result.duration}
         output.print_json(found | _rest_json(loaded, outcome, event_types))
         return

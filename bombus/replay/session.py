@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections import deque
 from collections.abc import Callable
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from bombus.loader.load import Loaded
 
 _ETH_HLEN = 14
+_LINEAR_ROOM = 3000  # bytes of a page that packets of every type may fill; Linux 6.12 net/bpf/test_run.c
 _SAMPLES = 1 << 20  # times that are kept for percentiles
 _PRINTS = frozenset({HELPER["trace_printk"].id, HELPER["trace_vprintk"].id})
 _PROGRESS = 256  # packets between two reports
@@ -172,7 +174,7 @@ def _run_all(
                 raise CaptureError("shorter than an Ethernet header")
             done = run(data)
         except (CaptureError, NotSupported, KernelError) as error:
-            outcome.skipped.setdefault(_reason(error), Tally()).add(size)
+            outcome.skipped.setdefault(_reason(error, size), Tally()).add(size)
             continue
         except VmFault as fault:
             raise VmFault(
@@ -199,8 +201,11 @@ def _run_all(
             progress(capture.position, capture.size)
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception, size: int) -> str:
+    """Why a packet did not run, in words that group."""
     if isinstance(error, KernelError):
+        if error.errno == errno.EINVAL and size > _LINEAR_ROOM:
+            return "longer than BPF_PROG_TEST_RUN takes"
         return error.message or os.strerror(error.errno or 0)
     if isinstance(error, CaptureError):
         return error.message
