@@ -3,18 +3,24 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test lint bench
+.PHONY: demo setup lint test bench
+
+demo: setup
+	$(BIN)/bombus run examples/traffic.bpf.o --pcap examples/traffic.pcap
 
 setup: $(VENV)/.ready
 
 $(VENV)/.ready: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --editable '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check --editable '.[dev]'
 	touch $@
 
 lint: setup
-	$(BIN)/ruff check bombus tests bench fuzz tools
+	$(BIN)/ruff check
 	$(BIN)/mypy
 
 test: setup lint
 	$(BIN)/pytest -n 2 -q
+
+bench: setup
+	for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
