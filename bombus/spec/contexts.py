@@ -173,7 +173,8 @@ _PACKET_META: Final = FieldAccess("PTR_TO_PACKET_META")
 _SOCKET: Final = FieldAccess("PTR_TO_SOCKET")
 _SOCKET_OR_NULL: Final = FieldAccess("PTR_TO_SOCKET_OR_NULL")
 _COMMON_OR_NULL: Final = FieldAccess("PTR_TO_SOCK_COMMON_OR_NULL")
-_MAX_RECORD: Final = 2048  # PERF_MAX_TRACE_SIZE, include/linux/trace_events.h
+_MAX_RECORD: Final = 8192  # PERF_MAX_TRACE_SIZE, include/linux/trace_events.h
+_MAX_RECORD_ONCE: Final = (since("5.16"), 2048)
 
 
 def _names(*names: str) -> frozenset[str]:
@@ -430,8 +431,8 @@ def _sk_lookup(q: Question) -> FieldAccess | None:
     if q.write or not _inside(_SK_LOOKUP, q):
         return None
     member = _SK_LOOKUP.at(q.offset)
-    if member is None:  # behind remote_port, which was once 4 bytes
-        return _narrow(q.size, 2)
+    if member is None:  # remote_port was once 4 bytes: what is behind it may still be read
+        return _narrow(q.size, 2) if q.offset < _SK_LOOKUP.member("local_ip4").offset else None
     if member.name == "sk":
         return _SOCKET_OR_NULL if q.size == 8 else None
     if member.name == "remote_port":
@@ -491,7 +492,11 @@ def _pt_regs(q: Question) -> FieldAccess | None:
 
 
 def _tracepoint(q: Question) -> FieldAccess | None:
-    return _PLAIN if not q.write and 8 <= q.offset < _MAX_RECORD and q.offset % q.size == 0 else None
+    young, small = _MAX_RECORD_ONCE
+    limit = small if q.version is not None and q.version < young else _MAX_RECORD
+    # The kernel compares with an unsigned 8, so that negative offsets pass (tp_prog_is_valid_access; seen on 6.18).
+    inside = q.offset < 0 or 8 <= q.offset < limit
+    return _PLAIN if not q.write and inside and q.offset % q.size == 0 else None
 
 
 def _perf_event(q: Question) -> FieldAccess | None:
