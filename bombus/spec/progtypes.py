@@ -192,7 +192,7 @@ PROG_TYPES: tuple[ProgType, ...] = (
     ProgType(
         "BPF_PROG_TYPE_LWT_SEG6LOCAL", 19, since("4.18"), "__sk_buff", "sk_buff",
         "Lightweight tunnel: an IPv6 segment routing endpoint.",
-        test_run=since("4.18"), packet="read", caps=_NET,
+        packet="read", caps=_NET,
     ),
     ProgType(
         "BPF_PROG_TYPE_LIRC_MODE2", 20, since("4.18"), "u32", "u32",
