@@ -1,0 +1,247 @@
+"""What fuzzed programs can refer to: maps of every kind on the running kernel, BTF of functions and of map values.
+
+The verifier under test gets the same maps as `MapInfo`, under the same descriptors.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from dataclasses import dataclass, field, replace
+
+from bombus.btf.build import Builder
+from bombus.btf.parse import Btf
+from bombus.btf.types import Const, DeclTag, Enum, Enumerator, Func, FuncProto, Int, Member, Param, Ptr, Struct
+from bombus.errors import KernelError
+from bombus.kernel.api import Attr
+from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.spec.maptypes import MAP_TYPE
+from bombus.verifier import records
+from bombus.verifier.program import MapInfo
+
+RDONLY_PROG, WRONLY_PROG, NO_PREALLOC, MMAPABLE, INNER = 0x80, 0x100, 1, 0x400, 0x1000
+VALUE = 48  # bytes of the value of most maps
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A map to be made. value: its BTF type by name; inner: the name of an earlier row."""
+
+    name: str
+    type: str
+    key_size: int = 4
+    value_size: int = VALUE
+    max_entries: int = 4
+    flags: int = 0
+    value: str = ""
+    inner: str = ""
+    contents: bytes = b""
+    extra: int = 0
+
+
+CONSTANTS = bytes((7 * i + 3) % 256 for i in range(40)) + bytes(8)
+ROWS = (
+    Row("array", "ARRAY"),
+    Row("hash", "HASH", key_size=8),
+    Row("one", "ARRAY", value_size=22, max_entries=1),
+    Row("rdonly", "ARRAY", flags=RDONLY_PROG),
+    Row("wronly", "ARRAY", flags=WRONLY_PROG),
+    Row("rodata", "ARRAY", max_entries=1, flags=RDONLY_PROG, contents=CONSTANTS),
+    Row("percpu", "PERCPU_ARRAY"),
+    Row("percpu_hash", "PERCPU_HASH", value_size=16),
+    Row("lru", "LRU_HASH", key_size=12, value_size=7),
+    Row("mmapable", "ARRAY", value_size=64, flags=MMAPABLE),
+    Row("lock", "ARRAY", value_size=32, value="locked"),
+    Row("lock_hash", "HASH", value_size=32, value="locked", flags=NO_PREALLOC),
+    Row("timer", "ARRAY", value_size=40, value="timed"),
+    Row("timer_hash", "HASH", value_size=40, value="timed"),
+    Row("ringbuf", "RINGBUF", 0, 0, 4096),
+    Row("user_ringbuf", "USER_RINGBUF", 0, 0, 4096),
+    Row("progs", "PROG_ARRAY", value_size=4),
+    Row("events", "PERF_EVENT_ARRAY", value_size=4),
+    Row("cgroups", "CGROUP_ARRAY", value_size=4),
+    Row("inner", "ARRAY", value_size=24, flags=0),
+    Row("inner_lock", "ARRAY", value_size=32, value="locked"),
+    Row("array_of_maps", "ARRAY_OF_MAPS", value_size=4, inner="inner"),
+    Row("hash_of_maps", "HASH_OF_MAPS", value_size=4, inner="inner_lock"),
+    Row("devmap", "DEVMAP", value_size=8),
+    Row("devmap_hash", "DEVMAP_HASH", value_size=4),
+    Row("cpumap", "CPUMAP", value_size=4, max_entries=2),
+    Row("xskmap", "XSKMAP", value_size=4),
+    Row("sockmap", "SOCKMAP", value_size=4),
+    Row("sockhash", "SOCKHASH", value_size=8),
+    Row("reuseport", "REUSEPORT_SOCKARRAY", value_size=8),
+    Row("stack", "STACK", 0, 16),
+    Row("queue", "QUEUE", 0, 16),
+    Row("bloom", "BLOOM_FILTER", 0, 8),
+    Row("stacks", "STACK_TRACE", 4, 8 * 16),
+    Row("trie", "LPM_TRIE", 8, 16, flags=NO_PREALLOC),
+    Row("cgroup_storage", "CGROUP_STORAGE", 16, 24, 0),
+    Row("percpu_cgroup_storage", "PERCPU_CGROUP_STORAGE", 16, 16, 0),
+    Row("sk_storage", "SK_STORAGE", 4, 24, 0, NO_PREALLOC, "plain"),
+    Row("task_storage", "TASK_STORAGE", 4, 24, 0, NO_PREALLOC, "plain"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function type in the BTF. args: how each parameter looks to the verifier; result: "int" or "void"."""
+
+    name: str
+    type_id: int
+    args: tuple[str, ...]
+    result: str
+    is_global: bool
+
+
+@dataclass(slots=True)
+class Types:
+    """The BTF of all programs: functions to choose from, and map values by name."""
+
+    data: bytes
+    btf: Btf
+    functions: list[Function] = field(default_factory=list)
+    values: dict[str, int] = field(default_factory=dict)
+    key: int = 0
+
+
+_CONTEXTS = ("__sk_buff", "xdp_md", "bpf_sock_addr", "bpf_sock_ops", "bpf_sockopt", "bpf_raw_tracepoint_args")
+# Shapes of functions: parameters by the names of `_parameter_types`; a word after a colon is a declaration tag.
+_SHAPES = (
+    ("int",), ("void",), ("int", "int"), ("int", "int", "long"), ("int", "int", "int", "int", "int", "int"),
+    ("void", "int", "int"), ("int", "int*"), ("int", "int*:nonnull"), ("int", "long*:nonnull", "int"),
+    ("int", "struct*"), ("int", "struct*:nonnull"), ("int", "const struct*:nonnull", "int"), ("int", "void*"),
+    ("int", "void*:ctx"), ("int", "char*:nonnull"), ("int", "enum", "int*:nullable"), ("long", "int", "struct*"),
+    ("int", "ctx:__sk_buff"), ("int", "ctx:__sk_buff", "int"), ("int", "ctx:xdp_md", "int"),
+    ("int", "ctx:bpf_sock_addr"), ("int", "ctx:bpf_sock_ops"), ("int", "ctx:bpf_sockopt"),
+    ("int", "ctx:bpf_raw_tracepoint_args"), ("int", "dynptr*"), ("void", "struct*:nonnull"),
+)  # fmt: skip
+
+
+def build_types() -> Types:
+    b = Builder()
+    names: dict[str, int] = {"void": 0}
+    names["int"] = b.add(Int("int", 4, 1))
+    names["long"] = b.add(Int("long", 8, 1))
+    names["char"] = b.add(Int("char", 1, 1))
+    u64 = b.add(Int("unsigned long long", 8))
+    u32 = b.add(Int("unsigned int", 4))
+    names["enum"] = b.add(Enum("choice", 4, (Enumerator("A", 0), Enumerator("B", 1))))
+    struct = b.add(Struct("pair", 16, (Member("a", names["int"], 0), Member("b", u64, 64))))
+    names["struct*"] = b.add(Ptr(struct))
+    names["const struct*"] = b.add(Ptr(b.add(Const(struct))))
+    for name in ("int", "long", "char", "void"):
+        names[f"{name}*"] = b.add(Ptr(names[name]))
+    names["dynptr*"] = b.add(Ptr(b.add(Struct("bpf_dynptr", 16, (Member("__opaque", u64, 0),)))))
+    for name in _CONTEXTS:
+        names[f"ctx:{name}"] = b.add(Ptr(b.add(Struct(name, 8, (Member("first", u32, 0),)))))
+    spin = b.add(Struct("bpf_spin_lock", 4, (Member("val", u32, 0),)))
+    timer = b.add(Struct("bpf_timer", 16, (Member("a", u64, 0), Member("b", u64, 64))))
+    values = {
+        "locked": b.add(Struct("locked", 32, (
+            Member("a", u64, 0), Member("lock", spin, 64), Member("b", u32, 96), Member("c", u64, 128),
+            Member("d", u64, 192),
+        ))),
+        "timed": b.add(Struct("timed", 40, (
+            Member("a", u64, 0), Member("timer", timer, 64), Member("c", u64, 192), Member("d", u64, 256),
+        ))),
+        "plain": b.add(Struct("plain", 24, (
+            Member("a", u64, 0), Member("b", u64, 64), Member("c", u64, 128),
+        ))),
+    }  # fmt: skip
+    functions = []
+    for number, (result, *parameters) in enumerate(_SHAPES):
+        types, tags = [], []
+        for place, text in enumerate(parameters):
+            base, _, tag = (text, "", "") if text.startswith("ctx:") else text.partition(":")
+            types.append(Param(f"p{place}", names[base]))
+            if tag:
+                tags.append((place, tag))
+        proto = b.add(FuncProto(names[result], tuple(types)))
+        for is_global in (False, True):
+            name = f"{'g' if is_global else 's'}{number}"
+            type_id = b.add(Func(name, proto, 1 if is_global else 0))
+            for place, tag in tags:
+                b.add(DeclTag(f"arg:{tag}", type_id, place))
+            functions.append(Function(name, type_id, tuple(parameters), result, is_global))
+    data = b.to_bytes()
+    return Types(data, Btf.parse(data), functions, values, u32)
+
+
+@dataclass(slots=True)
+class World:
+    """Descriptors of maps and of BTF on the running kernel, with what the verifier knows of them."""
+
+    kernel: LinuxKernel
+    types: Types
+    btf_fd: int
+    maps: dict[str, int]
+    infos: dict[int, MapInfo]
+    btfs: dict[bytes, int]
+    refused: list[str]
+
+    @property
+    def other_fds(self) -> frozenset[int]:
+        """Open descriptors that are not maps."""
+        return frozenset(int(name) for name in os.listdir("/proc/self/fd")) - frozenset(self.infos)
+
+    def load_btf(self, data: bytes) -> int:
+        """A descriptor of BTF on the running kernel; 0 when the kernel does not take it."""
+        if data not in self.btfs:
+            try:
+                self.btfs[data] = self.kernel.bpf(Attr("BPF_BTF_LOAD", btf=data, btf_size=len(data)))
+            except KernelError:
+                self.btfs[data] = 0
+        return self.btfs[data]
+
+    def make_map(self, info: MapInfo, btf_data: bytes = b"") -> int:
+        """Create a map as described, with its contents, frozen if it says so. Raises KernelError."""
+        fields: dict[str, int | str | bytes] = {
+            "map_type": info.type, "key_size": info.key_size, "value_size": info.value_size,
+            "max_entries": info.max_entries, "map_flags": info.flags, "map_name": info.name,
+        }  # fmt: skip
+        if info.value_type_id and btf_data:
+            fields |= {
+                "btf_fd": self.load_btf(btf_data), "btf_key_type_id": info.key_type_id,
+                "btf_value_type_id": info.value_type_id,
+            }  # fmt: skip
+        inner = -1
+        if info.inner is not None:
+            inner = self.make_map(info.inner, btf_data)
+            fields["inner_map_fd"] = inner
+        fd = self.kernel.bpf(Attr("BPF_MAP_CREATE", **fields))
+        if inner >= 0:
+            os.close(inner)
+        if info.contents:
+            key = bytes(4)
+            with contextlib.suppress(KernelError):
+                self.kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=fd, key=key, value=info.contents))
+        if info.frozen:
+            self.kernel.bpf(Attr("BPF_MAP_FREEZE", map_fd=fd))
+        return fd
+
+
+def make_world(kernel: LinuxKernel) -> World:
+    """Every map of ROWS that the running kernel makes. Raises KernelError where bpf(2) is refused."""
+    types = build_types()
+    world = World(kernel, types, 0, {}, {}, {}, [])
+    world.btf_fd = world.load_btf(types.data)
+    for number, row in enumerate(ROWS):
+        inner = world.infos[world.maps[row.inner]] if row.inner else None
+        value_id = types.values.get(row.value, 0)
+        key_id = types.key if value_id else 0
+        info = MapInfo(
+            MAP_TYPE[f"BPF_MAP_TYPE_{row.type}"].id, row.key_size, row.value_size, row.max_entries, row.name[:15],
+            row.flags, number + 1, replace(inner, name="") if inner else None, bool(row.contents),
+            row.contents or None, types.btf if value_id else None, key_id, value_id,
+            records.parse(types.btf, value_id) if value_id else (), 0,
+            0xFFFF_8000_0000_0000 + number * 0x10000, 0xFFFF_9000_0000_0000 + number * 0x10000,
+        )  # fmt: skip
+        try:
+            fd = world.make_map(info, types.data if value_id or (inner and inner.value_type_id) else b"")
+        except KernelError as error:
+            world.refused.append(f"{row.name}: {error}")
+            continue
+        world.maps[row.name] = fd
+        world.infos[fd] = info
+    return world
