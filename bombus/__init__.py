@@ -1,8 +1,44 @@
 """bombus: the whole BPF stack in one Python package.
 
-`bombus.load` opens an object on a kernel; everything heavy is imported when first used.
+`bombus.load` puts an object on a kernel; everything heavy is imported when it is first used.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import os
+
+    from bombus.kernel.api import Kernel
+    from bombus.loader.load import Loaded
+
 __version__ = "0.1.0"
+__all__ = ["load", "open_kernel"]
+
+
+def open_kernel(name: str = "user", *, engine: str = "fast", btf: bytes | None = None) -> Kernel:
+    """A kernel by name: "user" (in process, no root), "user:5.15" (as that version), "linux" (the running one).
+
+    engine ("fast", "reference") and btf (raw vmlinux BTF) are for the user kernel.
+    """
+    from bombus.kernels import open_kernel as open_
+
+    return open_(name, engine=engine, btf=btf)
+
+
+def load(path: str | os.PathLike[str], kernel: Kernel | str = "user", **options: Any) -> Loaded:
+    """Open an object file, create its maps on a kernel and load its programs.
+
+    Returns a context manager with `programs` and `maps` by name; options are those of `bombus.loader.state.Options`:
+
+        with bombus.load("traffic.bpf.o") as loaded:
+            result = loaded.programs["traffic"].test_run(frame)
+            flows = dict(loaded.maps["flows"])
+
+    Raises LoadError with the verifier's log, KernelError, ObjectError, OSError.
+    """
+    from bombus.loader.load import load as load_
+    from bombus.object.read import open_object
+
+    return load_(open_object(path), open_kernel(kernel) if isinstance(kernel, str) else kernel, **options)

@@ -69,7 +69,7 @@ def lines(texts: Iterable[str]) -> None:
 def console() -> Console:
     from rich.console import Console
 
-    width = None if sys.stdout.isatty() else 120
+    width = None if sys.stdout.isatty() else 1000  # a file or a pipe has no edge to wrap at
     return Console(highlight=False, width=width, soft_wrap=False)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 Show = Callable[[Any], str]
 _ADDRESS = re.compile(r"addr|ip4?$|^ip|src|dst|source|dest|daddr|saddr|gw|gateway", re.IGNORECASE)
+_PADDING = re.compile(r"_*(pad|padding|unused|reserved)_?\d*$")
 _BIG_ENDIAN = {"__be16": 2, "__be32": 4, "__be64": 8}
 _ORDER = sys.byteorder
 
@@ -77,7 +78,7 @@ def _shower(btf: Btf, type_id: int, name: str) -> Show:
 
 class Cells:
     """Cells for values of one type: a column for each member of a struct, one for anything else. Structs inside are
-    taken apart as well, as long as there are not too many columns."""
+    taken apart as well, as long as there are not too many columns; members called pad are left out."""
 
     def __init__(self, title: str, layout: Layout | None, btf: Btf | None, type_id: int) -> None:
         self._layout = layout
@@ -92,7 +93,11 @@ class Cells:
                     self._paths = [(path, _shower(btf, member, path[-1])) for path, member in paths]
             else:
                 self._show = _shower(btf, type_id, title)
-        self.titles = [".".join(path) for path, _ in self._paths] or [title]
+        self._paths = [pair for pair in self._paths if not _PADDING.match(pair[0][-1])] or self._paths
+        leaves = [path[-1] for path, _ in self._paths]
+        self.titles = [
+            path[-1] if leaves.count(path[-1]) == 1 else ".".join(path) for path, _ in self._paths
+        ] or [title]
 
     def row(self, data: bytes) -> list[str]:
         """The cells of one value."""

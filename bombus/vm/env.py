@@ -20,6 +20,9 @@ A VmFault that it raises without `insn` leaves the engine with the index of the 
 class Compiled(Protocol):
     """A program ready to run on some engine."""
 
+    def prepare(self) -> None:
+        """Do now what the first run would have to do before it starts (compiling, say)."""
+
     def run(self, ctx: int) -> int:
         """Run from instruction 0 with r1 = ctx; returns r0 as u64. Raises VmFault."""
 

@@ -116,6 +116,9 @@ class ReferenceProgram:
         self._active: list[Run] = []
         self.counts: list[int] | None = [0] * len(self._insns) if count else None
 
+    def prepare(self) -> None:
+        pass  # nothing is compiled
+
     def run(self, ctx: int) -> int:
         run = Run(self._env.memory, self._budget)
         try:

@@ -72,4 +72,5 @@ def packet_runner_of(kernel: UserKernel, program: Prog | int) -> PacketRunner:
         prog.runner = packet_runner(kernel, prog)
         if prog.runner is None:
             raise UsageError(f"{prog.type.short} programs do not run on packets")
+        prog.compiled.prepare()
     return prog.runner  # type: ignore[return-value]
