@@ -40,6 +40,7 @@ from bombus.verifier.regs import (
     PTR_TO_TP_BUFFER,
     SCALAR_VALUE,
     Reg,
+    known,
     type_name,
 )
 from bombus.verifier.stack import linked, width
@@ -201,7 +202,7 @@ def _binary(env: Env, insn: Insn) -> None:
     define(env, dst)
     regs = env.state.frames[-1].regs
     a = regs[dst]
-    b = regs[src] if by_register else Reg(SCALAR_VALUE, const(imm))
+    b = regs[src] if by_register else known(imm)
     if a.type == PTR_TO_ARENA or b.type == PTR_TO_ARENA:
         if a.type != PTR_TO_ARENA:
             regs[dst] = b
@@ -337,9 +338,9 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     operation = code & 0xF0
     regs = env.regs
     b = off.bounds
-    known = b.bits[1] == 0
+    fixed = b.bits[1] == 0
     umin, umax, smin, smax = b.r64
-    if (known and (smin != smax or umin != umax)) or smin > smax or umin > umax:
+    if (fixed and (smin != smax or umin != umax)) or smin > smax or umin > umax:
         regs[dst] = env.unknown
         return
     if code & 7 != op.BPF_ALU64:
@@ -351,8 +352,8 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     if type_ & PTR_MAYBE_NULL:
         env.fail(EACCES, f"R{dst} pointer arithmetic on {type_name(type_)} prohibited, null-check it first")
     base = type_ & BASE_MASK
-    if base not in _MOVABLE and not (base == PTR_TO_FLOW_KEYS and known) and not (
-        base in (CONST_PTR_TO_MAP, PTR_TO_FLOW_KEYS) and known and smin == 0 and operation == op.BPF_ADD
+    if base not in _MOVABLE and not (base == PTR_TO_FLOW_KEYS and fixed) and not (
+        base in (CONST_PTR_TO_MAP, PTR_TO_FLOW_KEYS) and fixed and smin == 0 and operation == op.BPF_ADD
     ):
         env.fail(EACCES, f"R{dst} pointer arithmetic on {type_name(type_)} prohibited")
     _sane_offset(env, off, type_)
@@ -363,13 +364,13 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
         if reason:
             _prohibited(env, insn, reason)
     if operation == op.BPF_ADD:
-        new = _moved(env, ptr, b, known and -(1 << 31) <= ptr.off + smin < 1 << 31, forward=True)
+        new = _moved(env, ptr, b, fixed and -(1 << 31) <= ptr.off + smin < 1 << 31, forward=True)
     elif operation == op.BPF_SUB:
         if not pointer_is_dst:
             env.fail(EACCES, f"R{dst} tried to subtract pointer from scalar")
         if type_ == PTR_TO_STACK:
             env.fail(EACCES, f"R{dst} subtraction from stack pointer prohibited")
-        new = _moved(env, ptr, b, known and -(1 << 31) <= ptr.off - smin < 1 << 31, forward=False)
+        new = _moved(env, ptr, b, fixed and -(1 << 31) <= ptr.off - smin < 1 << 31, forward=False)
     elif operation in (op.BPF_AND, op.BPF_OR, op.BPF_XOR):
         env.fail(EACCES, f"R{dst} bitwise operator {_NAMES[operation]} on pointer prohibited")
     else:

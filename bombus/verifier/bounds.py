@@ -26,15 +26,24 @@ ANY64: Final[Range] = (0, U64, S64_MIN, S64_MAX)
 ANY32: Final[Range] = (0, U32, S32_MIN, S32_MAX)
 
 
-class Bounds:
-    """Immutable. All of `bits` (a tnum), `r64` and `r32` hold at once for the one unknown number."""
+# Bits of Bounds.checked: the views do not contradict each other; and not one value alone is left.
+CONSISTENT: Final = 1
+NO_SINGLE: Final = 2
 
-    __slots__ = ("bits", "r32", "r64")
+
+class Bounds:
+    """Immutable. All of `bits` (a tnum), `r64` and `r32` hold at once for the one unknown number.
+
+    checked: what `Env.sane` found out about these very bounds (CONSISTENT, NO_SINGLE), so that it need not look twice.
+    """
+
+    __slots__ = ("bits", "checked", "r32", "r64")
 
     def __init__(self, bits: Tnum, r64: Range, r32: Range) -> None:
         self.bits: Final = bits
         self.r64: Final = r64
         self.r32: Final = r32
+        self.checked = 0
 
     def __eq__(self, other: object) -> bool:
         if self is other:
@@ -81,7 +90,10 @@ def const(number: int) -> Bounds:
     """Exactly one number, given modulo 2**64."""
     number &= U64
     low = number & U32
-    return Bounds((number, 0), (number, number, s64(number), s64(number)), (low, low, s32(low), s32(low)))
+    signed, signed_low = s64(number), s32(low)
+    new = Bounds((number, 0), (number, number, signed, signed), (low, low, signed_low, signed_low))
+    new.checked = CONSISTENT | NO_SINGLE
+    return new
 
 
 def from_bits(bits: Tnum) -> Bounds:
@@ -210,8 +222,12 @@ def _deduce(bits: Tnum, r64: Range, r32: Range) -> tuple[Tnum, Range, Range]:
     return bits, r64, r32
 
 
+@lru_cache(maxsize=1 << 14)
 def sync(bits: Tnum, r64: Range, r32: Range) -> Bounds:
-    """Let every view sharpen the others (Linux 6.12: reg_bounds_sync, with its three rounds of deduction)."""
+    """Let every view sharpen the others (Linux 6.12: reg_bounds_sync, with its three rounds of deduction).
+
+    Paths meet the same values again and again: the last results are kept.
+    """
     r32 = _by_bits32(bits, r32)
     r64 = _by_bits64(bits, r64)
     for _ in range(3):

@@ -7,6 +7,7 @@ adjust_scalar_min_max_vals and its parts.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
@@ -267,6 +268,17 @@ WRAPPING = {**SIGNED_MUL, op.BPF_ADD: add_wrapping, op.BPF_SUB: sub_wrapping}
 MUL_BY_CASES = {**WRAPPING, op.BPF_MUL: mul_by_cases}
 
 
+# The same on two numbers, where the ranges of both are known to say no more than the bits do.
+_EXACT: Final[dict[int, Callable[[int, int], int]]] = {
+    op.BPF_ADD: operator.add,
+    op.BPF_SUB: operator.sub,
+    op.BPF_MUL: operator.mul,
+    op.BPF_AND: operator.and_,
+    op.BPF_OR: operator.or_,
+    op.BPF_XOR: operator.xor,
+}
+
+
 def alu(
     operation: int,
     a: Bounds,
@@ -280,6 +292,11 @@ def alu(
     `operation` is the BPF_OP part of the opcode. `table` chooses how multiplication is done, which changed in
     Linux 6.14.
     """
+    if a.bits[1] == 0 and b.bits[1] == 0 and a.checked and b.checked:
+        exact = _EXACT.get(operation)
+        if exact is not None:
+            number = exact(a.bits[0], b.bits[0])
+            return const(number & U32 if is32 else number & U64)
     function = table.get(operation)
     if function is None:
         shift = _SHIFTS.get(operation)

@@ -42,6 +42,7 @@ from bombus.verifier.regs import (
     SCALAR_VALUE,
     ZERO,
     Reg,
+    known,
 )
 from bombus.verifier.special import SOCK_MAPS, XSK_MAP
 from bombus.verifier.state import FP, SPILL, Slot, State
@@ -140,7 +141,7 @@ def check(env: Env, insn: Insn) -> int:
     else:
         if src:
             env.fail(EINVAL, "BPF_JMP/JMP32 uses reserved fields")
-        b = Reg(SCALAR_VALUE, const(imm))
+        b = known(imm)
     if a.type == PTR_TO_STACK:
         flags |= F_DST_STACK
     if flags and env.rules.precise_history:
@@ -215,10 +216,10 @@ def _refine(env: Env, insn: Insn, other: State, a: Reg, b: Reg, is32: bool) -> N
     true_a, true_b = refine(condition, a.bounds, b.bounds, is32=is32, forget_ranges=forget)
     if same:
         false_a, true_a = _both(false_a, false_b), _both(true_a, true_b)
-    new_true_a = env.sane(a.but(bounds=true_a), "true_reg1")
-    new_true_b = env.sane(b.but(bounds=true_b), "true_reg2")
-    new_false_a = env.sane(a.but(bounds=false_a), "false_reg1")
-    new_false_b = env.sane(b.but(bounds=false_b), "false_reg2")
+    new_true_a = env.sane(a.with_bounds(true_a), "true_reg1")
+    new_true_b = env.sane(b if b.bounds is true_b else b.with_bounds(true_b), "true_reg2")
+    new_false_a = env.sane(a.with_bounds(false_a), "false_reg1")
+    new_false_b = env.sane(b if b.bounds is false_b else b.with_bounds(false_b), "false_reg2")
     regs[dst] = new_false_a
     other_regs[dst] = new_true_a
     if by_register and not same:

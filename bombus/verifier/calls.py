@@ -236,7 +236,7 @@ def push_callback(env: Env, helper: int, number: int) -> None:
         subprog.is_async_callback = True
         callee = Frame(-1, 0, number)
         env.touched_regs = env.touched_slots = ALL_TOUCHED
-        later = State(callee, 0)
+        later = State([callee], 0)
         env.pending.append(Pending(later, subprog.start, here, env.log.position))
         if len(env.pending) > MAX_PENDING:
             env.fail(E2BIG, f"The sequence of {len(env.pending)} jumps is too complex for async cb.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, NoReturn
 from bombus.asm.kernel import KernelStyle
 from bombus.isa.insn import Insn
 from bombus.verifier import tnum
-from bombus.verifier.bounds import ANY32, ANY64, Bounds, const, violation
+from bombus.verifier.bounds import ANY32, ANY64, CONSISTENT, NO_SINGLE, Bounds, const, violation
 from bombus.verifier.log import LEVEL2, LEVELS, Log
 from bombus.verifier.program import (
     F_ANY_ALIGNMENT,
@@ -27,6 +27,7 @@ from bombus.verifier.regs import (
     UNKNOWN,
     UNKNOWN_PRECISE,
     Reg,
+    known,
 )
 from bombus.verifier.rules import Rules
 from bombus.verifier.slot_live import SlotLiveness
@@ -197,6 +198,7 @@ class Env:
         "program",
         "reaches",
         "rules",
+        "sane_at",
         "scc",
         "sleepable",
         "slot_live",
@@ -235,6 +237,7 @@ class Env:
         self.sleepable = bool(program.flags & F_SLEEPABLE)
         self.gpl = program.license in GPL_COMPATIBLE
         self.has_btf = bool(program.func_info)
+        self.sane_at = CONSISTENT | NO_SINGLE if self.rules.single_values else CONSISTENT
         self.unknown = UNKNOWN if caps.bpf else UNKNOWN_PRECISE
         self.subprogs: list[Subprog] = []
         self.subprog_at: dict[int, int] = {}
@@ -247,7 +250,7 @@ class Env:
         self.postorder: dict[int, list[int]] = {}  # by start of a subprogram, its instructions
         self.slot_live: SlotLiveness | None = SlotLiveness() if self.rules.static_liveness else None
 
-        self.state: State = State(Frame(-1, 0, 0), 0)
+        self.state: State = State([Frame(-1, 0, 0)], 0)
         self.pending: list[Pending] = []
         self.explored: dict[int, list[State]] = {}
         self.current_history: History | None = None
@@ -279,7 +282,7 @@ class Env:
         self.last_line: LineInfo | None = None
         self.style: KernelStyle | None = None
         self.texts: dict[int, str] = {}
-        self.reaches: list[tuple[int, int]] = []  # see precision.reaches
+        self.reaches: list[int] = []  # see precision.reaches
 
     # Registers of the running frame.
 
@@ -301,7 +304,7 @@ class Env:
 
     def known(self, number: int) -> Reg:
         """A constant scalar as an instruction makes it."""
-        return Reg(SCALAR_VALUE, const(number), 0, 0, 0, 0, not self.bpf_capable)
+        return known(number, not self.bpf_capable)
 
     def invalid(self) -> Reg:
         """What becomes of a register whose pointer is no longer valid."""
@@ -370,16 +373,17 @@ class Env:
     def sane(self, reg: Reg, where: str) -> Reg:
         """The register, or one without ranges when its ranges contradict each other."""
         bounds = reg.bounds
+        if bounds.checked >= self.sane_at:
+            return reg
         if self.rules.single_values and reg.type == SCALAR_VALUE and bounds.r64[0] != bounds.r64[1]:
             reg = _single(reg)
             bounds = reg.bounds
-        umin, umax, smin, smax = bounds.r64
-        umin32, umax32, smin32, smax32 = bounds.r32
-        if umin <= umax and smin <= smax and umin32 <= umax32 and smin32 <= smax32 and bounds.bits[1] & 0xFFFFFFFF:
-            return reg
         text = violation(bounds)
         if not text:
+            bounds.checked |= self.sane_at if reg.type == SCALAR_VALUE else CONSISTENT
             return reg
+        umin, umax, smin, smax = bounds.r64
+        umin32, umax32, smin32, smax32 = bounds.r32
         value, mask = bounds.bits
         prefix = "verifier bug: " if self.rules.live_registers else ""
         self.say(

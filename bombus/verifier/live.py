@@ -134,7 +134,7 @@ def use(env: Env, reg: int) -> None:
     type_ = frame.regs[reg].type
     if type_ == NOT_INIT:
         env.fail(EACCES, f"R{reg} !read_ok")
-    if reg == FP or frame.live[reg] & LIVE_WRITTEN:
+    if reg == FP or env.slot_live is not None or frame.live[reg] & LIVE_WRITTEN:
         return
     insn = env.insns[env.insn_idx]
     mark_read(env, frame, reg, LIVE_READ64 if reads_64(insn, type_) else LIVE_READ32)

@@ -105,7 +105,7 @@ def _walk_from(env: Env, number: int) -> None:
     env.last_line = None
     env.insn_idx = subprog.start
     frame = Frame(-1, 0, number)
-    env.state = State(frame, subprog.start)
+    env.state = State([frame], subprog.start)
     env.touched_regs = env.touched_slots = ALL_TOUCHED
     env.pending = []
     env.explored = {}

@@ -281,13 +281,23 @@ def mark_precise_set(env: Env, bt: Backtrack, state: State, insn: int) -> bool:
     return _walk(env, bt, state, insn)
 
 
-def _reach(insn: Insn) -> tuple[int, int]:
-    """When an instruction changes the set of wanted registers: masks (any of, but not all of).
+# Where the second mask of `_reach` begins, and a bit that is in every set of wanted registers.
+_SETTLED: Final = 20
+_ALWAYS: Final = 1 << 16
 
-    It does when any register of the first mask is wanted, unless all of a non-zero second one are. (-1, 0): it may
+
+def _reach(insn: Insn) -> int:
+    """When an instruction changes the set of wanted registers: masks (any of | but not all of << _SETTLED).
+
+    It does when any register of the first mask is wanted, unless all of a non-zero second one are. _ALWAYS: it may
     always. Stores are told apart by the caller: what they write is a slot of the history.
     """
-    code, dst, src, _off, imm = insn
+    some, unless_all = _reach_masks(insn)
+    return _ALWAYS if some < 0 else some | unless_all << _SETTLED
+
+
+def _reach_masks(insn: Insn) -> tuple[int, int]:
+    code, dst, src, _off, _imm = insn
     klass = code & 7
     if code == 0:
         return 0, 0
@@ -312,7 +322,7 @@ def _reach(insn: Insn) -> tuple[int, int]:
     return both, both
 
 
-def reaches(env: Env) -> list[tuple[int, int]]:
+def reaches(env: Env) -> list[int]:
     """`_reach` of every instruction, computed once."""
     if not env.reaches:
         env.reaches = [_reach(insn) for insn in env.insns]
@@ -340,32 +350,38 @@ def _walk(env: Env, bt: Backtrack, state: State, last: int) -> bool:
             _at_entry(env, bt, state)
             return changed
         index = last
+        entry: History | None = None
+        remembered = -1  # the next instruction back that has an entry
+        if end:
+            entry = history[end - 1]
+            remembered = entry.insn
+        wanted = regs[bt.frame] | _ALWAYS
         while True:
-            entry = None
-            if end:
-                entry = history[end - 1]
-                if entry.insn != index:
-                    entry = None
+            here = index == remembered
             if skip_first:
                 skip_first = False
             else:
-                mask, settled = reach[index]
-                wanted = regs[bt.frame]
-                if (wanted & mask and (not settled or wanted & settled != settled)) or mask < 0 or printing or (
-                    entry is not None and (entry.linked or entry.flags)
-                ):
-                    try:
-                        _step(env, bt, index, following, entry)
-                    except _Unknown:
-                        return force_precise(env, origin) or changed
-                    if bt.is_empty:
-                        return changed
+                mask = reach[index]
+                if wanted & mask or printing or (here and entry is not None and (entry.linked or entry.flags)):
+                    settled = mask >> _SETTLED
+                    if not settled or wanted & settled != settled or printing or here:
+                        try:
+                            _step(env, bt, index, following, entry if here else None)
+                        except _Unknown:
+                            return force_precise(env, origin) or changed
+                        if bt.is_empty:
+                            return changed
+                        wanted = regs[bt.frame] | _ALWAYS
             following = index
-            if index == first and (end == 0 or (end == 1 and history[0].insn == index)):
+            if index == first and (end == 0 or (end == 1 and here)):
                 break
-            if entry is not None:
-                end -= 1
+            if here and entry is not None:
                 index = entry.previous
+                end -= 1
+                remembered = -1
+                if end:
+                    entry = history[end - 1]
+                    remembered = entry.insn
             else:
                 index -= 1
         parent = state.parent

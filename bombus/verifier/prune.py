@@ -366,15 +366,25 @@ def _widened(env: Env, old: Reg, cur: Reg) -> Reg:
     return env.unknown
 
 
-def _maybe_looping(old: State, cur: State) -> bool:
-    if len(old.frames) != len(cur.frames):
+def _maybe_looping(old: State, regs: list[Reg]) -> bool:
+    """Whether the registers of the innermost frame are as they were in an old state.
+
+    The register that differed last (a loop's counter) is looked at first.
+    """
+    before = old.frames[-1].regs
+    hint = old.changed
+    if hint and not _unchanged(before[hint], regs[hint]):
         return False
-    b = cur.frames[-1].regs
-    for i, x in enumerate(old.frames[-1].regs):
-        y = b[i]
-        if x is not y and not (_same_content(x, y) and x.id == y.id and x.ref_id == y.ref_id):
+    for i in range(NR_REGS):
+        x, y = before[i], regs[i]
+        if x is not y and not _unchanged(x, y):
+            old.changed = i
             return False
     return True
+
+
+def _unchanged(old: Reg, cur: Reg) -> bool:
+    return old is cur or (_same_content(old, cur) and old.id == cur.id and old.ref_id == cur.ref_id)
 
 
 # Checkpoints.
@@ -463,13 +473,18 @@ def visited(env: Env, insn: int) -> bool:
     count = 0
     if states:
         _clean(env, insn, states, cur)
-        for state in states[::-1]:
+        regs = cur.frames[-1].regs
+        depth = len(cur.frames)
+        plain = not env.aux[insn].calls_callback and not _is_may_goto(env, insn)
+        for state in reversed(states):
             count += 1
             if state.insn != insn:
                 continue
             hit = loop = False
             if state.branches:
-                verdict = _against_open(env, insn, state, cur)
+                verdict: bool | None = None
+                if not plain or (len(state.frames) == depth and _maybe_looping(state, regs)):
+                    verdict = _against_open(env, insn, state, cur)
                 if verdict is None:
                     if not force_new and jumps < 20 and processed < 100:
                         add = False
@@ -537,7 +552,8 @@ def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
     if env.aux[insn].calls_callback:
         return True if states_equal(env, state, cur, RANGE_WITHIN) else None
     if (
-        _maybe_looping(state, cur)
+        len(state.frames) == len(cur.frames)
+        and _maybe_looping(state, cur.frames[-1].regs)
         and states_equal(env, state, cur, EXACT)
         and state.may_goto_depth == cur.may_goto_depth
         and state.callback_unroll_depth == cur.callback_unroll_depth

@@ -6,6 +6,7 @@ it (see `state`): it belongs to the place, not to the value.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from bombus.verifier.bounds import ANY, Bounds, const
@@ -207,6 +208,13 @@ class Reg:
             self.dynptr,
         )
 
+    def with_bounds(self, bounds: Bounds) -> Reg:
+        """`but(bounds=bounds)`, of which there are many."""
+        return Reg(
+            self.type, bounds, self.off, self.id, self.ref_id, self.frame, self.precise, self.map, self.map_uid,
+            self.number, self.btf, self.btf_id, self.dynptr,
+        )
+
     @property
     def base(self) -> int:
         return self.type & BASE_MASK
@@ -230,6 +238,7 @@ def scalar(bounds: Bounds, *, id_: int = 0, precise: bool = False) -> Reg:
     return Reg(SCALAR_VALUE, bounds, 0, id_, 0, 0, precise)
 
 
-def known(number: int, *, precise: bool = False) -> Reg:
+@lru_cache(maxsize=1 << 13)
+def known(number: int, precise: bool = False) -> Reg:
     """A scalar of one value (taken modulo 2**64)."""
     return Reg(SCALAR_VALUE, const(number), 0, 0, 0, 0, precise)

@@ -105,14 +105,25 @@ class Frame:
         "subprog",
     )
 
-    def __init__(self, callsite: int, number: int, subprog: int) -> None:
+    def __init__(self, callsite: int, number: int, subprog: int, like: Frame | None = None) -> None:
+        """A frame as a call makes it; `like` gives it another's registers and stack."""
         self.callsite = callsite
         self.number = number
         self.subprog = subprog
-        self.regs: list[Reg] = [UNINIT] * FP + [Reg(PTR_TO_STACK, ZERO, frame=number)]
-        self.live: list[int] = [0] * NR_REGS
-        self.stack: list[Slot] = []
-        self.stack_live: list[int] = []
+        self.regs: list[Reg]
+        self.live: list[int]
+        self.stack: list[Slot]
+        self.stack_live: list[int]
+        if like is None:
+            self.regs = [UNINIT] * FP + [Reg(PTR_TO_STACK, ZERO, frame=number)]
+            self.live = [0] * NR_REGS
+            self.stack = []
+            self.stack_live = []
+        else:
+            self.regs = like.regs.copy()
+            self.live = like.live.copy()
+            self.stack = like.stack.copy()
+            self.stack_live = like.stack_live.copy()
         self.parent: Frame | None = None
         self.foreign: dict[int, tuple[Frame, int] | None] | None = None
         self.refs: tuple[Reference, ...] = ()
@@ -123,16 +134,10 @@ class Frame:
         self.callback_depth = 0
 
     def copy(self) -> Frame:
-        new = Frame.__new__(Frame)
-        new.callsite = self.callsite
-        new.number = self.number
-        new.subprog = self.subprog
-        new.regs = self.regs.copy()
-        new.live = self.live.copy()
-        new.stack = self.stack.copy()
-        new.stack_live = self.stack_live.copy()
+        new = Frame(self.callsite, self.number, self.subprog, self)
         new.parent = self.parent
-        new.foreign = None if self.foreign is None else self.foreign.copy()
+        if self.foreign is not None:
+            new.foreign = self.foreign.copy()
         new.refs = self.refs
         new.return_range = self.return_range
         new.in_callback = self.in_callback
@@ -174,6 +179,7 @@ class State:
     __slots__ = (
         "branches",
         "callback_unroll_depth",
+        "changed",
         "cleaned",
         "depth",
         "dropped",
@@ -195,8 +201,8 @@ class State:
         "used_as_loop_entry",
     )
 
-    def __init__(self, frame: Frame, first_insn: int) -> None:
-        self.frames: list[Frame] = [frame]
+    def __init__(self, frames: list[Frame], first_insn: int) -> None:
+        self.frames = frames
         self.parent: State | None = None
         self.branches = 1
         self.insn = 0
@@ -215,6 +221,7 @@ class State:
         self.in_sleepable = False
         self.may_goto_depth = 0
         self.callback_unroll_depth = 0
+        self.changed = 0  # a register that a later path was seen to have changed (see prune)
         self.hits = 0
         self.misses = 0
 
@@ -224,16 +231,12 @@ class State:
         return self.frames[-1]
 
     def copy(self) -> State:
-        new = State.__new__(State)
-        new.frames = [frame.copy() for frame in self.frames]
+        new = State([frame.copy() for frame in self.frames], self.first_insn)
         new.parent = self.parent
         new.branches = self.branches
         new.insn = self.insn
-        new.first_insn = self.first_insn
         new.last_insn = self.last_insn
         new.history = self.history.copy()
-        new.cleaned = False
-        new.dropped = False
         new.depth = self.depth
         new.loop_entry = self.loop_entry
         new.used_as_loop_entry = self.used_as_loop_entry
@@ -244,8 +247,6 @@ class State:
         new.in_sleepable = self.in_sleepable
         new.may_goto_depth = self.may_goto_depth
         new.callback_unroll_depth = self.callback_unroll_depth
-        new.hits = 0
-        new.misses = 0
         return new
 
     def same_callsites(self, other: State) -> bool:
