@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bombus.object.model import Object, ProgramSpec
     from bombus.replay import Outcome
 
+_IN_SIZE = 16 << 20  # bytes, more than BPF_PROG_TEST_RUN takes
 _OUT_SIZE = 32 << 10  # bytes of room for results, as bpftool's default
 
 
@@ -364,7 +365,14 @@ def _single(
 def _input(path: str | None) -> bytes | None:
     if path is None:
         return None
-    return sys.stdin.buffer.read() if path == "-" else Path(path).read_bytes()
+    if path == "-":
+        data = sys.stdin.buffer.read(_IN_SIZE + 1)
+    else:
+        with open(path, "rb") as file:
+            data = file.read(_IN_SIZE + 1)
+    if len(data) > _IN_SIZE:
+        raise UsageError(f"{path}: more than {_IN_SIZE >> 20} MiB; no test run takes that")
+    return data
 
 
 def _written(data: bytes, path: str | None) -> bytes:

@@ -208,6 +208,27 @@ def test_real_captures_on_both_kernels(
     assert ran > 40
 
 
+@pytest.mark.debian
+@pytest.mark.linux
+def test_objects_of_xdp_tools_on_both_kernels(
+    bombus: Callable[..., Any], capture: Path, linux_kernel: Any, debian: Any
+) -> None:
+    from bombus.object.read import open_object
+
+    ran = 0
+    for path in debian("/usr/lib/*/bpf/*.o") + debian("/usr/libexec/xdp-tools/*.o"):
+        for program in open_object(path).programs:
+            if program.prog_type != "BPF_PROG_TYPE_XDP":
+                continue
+            reports = []
+            for kernel in ("user:6.18", "linux"):
+                done = bombus("run", path, "--prog", program.name, "--pcap", capture, "--kernel", kernel, "-j")
+                reports.append(comparable(done.json()) if done.code == 0 else done.out.split(":")[0])
+            assert reports[0] == reports[1], (path, program.name)
+            ran += isinstance(reports[0], dict)
+    assert ran >= 15
+
+
 @pytest.mark.linux
 @pytest.mark.debian
 @pytest.mark.parametrize("name", ["reshape", "classify", "keep"])
