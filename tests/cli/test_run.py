@@ -38,6 +38,9 @@ def comparable(found: dict[str, Any]) -> dict[str, Any]:
 def _sum(values: list[Any]) -> Any:
     if isinstance(values[0], dict):
         return {name: _sum([value[name] for value in values]) for name in values[0]}
+    if isinstance(values[0], list):  # bytes, where there is no BTF: here always u64 counters
+        data = [bytes(int(byte, 16) for byte in value) for value in values]
+        return [sum(words) for words in zip(*(struct.unpack(f"<{len(d) // 8}Q", d) for d in data), strict=True)]
     return sum(values)
 
 
