@@ -71,7 +71,9 @@ def xlated(
 
         raw_btf = read_btf(btf).raw
     opened = open_object(obj)
-    options: dict[str, Any] = {"prog_type": prog_type_of(prog_type).name if prog_type else ""}
+    options: dict[str, Any] = {
+        "prog_type": prog_type_of(prog_type).name if prog_type else "", "pin_root": ""
+    }
     if raw_btf is not None:
         options["btf"] = raw_btf
     if name:

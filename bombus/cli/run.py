@@ -87,6 +87,7 @@ def run(
     spec = choose_program(opened, name, PACKET_TYPES if capture else (), given)
     options: dict[str, Any] = {
         "programs": needed_programs(opened, spec), "prog_type": given, "data": _variables(opened, data),
+        "pin_root": "",  # a run begins with fresh maps and leaves nothing behind
     }  # fmt: skip
     if raw_btf is not None:
         options["btf"] = raw_btf

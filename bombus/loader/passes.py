@@ -131,13 +131,13 @@ def create_maps(state: State) -> None:
         if given is not None:
             state.maps[spec.name] = given
             continue
-        if spec.pinning == _PINNED:
+        if spec.pinning == _PINNED and state.options.pin_root:
             found = _open_pinned(state, spec)
             if found is not None:
                 state.maps[spec.name] = found
                 continue
         state.maps[spec.name] = _create(state, spec)
-        if spec.pinning == _PINNED:
+        if spec.pinning == _PINNED and state.options.pin_root:
             state.maps[spec.name].pin(_pin_path(state, spec))
 
 
