@@ -84,7 +84,7 @@ def test_sleepable(row: object, linux_kernel: Kernel) -> None:
     """BPF_F_SLEEPABLE is refused, or compulsory, as the row says."""
     name = row.name  # type: ignore[attr-defined]
     for place in _places():
-        if place.prog_type != name or place.flags == SLEEPABLE and name != "BPF_PROG_TYPE_SYSCALL":
+        if place.prog_type != name or (place.flags == SLEEPABLE and name != "BPF_PROG_TYPE_SYSCALL"):
             continue
         if place.target.startswith("bpf_dummy_ops"):
             continue  # its members decide
@@ -128,7 +128,8 @@ def test_expected_attach_types(row: object, linux_kernel: Kernel) -> None:
 
 
 # A load of the packet through data and data_end, and a store; offsets of data, data_end and how wide they are.
-_DATA = {"__sk_buff": (76, 80, 0x61), "xdp_md": (0, 4, 0x61), "sk_msg_md": (0, 8, 0x79), "sk_reuseport_md": (0, 8, 0x79)}
+_DATA = {"__sk_buff": (76, 80, 0x61), "xdp_md": (0, 4, 0x61), "sk_msg_md": (0, 8, 0x79),
+         "sk_reuseport_md": (0, 8, 0x79)}
 
 
 @pytest.mark.linux
