@@ -375,6 +375,12 @@ def _walk(env: Env, bt: Backtrack, state: State, last: int) -> bool:
             following = index
             if index == first and (end == 0 or (end == 1 and here)):
                 break
+            if not here and not printing:  # straight on to what matters
+                index -= 1
+                while index != remembered and index != first and not wanted & reach[index]:
+                    index -= 1
+                following = index + 1
+                continue
             if here and entry is not None:
                 index = entry.previous
                 end -= 1
@@ -418,9 +424,9 @@ def _mark(env: Env, bt: Backtrack, state: State) -> bool:
     for number in range(bt.frame, -1, -1):
         frame = state.frames[number]
         wanted = bt.regs[number]
-        for i in range(wanted.bit_length()):
-            if not wanted >> i & 1:
-                continue
+        while wanted:
+            i = wanted.bit_length() - 1
+            wanted &= ~(1 << i)
             reg = frame.regs[i]
             if reg.type != SCALAR_VALUE or reg.precise:
                 bt.regs[number] &= ~(1 << i)
@@ -428,9 +434,9 @@ def _mark(env: Env, bt: Backtrack, state: State) -> bool:
                 frame.regs[i] = reg.but(precise=True)
                 changed = True
         wanted = bt.slots[number]
-        for i in range(wanted.bit_length()):
-            if not wanted >> i & 1:
-                continue
+        while wanted:
+            i = wanted.bit_length() - 1
+            wanted &= ~(1 << i)
             if i >= len(frame.stack):
                 _bug(env, f"BUG backtracking (stack slot {i}, total slots {len(frame.stack)})")
             slot = frame.stack[i]

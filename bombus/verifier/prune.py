@@ -5,6 +5,7 @@ Linux 6.12 kernel/bpf/verifier.c: is_state_visited, states_equal, regsafe, stack
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from bombus.isa import opcodes as op
@@ -210,6 +211,10 @@ def _stack_safe(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
 
 def _slot_safe(env: Env, slot: Slot, other: Slot | None, exact: int) -> bool:
     uninit = env.uninit_stack_allowed
+    if other is not None and slot.kinds == other.kinds:
+        kind = slot.kinds[7]
+        if kind < DYNPTR and (kind != SPILL or slot.kinds[0] == SPILL):
+            return kind != SPILL or _reg_safe(env, slot.reg, other.reg, exact)
     for i, kind in enumerate(slot.kinds):
         if kind == INVALID or (uninit and kind == MISC):
             continue
@@ -236,26 +241,31 @@ def _slot_safe(env: Env, slot: Slot, other: Slot | None, exact: int) -> bool:
     return True
 
 
+@lru_cache(maxsize=1 << 11)
+def _numbers(mask: int) -> tuple[int, ...]:
+    """The registers of a mask."""
+    return tuple(i for i in range(NR_REGS) if mask >> i & 1)
+
+
 def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bool:
     if old.callback_depth > cur.callback_depth:
         return False
     if env.rules.live_registers:
-        live_regs = env.live_before[insn]
-        for i in range(NR_REGS):
-            if live_regs >> i & 1 and not _reg_safe(env, old.regs[i], cur.regs[i], exact):
+        for i in _numbers(env.live_before[insn]):
+            a, b = old.regs[i], cur.regs[i]
+            if (a is not b or a.id or a.ref_id) and not _reg_safe(env, a, b, exact):
                 return False
     elif exact == NOT_EXACT:
         for i in range(NR_REGS):
             if not old.live[i] & LIVE_READ:
                 continue
             a, b = old.regs[i], cur.regs[i]
-            if a is b and a.type == SCALAR_VALUE and not a.id and not a.precise:
-                continue
-            if not _reg_safe(env, a, b, exact):
+            if (a is not b or a.id or a.ref_id) and not _reg_safe(env, a, b, exact):
                 return False
     else:
         for i in range(NR_REGS):
-            if not _reg_safe(env, old.regs[i], cur.regs[i], exact):
+            a, b = old.regs[i], cur.regs[i]
+            if (a is not b or a.id or a.ref_id) and not _reg_safe(env, a, b, exact):
                 return False
     if not _stack_safe(env, old, cur, exact):
         return False

@@ -18,12 +18,29 @@ if TYPE_CHECKING:
 Chain = tuple[int, ...]
 
 
+class Order:
+    """One function's instructions in postorder. place: where each stands; before: the places of its predecessors."""
+
+    __slots__ = ("before", "insns", "place")
+
+    def __init__(self, env: Env, start: int, end: int) -> None:
+        self.insns = env.postorder[start]
+        self.place = [0] * (end - start)
+        for place, insn in enumerate(self.insns):
+            self.place[insn - start] = place
+        self.before: list[list[int]] = [[] for _ in self.insns]
+        for place, insn in enumerate(self.insns):
+            for following in env.after[insn]:
+                self.before[self.place[following - start]].append(place)
+
+
 class Masks:
     """Sets of slots (bit i: fp-8*(i+1)) of one frame, by instruction of the innermost function."""
 
-    __slots__ = ("live", "read", "write", "written")
+    __slots__ = ("dirty", "live", "read", "write", "written")
 
     def __init__(self, count: int) -> None:
+        self.dirty = bytearray(count)  # instructions to look at again, by their place in the postorder
         self.read = [0] * count
         self.write = [0] * count
         self.live = [0] * count
@@ -33,10 +50,11 @@ class Masks:
 class Instance:
     """One function as called by one chain of calls. chain: the call instructions, then the function's start."""
 
-    __slots__ = ("chain", "changed", "count", "frames", "less_written", "noted", "start")
+    __slots__ = ("chain", "changed", "count", "frames", "less_written", "noted", "place", "start")
 
-    def __init__(self, chain: Chain, start: int, count: int) -> None:
+    def __init__(self, chain: Chain, start: int, count: int, place: list[int]) -> None:
         self.chain = chain
+        self.place = place
         self.start = start
         self.count = count
         self.frames: list[Masks | None] = [None] * len(chain)
@@ -58,6 +76,7 @@ class Instance:
             if new & ~masks.live[at]:
                 self.changed = True
             masks.read[at] = new
+            masks.dirty[self.place[at]] = 1
 
     def note_writes(self, insn: int, writes: list[int]) -> None:
         at = insn - self.start
@@ -74,6 +93,7 @@ class Instance:
             now = slots & before if noted else slots
             if now != before:
                 masks.write[at] = now
+                masks.dirty[self.place[at]] = 1
                 self.changed = True
                 if before & ~now:
                     self.less_written = True
@@ -87,10 +107,11 @@ class Instance:
 class SlotLiveness:
     """All chains of calls of one verification."""
 
-    __slots__ = ("instance", "instances", "writes")
+    __slots__ = ("instance", "instances", "orders", "writes")
 
     def __init__(self) -> None:
         self.instances: dict[Chain, Instance] = {}
+        self.orders: dict[int, Order] = {}  # by start of a function
         self.instance: Instance | None = None  # that of the running frame, once it was asked for
         self.writes: dict[int, int] = {}
 
@@ -104,8 +125,10 @@ class SlotLiveness:
         chain = (*(frame.callsite for frame in state.frames[1 : number + 1]), start)
         found = self.instances.get(chain)
         if found is None:
-            end = env.subprogs[state.frames[number].subprog].end
-            found = self.instances[chain] = Instance(chain, start, end - start)
+            order = self.orders.get(start)
+            if order is None:
+                order = self.orders[start] = Order(env, start, env.subprogs[state.frames[number].subprog].end)
+            found = self.instances[chain] = Instance(chain, start, len(order.place), order.place)
         return found
 
     def here(self, env: Env) -> Instance:
@@ -135,7 +158,7 @@ class SlotLiveness:
         for number in range(len(state.frames) - 1, -1, -1):
             instance = self.of(env, state, number)
             if instance.changed:
-                _flow(env, instance)
+                _flow(env, instance, self.orders[instance.start])
                 if number:
                     _hand_out(instance, self.of(env, state, number - 1))
 
@@ -177,13 +200,15 @@ def _hand_out(instance: Instance, outer: Instance) -> None:
     outer.note_writes(callsite, writes)
 
 
-def _flow(env: Env, instance: Instance) -> None:
+def _flow(env: Env, instance: Instance, order: Order) -> None:
+    """Backward data flow, in rounds over the postorder; what did not change since a round before is passed over."""
     frames = [(i, masks) for i, masks in enumerate(instance.frames) if masks is not None]
     if instance.less_written:
         for _, masks in frames:
             masks.written = [0] * instance.count
+            masks.dirty = bytearray(b"\1") * instance.count
     start = instance.start
-    order = env.postorder[start]
+    insns, before = order.insns, order.before
     after = env.after
     rounds = 0
     changed = True
@@ -191,7 +216,11 @@ def _flow(env: Env, instance: Instance) -> None:
         changed = False
         rounds += 1
         for frame, masks in frames:
-            for insn in order:
+            dirty = masks.dirty
+            place = -1
+            while (place := dirty.find(1, place + 1, len(insns))) >= 0:
+                dirty[place] = 0
+                insn = insns[place]
                 following = after[insn]
                 at = insn - start
                 live = 0
@@ -209,6 +238,8 @@ def _flow(env: Env, instance: Instance) -> None:
                     _print(env, instance, "written", frame, insn, masks.written[at], written)
                 masks.live[at] = live
                 masks.written[at] = written
+                for earlier in before[place]:
+                    dirty[earlier] = 1
     if env.prints_all:
         env.log.write(f"{_chain(instance)} live stack update done in {rounds} iterations\n")
     instance.changed = instance.less_written = False

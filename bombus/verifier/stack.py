@@ -393,6 +393,7 @@ def initialized(
             if frame.stack[place // 8].kinds[place % 8] == DYNPTR:
                 env.fail(EACCES, f"potential write to dynptr at off={i} disallowed")
         return True
+    marked = -1
     for i in range(low, high + size):
         place = -i - 1
         at = place // 8
@@ -417,5 +418,7 @@ def initialized(
                 EACCES,
                 f"invalid{extra} read from stack R{regno} var_off {tnum_text(*bits)}+{i - low} size {size}",
             )
-        mark_slot_read(env, frame, at)
+        if at != marked:
+            marked = at
+            mark_slot_read(env, frame, at)
     return False
