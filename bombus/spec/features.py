@@ -10,6 +10,7 @@ from bombus.spec.commands import COMMANDS
 from bombus.spec.helperflags import HELPER_FLAGS
 from bombus.spec.helpers import HELPERS
 from bombus.spec.instructions import INSTRUCTIONS
+from bombus.spec.kfuncs import KFUNCS
 from bombus.spec.linktypes import LINK_TYPES
 from bombus.spec.maptypes import FLAGS, MAP_TYPES
 from bombus.spec.progtypes import PROG_TYPES
@@ -35,6 +36,8 @@ def _rows() -> Iterator[Feature]:
             yield Feature(kind, row.name, row.id, row.since, row.doc)
     for helper in HELPERS:
         yield Feature("helper", f"bpf_{helper.name}", helper.id, helper.since, helper.doc)
+    for kfunc in KFUNCS:
+        yield Feature("kfunc", kfunc.name, None, kfunc.since, kfunc.doc)
     for insn in INSTRUCTIONS:
         yield Feature("instruction", insn.title, None, insn.since, insn.doc)
     for flag in FLAGS:
