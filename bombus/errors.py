@@ -154,6 +154,26 @@ def _rebuild_needs_kernel(errno: int, call: str, feature: str, since: str, versi
     return NeedsKernel(errno, call, feature=feature, since=since, version=version)
 
 
+class DialectError(BombusError):
+    """A program in the Python dialect that is not correct.
+
+    `diagnostics` are all that were found (compiler.diagnostics.Diagnostic: path, line, column, message, hint).
+    """
+
+    def __init__(self, diagnostics: tuple[object, ...]) -> None:
+        self.diagnostics = diagnostics
+        super().__init__("\n".join(str(one) for one in diagnostics))
+
+
+class CodegenError(BombusError):
+    """LLVM refused a module or died over it. `log` is what it said."""
+
+    def __init__(self, message: str, *, log: str = "") -> None:
+        self.message = message
+        self.log = log
+        super().__init__(f"{message}\n{log}" if log else message)
+
+
 class VmFault(BombusError):
     """A running program did something it must not: `kind` says what, `insn` where.
 

@@ -1,0 +1,204 @@
+"""The words of the language that are not types: globals, atomics, printing, byte order, how functions are linked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar, overload
+
+from bombus.bpf.ints import Int, Scalar, bswap, s64, u16, u32
+from bombus.bpf.layout import size_of
+from bombus.bpf.machine import call
+from bombus.bpf.struct import Ref, Struct, View, encode, view_as
+from bombus.errors import UsageError
+
+I = TypeVar("I", bound=Scalar)
+N = TypeVar("N", bound=Int)
+S = TypeVar("S", bound=Struct)
+V = TypeVar("V", bound=View)
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+@dataclass(frozen=True, slots=True)
+class Global:
+    """A variable of the program. `view` is what its name is bound to, `initial` its first contents."""
+
+    view: View
+    type: Any
+    initial: bytes
+    config: bool
+
+
+GLOBALS: dict[int, Global] = {}  # by id of the view, which the row keeps alive
+
+
+@dataclass(frozen=True, slots=True)
+class License:
+    text: str
+
+
+def license(text: str) -> License:
+    """The program's licence: `LICENSE = bpf.license("GPL")`. Some helpers are for GPL-compatible programs only."""
+    if not text or not text.isascii():
+        raise UsageError("a licence is a name such as 'GPL' or 'Dual BSD/GPL'")
+    return License(text)
+
+
+def _global(value: Any, config: bool) -> Any:
+    kind = value if isinstance(value, type) else type(value)
+    if not ((isinstance(kind, type) and issubclass(kind, (Scalar, Struct))) or kind is bool):
+        raise UsageError(f"a global is an integer such as u64(0), a bool or a Struct, not {value!r}")
+    initial = bytes(size_of(kind)) if isinstance(value, type) else encode(kind, value, "the global")
+    view = view_as(kind, memoryview(bytearray(initial)), 0, not config)
+    GLOBALS[id(view)] = Global(view, kind, initial, config)
+    return view
+
+
+@overload
+def var(value: type[S]) -> S: ...
+@overload
+def var(value: S) -> S: ...
+@overload
+def var(value: type[I]) -> Ref[I]: ...
+@overload
+def var(value: I) -> Ref[I]: ...
+@overload
+def var(value: bool) -> Ref[bool]: ...
+def var(value: Any) -> Any:
+    """A global variable, in .data or .bss: `total = bpf.var(u64(0))`, then `total.value += 1`."""
+    return _global(value, False)
+
+
+@overload
+def config(value: S) -> S: ...
+@overload
+def config(value: I) -> Ref[I]: ...
+@overload
+def config(value: bool) -> Ref[bool]: ...
+def config(value: Any) -> Any:
+    """A setting that user space may change before the program is loaded, in .rodata: `limit = bpf.config(u32(100))`."""
+    return _global(value, True)
+
+
+def configure(setting: Ref[I], value: I) -> None:
+    """Change a setting for runs in plain Python."""
+    row = GLOBALS.get(id(setting))
+    if row is None or not row.config:
+        raise UsageError("configure(...) changes what config(...) made")
+    setting._view[:] = encode(row.type, value, "the setting")
+
+
+def atomic(place: V) -> V:
+    """`bpf.atomic(slot).value += 1` changes memory in one step that other CPUs do not see halves of.
+
+    With +=, -=, |=, &= and ^= on u32, u64, s32 and s64.
+    """
+    return place
+
+
+def _fetch(place: Ref[N], change: Callable[[N], N]) -> N:
+    old = place.value
+    place.value = change(old)
+    return old
+
+
+def fetch_add(place: Ref[N], value: N | int) -> N:
+    """Add in one atomic step; returns what was there before."""
+    return _fetch(place, lambda old: old + value)
+
+
+def fetch_and(place: Ref[N], value: N | int) -> N:
+    """As fetch_add, with &."""
+    return _fetch(place, lambda old: old & value)
+
+
+def fetch_or(place: Ref[N], value: N | int) -> N:
+    """As fetch_add, with |."""
+    return _fetch(place, lambda old: old | value)
+
+
+def fetch_xor(place: Ref[N], value: N | int) -> N:
+    """As fetch_add, with ^."""
+    return _fetch(place, lambda old: old ^ value)
+
+
+def exchange(place: Ref[N], value: N | int) -> N:
+    """Store in one atomic step; returns what was there before."""
+    return _fetch(place, lambda old: type(old)(value))
+
+
+def compare_exchange(place: Ref[N], expected: N | int, value: N | int) -> N:
+    """Store `value` if the place holds `expected`, in one atomic step; returns what was there before."""
+    return _fetch(place, lambda old: type(old)(value) if old == expected else old)
+
+
+def ref(owner: Struct, member: str, kind: type[N]) -> Ref[N]:
+    """A reference to an integer member: `bpf.fetch_add(bpf.ref(stats, "packets", u64), 1)`."""
+    place = owner.LAYOUT.members.get(member)
+    if place is None or place.bits or place.type is not kind:
+        raise UsageError(f"{type(owner).__name__} has no member {member} of type {kind.__name__}")
+    view = owner._view[place.offset : place.offset + kind.SIZE]
+    return Ref.to(kind, view, owner._address + place.offset if owner._address else 0, owner._writable)
+
+
+def local(value: I) -> Ref[I]:
+    """An integer on the stack that helpers and callbacks can write through: `count = bpf.local(u64(0))`."""
+    return Ref.to(type(value), memoryview(bytearray(bytes(value))))
+
+
+def sizeof(kind: type[Struct] | type[Scalar]) -> int:
+    """Bytes of a type."""
+    return size_of(kind)
+
+
+def offsetof(kind: type[Struct], member: str) -> int:
+    """Bytes from the start of a struct to a member."""
+    if member not in kind.LAYOUT.members:
+        raise UsageError(f"{kind.__name__} has no member {member}")
+    return kind.LAYOUT.members[member].offset
+
+
+def htons(value: u16) -> u16:
+    """Between host and network byte order."""
+    return bswap(value)
+
+
+def htonl(value: u32) -> u32:
+    """Between host and network byte order."""
+    return bswap(value)
+
+
+ntohs = htons
+ntohl = htonl
+
+
+def printk(text: str) -> None:
+    """Write a line to the kernel's trace pipe: `bpf.printk(f"port {port} flags {flags:#x}")`."""
+    call(s64, 6, text.encode() + b"\0", len(text.encode()) + 1)
+
+
+def noinline(function: F) -> F:
+    """A function that stays a function of its own (static: verified with its callers)."""
+    return _mark(function, "noinline")
+
+
+def inline(function: F) -> F:
+    """A function that is always put into its callers."""
+    return _mark(function, "inline")
+
+
+def global_function(function: F) -> F:
+    """A function that the verifier checks on its own, from its types."""
+    return _mark(function, "global")
+
+
+def _mark(function: F, how: Literal["noinline", "inline", "global"]) -> F:
+    function.__bpf_linkage__ = how  # type: ignore[attr-defined]
+    return function
+
+
+def linkage_of(function: Any) -> str:
+    """ "noinline", "inline", "global" or "" (the compiler decides)."""
+    return str(getattr(function, "__bpf_linkage__", ""))
+
+

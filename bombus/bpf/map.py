@@ -1,0 +1,353 @@
+"""Maps, declared at module level:
+
+    packets = map.percpu_array(u32, u64, max_entries=256)
+
+    slot = packets.lookup(key)      # a reference to the value, or None
+    if slot is not None:
+        slot.value += 1
+
+A look-up of an integer value gives a `Ref`, of a struct a view of it. Keys and values are given as integers or structs
+of the declared types. Operations return 0 or a negative errno, as the helpers do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any, ClassVar, Generic, TypeVar, overload
+
+from bombus.bpf.ints import Scalar, s64, u32, u64
+from bombus.bpf.layout import is_member_type, name_of, size_of
+from bombus.bpf.machine import call, machine, own, pointed
+from bombus.bpf.struct import Ref, Struct
+from bombus.errors import UsageError
+
+K = TypeVar("K")
+V = TypeVar("V")
+I = TypeVar("I", bound=Scalar)
+S = TypeVar("S", bound=Struct)
+C = TypeVar("C")
+
+ANY = 0
+NOEXIST = 1
+EXIST = 2
+
+
+class Map:
+    """What every declaration has. `key`, `value`: types or None; pinned: by name in the BPF file system."""
+
+    MAP_TYPE: ClassVar[str] = ""
+
+    def __init__(
+        self, key: Any, value: Any, max_entries: int, flags: int = 0, *, pinned: bool = False, extra: int = 0,
+        inner: Map | None = None,
+    ) -> None:  # fmt: skip
+        for what, kind in (("key", key), ("value", value)):
+            if kind is not None and not is_member_type(kind):
+                raise UsageError(f"a map's {what} is an integer type or a Struct class, not {kind!r}")
+        for name, number in (("max_entries", max_entries), ("flags", flags), ("extra", extra)):
+            if type(number) is not int or not 0 <= number < 1 << 32:
+                raise UsageError(f"a map's {name} is an int from 0 to 2**32 - 1, not {number!r}")
+        self.key = key
+        self.value = value
+        self.max_entries = max_entries
+        self.flags = flags
+        self.pinned = pinned
+        self.extra = extra
+        self.inner = inner
+
+    def __repr__(self) -> str:
+        kinds = ", ".join(name_of(kind) for kind in (self.key, self.value) if kind is not None)
+        return f"<{type(self).__name__} of {kinds or 'nothing'}, {self.max_entries} entries>"
+
+
+class Table(Map, Generic[K, V]):
+    """Maps with keys and values."""
+
+    @overload
+    def lookup(self: Table[K, S], key: K | int) -> S | None: ...
+    @overload
+    def lookup(self: Table[K, I], key: K | int) -> Ref[I] | None: ...
+    def lookup(self, key: Any) -> Any:
+        """The value of a key, to read and write; None when there is none. (bpf_map_lookup_elem)"""
+        return pointed(self.value, int(call(u64, 1, self, own(self.key, key))))
+
+    def update(self, key: K | int, value: V | int, flags: u64 | int = ANY) -> s64:
+        """Store a value. flags: ANY, NOEXIST, EXIST. (bpf_map_update_elem)"""
+        return call(s64, 2, self, own(self.key, key), own(self.value, value), flags)
+
+    def delete(self, key: K | int) -> s64:
+        """Remove a key. (bpf_map_delete_elem)"""
+        return call(s64, 3, self, own(self.key, key))
+
+    @overload
+    def lookup_percpu(self: Table[K, S], key: K | int, cpu: u32 | int) -> S | None: ...
+    @overload
+    def lookup_percpu(self: Table[K, I], key: K | int, cpu: u32 | int) -> Ref[I] | None: ...
+    def lookup_percpu(self, key: Any, cpu: Any) -> Any:
+        """The value that a key has on another CPU. (bpf_map_lookup_percpu_elem)"""
+        return pointed(self.value, int(call(u64, 195, self, own(self.key, key), cpu)))
+
+
+class Queue(Map, Generic[V]):
+    """Queues, stacks and bloom filters."""
+
+    def push(self, value: V | int, flags: u64 | int = ANY) -> s64:
+        """Add a value. (bpf_map_push_elem)"""
+        return call(s64, 87, self, own(self.value, value), flags)
+
+    def pop(self, into: V | Ref[Any]) -> s64:
+        """Take the next value out. (bpf_map_pop_elem)"""
+        return call(s64, 88, self, into)
+
+    def peek(self, into: V | Ref[Any]) -> s64:
+        """Copy the next value. (bpf_map_peek_elem)"""
+        return call(s64, 89, self, into)
+
+
+class ProgArray(Map):
+    MAP_TYPE = "BPF_MAP_TYPE_PROG_ARRAY"
+
+    def tail_call(self, ctx: Any, index: u32 | int) -> None:
+        """Go on in the program of a slot; comes back only when there is none. (bpf_tail_call)"""
+        machine().tail_call(ctx, self, int(index))
+
+
+class Redirect(Map, Generic[K, V]):
+    """Maps of devices, CPUs and sockets that packets are sent to."""
+
+    def redirect(self, key: u32 | int, flags: u64 | int = 0) -> s64:
+        """Send the packet to an entry: returns the verdict. (bpf_redirect_map)"""
+        return call(s64, 51, self, key, flags)
+
+
+class PerfEventArray(Map):
+    MAP_TYPE = "BPF_MAP_TYPE_PERF_EVENT_ARRAY"
+
+    def output(self, ctx: Any, data: Struct, flags: u64 | int = 0xFFFF_FFFF) -> s64:
+        """Send a record to user space, by default through this CPU's buffer. (bpf_perf_event_output)"""
+        return call(s64, 25, ctx, self, flags, data, size_of(type(data)))
+
+
+class StackTrace(Map):
+    MAP_TYPE = "BPF_MAP_TYPE_STACK_TRACE"
+
+    def stack_id(self, ctx: Any, flags: u64 | int = 0) -> s64:
+        """Store the current stack; returns its key or a negative errno. (bpf_get_stackid)"""
+        return call(s64, 27, ctx, self, flags)
+
+
+class Reservation(Generic[S]):
+    """Room in a ring buffer: a `with` gives the record, or None, and submits it at the end."""
+
+    def __init__(self, ring: RingBuf, kind: type[S], flags: int) -> None:
+        self._ring, self._kind, self._flags = ring, kind, flags
+        self._record: S | None = None
+
+    def __enter__(self) -> S | None:
+        address = int(call(u64, 131, self._ring, size_of(self._kind), 0))
+        self._record = pointed(self._kind, address)
+        return self._record
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        record = self._record
+        if record is not None and not self._ring._take(record):
+            call(None, 133 if error is not None else 132, record, self._flags)
+
+
+class RingBuf(Map):
+    MAP_TYPE = "BPF_MAP_TYPE_RINGBUF"
+
+    def __init__(self, max_entries: int, *, pinned: bool = False) -> None:
+        super().__init__(None, None, max_entries, pinned=pinned)
+        self._discarded: list[Struct] = []
+
+    def reserve(self, kind: type[S], flags: int = 0) -> Reservation[S]:
+        """Room for a record: `with events.reserve(Event) as event:`. The record is submitted where the block ends."""
+        return Reservation(self, kind, flags)
+
+    def discard(self, record: Struct) -> None:
+        """Give a reserved record up; the block that reserved it will not submit it."""
+        call(None, 133, record, 0)
+        self._discarded.append(record)
+
+    def _take(self, record: Struct) -> bool:
+        gone = any(record is one for one in self._discarded)
+        self._discarded = [one for one in self._discarded if one is not record]
+        return gone
+
+    def output(self, data: Struct, flags: u64 | int = 0) -> s64:
+        """Copy a record into the buffer. (bpf_ringbuf_output)"""
+        return call(s64, 130, self, data, size_of(type(data)), flags)
+
+    def query(self, what: u64 | int) -> u64:
+        """Size, positions or unread bytes. (bpf_ringbuf_query)"""
+        return call(u64, 134, self, what)
+
+
+class Array(Table[u32, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_ARRAY"
+
+
+class PercpuArray(Table[u32, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_PERCPU_ARRAY"
+
+
+class Hash(Table[K, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_HASH"
+
+
+class PercpuHash(Table[K, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_PERCPU_HASH"
+
+
+class LruHash(Table[K, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_LRU_HASH"
+
+
+class LruPercpuHash(Table[K, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_LRU_PERCPU_HASH"
+
+
+class LpmTrie(Table[K, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_LPM_TRIE"
+
+
+class Fifo(Queue[V]):
+    MAP_TYPE = "BPF_MAP_TYPE_QUEUE"
+
+
+class Stack(Queue[V]):
+    MAP_TYPE = "BPF_MAP_TYPE_STACK"
+
+
+class Bloom(Queue[V]):
+    MAP_TYPE = "BPF_MAP_TYPE_BLOOM_FILTER"
+
+    def has(self, value: V | int) -> bool:
+        """Whether a value may have been added. (bpf_map_peek_elem)"""
+        return int(call(s64, 89, self, own(self.value, value))) == 0
+
+
+class DevMap(Redirect[K, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_DEVMAP"
+
+
+class DevMapHash(Redirect[K, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_DEVMAP_HASH"
+
+
+class CpuMap(Redirect[K, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_CPUMAP"
+
+
+class XskMap(Redirect[K, V]):
+    MAP_TYPE = "BPF_MAP_TYPE_XSKMAP"
+
+
+def array(key: type[u32], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False) -> Array[V]:
+    """Values numbered from 0, all there from the start."""
+    return Array(key, value, max_entries, flags, pinned=pinned)
+
+
+def percpu_array(
+    key: type[u32], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False
+) -> PercpuArray[V]:
+    """An array with values of its own on each CPU."""
+    return PercpuArray(key, value, max_entries, flags, pinned=pinned)
+
+
+def hash(key: type[K], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False) -> Hash[K, V]:
+    """Values by key."""
+    return Hash(key, value, max_entries, flags, pinned=pinned)
+
+
+def percpu_hash(
+    key: type[K], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False
+) -> PercpuHash[K, V]:
+    """A hash with values of its own on each CPU."""
+    return PercpuHash(key, value, max_entries, flags, pinned=pinned)
+
+
+def lru_hash(key: type[K], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False) -> LruHash[K, V]:
+    """A hash that forgets what was not used for long."""
+    return LruHash(key, value, max_entries, flags, pinned=pinned)
+
+
+def lru_percpu_hash(
+    key: type[K], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False
+) -> LruPercpuHash[K, V]:
+    """An LRU hash with values of its own on each CPU."""
+    return LruPercpuHash(key, value, max_entries, flags, pinned=pinned)
+
+
+def lpm_trie(key: type[K], value: type[V], *, max_entries: int, pinned: bool = False) -> LpmTrie[K, V]:
+    """Values by longest matching prefix; the key struct starts with the prefix length in bits, a u32."""
+    return LpmTrie(key, value, max_entries, 1, pinned=pinned)  # BPF_F_NO_PREALLOC is demanded
+
+
+def queue(value: type[V], *, max_entries: int, pinned: bool = False) -> Fifo[V]:
+    """First in, first out."""
+    return Fifo(None, value, max_entries, pinned=pinned)
+
+
+def stack(value: type[V], *, max_entries: int, pinned: bool = False) -> Stack[V]:
+    """Last in, first out."""
+    return Stack(None, value, max_entries, pinned=pinned)
+
+
+def bloom_filter(value: type[V], *, max_entries: int, hashes: int = 5, pinned: bool = False) -> Bloom[V]:
+    """A set that may say yes wrongly, never no."""
+    return Bloom(None, value, max_entries, pinned=pinned, extra=hashes)
+
+
+def prog_array(*, max_entries: int, pinned: bool = False) -> ProgArray:
+    """Programs for tail calls."""
+    return ProgArray(u32, u32, max_entries, pinned=pinned)
+
+
+def perf_event_array(*, max_entries: int = 0, pinned: bool = False) -> PerfEventArray:
+    """Buffers to user space, one for each CPU; max_entries 0: as many as there are CPUs."""
+    return PerfEventArray(u32, u32, max_entries, pinned=pinned)
+
+
+def ringbuf(*, max_entries: int, pinned: bool = False) -> RingBuf:
+    """One buffer to user space; max_entries is its size in bytes, a power of two and a multiple of the page size."""
+    return RingBuf(max_entries, pinned=pinned)
+
+
+def stack_trace(*, max_entries: int, pinned: bool = False) -> StackTrace:
+    """Stacks of up to 127 return addresses."""
+    return StackTrace(u32, _Frames, max_entries, pinned=pinned)
+
+
+def devmap(*, max_entries: int, pinned: bool = False) -> DevMap[u32, u32]:
+    """Devices to send packets to."""
+    return DevMap(u32, u32, max_entries, pinned=pinned)
+
+
+def devmap_hash(*, max_entries: int, pinned: bool = False) -> DevMapHash[u32, u32]:
+    """Devices to send packets to, by any key."""
+    return DevMapHash(u32, u32, max_entries, pinned=pinned)
+
+
+def cpumap(*, max_entries: int, pinned: bool = False) -> CpuMap[u32, u32]:
+    """CPUs to send packets to."""
+    return CpuMap(u32, u32, max_entries, pinned=pinned)
+
+
+def xskmap(*, max_entries: int, pinned: bool = False) -> XskMap[u32, u32]:
+    """AF_XDP sockets to send packets to."""
+    return XskMap(u32, u32, max_entries, pinned=pinned)
+
+
+def _frames() -> Any:
+    from bombus.bpf.layout import ArrayType
+
+    return ArrayType(u64, 127)
+
+
+_Frames: Any = _frames()
+Callback = Callable[..., Any]

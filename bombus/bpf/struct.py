@@ -1,0 +1,345 @@
+"""Structs, unions, arrays and references: typed views of bytes.
+
+A struct is a class with annotated members; an instance is a view of memory, so a name is a pointer and assigning a
+member writes memory:
+
+    class Flow(Struct):
+        source: be32
+        ports: Array[be16] = array(2)
+        flags: u8 = bits(4)
+
+`Flow(source=be32(1))` has bytes of its own, zero where nothing is given. Views of map values and packets come from
+look-ups and `parse`.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from typing import Any, ClassVar, Generic, Self, TypeVar, cast
+
+from bombus.bpf.ints import Scalar
+from bombus.bpf.layout import ArrayType, Layout, Member, PointerType, is_member_type, lay_out, name_of, size_of
+from bombus.errors import UsageError
+
+E = TypeVar("E")
+
+
+class _Length:
+    __slots__ = ("counts",)
+
+    def __init__(self, counts: tuple[int, ...]) -> None:
+        self.counts = counts
+
+
+class _Bits:
+    __slots__ = ("width",)
+
+    def __init__(self, width: int) -> None:
+        self.width = width
+
+
+def array(*counts: int) -> Any:
+    """How many elements an array member has: `name: Array[u8] = array(16)`; more numbers for arrays of arrays."""
+    if not counts or any(type(count) is not int or count < 0 for count in counts):
+        raise UsageError("array(...) takes the number of elements, an int")
+    return _Length(counts)
+
+
+def bits(width: int) -> Any:
+    """How many bits a bit-field has: `version: u8 = bits(4)`."""
+    return _Bits(width)
+
+
+class View:
+    """Bytes with a meaning. `_view` are they; `_address` is where programs see them, 0 for bytes that no memory of a
+    machine holds."""
+
+    __slots__ = ("__weakref__", "_address", "_view", "_writable")
+    _view: memoryview
+    _address: int
+    _writable: bool
+
+    @classmethod
+    def _at(cls, view: memoryview, address: int = 0, writable: bool = True) -> Self:
+        made = object.__new__(cls)
+        _set(made, "_view", view)
+        _set(made, "_address", address)
+        _set(made, "_writable", writable)
+        return made
+
+    def __bytes__(self) -> bytes:
+        return bytes(self._view)
+
+
+_set = object.__setattr__
+
+
+def _load(kind: Any, owner: View, offset: int) -> Any:
+    view = owner._view
+    if kind is bool:
+        return view[offset] != 0
+    size = size_of(kind)
+    part = view[offset : offset + size]
+    if isinstance(kind, PointerType):
+        return int.from_bytes(part, "little")
+    address = owner._address + offset if owner._address else 0
+    if isinstance(kind, ArrayType):
+        made: Array[Any] = Array._at(part, address, owner._writable)
+        _set(made, "_kind", kind)
+        return made
+    if issubclass(kind, Scalar):
+        return kind.from_bytes(part)
+    return kind._at(part, address, owner._writable)
+
+
+def _store(kind: Any, owner: View, offset: int, value: Any, what: str) -> None:
+    if not owner._writable:
+        raise UsageError(f"{what} is read-only")
+    owner._view[offset : offset + size_of(kind)] = encode(kind, value, what)
+
+
+def encode(kind: Any, value: Any, what: str) -> bytes:
+    """The bytes of a value of a type. UsageError when it is of another type or does not fit."""
+    if kind is bool:
+        if type(value) is not bool:
+            raise UsageError(f"{what} is a bool, not {type(value).__name__}")
+        return bytes([value])
+    if isinstance(kind, type) and issubclass(kind, Scalar):
+        if type(value) is int and kind.MIN <= value <= kind.MAX:
+            value = kind(value)
+        if type(value) is not kind:
+            shown = value if type(value) is int else type(value).__name__
+            raise UsageError(f"{what} is {kind.__name__}, not {shown}; convert it: {kind.__name__}(...)")
+        return bytes(value)
+    if isinstance(kind, ArrayType):
+        if type(value) is bytes and len(value) <= size_of(kind) and size_of(kind.element) == 1:
+            return value.ljust(size_of(kind), b"\0")
+        if isinstance(value, Array) and value._kind == kind:
+            return bytes(value)
+    elif isinstance(value, kind):
+        return bytes(value)
+    raise UsageError(f"{what} is {name_of(kind)}, not {type(value).__name__}")
+
+
+class _MemberAccess:
+    """Descriptor of one member."""
+
+    __slots__ = ("member", "owner")
+
+    def __init__(self, owner: str, member: Member) -> None:
+        self.owner = owner
+        self.member = member
+
+    def __get__(self, instance: Struct | None, owner: type[Struct] | None = None) -> Any:
+        if instance is None:
+            return self
+        member = self.member
+        if member.bits:
+            unit = member.type.from_bytes(instance._view[member.offset : member.offset + member.type.SIZE])
+            number = (int(unit) & ((1 << member.type.BITS) - 1)) >> member.bit & ((1 << member.bits) - 1)
+            if member.type.SIGNED and number >> (member.bits - 1):
+                number -= 1 << member.bits
+            return member.type(number)
+        return _load(member.type, instance, member.offset)
+
+    def __set__(self, instance: Struct, value: Any) -> None:
+        member = self.member
+        what = f"{self.owner}.{member.name}"
+        if not member.bits:
+            _store(member.type, instance, member.offset, value, what)
+            return
+        kind = member.type
+        number = int.from_bytes(encode(kind, value, what), "little") & ((1 << member.bits) - 1)
+        old = int.from_bytes(instance._view[member.offset : member.offset + kind.SIZE], "little")
+        mask = ((1 << member.bits) - 1) << member.bit
+        new = kind._make(old & ~mask | number << member.bit)
+        _store(kind, instance, member.offset, new, what)
+
+
+class Struct(View):
+    """Base of all structs.
+
+    Class arguments: packed (no padding), align (at least so many bytes), name (what BTF calls it; the class's name
+    otherwise), core (a kernel struct: members are found by name when the program is loaded).
+    """
+
+    __slots__ = ()
+    LAYOUT: ClassVar[Layout] = Layout(0, 1, {})
+    C_NAME: ClassVar[str] = ""
+    CORE: ClassVar[bool] = False
+    _UNION: ClassVar[bool] = False
+
+    def __init_subclass__(
+        cls, packed: bool = False, align: int = 0, name: str = "", core: bool = False, **more: Any
+    ) -> None:
+        super().__init_subclass__(**more)
+        cls.C_NAME = name or cls.__name__
+        cls.CORE = core
+        if cls.__dict__.get("_UNION") or "__annotations__" not in cls.__dict__:
+            return
+        frame = sys._getframe(1)
+        scope = {**frame.f_globals, **frame.f_locals, cls.__name__: cls}
+        members = [_member(cls, text, scope, member) for member, text in cls.__annotations__.items()]
+        base: Any = cls.__mro__[1]
+        if base.LAYOUT.members:
+            raise UsageError(f"{cls.__name__}: a struct does not inherit members; put {base.__name__} inside")
+        cls.LAYOUT = lay_out([m for m in members if m], union=cls._UNION, packed=packed, align=align)
+        for member in cls.LAYOUT.members.values():
+            setattr(cls, member.name, _MemberAccess(cls.__name__, member))
+
+    def __init__(self, **members: Any) -> None:
+        view = memoryview(bytearray(self.LAYOUT.size))
+        _set(self, "_view", view)
+        _set(self, "_address", 0)
+        _set(self, "_writable", True)
+        for name, value in members.items():
+            setattr(self, name, value)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name not in self.LAYOUT.members:
+            raise UsageError(f"{type(self).__name__} has no member {name!r}")
+        _set(self, name, value)
+
+    def copy(self) -> Self:
+        """A struct of its own with the same contents."""
+        made = type(self)()
+        made._view[:] = self._view
+        return made
+
+    def assign(self, other: Self) -> None:
+        """Overwrite this struct with another one."""
+        if type(other) is not type(self):
+            raise UsageError(f"{type(self).__name__} is assigned from {type(self).__name__}")
+        if not self._writable:
+            raise UsageError(f"{type(self).__name__} is read-only")
+        self._view[:] = bytes(other._view)
+
+    def __eq__(self, other: object) -> bool:
+        return self is other or (
+            isinstance(other, View) and self._address != 0 and self._address == other._address
+        )
+
+    __hash__ = object.__hash__
+
+    def __repr__(self) -> str:
+        inside = ", ".join(f"{name}={getattr(self, name)!r}" for name in self.LAYOUT.members)
+        return f"{type(self).__name__}({inside})"
+
+
+class Union(Struct):
+    """Base of unions: all members start at byte 0."""
+
+    __slots__ = ()
+    _UNION: ClassVar[bool] = True
+
+
+def _member(cls: type[Struct], text: Any, scope: dict[str, Any], name: str) -> tuple[str, Any, int] | None:
+    if isinstance(text, str) and text.startswith(("ClassVar", "typing.ClassVar")):
+        return None
+    where = f"{cls.__name__}.{name}"
+    default = cls.__dict__.get(name)
+    if isinstance(text, str) and text.startswith("Pointer["):
+        return name, PointerType(scope, text[len("Pointer[") : -1]), 0
+    try:
+        kind = eval(text, scope) if isinstance(text, str) else text
+    except NameError as error:
+        raise UsageError(f"{where}: {error}") from None
+    depth = 0
+    while getattr(kind, "__origin__", None) is Array:
+        (kind,) = kind.__args__
+        depth += 1
+    counts: tuple[int, ...] = default.counts if isinstance(default, _Length) else ()
+    if depth != len(counts):
+        raise UsageError(
+            f"{where}: say how many elements it has: {name}: Array[...] = array(N)" if depth
+            else f"{where}: array(...) belongs to a member of type Array[...]"
+        )  # fmt: skip
+    if not is_member_type(kind):
+        raise UsageError(
+            f"{where}: {text} is no type of members; use u8 to u64, s8 to s64, be16 to be64, bool, Array[...], "
+            "a Struct or Pointer[...]"
+        )
+    for count in reversed(counts):
+        kind = ArrayType(kind, count)
+    width = default.width if isinstance(default, _Bits) else 0
+    if default is not None and not isinstance(default, (_Length, _Bits)):
+        raise UsageError(f"{where}: members have no default values; they start as zero")
+    if isinstance(default, _Bits) and (type(width) is not int or width <= 0):
+        raise UsageError(f"{where}: bits(...) takes the width, an int above 0")
+    return name, kind, width
+
+
+class Pointer(Generic[E]):
+    """The type of a pointer member of a kernel struct: `real_parent: Pointer[task_struct]`."""
+
+
+class Array(View, Generic[E]):
+    """Elements in a row. Reading an element of struct or array type gives a view of it."""
+
+    __slots__ = ("_kind",)
+    _kind: ArrayType
+
+    def __len__(self) -> int:
+        return self._kind.count
+
+    def _offset(self, index: Any) -> int:
+        number = int(index)
+        if not 0 <= number < self._kind.count:
+            raise UsageError(f"index {number} of {self._kind}")
+        return number * size_of(self._kind.element)
+
+    def __getitem__(self, index: Any) -> E:
+        return cast(E, _load(self._kind.element, self, self._offset(index)))
+
+    def __setitem__(self, index: Any, value: E | int) -> None:
+        _store(self._kind.element, self, self._offset(index), value, f"an element of {self._kind}")
+
+    def __iter__(self) -> Iterator[E]:
+        return (self[index] for index in range(self._kind.count))
+
+    def __repr__(self) -> str:
+        return f"{self._kind}{list(self)!r}"
+
+
+def zeros(element: type[E], count: int) -> Array[E]:
+    """An array on the stack, all zero."""
+    kind = ArrayType(element, count)
+    made: Array[E] = Array._at(memoryview(bytearray(size_of(kind))))
+    _set(made, "_kind", kind)
+    return made
+
+
+class Ref(View, Generic[E]):
+    """A pointer to one integer (a map's value, a global): `slot.value += 1`."""
+
+    __slots__ = ("_kind",)
+    _kind: Any
+
+    @classmethod
+    def to(cls, kind: Any, view: memoryview, address: int = 0, writable: bool = True) -> Ref[Any]:
+        made = cls._at(view, address, writable)
+        _set(made, "_kind", kind)
+        return made
+
+    @property
+    def value(self) -> E:
+        return cast(E, _load(self._kind, self, 0))
+
+    @value.setter
+    def value(self, value: E) -> None:
+        _store(self._kind, self, 0, value, f"a {name_of(self._kind)}")
+
+    def __repr__(self) -> str:
+        return f"Ref({self.value!r})"
+
+
+def view_as(kind: Any, view: memoryview, address: int, writable: bool = True) -> Any:
+    """A reference to a value of a type: a Struct, an Array, or a Ref for integers."""
+    if isinstance(kind, type) and issubclass(kind, Struct):
+        return kind._at(view, address, writable)
+    if isinstance(kind, ArrayType):
+        made: Array[Any] = Array._at(view, address, writable)
+        _set(made, "_kind", kind)
+        return made
+    return Ref.to(kind, view, address, writable)

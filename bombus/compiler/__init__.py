@@ -1,0 +1,1 @@
+"""Typed Python to BPF: checking, lowering to LLVM IR, code generation in a child process."""

@@ -1,0 +1,42 @@
+"""What is wrong with a program, as data: place, message, and what to write instead."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """line and column count from 1; end_column is the first column after the marked text on the same line; text is the
+    source line; hint says what to write instead."""
+
+    path: str
+    line: int
+    column: int
+    end_column: int
+    message: str
+    hint: str = ""
+    text: str = ""
+
+    def __str__(self) -> str:
+        lines = [f"{self.path}:{self.line}:{self.column}: error: {self.message}"]
+        if self.text.strip():
+            width = max(1, min(self.end_column, len(self.text) + 1) - self.column)
+            lines += [f"    {self.text}", f"    {' ' * (self.column - 1)}{'^' * width}"]
+        if self.hint:
+            lines.append(f"  help: {self.hint}")
+        return "\n".join(lines)
+
+
+def at_node(path: str, lines: list[str], node: ast.AST, message: str, hint: str = "") -> Diagnostic:
+    """A diagnostic about a piece of source."""
+    line = getattr(node, "lineno", 1)
+    text = lines[line - 1].rstrip("\n") if 0 < line <= len(lines) else ""
+    # ast counts columns in bytes of UTF-8
+    raw = text.encode()
+    column = len(raw[: getattr(node, "col_offset", 0)].decode(errors="replace"))
+    end = len(text)
+    if getattr(node, "end_lineno", line) == line:
+        end = len(raw[: getattr(node, "end_col_offset", len(raw))].decode(errors="replace"))
+    return Diagnostic(path, line, column + 1, end + 1, message, hint, text)

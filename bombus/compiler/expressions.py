@@ -1,0 +1,632 @@
+"""Expressions: values, conditions and what they tell about None, places in memory."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from types import ModuleType
+from typing import Any, Final
+
+from bombus.bpf.context import PacketContext
+from bombus.bpf.ints import Scalar, quotient, remainder
+from bombus.bpf.layout import ArrayType, PointerType, name_of
+from bombus.bpf.map import Map
+from bombus.bpf.struct import Struct
+from bombus.compiler import tree
+from bombus.compiler.check import Checker, merge
+from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, TupleT, Type, literal_fits, same
+
+_REFUSED: Final[dict[type[ast.expr], tuple[str, str]]] = {
+    ast.List: ("lists are not part of the language", "use bpf.zeros(u8, 64), or an array in a struct"),
+    ast.Dict: ("dicts are not part of the language", "declare a map: map.hash(u32, u64, max_entries=1024)"),
+    ast.Set: ("sets are not part of the language", "declare a map: map.hash(u32, u8, max_entries=1024)"),
+    ast.ListComp: ("comprehensions are not part of the language", "write a for loop"),
+    ast.SetComp: ("comprehensions are not part of the language", "write a for loop"),
+    ast.DictComp: ("comprehensions are not part of the language", "write a for loop"),
+    ast.GeneratorExp: ("generators are not part of the language", "write a for loop"),
+    ast.Lambda: ("lambda is not part of the language", "define a function at module level"),
+    ast.Await: ("await is not part of the language", ""),
+    ast.Yield: ("yield is not part of the language", "call a function with the value"),
+    ast.YieldFrom: ("yield is not part of the language", "call a function with the value"),
+    ast.Starred: ("* in front of a value is not part of the language", "write the values out"),
+    ast.Slice: ("slices are not part of the language", "use a loop, or a helper that takes a length"),
+    ast.JoinedStr: ("an f-string can only be printed", 'write it in place: bpf.printk(f"...")'),
+}
+_OPERATIONS: Final[dict[type[ast.operator], str]] = {
+    ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "div", ast.Mod: "mod", ast.BitAnd: "and",
+    ast.BitOr: "or", ast.BitXor: "xor", ast.LShift: "shl", ast.RShift: "shr",
+}  # fmt: skip
+_SIGNS: Final[dict[str, str]] = {
+    "add": "+", "sub": "-", "mul": "*", "div": "//", "mod": "%", "and": "&", "or": "|", "xor": "^", "shl": "<<",
+    "shr": ">>",
+}  # fmt: skip
+_RELATIONS: Final[dict[type[ast.cmpop], str]] = {
+    ast.Eq: "eq", ast.NotEq: "ne", ast.Lt: "lt", ast.LtE: "le", ast.Gt: "gt", ast.GtE: "ge",
+}  # fmt: skip
+_ON_NUMBERS: Final[dict[str, Callable[[int, int], int]]] = {
+    "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "mul": lambda a, b: a * b, "and": lambda a, b: a & b,
+    "or": lambda a, b: a | b, "xor": lambda a, b: a ^ b, "shl": lambda a, b: a << b, "shr": lambda a, b: a >> b,
+    "div": quotient, "mod": remainder,
+}  # fmt: skip
+
+
+def expression(c: Checker, node: ast.expr) -> tree.Expr:
+    """A value, or a compile-time object. Reports and raises Wrong for anything else."""
+    handler = _HANDLERS.get(type(node))
+    if handler is None:
+        message, hint = _REFUSED.get(type(node), (f"{type(node).__name__} is not part of the language", ""))
+        c.wrong(node, message, hint)
+    return handler(c, node)
+
+
+def value_of(c: Checker, node: ast.expr) -> tree.Expr:
+    """A value that a variable can hold."""
+    value = expression(c, node)
+    if isinstance(value.type, TupleT):
+        c.wrong(node, "a variable holds one value", "take the tuple apart: a, b = ...")
+    return value
+
+
+def integer(c: Checker, node: ast.expr) -> tree.Expr:
+    value = expression(c, node)
+    if not isinstance(value.type, (IntT, LitT)):
+        c.wrong(node, f"a number is wanted here, this is {value.type}")
+    return value
+
+
+def _constant(c: Checker, node: ast.Constant) -> tree.Expr:
+    value = node.value
+    if isinstance(value, (float, complex)):
+        c.wrong(node, "BPF has no floating point", "calculate with integers")
+    if value is ...:
+        c.wrong(node, "... is not a value")
+    return c.constant(node, value)
+
+
+def _name(c: Checker, node: ast.Name) -> tree.Expr:
+    name = node.id
+    variable = c.variables.get(name)
+    if variable is None:
+        if name in c.broken:
+            from bombus.compiler.check import Wrong
+
+            raise Wrong
+        if name in c.stores and name not in c.constants:
+            c.wrong(node, f"{name} has no value yet", "assign it before this line")
+        return c.constant(node, c.lookup(node))
+    if name not in c.state.assigned:
+        if name in c.broken:
+            from bombus.compiler.check import Wrong
+
+            raise Wrong
+        if c.state.reachable:
+            c.wrong(node, f"{name} may have no value here", "assign it on every way that leads here")
+    kind = variable.type
+    if isinstance(kind, RefT):
+        known = c.state.present.get(name)
+        if known is True:
+            kind = kind.present()
+        elif known is False:
+            kind = RefT(kind.target, kind.space, True)
+    return tree.Read(c.at(node), kind, variable)
+
+
+def _attribute(c: Checker, node: ast.Attribute) -> tree.Expr:
+    base = expression(c, node.value)
+    if isinstance(base, tree.Object):
+        return c.constant(node, _static(c, node, base.value))
+    if isinstance(base.type, IntT) and node.attr in ("MIN", "MAX"):
+        return c.constant(node, getattr(base.type.kind, node.attr))
+    if isinstance(base.type, RefT) and isinstance(base.type.target, type) and issubclass(
+        base.type.target, PacketContext
+    ) and node.attr == "length":  # fmt: skip
+        from bombus.bpf.ints import u32
+
+        return tree.PacketLength(c.at(node), IntT(u32), base)
+    return load_place(c, node, _member(c, node, base))
+
+
+def _static(c: Checker, node: ast.Attribute, owner: Any) -> Any:
+    """An attribute of a module, a class or another compile-time object."""
+    if isinstance(owner, (ModuleType, type)) or not isinstance(owner, Map):
+        try:
+            return getattr(owner, node.attr)
+        except AttributeError:
+            what = f"module {owner.__name__}" if isinstance(owner, ModuleType) else c.text(node.value)
+            c.wrong(node, f"{what} has no {node.attr!r}")
+    if not callable(getattr(type(owner), node.attr, None)) or node.attr.startswith("_"):
+        known = sorted(name for name in dir(type(owner)) if not name.startswith("_") and name.islower())
+        c.wrong(node, f"a {type(owner).__name__} map has no {node.attr!r}", f"it has {', '.join(known)}")
+    return getattr(owner, node.attr)
+
+
+def _member(c: Checker, node: ast.Attribute, base: tree.Expr) -> tree.Spot:
+    """The place that `base.attr` names."""
+    kind = base.type
+    if not isinstance(kind, RefT):
+        c.wrong(node, f"{kind} has no member {node.attr!r}")
+    if kind.nullable:
+        c.maybe_none(node.value, kind)
+    if kind.is_struct:
+        member = kind.target.LAYOUT.members.get(node.attr)
+        if member is None:
+            names = ", ".join(name for name in kind.target.LAYOUT.members if not name.startswith("_"))
+            c.wrong(node, f"{name_of(kind.target)} has no member {node.attr!r}", f"it has {names}")
+        return tree.Spot(member.type, base, member=member, volatile=kind.space == "config")
+    if not kind.is_array and node.attr == "value":
+        return tree.Spot(kind.target, base, volatile=kind.space == "config")
+    hint = "a reference to an integer has .value" if not kind.is_array else "take an element: [index]"
+    c.wrong(node, f"{kind} has no member {node.attr!r}", hint)
+
+
+def _element(c: Checker, node: ast.Subscript) -> tree.Spot:
+    base = expression(c, node.value)
+    kind = base.type
+    if not isinstance(kind, RefT) or not kind.is_array:
+        if isinstance(base, tree.Object) and isinstance(base.value, Map):
+            c.wrong(node, "a map has no [ ]", f"look the key up: slot = {c.text(node.value)}.lookup(key)")
+        c.wrong(node, f"{kind} has no elements", "only arrays have")
+    if kind.nullable:
+        c.maybe_none(node.value, kind)
+    index = integer(c, node.slice)
+    array: ArrayType = kind.target
+    if isinstance(index.type, LitT):
+        if index.type.low < 0 or index.type.high >= array.count:
+            shown = index.type.low if index.type.low == index.type.high else f"{index.type.low} to {index.type.high}"
+            c.wrong(node.slice, f"index {shown} of an array of {array.count}", "count from 0")
+    elif index.type.kind.NETWORK:  # type: ignore[union-attr]
+        c.wrong(node.slice, f"{index.type} is no index", "convert it: u32(...)")
+    return tree.Spot(array.element, base, index=index, volatile=kind.space == "config")
+
+
+def spot(c: Checker, node: ast.expr, *, store: bool = False) -> tree.Spot:
+    """The place in memory that an expression names."""
+    if isinstance(node, ast.Attribute):
+        found = _member(c, node, expression(c, node.value))
+    elif isinstance(node, ast.Subscript):
+        found = _element(c, node)
+    else:
+        c.wrong(node, f"{c.text(node)} cannot be assigned")
+    if store:
+        assert isinstance(found.base.type, RefT)
+        if found.base.type.space == "config":
+            c.wrong(node, "a setting of bpf.config(...) is constant for the program", "use bpf.var(...)")
+        if isinstance(found.base.type.target, type) and getattr(found.base.type.target, "CORE", False):
+            c.wrong(node, "a kernel struct cannot be written")
+        if isinstance(found.kind, PointerType):
+            c.wrong(node, "a pointer member cannot be assigned")
+    return found
+
+
+def kind_type(kind: Any, space: str) -> Type:
+    """The type of what lies in memory as an expression."""
+    if kind is bool:
+        return BOOL
+    if isinstance(kind, type) and issubclass(kind, Scalar):
+        return IntT(kind)
+    return RefT(kind, space)
+
+
+def load_place(c: Checker, node: ast.AST, place: tree.Spot) -> tree.Expr:
+    """The value of a place; for structs and arrays a reference to it."""
+    base = place.base.type
+    assert isinstance(base, RefT)
+    if isinstance(place.kind, PointerType):
+        target = place.kind.target()
+        return tree.Load(c.at(node), RefT(target, "kernel", True), place)
+    kind = kind_type(place.kind, base.space)
+    if isinstance(kind, RefT):
+        return tree.Inside(c.at(node), kind, place)
+    return tree.Load(c.at(node), kind, place)
+
+
+load_spot = load_place
+
+
+def _subscript(c: Checker, node: ast.Subscript) -> tree.Expr:
+    if isinstance(node.value, ast.Name) and node.value.id not in c.variables:
+        base = expression(c, node.value)
+        if isinstance(base, tree.Tuple):
+            index = integer(c, node.slice)
+            if isinstance(index, tree.Const) and 0 <= index.value < len(base.items):
+                return base.items[index.value]
+            c.wrong(node.slice, f"the index of a tuple is a constant from 0 to {len(base.items) - 1}")
+    return load_place(c, node, _element(c, node))
+
+
+# ------------------------------------------------------------------------------------------------ arithmetic
+
+
+def operate(
+    c: Checker, node: ast.AST, left: tree.Expr, operator: ast.operator, right: tree.Expr, left_node: ast.AST,
+    right_node: ast.AST,
+) -> tree.Expr:  # fmt: skip
+    """left operator right."""
+    operation = _OPERATIONS.get(type(operator))
+    if operation is None:
+        hints = {ast.Div: "write // for the quotient", ast.Pow: "write a shift, or multiply"}
+        shown = {ast.Div: "/", ast.Pow: "**", ast.MatMult: "@"}[type(operator)]  # type: ignore[index]
+        c.wrong(node, f"{shown} is not part of the language", hints.get(type(operator), ""))  # type: ignore[call-overload]
+    a, b = left.type, right.type
+    for kind, part in ((a, left_node), (b, right_node)):
+        if not isinstance(kind, (IntT, LitT)):
+            hint = f"use {c.text(part)}.value" if isinstance(kind, RefT) and not kind.is_struct else ""
+            if kind == BOOL:
+                hint = f"convert it: u32({c.text(part)})"
+            c.wrong(part, f"{_SIGNS[operation]} calculates with numbers, not with {kind}", hint)
+    at = c.at(node)
+    if isinstance(a, LitT) and isinstance(b, LitT):
+        return _on_literals(c, node, operation, left, right)
+    if operation in ("shl", "shr"):
+        return _shift(c, node, operation, left, right, right_node)
+    if isinstance(a, LitT):
+        left = c.coerce(left, b, left_node, "the left side")
+    elif isinstance(b, LitT):
+        right = c.coerce(right, a, right_node, "the right side")
+    elif a != b:
+        wider = a if a.bits >= b.bits else b  # type: ignore[union-attr]
+        narrow = right_node if wider == a else left_node
+        c.wrong(
+            node, f"{a} and {b} do not mix", f"convert one: {wider}({c.text(narrow)})"
+        )  # fmt: skip
+    kind = left.type
+    assert isinstance(kind, IntT)
+    if kind.kind.NETWORK and operation not in ("and", "or", "xor"):
+        plain = f"u{kind.bits}"
+        c.wrong(node, f"{kind} does not calculate", f"convert it: {plain}({c.text(left_node)})")
+    return tree.Binary(at, kind, operation, left, right)
+
+
+def _on_literals(c: Checker, node: ast.AST, operation: str, left: tree.Expr, right: tree.Expr) -> tree.Expr:
+    a, b = left.type, right.type
+    assert isinstance(a, LitT) and isinstance(b, LitT)
+    at = c.at(node)
+    if isinstance(left, tree.Const) and isinstance(right, tree.Const):
+        if operation in ("div", "mod") and right.value == 0:
+            c.wrong(node, "division by zero")
+        if operation in ("div", "mod") and (left.value < 0 or right.value < 0):
+            c.wrong(node, "Python and C divide negative ints differently", "say how wide they are: s64(...)")
+        if operation in ("shl", "shr") and not 0 <= right.value < 64:
+            c.wrong(node, f"a shift by {right.value} bits")
+        value = _ON_NUMBERS[operation](left.value, right.value)
+        return tree.Const(at, LitT(value, value), value)
+    if operation in ("div", "mod") and (a.low < 0 or b.low <= 0):
+        c.wrong(node, "Python and C divide negative ints differently", "say how wide they are: s64(...)")
+    if operation in ("shl", "shr") and not (0 <= b.low and b.high < 64):
+        c.wrong(node, f"a shift by {b.low} to {b.high} bits")
+    low, high = _interval(operation, a, b)
+    if low < S64.kind.MIN or high > S64.kind.MAX:
+        c.wrong(node, f"this int may reach {high if high > S64.kind.MAX else low}", "say how wide it is: u64(...)")
+    sides = [tree.Cast(at, S64, side) if not isinstance(side, tree.Const) else tree.Const(at, S64, side.value)
+             for side in (left, right)]  # fmt: skip
+    whole = tree.Binary(at, S64, operation, sides[0], sides[1])
+    return tree.Cast(at, LitT(low, high), whole)
+
+
+def _interval(operation: str, a: LitT, b: LitT) -> tuple[int, int]:
+    if operation in ("and", "or", "xor"):
+        if a.low < 0 or b.low < 0:
+            return S64.kind.MIN, S64.kind.MAX
+        if operation == "and":
+            return 0, min(a.high, b.high)
+        return 0, (1 << max(a.high.bit_length(), b.high.bit_length())) - 1
+    if operation == "mod":
+        return 0, min(a.high, b.high - 1)
+    corners = [_ON_NUMBERS[operation](x, y) for x in (a.low, a.high) for y in (b.low, b.high)]
+    return min(corners), max(corners)
+
+
+def _shift(
+    c: Checker, node: ast.AST, operation: str, left: tree.Expr, right: tree.Expr, right_node: ast.AST
+) -> tree.Expr:
+    kind = left.type
+    if isinstance(kind, LitT):
+        c.wrong(node, "a plain int shifted by a variable amount", "say how wide it is: u64(...) << ...")
+    assert isinstance(kind, IntT)
+    if kind.kind.NETWORK or (isinstance(right.type, IntT) and right.type.kind.NETWORK):
+        c.wrong(node, f"{kind} is not shifted", f"convert it: u{kind.bits}(...)")
+    if isinstance(right.type, LitT) and not (0 <= right.type.low and right.type.high < kind.bits):
+        shown = right.type.low if right.type.low == right.type.high else f"{right.type.low} to {right.type.high}"
+        c.wrong(right_node, f"{kind} is shifted by 0 to {kind.bits - 1} bits, not {shown}")
+    amount = right if right.type == kind else tree.Cast(right.at, kind, right)
+    if isinstance(right, tree.Const):
+        amount = tree.Const(right.at, kind, right.value)
+    elif isinstance(right.type, IntT):
+        # only the low bits of the amount count, so narrowing it loses nothing
+        amount = tree.Binary(right.at, kind, "and", amount, tree.Const(right.at, kind, kind.bits - 1))
+    return tree.Binary(c.at(node), kind, operation, left, amount)
+
+
+def _binary(c: Checker, node: ast.BinOp) -> tree.Expr:
+    return operate(c, node, expression(c, node.left), node.op, expression(c, node.right), node.left, node.right)
+
+
+def _unary(c: Checker, node: ast.UnaryOp) -> tree.Expr:
+    if isinstance(node.op, ast.Not):
+        return condition(c, node)[0]
+    value = integer(c, node.operand)
+    at = c.at(node)
+    if isinstance(value.type, LitT):
+        if not isinstance(value, tree.Const):
+            low, high = -value.type.high, -value.type.low
+            if isinstance(node.op, ast.USub) and high <= S64.kind.MAX:
+                minus = tree.Unary(at, S64, "neg", tree.Cast(at, S64, value))
+                return tree.Cast(at, LitT(low, high), minus)
+            c.wrong(node, "say how wide this int is", "s64(...)")
+        number = {ast.USub: -value.value, ast.UAdd: value.value, ast.Invert: ~value.value}[type(node.op)]  # type: ignore[index]
+        return tree.Const(at, LitT(number, number), number)
+    assert isinstance(value.type, IntT)
+    if isinstance(node.op, ast.UAdd):
+        return value
+    if isinstance(node.op, ast.USub) and value.type.kind.NETWORK:
+        c.wrong(node, f"{value.type} does not calculate", f"convert it: u{value.type.bits}(...)")
+    return tree.Unary(at, value.type, "neg" if isinstance(node.op, ast.USub) else "not", value)
+
+
+# ------------------------------------------------------------------------------------------------ conditions
+
+Facts = dict[str, bool]
+
+
+def condition(c: Checker, node: ast.expr) -> tuple[tree.Expr, Facts, Facts]:
+    """A truth value, and which references are known to be there (or None) when it holds and when it does not."""
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
+        test, yes, no = condition(c, node.operand)
+        return negate(test), no, yes
+    if isinstance(node, ast.BoolOp):
+        return _logic(c, node)
+    if isinstance(node, ast.Compare) and len(node.ops) == 1 and isinstance(node.ops[0], (ast.Is, ast.IsNot)):
+        return _is_none(c, node)
+    value = expression(c, node)
+    kind = value.type
+    at = c.at(node)
+    if kind == BOOL:
+        return value, {}, {}
+    if isinstance(kind, (IntT, LitT)):
+        if isinstance(value, tree.Const):
+            return tree.Const(at, BOOL, int(value.value != 0)), {}, {}
+        return tree.Cast(at, BOOL, value), {}, {}
+    if isinstance(kind, RefT):
+        name = _named(node)
+        test: tree.Expr = tree.Not(at, BOOL, tree.IsNone(at, BOOL, value))
+        if not kind.nullable:
+            c.wrong(node, f"{c.text(node)} is never None", "remove the test")
+        return test, {name: True} if name else {}, {name: False} if name else {}
+    c.wrong(node, f"{c.text(node)} is {kind}, which is neither true nor false")
+
+
+def _named(node: ast.expr) -> str:
+    """The variable whose None-ness a test tells about."""
+    if isinstance(node, ast.Name):
+        return node.id
+    if isinstance(node, ast.NamedExpr):
+        return node.target.id
+    return ""
+
+
+def negate(test: tree.Expr) -> tree.Expr:
+    if isinstance(test, tree.Const):
+        return tree.Const(test.at, BOOL, int(not test.value))
+    return test.value if isinstance(test, tree.Not) else tree.Not(test.at, BOOL, test)
+
+
+def _is_none(c: Checker, node: ast.Compare) -> tuple[tree.Expr, Facts, Facts]:
+    other = node.comparators[0]
+    if not (isinstance(other, ast.Constant) and other.value is None):
+        c.wrong(node, "`is` compares with None only", "compare values with ==")
+    value = expression(c, node.left)
+    at = c.at(node)
+    if not isinstance(value.type, RefT):
+        c.wrong(node.left, f"{value.type} is never None", "compare it with a number")
+    name = _named(node.left)
+    test: tree.Expr = tree.IsNone(at, BOOL, value)
+    yes, no = ({name: False}, {name: True}) if name else ({}, {})
+    if not value.type.nullable:
+        if isinstance(node.left, ast.Name) and c.variables[node.left.id].type.nullable:  # type: ignore[union-attr]
+            test = tree.Const(at, BOOL, 0)  # tested before: harmless
+        else:
+            c.wrong(node, f"{c.text(node.left)} is never None", "remove the test")
+    if isinstance(node.ops[0], ast.IsNot):
+        return negate(test), no, yes
+    return test, yes, no
+
+
+def _logic(c: Checker, node: ast.BoolOp) -> tuple[tree.Expr, Facts, Facts]:
+    conjunction = isinstance(node.op, ast.And)
+    before = c.state
+    values: list[tree.Expr] = []
+    sure: Facts = {}  # what holds when all were taken
+    exits: list[Facts] = []
+    states = []
+    for part in node.values:
+        test, yes, no = condition(c, part)
+        go, leave = (yes, no) if conjunction else (no, yes)
+        values.append(test)
+        exits.append({**sure, **leave})
+        sure = {**sure, **go}
+        states.append(c.state.copy())
+        c.state = c.state.knowing(go)
+    c.state = merge(states) if before.reachable else before
+    common = {name: known for name, known in exits[0].items() if all(e.get(name) is known for e in exits)}
+    whole = tree.Logic(c.at(node), BOOL, conjunction, values)
+    return (whole, sure, common) if conjunction else (whole, common, sure)
+
+
+def _bool_value(c: Checker, node: ast.BoolOp) -> tree.Expr:
+    """As a value: Python gives one of the operands, so they must be truth values."""
+    whole = condition(c, node)[0]
+    if isinstance(whole, tree.Logic):
+        for part, test in zip(node.values, whole.values, strict=True):
+            if isinstance(test, tree.Cast) or (isinstance(part, (ast.Name, ast.NamedExpr, ast.Call)) and isinstance(
+                test, tree.Not
+            )):  # fmt: skip
+                c.wrong(part, "`and` and `or` as values want truth values", f"write {c.text(part)} != 0, or use if")
+    return whole
+
+
+def _compare(c: Checker, node: ast.Compare) -> tree.Expr:
+    if any(isinstance(op, (ast.Is, ast.IsNot)) for op in node.ops):
+        if len(node.ops) > 1:
+            c.wrong(node, "`is` in a chain of comparisons", "write the comparisons one by one with `and`")
+        return _is_none(c, node)[0]
+    tests: list[tree.Expr] = []
+    left_node, left = node.left, expression(c, node.left)
+    for index, (op, right_node) in enumerate(zip(node.ops, node.comparators, strict=True)):
+        if isinstance(op, (ast.In, ast.NotIn)):
+            tests.append(_in(c, node, left, left_node, right_node, isinstance(op, ast.NotIn)))
+            continue
+        right = expression(c, right_node)
+        if index + 1 < len(node.ops) and not isinstance(right, (tree.Const, tree.Read)):
+            right = _remember(c, right_node, right)
+        tests.append(compare(c, node, _RELATIONS[type(op)], left, right, left_node, right_node))
+        left_node, left = right_node, right if not isinstance(right, tree.Assigned) else tree.Read(
+            right.at, right.type, right.variable
+        )  # fmt: skip
+    return tests[0] if len(tests) == 1 else tree.Logic(c.at(node), BOOL, True, tests)
+
+
+def _remember(c: Checker, node: ast.expr, value: tree.Expr) -> tree.Expr:
+    """The middle of a < b < c is computed once."""
+    hidden = tree.Variable(f"middle.{getattr(node, 'lineno', 0)}.{getattr(node, 'col_offset', 0)}", value.type)
+    return tree.Assigned(value.at, value.type, hidden, value)
+
+
+def _in(
+    c: Checker, node: ast.Compare, left: tree.Expr, left_node: ast.expr, right_node: ast.expr, negated: bool
+) -> tree.Expr:  # fmt: skip
+    items = expression(c, right_node)
+    if isinstance(items, tree.Object) and isinstance(items.value, Map):
+        c.wrong(node, "`in` does not look into maps", f"look the key up: {c.text(right_node)}.lookup(key) is not None")
+    if not isinstance(items, tree.Tuple) or not all(isinstance(item, tree.Const) for item in items.items):
+        c.wrong(right_node, "`in` wants a tuple of constants", "write the comparisons with `or`")
+    if not isinstance(left, (tree.Const, tree.Read)):
+        left = _remember(c, left_node, left)
+    tests: list[tree.Expr] = []
+    for item in items.items:
+        tests.append(compare(c, node, "eq", left, item, left_node, right_node))
+        if isinstance(left, tree.Assigned):
+            left = tree.Read(left.at, left.type, left.variable)
+    whole: tree.Expr = tree.Logic(c.at(node), BOOL, False, tests) if tests else tree.Const(c.at(node), BOOL, 0)
+    return negate(whole) if negated else whole
+
+
+def compare(
+    c: Checker, node: ast.AST, relation: str, left: tree.Expr, right: tree.Expr, left_node: ast.expr,
+    right_node: ast.expr,
+) -> tree.Expr:  # fmt: skip
+    a, b = left.type, right.type
+    at = c.at(node)
+    for kind, part in ((a, left_node), (b, right_node)):
+        if kind == NONE:
+            c.wrong(node, "None is not compared with ==", f"write {c.text(left_node)} is None")
+        if isinstance(kind, RefT) and not kind.is_struct and not kind.is_array:
+            c.wrong(part, f"{c.text(part)} is a reference", f"compare what it refers to: {c.text(part)}.value")
+        if not isinstance(kind, (IntT, LitT)) and kind != BOOL:
+            hint = "compare their members" if isinstance(kind, RefT) else ""
+            c.wrong(part, f"{kind} is not compared", hint)
+    if isinstance(left, tree.Const) and isinstance(right, tree.Const) and isinstance(a, LitT) and isinstance(b, LitT):
+        result = {"eq": left.value == right.value, "ne": left.value != right.value, "lt": left.value < right.value,
+                  "le": left.value <= right.value, "gt": left.value > right.value, "ge": left.value >= right.value}
+        return tree.Const(at, BOOL, int(result[relation]))
+    if isinstance(a, LitT) and isinstance(b, LitT):
+        left, right = (tree.Cast(x.at, S64, x) for x in (left, right))
+    elif isinstance(a, LitT) and isinstance(b, IntT):
+        left = c.coerce(left, b, left_node, "the left side")
+    elif isinstance(b, LitT) and isinstance(a, IntT):
+        right = c.coerce(right, a, right_node, "the right side")
+    elif a != b:
+        if isinstance(a, IntT) and isinstance(b, IntT):
+            wider = a if a.bits >= b.bits else b
+            narrow = right_node if wider == a else left_node
+            c.wrong(node, f"{a} and {b} are not compared", f"convert one: {wider}({c.text(narrow)})")
+        c.wrong(node, f"{a} and {b} are not compared")
+    kind = left.type
+    if relation not in ("eq", "ne"):
+        if kind == BOOL:
+            c.wrong(node, "truth values have no order", "use == or `and`, `or`")
+        if isinstance(kind, IntT) and kind.kind.NETWORK:
+            c.wrong(node, f"{kind} has no order", f"convert it: u{kind.bits}({c.text(left_node)})")
+    return tree.Compare(at, BOOL, relation, left, right)
+
+
+def _choice(c: Checker, node: ast.IfExp) -> tree.Expr:
+    test, yes, no = condition(c, node.test)
+    before = c.state
+    c.state = before.knowing(yes)
+    then = expression(c, node.body)
+    after = c.state
+    c.state = before.knowing(no)
+    other = expression(c, node.orelse)
+    c.state = merge([after, c.state]) if before.reachable else before
+    return tree.Choice(c.at(node), *_meet(c, node, test, then, other))
+
+
+def _meet(
+    c: Checker, node: ast.IfExp, test: tree.Expr, then: tree.Expr, other: tree.Expr
+) -> tuple[Type, tree.Expr, tree.Expr, tree.Expr]:
+    a, b = then.type, other.type
+    if isinstance(a, LitT) and isinstance(b, LitT):
+        if isinstance(then, tree.Const) and isinstance(other, tree.Const):
+            for side, part in ((then, node.body), (other, node.orelse)):
+                if not S64.kind.MIN <= side.value <= S64.kind.MAX:
+                    c.wrong(part, "say how wide this int is", f"u64({c.text(part)})")
+        return LitT(min(a.low, b.low), max(a.high, b.high)), test, then, other
+    if isinstance(a, LitT) and isinstance(b, IntT):
+        return b, test, c.coerce(then, b, node.body, "this value"), other
+    if isinstance(b, LitT) and isinstance(a, IntT):
+        return a, test, then, c.coerce(other, a, node.orelse, "this value")
+    if isinstance(a, RefT) and b == NONE:
+        kind = RefT(a.target, a.space, True)
+        return kind, test, then, tree.Const(other.at, kind, 0)
+    if isinstance(b, RefT) and a == NONE:
+        kind = RefT(b.target, b.space, True)
+        return kind, test, tree.Const(then.at, kind, 0), other
+    if not same(a, b) or isinstance(a, (ObjectT, TupleT)) or a == NONE:
+        c.wrong(node, f"one way gives {a}, the other {b}", "both ways give one type")
+    if isinstance(a, RefT) and isinstance(b, RefT):
+        return RefT(a.target, a.space, a.nullable or b.nullable), test, then, other
+    return a, test, then, other
+
+
+def _walrus(c: Checker, node: ast.NamedExpr) -> tree.Expr:
+    from bombus.compiler.statements import _set
+
+    value = value_of(c, node.value)
+    made = _set(c, node.target, value, node.value)
+    assert isinstance(made, tree.Set)
+    return tree.Assigned(c.at(node), made.value.type, made.variable, made.value)
+
+
+def _tuple(c: Checker, node: ast.Tuple) -> tree.Expr:
+    items = [expression(c, item) for item in node.elts]
+    return tree.Tuple(c.at(node), TupleT(tuple(item.type for item in items)), items)
+
+
+def _call(c: Checker, node: ast.Call) -> tree.Expr:
+    from bombus.compiler.calls import call
+
+    return call(c, node)
+
+
+def literal_in(value: tree.Expr, kind: type[Scalar]) -> bool:
+    return isinstance(value.type, LitT) and literal_fits(value.type, kind)
+
+
+def is_struct_class(value: Any) -> bool:
+    return isinstance(value, type) and issubclass(value, Struct) and bool(value.LAYOUT.members)
+
+
+_HANDLERS: dict[type[ast.expr], Callable[[Checker, Any], tree.Expr]] = {
+    ast.Constant: _constant,
+    ast.Name: _name,
+    ast.Attribute: _attribute,
+    ast.Subscript: _subscript,
+    ast.BinOp: _binary,
+    ast.UnaryOp: _unary,
+    ast.BoolOp: _bool_value,
+    ast.Compare: _compare,
+    ast.IfExp: _choice,
+    ast.NamedExpr: _walrus,
+    ast.Tuple: _tuple,
+    ast.Call: _call,
+}

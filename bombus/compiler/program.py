@@ -1,0 +1,303 @@
+"""A whole program: from the names of a Python module to a checked `tree.Unit`.
+
+The module has been imported; its maps, globals, licence and decorated functions are taken from its names, other
+functions when they are called.
+"""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+import linecache
+import sys
+import traceback
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+from types import FunctionType, ModuleType
+from typing import Any
+
+from bombus.bpf import core
+from bombus.bpf.context import Context
+from bombus.bpf.map import Map
+from bombus.bpf.program import Program
+from bombus.compiler import tree
+from bombus.compiler.check import Checker, Wrong, check_function
+from bombus.compiler.diagnostics import Diagnostic, at_node
+from bombus.compiler.source import SourceFile, definition
+from bombus.compiler.types import NONE, IntT, RefT, Type
+from bombus.errors import BombusError, DialectError, UsageError
+from bombus.spec.helpers.model import Helper
+
+# is_gpl_compatible of Linux 6.12 include/linux/license.h
+_GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
+_TRACING = frozenset({"BPF_PROG_TYPE_TRACEPOINT", "BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_RAW_TRACEPOINT",
+                      "BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_EXT",
+                      "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_SYSCALL"})  # fmt: skip
+
+
+class Builder:
+    """Collects what a program needs while its functions are checked."""
+
+    def __init__(self, names: Mapping[str, Any], path: str) -> None:
+        self.unit = tree.Unit(path)
+        self.diagnostics: list[Diagnostic] = []
+        self._names = {id(value): name for name, value in names.items() if not name.startswith("__")}
+        self._functions: dict[FunctionType, tree.Function] = {}
+        self._pending: list[tuple[tree.Function, SourceFile, ast.FunctionDef]] = []
+        self._active: list[tree.Function] = []
+        licenses = [value for value in names.values() if isinstance(value, core.License)]
+        self.unit.license = licenses[0].text if licenses else ""
+        for value in names.values():
+            if isinstance(value, Map):
+                self._map(value)
+            elif id(value) in core.GLOBALS and core.GLOBALS[id(value)].view is value:
+                self._global(value)
+
+    # What the checker asks for
+
+    def global_name(self, value: Any, node: ast.AST, c: Checker) -> str:
+        if id(value) not in self._names:
+            c.wrong(node, "this global has no name of its own", "declare it at module level: name = bpf.var(...)")
+        return self._global(value)
+
+    def _global(self, value: Any) -> str:
+        row = core.GLOBALS[id(value)]
+        name = self._names[id(value)]
+        self.unit.globals[name] = tree.GlobalVariable(name, row.type, row.initial, row.config)
+        return name
+
+    def map_name(self, value: Map, node: ast.AST, c: Checker) -> str:
+        if id(value) not in self._names:
+            c.wrong(node, "this map has no name of its own", "declare it at module level: name = map.hash(...)")
+        return self._map(value)
+
+    def _map(self, value: Map) -> str:
+        name = self._names[id(value)]
+        self.unit.maps[name] = tree.MapVariable(name, value)
+        return name
+
+    def needs_gpl(self, c: Checker, node: ast.AST, helper: str) -> None:
+        if self.unit.license not in _GPL:
+            c.report(node, f"{helper} is for GPL-compatible programs", 'declare LICENSE = bpf.license("GPL")')
+
+    def allows(self, function: tree.Function, row: Helper) -> bool:
+        """Whether programs of this type may call a helper; what functions call is up to who calls them."""
+        return not function.prog_type or _allowed(row.name, function.prog_type)
+
+    def function(self, python: FunctionType, c: Checker | None, node: ast.AST, *, linkage: str = "") -> tree.Function:
+        """A function that is called (or given as a callback)."""
+        known = self._functions.get(python)
+        if known is not None:
+            return known
+        try:
+            file, source = definition(python)
+        except UsageError as error:
+            if c is None:
+                raise
+            c.wrong(node, str(error))
+        made = self._declare(python, file, source, linkage or core.linkage_of(python) or "static")
+        self._pending.append((made, file, source))
+        return made
+
+    def _declare(self, python: FunctionType, file: SourceFile, node: ast.FunctionDef, linkage: str) -> tree.Function:
+        made = tree.Function(node.name, file.path, node.lineno, [], NONE, linkage, python=python)
+        taken = {function.name for function in self.unit.functions}
+        if made.name in taken:
+            made.name = f"{node.name}_{node.lineno}"
+        self._functions[python] = made
+        self.unit.functions.append(made)
+        c = Checker(self, made, file, node)
+        try:
+            self._signature(c, made, node)
+        except Wrong:
+            pass
+        self.diagnostics += c.diagnostics
+        return made
+
+    def _signature(self, c: Checker, made: tree.Function, node: ast.FunctionDef) -> None:
+        args = node.args
+        for part in (args.vararg, args.kwarg, *args.posonlyargs, *args.kwonlyargs):
+            if part is not None:
+                c.wrong(part, "a function has plain parameters only", f"def {node.name}(a: u32, b: u32)")
+        if args.defaults:
+            c.wrong(args.defaults[0], "parameters have no default values", "pass every argument")
+        program = made.linkage == "program"
+        for arg in args.args:
+            if arg.annotation is None:
+                c.wrong(arg, f"{arg.arg} has no type", f"annotate it: {arg.arg}: u32")
+            kind = c.type_of(arg.annotation, "ctx" if program else "mem")
+            if isinstance(kind, RefT) and isinstance(kind.target, type) and issubclass(kind.target, Context):
+                kind = RefT(kind.target, "ctx")
+            if kind == NONE:
+                c.wrong(arg.annotation, "None is no type of parameters")
+            made.params.append(tree.Variable(arg.arg, kind))
+        if len(made.params) > 5 and not program:
+            c.wrong(args.args[5], "a BPF function has at most 5 parameters", "pass a struct")
+        if node.returns is None:
+            c.wrong(node, f"{node.name} does not say what it returns", f"def {node.name}(...) -> u32:")
+        returned = c.annotation(node.returns)
+        made.result = self._result(c, node, returned, program)
+
+    def _result(self, c: Checker, node: ast.FunctionDef, returned: Any, program: bool) -> Type:
+        from bombus.bpf.ints import s32
+
+        assert node.returns is not None
+        if returned is int:
+            if program:
+                return IntT(s32)
+            c.wrong(node.returns, "a plain int has no width", "say how wide it is: s32")
+        return c.meaning(node.returns, returned, "map")
+
+    # Building
+
+    def add_program(self, program: Program[Any, Any]) -> None:
+        file, node = definition(program.function)  # type: ignore[arg-type]
+        made = self._declare(program.function, file, node, "program")  # type: ignore[arg-type]
+        made.section = program.section
+        row = _section(program.section)
+        if row is None:
+            self.diagnostics.append(
+                at_node(file.path, file.lines, node, f"there is no kind of program for section {program.section!r}")
+            )
+        else:
+            made.prog_type = row.prog_type
+            self._check_context(made, file, node)
+        self._pending.append((made, file, node))
+
+    def _check_context(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
+        wanted = _context_of(made.prog_type)
+        if len(made.params) != 1:
+            if node.args.args and len(node.args.args) == 1:
+                return  # its annotation was wrong
+            self.diagnostics.append(
+                at_node(file.path, file.lines, node, "a program has one parameter, its context", "def name(ctx: ...)")
+            )
+            return
+        kind = made.params[0].type
+        name = getattr(kind.target, "C_NAME", "") if isinstance(kind, RefT) else ""
+        if made.prog_type in _TRACING:
+            good = isinstance(kind, RefT) and kind.is_struct
+        else:
+            good = name == wanted
+        if not good:
+            self.diagnostics.append(
+                at_node(
+                    file.path, file.lines, node.args.args[0],
+                    f"programs in {made.section} get a struct {wanted}, not {kind}",
+                )
+            )  # fmt: skip
+
+    def finish(self) -> tree.Unit:
+        """Check everything that is reached. DialectError with all diagnostics."""
+        while self._pending:
+            function, file, node = self._pending.pop(0)
+            self.diagnostics += check_function(self, function, file, node)
+        self._refuse_recursion()
+        if self.diagnostics:
+            order = {path: i for i, path in enumerate(dict.fromkeys(d.path for d in self.diagnostics))}
+            unique = dict.fromkeys(self.diagnostics)
+            raise DialectError(tuple(sorted(unique, key=lambda d: (order[d.path], d.line, d.column))))
+        return self.unit
+
+    def _refuse_recursion(self) -> None:
+        calls = {function.name: function for function in self.unit.functions}
+        done: set[str] = set()
+
+        def visit(name: str, above: tuple[str, ...]) -> None:
+            if name in above:
+                function = calls[name]
+                file, node = definition(function.python)
+                self.diagnostics.append(
+                    at_node(file.path, file.lines, node, f"{name} calls itself ({' -> '.join((*above, name))})",
+                            "BPF has no recursion: write a loop")
+                )  # fmt: skip
+                done.update(above)
+            if name in done:
+                return
+            for callee in sorted(calls[name].calls):
+                visit(callee, (*above, name))
+            done.add(name)
+
+        for name in list(calls):
+            visit(name, ())
+
+
+@lru_cache(maxsize=4096)
+def _allowed(helper: str, prog_type: str) -> bool:
+    from bombus.spec.helpers import allowed
+    from bombus.spec.progtypes import PROG_TYPE
+
+    return allowed(helper, PROG_TYPE[prog_type].id)
+
+
+def _section(name: str) -> Any:
+    from bombus.spec.sections import resolve
+
+    match = resolve(name.removeprefix("?"))
+    return match.section if match is not None else None
+
+
+def _context_of(prog_type: str) -> str:
+    from bombus.spec.progtypes import PROG_TYPE
+
+    return PROG_TYPE[prog_type].ctx
+
+
+def check_names(names: Mapping[str, Any], path: str) -> tree.Unit:
+    """Check the programs among the names of a module. DialectError, UsageError when there is none."""
+    programs = list(dict.fromkeys(value for value in names.values() if isinstance(value, Program)))
+    if not programs:
+        raise UsageError(f"{path}: there is no program in it; decorate a function, for example with @xdp")
+    builder = Builder(names, path)
+    for program in programs:
+        builder.add_program(program)
+    return builder.finish()
+
+
+def import_file(path: str) -> ModuleType:
+    """Run a program file as a module of its own. DialectError for what bombus.bpf refuses while it runs."""
+    name = "bombus_program_" + "".join(ch if ch.isalnum() else "_" for ch in Path(path).stem)
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{path} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with_place(path, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+    return module
+
+
+def import_source(text: str, path: str = "<program>") -> ModuleType:
+    """As `import_file` for a text; `path` is what messages call it."""
+    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
+    name = f"bombus_program_{abs(hash((text, path)))}"
+    module = ModuleType(name)
+    module.__file__ = path
+    sys.modules[name] = module
+    with_place(path, lambda: exec(compile(text, path, "exec"), module.__dict__))
+    return module
+
+
+def with_place(path: str, run: Any) -> None:
+    """Run a program file; what goes wrong in it becomes a diagnostic at its line."""
+    try:
+        run()
+    except SyntaxError as error:
+        if error.filename != path:
+            raise
+        lines = linecache.getlines(path)
+        line, column = error.lineno or 1, error.offset or 1
+        text = lines[line - 1].rstrip("\n") if 0 < line <= len(lines) else ""
+        end = error.end_offset or column + 1
+        raise DialectError((Diagnostic(path, line, column, end, error.msg, "", text),)) from None
+    except BombusError as error:
+        if isinstance(error, DialectError):
+            raise
+        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        if not frames:
+            raise
+        frame = frames[-1]
+        node = ast.Constant(None)
+        node.lineno, node.col_offset = frame.lineno or 1, frame.colno or 0
+        node.end_lineno, node.end_col_offset = frame.end_lineno, frame.end_colno
+        raise DialectError((at_node(path, linecache.getlines(path), node, str(error)),)) from None

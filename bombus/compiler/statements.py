@@ -1,0 +1,528 @@
+"""Statements: what may be written, what it means, and where control goes."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from bombus.bpf.map import Reservation
+from bombus.bpf.struct import ArrayType
+from bombus.compiler import tree
+from bombus.compiler.check import Checker, Loop, State, Wrong, merge
+from bombus.compiler.expressions import condition, expression, operate, spot, value_of
+from bombus.compiler.types import NONE, S64, IntT, LitT, ObjectT, RefT, TupleT
+
+_REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
+    ast.Try: ("try is not part of the language", "BPF has no exceptions: test what functions return"),
+    ast.Raise: ("raise is not part of the language", "return a value that says what went wrong"),
+    ast.FunctionDef: ("a function inside of a function is not part of the language", "define it at module level"),
+    ast.AsyncFunctionDef: ("async is not part of the language", "define the function at module level with def"),
+    ast.AsyncFor: ("async is not part of the language", "use for"),
+    ast.AsyncWith: ("async is not part of the language", "use with"),
+    ast.ClassDef: ("a class inside of a function is not part of the language", "define it at module level"),
+    ast.Import: ("import inside of a function is not part of the language", "import at the top of the file"),
+    ast.ImportFrom: ("import inside of a function is not part of the language", "import at the top of the file"),
+    ast.Global: ("global is not part of the language", "declare `name = bpf.var(u64(0))` and use name.value"),
+    ast.Nonlocal: ("nonlocal is not part of the language", "give the value as a parameter or keep it in bpf.var(...)"),
+    ast.Delete: ("del is not part of the language", "to remove a key from a map, call .delete(key)"),
+}
+
+
+def body(c: Checker, statements: Sequence[ast.stmt]) -> list[tree.Stmt]:
+    """Check statements in order; a wrong one does not stop the others."""
+    made: list[tree.Stmt] = []
+    for node in statements:
+        try:
+            handler = _HANDLERS.get(type(node))
+            if handler is None:
+                message, hint = _REFUSED.get(type(node), (f"{type(node).__name__} is not part of the language", ""))
+                c.wrong(node, message, hint)
+            made += handler(c, node)
+        except Wrong:
+            for part in ast.walk(node):
+                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
+                    c.broken.add(part.id)
+            if isinstance(node, ast.Return):
+                c.state.reachable = False
+    return made
+
+
+def _assign(c: Checker, node: ast.Assign) -> list[tree.Stmt]:
+    if len(node.targets) > 1:
+        c.wrong(node, "a = b = value is not part of the language", "assign twice")
+    return _assign_to(c, node.targets[0], node.value, node)
+
+
+def _assign_to(c: Checker, target: ast.expr, source: ast.expr, node: ast.stmt) -> list[tree.Stmt]:
+    at = c.at(node)
+    if isinstance(target, ast.Name):
+        value = value_of(c, source)
+        return [_set(c, target, value, source)]
+    if isinstance(target, (ast.Tuple, ast.List)):
+        return _unpack(c, target, source, node)
+    place = spot(c, target, store=True)
+    value = expression(c, source)
+    from bombus.compiler.expressions import kind_type
+
+    wanted = kind_type(place.kind, "mem")
+    return [tree.Store(at, place, c.coerce(value, wanted, source, "this value"))]
+
+
+def _set(c: Checker, target: ast.Name, value: tree.Expr, source: ast.AST) -> tree.Stmt:
+    name = target.id
+    kind = value.type
+    if name in c.constants:
+        c.wrong(target, f"{name} is the variable of a loop over constants and cannot be assigned", "use another name")
+    known = c.variables.get(name)
+    if kind == NONE:
+        if known is None or not isinstance(known.type, RefT):
+            c.wrong(
+                source, "None alone has no type" if known is None else f"{name} is {known.type} and cannot be None",
+                f"annotate it: {name}: Struct | None = None" if known is None else "",
+            )  # fmt: skip
+        value = tree.Const(value.at, RefT(known.type.target, known.type.space, True), 0)
+        variable = c.variable(target, name, value.type)
+        c.assigned(name, NONE)
+        return tree.Set(c.at(target), variable, value)
+    if isinstance(kind, ObjectT):
+        c.wrong(source, f"{c.text(source)} is no value that a variable can hold", "use it by its name where it is needed")
+    if isinstance(kind, LitT):
+        if known is not None and isinstance(known.type, IntT):
+            value = c.coerce(value, known.type, source, "this value")
+            kind = value.type
+        elif c.stores.get(name, 0) > 1:
+            c.wrong(
+                source, f"{name} is assigned more than once and has no width",
+                f"say how wide it is: {name} = u64({c.text(source)})",
+            )  # fmt: skip
+    if isinstance(kind, RefT) and kind.space == "stack" and not isinstance(value, (tree.New, tree.Slot, tree.Clone)):
+        c.wrong(
+            source, f"{name} would be a second name for a variable on the stack",
+            f"use it by its first name, or copy it: {name} = {c.text(source)}.copy()",
+        )  # fmt: skip
+    variable = c.variable(target, name, kind)
+    if isinstance(variable.type, IntT):
+        value = c.coerce(value, variable.type, source, "this value")
+    c.assigned(name, kind)
+    return tree.Set(c.at(target), variable, value)
+
+
+def _unpack(c: Checker, target: ast.Tuple | ast.List, source: ast.expr, node: ast.stmt) -> list[tree.Stmt]:
+    value = expression(c, source)
+    if not isinstance(value.type, TupleT):
+        c.wrong(source, f"{value.type} cannot be taken apart", "only tuples can")
+    if len(target.elts) != len(value.type.items):
+        c.wrong(target, f"{len(value.type.items)} values for {len(target.elts)} names")
+    variables: list[tree.Variable] = []
+    for element, kind in zip(target.elts, value.type.items, strict=True):
+        if not isinstance(element, ast.Name):
+            c.wrong(element, "several results go to names", "assign to a name first")
+        if isinstance(kind, LitT):
+            c.wrong(source, f"{element.id} has no width", "convert the items: u64(...)")
+        variables.append(c.variable(element, element.id, kind))
+        c.assigned(element.id, kind)
+    return [tree.Unpack(c.at(node), variables, value)]
+
+
+def _annotated(c: Checker, node: ast.AnnAssign) -> list[tree.Stmt]:
+    if not isinstance(node.target, ast.Name):
+        c.wrong(node.target, "only local variables are annotated", "declare members in the struct")
+    if node.value is None:
+        c.wrong(node, f"{node.target.id} has no value", "assign one here")
+    kind = c.type_of(node.annotation)
+    value = value_of(c, node.value)
+    if isinstance(kind, IntT) and isinstance(value.type, LitT):
+        c.wrong(
+            node.value, f"a plain int is not {kind}: Python would keep it unbounded",
+            f"write {node.target.id} = {kind}({c.text(node.value)})",
+        )  # fmt: skip
+    variable = c.variable(node.target, node.target.id, kind)
+    value_kind = value.type
+    value = c.coerce(value, RefT(kind.target, kind.space, True) if isinstance(kind, RefT) else kind, node.value, "this value")
+    if isinstance(kind, RefT) and not kind.nullable and value_kind == NONE:
+        c.wrong(node.value, f"None is not {kind}", f"annotate it as {kind} | None")
+    c.assigned(node.target.id, value_kind)
+    return [tree.Set(c.at(node), variable, value)]
+
+
+def _augmented(c: Checker, node: ast.AugAssign) -> list[tree.Stmt]:
+    at = c.at(node)
+    from bombus.compiler.calls import atomic_change
+
+    changed = atomic_change(c, node)
+    if changed is not None:
+        return [tree.Evaluate(at, changed)]
+    target = node.target
+    if isinstance(target, ast.Name):
+        load = ast.copy_location(ast.Name(target.id, ast.Load()), target)
+        value = operate(c, node, expression(c, load), node.op, expression(c, node.value), load, node.value)
+        return [_set(c, target, value, node)]
+    place = spot(c, target, store=True)
+    from bombus.compiler.expressions import load_spot
+
+    value = operate(c, node, load_spot(c, target, place), node.op, expression(c, node.value), target, node.value)
+    return [tree.Store(at, place, value)]
+
+
+def _expression(c: Checker, node: ast.Expr) -> list[tree.Stmt]:
+    if isinstance(node.value, ast.Constant):
+        if isinstance(node.value.value, str) or node.value.value is ...:
+            return []
+        c.wrong(node, "this value is not used", "remove it")
+    if not isinstance(node.value, (ast.Call, ast.NamedExpr)):
+        c.wrong(node, "this value is not used", "assign it or remove it")
+    return [tree.Evaluate(c.at(node), expression(c, node.value))]
+
+
+def _if(c: Checker, node: ast.If) -> list[tree.Stmt]:
+    test, yes, no = condition(c, node.test)
+    before = c.state
+    c.state = before.knowing(yes)
+    if isinstance(test, tree.Const) and not test.value:
+        c.state.reachable = False
+    then = body(c, node.body)
+    after_then = c.state
+    c.state = before.knowing(no)
+    if isinstance(test, tree.Const) and test.value:
+        c.state.reachable = False
+    other = body(c, node.orelse)
+    c.state = merge([after_then, c.state]) if before.reachable else before
+    return [tree.If(c.at(node), test, then, other)]
+
+
+def _assigned_in(nodes: Sequence[ast.AST]) -> set[str]:
+    return {
+        part.id
+        for node in nodes
+        for part in ast.walk(node)
+        if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store)
+    }
+
+
+def _loop(c: Checker, statements: list[ast.stmt], enter: Callable[[], Any]) -> tuple[Any, list[tree.Stmt], Loop, State]:
+    """Check a loop's body until what it changes is known. Returns what `enter` made, the body, and its ways out."""
+    before = c.state
+    changed = _assigned_in(statements)
+    while True:
+        marks = len(c.diagnostics), {name: v.type for name, v in c.variables.items()}
+        c.state = before.copy()
+        for name in changed:
+            c.state.present.pop(name, None)
+        head = enter()
+        c.loops.append(Loop())
+        made = body(c, statements)
+        loop = c.loops.pop()
+        again = any(
+            isinstance(kind, RefT) and not kind.nullable and getattr(c.variables[name].type, "nullable", False)
+            for name, kind in marks[1].items()
+        )
+        if not again:
+            return head, made, loop, before
+        del c.diagnostics[marks[0] :]
+
+
+def _while(c: Checker, node: ast.While) -> list[tree.Stmt]:
+    facts: list[dict[str, bool]] = [{}]
+    tested: list[State] = [c.state]
+
+    def enter() -> tree.Expr:
+        test, yes, no = condition(c, node.test)
+        facts[0] = no
+        tested[0] = c.state.knowing(no)
+        c.state = c.state.knowing(yes)
+        return test
+
+    changed = _assigned_in(node.body)
+    test, made, loop, before = _loop(c, node.body, enter)
+    end = tested[0]
+    for name in changed:
+        if name not in facts[0]:
+            end.present.pop(name, None)
+    if isinstance(test, tree.Const) and test.value:
+        end.reachable = False
+    c.state = end if before.reachable else before
+    other = body(c, node.orelse)
+    c.state = merge([c.state, *loop.breaks])
+    return [tree.While(c.at(node), test, made, other)]
+
+
+def _for(c: Checker, node: ast.For) -> list[tree.Stmt]:
+    if not isinstance(node.target, ast.Name):
+        c.wrong(node.target, "a for loop has one name as its variable")
+    call = node.iter
+    if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range" \
+            and call.func.id not in c.variables and c.lookup(call.func) is range:  # fmt: skip
+        return _for_range(c, node, node.target, call)
+    return _for_items(c, node, node.target)
+
+
+def _for_range(c: Checker, node: ast.For, target: ast.Name, call: ast.Call) -> list[tree.Stmt]:
+    if call.keywords or not 1 <= len(call.args) <= 3:
+        c.wrong(call, "range takes one to three numbers")
+    bounds = [expression(c, arg) for arg in call.args]
+    limits: list[tuple[int, int]] = []
+    for bound, arg in zip(bounds, call.args, strict=True):
+        if isinstance(bound.type, LitT):
+            limits.append((bound.type.low, bound.type.high))
+        elif isinstance(bound.type, IntT) and not bound.type.kind.NETWORK:
+            kind = bound.type.kind
+            if kind.MAX > S64.kind.MAX:
+                c.wrong(arg, "range over u64 is not part of the language", "convert it: u32(...) or s64(...)")
+            limits.append((kind.MIN, kind.MAX))
+        else:
+            c.wrong(arg, f"range takes numbers, not {bound.type}")
+    start: tree.Expr = tree.Const(c.at(call), LitT(0, 0), 0)
+    step, low = 1, (0, 0)
+    if len(bounds) > 1:
+        start, low = bounds[0], limits[0]
+        stop, high = bounds[1], limits[1]
+    else:
+        stop, high = bounds[0], limits[0]
+    if len(bounds) == 3:
+        step = _step(c, bounds[2], call.args[2])
+    kind = LitT(low[0], max(low[0], high[1] - 1)) if step > 0 else LitT(min(low[1], high[0] + 1), low[1])
+    name = target.id
+    known = c.variables.get(name)
+    if known is not None and isinstance(known.type, LitT) and c.loops and not (
+        known.type.low <= kind.low and kind.high <= known.type.high
+    ):  # fmt: skip
+        c.wrong(target, f"{name} counts another loop already", "use another name")
+    if c.stores.get(name, 0) > 1 and any(
+        isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store) and part.id == name
+        for inner in node.body for part in ast.walk(inner)
+    ):  # fmt: skip
+        c.wrong(target, f"{name} is changed inside of its loop", "use a while loop, or another variable")
+    variable = c.variable(target, name, kind)
+    ends = [tree.Cast(b.at, S64, b) if b.type != S64 else b for b in (start, stop)]
+
+    def enter() -> None:
+        c.assigned(name, kind)
+
+    _head, made, loop, before = _loop(c, [*node.body], enter)
+    c.state = before.copy()
+    for changed in _assigned_in(node.body):
+        c.state.present.pop(changed, None)
+    other = body(c, node.orelse)
+    c.state = merge([c.state, *loop.breaks])
+    return [tree.For(c.at(node), variable, ends[0], ends[1], step, made, other)]
+
+
+def _step(c: Checker, bound: tree.Expr, node: ast.AST) -> int:
+    if not isinstance(bound, tree.Const) or not bound.value or abs(bound.value) >= 1 << 31:
+        c.wrong(node, "the step of a range is a constant other than 0")
+    return bound.value
+
+
+def _for_items(c: Checker, node: ast.For, target: ast.Name) -> list[tree.Stmt]:
+    items = expression(c, node.iter)
+    if isinstance(items.type, RefT) and items.type.is_array and not items.type.nullable:
+        return _for_array(c, node, target, items, items.type.target)
+    values = list(items.items) if isinstance(items, tree.Tuple) else None
+    if values is None:
+        c.wrong(node.iter, f"a for loop does not run over {items.type}", "use range(...), a tuple of constants or an array")
+    if not all(isinstance(value, (tree.Const, tree.Object)) for value in values):
+        c.wrong(node.iter, "a for loop over a tuple wants constants", "use range(...)")
+    if target.id in c.variables:
+        c.wrong(target, f"{target.id} is a variable already", "use another name")
+    bodies: list[list[tree.Stmt]] = []
+    breaks: list[State] = []
+    for value in values:
+        c.constants[target.id] = _constant_value(value)
+        c.loops.append(Loop())
+        bodies.append(body(c, node.body))
+        loop = c.loops.pop()
+        c.state = merge([c.state, *loop.continues])
+        breaks += loop.breaks
+    c.constants.pop(target.id, None)
+    other = body(c, node.orelse)
+    c.state = merge([c.state, *breaks])
+    return [tree.Unrolled(c.at(node), bodies, other)]
+
+
+def _constant_value(value: tree.Expr) -> Any:
+    if isinstance(value, tree.Object):
+        return value.value
+    assert isinstance(value, tree.Const)
+    if isinstance(value.type, IntT):
+        return value.type.kind(value.value)
+    return value.value if isinstance(value.type, LitT) else bool(value.value)
+
+
+def _for_array(
+    c: Checker, node: ast.For, target: ast.Name, items: tree.Expr, kind: ArrayType
+) -> list[tree.Stmt]:  # fmt: skip
+    from bombus.compiler.expressions import load_place
+
+    counter = tree.Variable(f"{target.id}.index", LitT(0, max(kind.count - 1, 0)))
+    at = c.at(node)
+    index = tree.Read(at, counter.type, counter)
+    element = load_place(c, node.iter, tree.Spot(kind.element, items, index=index))
+
+    def enter() -> tree.Stmt:
+        return _set(c, target, element, node.iter)
+
+    first, made, loop, before = _loop(c, node.body, enter)
+    c.state = before.copy()
+    for changed in _assigned_in(node.body):
+        c.state.present.pop(changed, None)
+    other = body(c, node.orelse)
+    c.state = merge([c.state, *loop.breaks])
+    zero = tree.Const(at, S64, 0)
+    count = tree.Const(at, S64, kind.count)
+    return [tree.For(at, counter, zero, count, 1, [first, *made], other)]
+
+
+def _break(c: Checker, node: ast.Break) -> list[tree.Stmt]:
+    c.loops[-1].breaks.append(c.state.copy())
+    c.state.reachable = False
+    return [tree.Break(c.at(node))]
+
+
+def _continue(c: Checker, node: ast.Continue) -> list[tree.Stmt]:
+    c.loops[-1].continues.append(c.state.copy())
+    c.state.reachable = False
+    return [tree.Continue(c.at(node))]
+
+
+def _return(c: Checker, node: ast.Return) -> list[tree.Stmt]:
+    wanted = c.function.result
+    value: tree.Expr | None = None
+    if node.value is None or (isinstance(node.value, ast.Constant) and node.value.value is None):
+        if wanted != NONE and not (isinstance(wanted, RefT) and wanted.nullable):
+            c.wrong(node, f"{c.function.name} returns {wanted}", "return a value")
+        if wanted != NONE:
+            value = tree.Const(c.at(node), wanted, 0)
+    elif wanted == NONE:
+        c.wrong(node.value, f"{c.function.name} returns nothing", "annotate what it returns: -> u32")
+    else:
+        value = expression(c, node.value)
+        if isinstance(wanted, IntT) and isinstance(value.type, LitT) and c.function.linkage != "program":
+            c.wrong(
+                node.value, f"a plain int is not {wanted}: Python would keep it unbounded",
+                f"write return {wanted}({c.text(node.value)})",
+            )  # fmt: skip
+        value = c.coerce(value, wanted, node.value, "this value")
+        if isinstance(value.type, RefT) and value.type.space in ("stack", "mem"):
+            what = "a variable on the stack" if value.type.space == "stack" else "a reference that it was given"
+            c.wrong(node.value, f"{c.function.name} returns {what}", "let the caller pass the struct to be filled in")
+    c.state.reachable = False
+    return [tree.Return(c.at(node), value)]
+
+
+def _assert(c: Checker, node: ast.Assert) -> list[tree.Stmt]:
+    test, _yes, _no = condition(c, node.test)
+    if not isinstance(test, tree.Const):
+        c.wrong(node, "assert wants a condition that is known when compiling", "test it with if and return")
+    if not test.value:
+        c.wrong(node.test, "this assertion does not hold")
+    return []
+
+
+def _with(c: Checker, node: ast.With) -> list[tree.Stmt]:
+    if len(node.items) != 1:
+        c.wrong(node, "with takes one thing at a time", "nest the blocks")
+    item = node.items[0]
+    from bombus.compiler.calls import enter_scope
+
+    enter, leave, bound, kind = enter_scope(c, item.context_expr)
+    made: list[tree.Stmt] = []
+    guard: tree.Variable | None = None
+    if kind is Reservation:
+        if not isinstance(item.optional_vars, ast.Name):
+            c.wrong(node, "the record needs a name", f"with {c.text(item.context_expr)} as record:")
+        first = _set(c, item.optional_vars, enter, item.context_expr)
+        made.append(first)
+        guard = c.variables[item.optional_vars.id]
+        if c.stores.get(guard.name, 0) > sum(
+            isinstance(part, ast.With) and any(
+                isinstance(i.optional_vars, ast.Name) and i.optional_vars.id == guard.name for i in part.items
+            )
+            for part in ast.walk(c.node)
+        ):  # fmt: skip
+            c.wrong(item.optional_vars, f"{guard.name} is assigned elsewhere too", "use another name for the record")
+        leave = bound(guard)
+    else:
+        if item.optional_vars is not None:
+            c.wrong(item.optional_vars, "a lock has no value", "remove `as ...`")
+        if c.locks:
+            c.wrong(node, "one lock is held already", "the verifier allows one spin lock at a time")
+        made.append(tree.Evaluate(c.at(node), enter))
+        c.locks += 1
+    inner = body(c, node.body)
+    if guard is None:
+        c.locks -= 1
+    else:
+        c.state.assigned.discard(guard.name)
+    return [tree.Scope(c.at(node), made, inner, leave, guard)]
+
+
+def _match(c: Checker, node: ast.Match) -> list[tree.Stmt]:
+    """match on constants is a chain of comparisons."""
+    subject = expression(c, node.subject)
+    if not isinstance(subject.type, IntT):
+        c.wrong(node.subject, f"match looks at integers, not {subject.type}")
+    at = c.at(node)
+    hidden = tree.Variable(f"match.{node.lineno}", subject.type)
+    made: list[tree.Stmt] = [tree.Set(at, hidden, subject)]
+    inside = made
+    ends: list[State] = []
+    read = tree.Read(at, subject.type, hidden)
+    for case in node.cases:
+        tests = [_pattern(c, case.pattern, read, one) for one in _alternatives(case.pattern)]
+        if None in tests:
+            test: tree.Expr = tree.Const(at, tree_bool, 1)
+        else:
+            test = tree.Logic(at, tree_bool, False, [t for t in tests if t is not None])
+        facts: dict[str, bool] = {}
+        if case.guard is not None:
+            guard, facts, _no = condition(c, case.guard)
+            test = tree.Logic(at, tree_bool, True, [test, guard])
+        before = c.state
+        c.state = before.knowing(facts)
+        then = body(c, case.body)
+        ends.append(c.state)
+        c.state = before.copy()
+        step = tree.If(at, test, then, [])
+        inside.append(step)
+        inside = step.other
+        if None in tests and case.guard is None:
+            c.state.reachable = False
+    c.state = merge([*ends, c.state])
+    return made
+
+
+def _alternatives(pattern: ast.pattern) -> list[ast.pattern]:
+    return list(pattern.patterns) if isinstance(pattern, ast.MatchOr) else [pattern]
+
+
+def _pattern(c: Checker, whole: ast.pattern, subject: tree.Expr, pattern: ast.pattern) -> tree.Expr | None:
+    if isinstance(pattern, ast.MatchAs) and pattern.pattern is None and pattern.name is None:
+        return None
+    if not isinstance(pattern, ast.MatchValue):
+        c.wrong(pattern, "match compares with constants", "use numbers, named constants (xdp.PASS) and _")
+    value = expression(c, pattern.value)
+    value = c.coerce(value, subject.type, pattern.value, "this constant")
+    if not isinstance(value, tree.Const):
+        c.wrong(pattern, "match compares with constants", "use if")
+    return tree.Compare(c.at(pattern), tree_bool, "eq", subject, value)
+
+
+from bombus.compiler.types import BOOL as tree_bool  # noqa: E402
+
+_HANDLERS: dict[type[ast.stmt], Callable[[Checker, Any], list[tree.Stmt]]] = {
+    ast.Assign: _assign,
+    ast.AnnAssign: _annotated,
+    ast.AugAssign: _augmented,
+    ast.Expr: _expression,
+    ast.If: _if,
+    ast.While: _while,
+    ast.For: _for,
+    ast.Break: _break,
+    ast.Continue: _continue,
+    ast.Return: _return,
+    ast.Pass: lambda c, node: [],
+    ast.Assert: _assert,
+    ast.With: _with,
+    ast.Match: _match,
+}
