@@ -66,6 +66,8 @@ def enter(env: Env, state: State) -> None:
 
 def is_open(env: Env, state: State) -> bool:
     """Whether a state is in a loop that has back edges still to be settled."""
+    if not env.back_edges:
+        return False
     chain = chain_of(env, state)
     visit = env.visits.get(chain) if chain is not None else None
     return visit is not None and bool(visit.back_edges)

@@ -297,7 +297,7 @@ def _reach(insn: Insn) -> int:
 
 
 def _reach_masks(insn: Insn) -> tuple[int, int]:
-    code, dst, src, _off, _imm = insn
+    code, dst, src, _off, imm = insn
     klass = code & 7
     if code == 0:
         return 0, 0
@@ -315,6 +315,8 @@ def _reach_masks(insn: Insn) -> tuple[int, int]:
     if klass == op.BPF_LD:
         return (1 << dst, 0) if code & 0xE0 == op.BPF_IMM else (-1, 0)
     if code & 0xF0 in (op.BPF_CALL, op.BPF_EXIT):
+        if code & 0xF0 == op.BPF_CALL and insn.src == 0 and imm != TAIL_CALL and imm not in SYNC_CALLBACKS:
+            return _ARGS | 1, 0
         return -1, 0
     if code & 0xF0 == op.BPF_JA or not code & op.BPF_X:
         return 0, 0
@@ -337,7 +339,7 @@ def _walk(env: Env, bt: Backtrack, state: State, last: int) -> bool:
     following = -1
     printing = env.prints_all
     reach = reaches(env)
-    regs = bt.regs
+    regs, slots = bt.regs, bt.slots
     origin = state
     while True:
         history = state.history
@@ -362,7 +364,9 @@ def _walk(env: Env, bt: Backtrack, state: State, last: int) -> bool:
                 skip_first = False
             else:
                 mask = reach[index]
-                if wanted & mask or printing or (here and entry is not None and (entry.linked or entry.flags)):
+                if wanted & mask or printing or (
+                    here and entry is not None and (entry.linked or slots[entry.frame] >> entry.slot & 1)
+                ):
                     settled = mask >> _SETTLED
                     if not settled or wanted & settled != settled or printing or here:
                         try:

@@ -292,8 +292,11 @@ def states_equal(env: Env, old: State, cur: State, exact: int) -> bool:
         or old.in_sleepable != cur.in_sleepable
     ):
         return False
-    for number, (x, y) in enumerate(zip(old.frames, cur.frames, strict=True)):
-        if x.callsite != y.callsite or not _frames_equal(env, x, y, loops.insn_of(old, number), exact):
+    top = len(old.frames) - 1
+    for number in range(top + 1):
+        x, y = old.frames[number], cur.frames[number]
+        insn = old.insn if number == top else old.frames[number + 1].callsite
+        if x.callsite != y.callsite or not _frames_equal(env, x, y, insn, exact):
             return False
     return True
 
@@ -376,21 +379,42 @@ def _widened(env: Env, old: Reg, cur: Reg) -> Reg:
     return env.unknown
 
 
-def _maybe_looping(old: State, regs: list[Reg]) -> bool:
-    """Whether the registers of the innermost frame are as they were in an old state.
+def _maybe_looping(old: State, frame: Frame) -> bool:
+    """Whether the innermost frame may be as it was in an old state: its registers are, and what is spilled.
 
-    The register that differed last (a loop's counter) is looked at first.
+    The register or slot that differed last (a loop's counter) is looked at first.
     """
-    before = old.frames[-1].regs
-    hint = old.changed
-    if hint and not _unchanged(before[hint], regs[hint]):
+    before = old.frames[-1]
+    stack = frame.stack
+    if len(stack) < len(before.stack):
         return False
-    for i in range(NR_REGS):
-        x, y = before[i], regs[i]
+    hint = old.changed
+    if hint:
+        if hint < NR_REGS:
+            if not _unchanged(before.regs[hint], frame.regs[hint]):
+                return False
+        elif not _unchanged_slot(before.stack[hint - NR_REGS], stack[hint - NR_REGS]):
+            return False
+    regs = frame.regs
+    for i, x in enumerate(before.regs):
+        y = regs[i]
         if x is not y and not _unchanged(x, y):
             old.changed = i
             return False
+    for i, slot in enumerate(before.stack):
+        other = stack[i]
+        if slot is not other and not _unchanged_slot(slot, other):
+            old.changed = NR_REGS + i
+            return False
     return True
+
+
+def _unchanged_slot(old: Slot, cur: Slot) -> bool:
+    if old is cur:
+        return True
+    return old.kinds == cur.kinds and (
+        old.kinds[7] != SPILL or old.kinds[0] != SPILL or _same_content(old.reg, cur.reg)
+    )
 
 
 def _unchanged(old: Reg, cur: Reg) -> bool:
@@ -483,7 +507,7 @@ def visited(env: Env, insn: int) -> bool:
     count = 0
     if states:
         _clean(env, insn, states, cur)
-        regs = cur.frames[-1].regs
+        frame = cur.frames[-1]
         depth = len(cur.frames)
         plain = not env.aux[insn].calls_callback and not _is_may_goto(env, insn)
         for state in reversed(states):
@@ -493,7 +517,7 @@ def visited(env: Env, insn: int) -> bool:
             hit = loop = False
             if state.branches:
                 verdict: bool | None = None
-                if not plain or (len(state.frames) == depth and _maybe_looping(state, regs)):
+                if not plain or (len(state.frames) == depth and _maybe_looping(state, frame)):
                     verdict = _against_open(env, insn, state, cur)
                 if verdict is None:
                     if not force_new and jumps < 20 and processed < 100:
@@ -563,7 +587,7 @@ def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
         return True if states_equal(env, state, cur, RANGE_WITHIN) else None
     if (
         len(state.frames) == len(cur.frames)
-        and _maybe_looping(state, cur.frames[-1].regs)
+        and _maybe_looping(state, cur.frames[-1])
         and states_equal(env, state, cur, EXACT)
         and state.may_goto_depth == cur.may_goto_depth
         and state.callback_unroll_depth == cur.callback_unroll_depth

@@ -221,7 +221,7 @@ class State:
         self.in_sleepable = False
         self.may_goto_depth = 0
         self.callback_unroll_depth = 0
-        self.changed = 0  # a register that a later path was seen to have changed (see prune)
+        self.changed = 0  # a register or slot that a later path was seen to have changed (see prune)
         self.hits = 0
         self.misses = 0
 
