@@ -14,9 +14,10 @@ BPF_F_XDP_HAS_FRAGS = 1 << 5
 class Section(NamedTuple):
     """One kind of section.
 
-    name: a trailing "+" allows "name" and "name/anything", else the name must match whole. attach: "" (the attach
-    type is not passed), "required", or "optional" (left out on kernels that do not know it). attach_btf: the rest of
-    the name is a kernel function or type; sleepable, frags: flags of the program.
+    name: a trailing "+" allows "name" and "name/anything", else the name must match whole. attach_type: what libbpf
+    passes as expected_attach_type. attach: whether BPF_PROG_ATTACH takes such programs, so that libbpf finds the attach
+    type by the name: "" (no), "required", or "optional" (and the type is left out on kernels that do not know it).
+    attach_btf: the rest of the name is a kernel function or type; sleepable, frags: flags of the program.
     """
 
     name: str
