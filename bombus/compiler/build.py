@@ -1,0 +1,55 @@
+"""From a program file, its text or its module to a BPF object.
+
+The file is imported: what it computes at import is taken as it is, only functions are compiled from source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+from bombus.compiler.codegen import CODEGEN
+from bombus.errors import UsageError
+
+TARGETS = ("bpfel", "bpfeb")
+CPUS = ("v1", "v2", "v3", "v4")
+
+
+def build_file(path: str, *, target: str = "bpfel", cpu: str = "v3", level: int = 2) -> bytes:
+    """Compile a program file. DialectError with everything that is wrong in it, CodegenError, UsageError."""
+    CODEGEN.start()  # LLVM loads while the program is checked
+    from bombus.compiler.program import import_file
+
+    return build_module(import_file(path), target=target, cpu=cpu, level=level)
+
+
+def build_source(
+    text: str, path: str = "<program>", *, target: str = "bpfel", cpu: str = "v3", level: int = 2
+) -> bytes:
+    """As `build_file` for a text."""
+    CODEGEN.start()
+    from bombus.compiler.program import import_source
+
+    return build_module(import_source(text, path), target=target, cpu=cpu, level=level)
+
+
+def build_module(
+    module: ModuleType | Mapping[str, Any], *, target: str = "bpfel", cpu: str = "v3", level: int = 2
+) -> bytes:
+    """Compile the programs of an imported module (or of its names)."""
+    return CODEGEN.compile(module_text(module, target=target, cpu=cpu), target=target, cpu=cpu, level=level)
+
+
+def module_text(module: ModuleType | Mapping[str, Any], *, target: str = "bpfel", cpu: str = "v3") -> str:
+    """The LLVM IR of a module's programs."""
+    from bombus.compiler.module import ModuleText
+    from bombus.compiler.program import check_names
+
+    if target not in TARGETS:
+        raise UsageError(f"{target!r} is no target: {', '.join(TARGETS)} are")
+    if cpu not in CPUS:
+        raise UsageError(f"{cpu!r} is no BPF cpu: {', '.join(CPUS)} are")
+    names = vars(module) if isinstance(module, ModuleType) else module
+    path = str(names.get("__file__", "<program>"))
+    return ModuleText(check_names(names, path), target, cpu).text()

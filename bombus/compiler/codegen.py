@@ -1,0 +1,71 @@
+"""LLVM in a child process, which is started early and kept for the next module."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from threading import Lock
+
+from bombus.errors import CodegenError, NotSupported
+
+_WORKER = Path(__file__).with_name("llvm_worker.py")
+
+
+class Codegen:
+    """One child. `start` may be called before the module is known: LLVM takes its time to load."""
+
+    def __init__(self) -> None:
+        self._child: subprocess.Popen[bytes] | None = None
+        self._lock = Lock()
+
+    def start(self) -> None:
+        """Start the child unless it runs. NotSupported when llvmlite is not installed."""
+        if self._child is not None and self._child.poll() is None:
+            return
+        spec = importlib.util.find_spec("llvmlite")
+        if spec is None or spec.origin is None:
+            raise NotSupported("compiling Python to BPF", "it needs llvmlite: pip install llvmlite")
+        folder = str(Path(spec.origin).parent.parent)
+        # its own errors (assertions, crashes) go to the pipe that `compile` shows
+        self._child = subprocess.Popen(
+            [sys.executable, "-P", "-S", "-E", "-s", str(_WORKER), folder],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+
+    def compile(self, text: str, *, target: str = "bpfel", cpu: str = "v3", level: int = 2) -> bytes:
+        """An object file from the text of a module. CodegenError with what LLVM said."""
+        with self._lock:
+            self.start()
+            child = self._child
+            assert child is not None and child.stdin is not None and child.stdout is not None
+            data = text.encode()
+            try:
+                child.stdin.write(f"{len(data)} {target} {cpu} {level}\n".encode() + data)
+                child.stdin.flush()
+                header = child.stdout.readline().split()
+            except BrokenPipeError:
+                header = []
+            if len(header) != 2:
+                raise self._died(child)
+            answer = child.stdout.read(int(header[1]))
+            if len(answer) != int(header[1]):
+                raise self._died(child)
+        if header[0] != b"ok":
+            raise CodegenError("LLVM refuses the module", log=answer.decode(errors="replace"))
+        return answer
+
+    def _died(self, child: subprocess.Popen[bytes]) -> CodegenError:
+        self._child = None
+        _out, log = child.communicate()
+        return CodegenError(f"LLVM ended with {child.returncode}", log=log.decode(errors="replace")[-4000:])
+
+    def close(self) -> None:
+        """End the child."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.communicate()
+
+
+CODEGEN = Codegen()

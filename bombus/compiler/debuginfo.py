@@ -1,0 +1,244 @@
+"""Debug metadata of a module as text: what LLVM makes BTF, function and line info from."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from bombus.bpf.ints import Scalar
+from bombus.bpf.layout import ArrayType, Member, PointerType, size_of
+from bombus.bpf.map import Map
+from bombus.compiler import tree
+from bombus.compiler.types import BOOL, NONE, IntT, LitT, RefT, Type
+from bombus.errors import NotSupported
+from bombus.spec.maptypes import MAP_TYPE
+
+# (bits, signed) -> clang's name and DWARF encoding
+_BASE = {
+    (8, False): ("unsigned char", "DW_ATE_unsigned_char"),
+    (16, False): ("unsigned short", "DW_ATE_unsigned"),
+    (32, False): ("unsigned int", "DW_ATE_unsigned"),
+    (64, False): ("unsigned long long", "DW_ATE_unsigned"),
+    (8, True): ("signed char", "DW_ATE_signed_char"),
+    (16, True): ("short", "DW_ATE_signed"),
+    (32, True): ("int", "DW_ATE_signed"),
+    (64, True): ("long long", "DW_ATE_signed"),
+}
+_TYPEDEF = {
+    "u8": "__u8", "u16": "__u16", "u32": "__u32", "u64": "__u64", "s8": "__s8", "s16": "__s16", "s32": "",
+    "s64": "__s64", "be16": "__be16", "be32": "__be32", "be64": "__be64",
+}  # fmt: skip
+
+
+def quote(text: str) -> str:
+    """As LLVM writes strings."""
+    return "".join(ch if ch.isprintable() and ch.isascii() and ch not in '"\\' else "".join(
+        f"\\{byte:02X}" for byte in ch.encode()) for ch in text)  # fmt: skip
+
+
+class DebugInfo:
+    """Numbered metadata nodes; equal nodes are one."""
+
+    def __init__(self, path: str) -> None:
+        self.lines: list[str] = []
+        self._known: dict[str, str] = {}
+        self._types: dict[Any, str] = {}
+        self._files: dict[str, str] = {}
+        self.globals: list[str] = []
+        self.unit = self.reserve()  # defined by `finish`
+        self._file = self.file(path)
+
+    def reserve(self) -> str:
+        self.lines.append("")
+        return f"!{len(self.lines) - 1}"
+
+    def define(self, number: str, text: str) -> None:
+        self.lines[int(number[1:])] = f"{number} = {text}"
+
+    def node(self, text: str) -> str:
+        known = self._known.get(text)
+        if known is None:
+            known = self._known[text] = self.reserve()
+            self.define(known, text)
+        return known
+
+    def distinct(self, text: str) -> str:
+        number = self.reserve()
+        self.define(number, f"distinct {text}")
+        return number
+
+    def file(self, path: str) -> str:
+        known = self._files.get(path)
+        if known is None:
+            # the source lines in BTF.ext come from the file itself; a path that is not there gives none
+            directory, name = os.path.split(os.path.abspath(path)) if os.path.exists(path) else ("", path)
+            known = self._files[path] = self.node(f'!DIFile(filename: "{quote(name)}", directory: "{quote(directory)}")')
+        return known
+
+    def finish(self) -> list[str]:
+        enums = f", globals: {self.node('!{' + ', '.join(self.globals) + '}')}" if self.globals else ""
+        self.define(
+            self.unit,
+            f"distinct !DICompileUnit(language: DW_LANG_C11, file: {self._file}, producer: \"bombus\", isOptimized: true, "
+            f"runtimeVersion: 0, emissionKind: FullDebug{enums}, splitDebugInlining: false, nameTableKind: None)",
+        )  # fmt: skip
+        flags = [self.node('!{i32 7, !"Dwarf Version", i32 5}'), self.node('!{i32 2, !"Debug Info Version", i32 3}')]
+        return [f"!llvm.dbg.cu = !{{{self.unit}}}", f"!llvm.module.flags = !{{{', '.join(flags)}}}", *self.lines]
+
+    # Types
+
+    def type(self, kind: Any) -> str:
+        """The node of a type of members."""
+        known = self._types.get(kind)
+        if known is not None:
+            return known
+        if isinstance(kind, type) and hasattr(kind, "LAYOUT"):
+            return self._struct(kind)
+        self._types[kind] = made = self._simple(kind)
+        return made
+
+    def _simple(self, kind: Any) -> str:
+        if isinstance(kind, ArrayType):
+            return self._array(self.type(kind.element), kind.count, size_of(kind))
+        if isinstance(kind, PointerType):
+            return self.pointer(self.type(kind.target()))
+        if kind is bool:
+            return self.node('!DIBasicType(name: "_Bool", size: 8, encoding: DW_ATE_boolean)')
+        assert issubclass(kind, Scalar)
+        name, encoding = _BASE[kind.BITS, kind.SIGNED]
+        base = self.node(f'!DIBasicType(name: "{name}", size: {kind.BITS}, encoding: {encoding})')
+        typedef = _TYPEDEF.get(kind.__name__)
+        if typedef is None:  # actions
+            return base
+        return self.node(
+            f'!DIDerivedType(tag: DW_TAG_typedef, name: "{typedef}", file: {self._file}, baseType: {base})'
+        ) if typedef else base  # fmt: skip
+
+    def _array(self, element: str, count: int, size: int) -> str:
+        extent = self.node(f"!{{{self.node(f'!DISubrange(count: {count})')}}}")
+        return self.node(
+            f"!DICompositeType(tag: DW_TAG_array_type, baseType: {element}, size: {size * 8}, elements: {extent})"
+        )
+
+    def pointer(self, target: str) -> str:
+        return self.node(f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {target}, size: 64)")
+
+    def _struct(self, kind: Any) -> str:
+        number = self._types[kind] = self.reserve()
+        members = [self._member(number, member) for member in kind.LAYOUT.members.values()]
+        tag = "DW_TAG_union_type" if kind.LAYOUT.union else "DW_TAG_structure_type"
+        self.define(
+            number,
+            f'distinct !DICompositeType(tag: {tag}, name: "{quote(kind.C_NAME)}", file: {self._file}, '
+            f"size: {kind.LAYOUT.size * 8}, elements: {self.node('!{' + ', '.join(members) + '}')})",
+        )
+        return number
+
+    def _member(self, owner: str, member: Member) -> str:
+        where = f"offset: {member.offset * 8 + member.bit}"
+        size = member.bits or size_of(member.type) * 8
+        more = f", flags: DIFlagBitField, extraData: i64 {member.offset * 8}" if member.bits else ""
+        return self.node(
+            f'!DIDerivedType(tag: DW_TAG_member, name: "{quote(member.name)}", scope: {owner}, file: {self._file}, '
+            f"baseType: {self.type(member.type)}, size: {size}, {where}{more})"
+        )
+
+    def value_type(self, kind: Type) -> str:
+        """The node of the type of a parameter or result."""
+        if isinstance(kind, IntT):
+            return self.type(kind.kind)
+        if kind == BOOL:
+            return self.type(bool)
+        if kind == NONE:
+            return "null"
+        if isinstance(kind, RefT):
+            return self.pointer(self.type(kind.target))
+        from bombus.bpf.ints import s64
+
+        return self.type(s64) if isinstance(kind, LitT) else "null"
+
+    # Declarations
+
+    def subprogram(self, function: tree.Function) -> str:
+        types = [self.value_type(function.result), *(self.value_type(p.type) for p in function.params)]
+        kind = self.node(f"!DISubroutineType(types: {self.node('!{' + ', '.join(types) + '}')})")
+        local = "" if function.linkage in ("program", "global") else "DISPFlagLocalToUnit | "
+        number = self.reserve()
+        file = self.file(function.path)
+        kept = [
+            self.distinct_variable(number, file, function, index, types[index + 1])
+            for index in range(len(function.params))
+        ]
+        self.define(
+            number,
+            f'distinct !DISubprogram(name: "{function.name}", scope: {file}, file: {file}, line: {function.line}, '
+            f"type: {kind}, scopeLine: {function.line}, flags: DIFlagPrototyped, "
+            f"spFlags: {local}DISPFlagDefinition | DISPFlagOptimized, unit: {self.unit}, "
+            f"retainedNodes: {self.node('!{' + ', '.join(kept) + '}')})",
+        )
+        return number
+
+    def distinct_variable(self, scope: str, file: str, function: tree.Function, index: int, kind: str) -> str:
+        """A parameter: BTF takes its name from here."""
+        return self.node(
+            f'!DILocalVariable(name: "{function.params[index].name}", arg: {index + 1}, scope: {scope}, file: {file}, '
+            f"line: {function.line}, type: {kind})"
+        )
+
+    def location(self, place: tree.Place, scope: str) -> str:
+        return self.node(f"!DILocation(line: {place.line}, column: {place.column}, scope: {scope})")
+
+    def variable(self, name: str, kind: str, local: bool = False) -> str:
+        """A global variable of the object; gives the node to attach to it."""
+        variable = self.distinct(
+            f'!DIGlobalVariable(name: "{name}", scope: {self.unit}, file: {self._file}, line: 1, type: {kind}, '
+            f"isLocal: {'true' if local else 'false'}, isDefinition: true)"
+        )
+        whole = self.node(f"!DIGlobalVariableExpression(var: {variable}, expr: !DIExpression())")
+        self.globals.append(whole)
+        return whole
+
+    def constant(self, kind: str) -> str:
+        """const volatile."""
+        volatile = self.node(f"!DIDerivedType(tag: DW_TAG_volatile_type, baseType: {kind})")
+        return self.node(f"!DIDerivedType(tag: DW_TAG_const_type, baseType: {volatile})")
+
+    def map(self, item: Map) -> tuple[str, int]:
+        """The anonymous struct that declares a map, and how many pointers it has."""
+        from bombus.bpf.ints import s32
+
+        number = self.reserve()
+        members: list[str] = []
+
+        def add(name: str, target: str) -> None:
+            members.append(self.node(
+                f'!DIDerivedType(tag: DW_TAG_member, name: "{name}", scope: {number}, file: {self._file}, '
+                f"baseType: {self.pointer(target)}, size: 64, offset: {len(members) * 64})"
+            ))  # fmt: skip
+
+        def add_number(name: str, value: int) -> None:
+            add(name, self._array(self.type(s32), value, value * 4))
+
+        add_number("type", MAP_TYPE[item.MAP_TYPE].id)
+        if item.max_entries:
+            add_number("max_entries", item.max_entries)
+        if item.flags:
+            add_number("map_flags", item.flags)
+        if item.extra:
+            add_number("map_extra", item.extra)
+        if item.pinned:
+            add_number("pinning", 1)
+        sized = item.MAP_TYPE in ("BPF_MAP_TYPE_STACK_TRACE", "BPF_MAP_TYPE_PERF_EVENT_ARRAY", "BPF_MAP_TYPE_PROG_ARRAY")
+        for what, kind in (("key", item.key), ("value", item.value)):
+            if kind is not None and sized:
+                add_number(f"{what}_size", size_of(kind))
+            elif kind is not None:
+                add(what, self.type(kind))
+        if item.inner is not None:
+            raise NotSupported("maps of maps in the dialect")
+        self.define(
+            number,
+            f"distinct !DICompositeType(tag: DW_TAG_structure_type, file: {self._file}, size: {len(members) * 64}, "
+            f"elements: {self.node('!{' + ', '.join(members) + '}')})",
+        )
+        return number, len(members)

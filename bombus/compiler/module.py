@@ -1,0 +1,95 @@
+"""A checked program as the text of an LLVM module."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bombus.bpf.layout import size_of
+from bombus.compiler import tree
+from bombus.compiler.debuginfo import DebugInfo
+from bombus.compiler.lower import FunctionText
+
+_LAYOUT = {
+    "bpfel": "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128",
+    "bpfeb": "E-m:e-p:64:64-i64:64-i128:128-n32:64-S128",
+}
+_ATTRIBUTES = {
+    "noinline": "noinline", "global": "noinline", "inline": "alwaysinline", "static": "", "callback": "noinline",
+    "program": "",
+}  # fmt: skip
+
+
+class ModuleText:
+    """Collects declarations while functions are written. target: "bpfel" or "bpfeb"; cpu: "v1" to "v4"."""
+
+    def __init__(self, unit: tree.Unit, target: str, cpu: str) -> None:
+        self.unit = unit
+        self.big = target == "bpfeb"
+        self.cpu = cpu
+        self.target = target
+        self.debug = DebugInfo(unit.path)
+        self.head: list[str] = []
+        self.declared: set[str] = set()
+        self._strings: dict[bytes, str] = {}
+        self.map_names = {id(row.map): row.name for row in unit.maps.values()}
+
+    def declare(self, text: str) -> None:
+        self.declared.add(f"declare {text}")
+
+    def string(self, data: bytes) -> str:
+        """The name of constant bytes in .rodata."""
+        known = self._strings.get(data)
+        if known is None:
+            known = self._strings[data] = f"@.text{len(self._strings)}"
+            self.head.append(f"{known} = internal constant [{len(data)} x i8] {bytes_text(data)}, align 1")
+        return known
+
+    def text(self) -> str:
+        unit = self.unit
+        for row in unit.maps.values():
+            kind, count = self.debug.map(row.map)
+            node = self.debug.variable(row.name, kind)
+            self.head.append(
+                f'@{row.name} = dso_local global [{count} x ptr] zeroinitializer, section ".maps", align 8, !dbg {node}'
+            )
+        for variable in unit.globals.values():
+            self._global(variable)
+        if unit.license:
+            data = unit.license.encode() + b"\0"
+            from bombus.bpf.ints import s8
+            from bombus.bpf.layout import ArrayType
+
+            node = self.debug.variable("LICENSE", self.debug.type(ArrayType(s8, len(data))))
+            self.head.append(
+                f'@LICENSE = dso_local global [{len(data)} x i8] {bytes_text(data)}, section "license", align 1, !dbg {node}'
+            )
+        bodies = [FunctionText(self, function, _ATTRIBUTES[function.linkage]).text() for function in unit.functions]
+        return "\n".join([
+            f'target datalayout = "{_LAYOUT[self.target]}"',
+            f'target triple = "{self.target}"',
+            *self.head,
+            *bodies,
+            *sorted(self.declared),
+            *self.debug.finish(),
+            "",
+        ])  # fmt: skip
+
+    def _global(self, row: tree.GlobalVariable) -> None:
+        kind = self.debug.type(row.kind)
+        node = self.debug.variable(row.name, self.debug.constant(kind) if row.config else kind)
+        size = size_of(row.kind)
+        zero = not any(row.initial)
+        value = "zeroinitializer" if zero else bytes_text(row.initial)
+        what = "constant" if row.config else "global"
+        alignment = _alignment(row.kind)
+        self.head.append(f"@{row.name} = dso_local {what} [{size} x i8] {value}, align {alignment}, !dbg {node}")
+
+
+def _alignment(kind: Any) -> int:
+    from bombus.bpf.layout import align_of
+
+    return align_of(kind)
+
+
+def bytes_text(data: bytes) -> str:
+    return 'c"' + "".join(f"\\{byte:02X}" for byte in data) + '"'
