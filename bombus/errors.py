@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno as _errno
 import os
+from typing import Any
 
 
 class BombusError(Exception):
@@ -160,7 +161,7 @@ class DialectError(BombusError):
     `diagnostics` are all that were found (compiler.diagnostics.Diagnostic: path, line, column, message, hint).
     """
 
-    def __init__(self, diagnostics: tuple[object, ...]) -> None:
+    def __init__(self, diagnostics: tuple[Any, ...]) -> None:
         self.diagnostics = diagnostics
         super().__init__("\n".join(str(one) for one in diagnostics))
 

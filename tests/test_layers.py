@@ -15,10 +15,10 @@ LAYERS = [
     {"asm", "classic", "btf", "elf", "capture"},
     {"kernel.api"},
     {"object", "verifier", "vm"},
-    {"rewrite", "jit"},
+    {"rewrite", "jit", "bpf"},
     {"kernel.handles"},
     {"loader", "compiler", "kernel.user", "kernel.linux"},
-    {"kernels", "replay"},
+    {"kernels", "replay", "plain"},
     {"cli", ""},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}

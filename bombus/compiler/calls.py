@@ -1,3 +1,4 @@
+# ruff: noqa: RET503 -- Checker.wrong never returns
 """Calls: conversions, struct construction, the words of bombus.bpf, maps, helpers, other functions."""
 
 from __future__ import annotations
@@ -7,7 +8,7 @@ from collections.abc import Callable
 from types import FunctionType
 from typing import Any, Final
 
-from bombus.bpf import core, helpers, ints, struct
+from bombus.bpf import contexts, core, helpers, ints, struct
 from bombus.bpf import map as maps
 from bombus.bpf.context import REACH, Context, PacketContext
 from bombus.bpf.ints import Scalar, s32, s64, u32, u64
@@ -332,9 +333,13 @@ def atomic_change(c: Checker, node: ast.AugAssign) -> tree.Expr | None:
     step = _ATOMIC_STEPS.get(type(node.op))
     if step is None:
         c.wrong(node, "this is no atomic operation", "+=, -=, |=, &= and ^= are")
-    bare: Any = ast.copy_location(type(target)(inner.args[0], *(  # type: ignore[call-arg]
-        [target.attr] if isinstance(target, ast.Attribute) else [target.slice]), ast.Store()), target)  # type: ignore[union-attr]
-    place = spot(c, bare, store=True)
+    bare: ast.expr
+    if isinstance(target, ast.Attribute):
+        bare = ast.Attribute(inner.args[0], target.attr, ast.Store())
+    else:
+        assert isinstance(target, ast.Subscript)
+        bare = ast.Subscript(inner.args[0], target.slice, ast.Store())
+    place = spot(c, ast.copy_location(bare, target), store=True)
     kind = _atomic_kind(c, target, place)
     value = c.coerce(expression(c, node.value), kind, node.value, "this value")
     at = c.at(node)
@@ -497,7 +502,7 @@ def _helper(c: Checker, node: ast.Call, row: Helper) -> tree.Expr:
         assert arg is not None
         args.append(_helper_argument(c, row, name, c_type, arg_kind, arg))
     spaces = {"pointer": "mem", "bpf_sock": "sock", "bpf_tcp_sock": "sock"}
-    kinds: dict[str, Any] = {"bpf_sock": helpers.BpfSock, "bpf_tcp_sock": helpers.BpfTcpSock, "pointer": kind}
+    kinds: dict[str, Any] = {"bpf_sock": contexts.BpfSock, "bpf_tcp_sock": contexts.BpfTcpSock, "pointer": kind}
     if result == "void":
         return helper_call(c, node, row, args, NONE)
     if result in kinds:
@@ -556,7 +561,10 @@ def _map_call(c: Checker, node: ast.Call, owner: maps.Map, name: str) -> tree.Ex
 
 
 def _family(owner: maps.Map) -> str:
-    for kind in (maps.Table, maps.Queue, maps.ProgArray, maps.Redirect, maps.PerfEventArray, maps.StackTrace, maps.RingBuf):
+    families = (
+        maps.Table, maps.Queue, maps.ProgArray, maps.Redirect, maps.PerfEventArray, maps.StackTrace, maps.RingBuf,
+    )  # fmt: skip
+    for kind in families:
         if isinstance(owner, kind):
             return kind.__name__
     return ""

@@ -1,3 +1,4 @@
+# ruff: noqa: RET503 -- Checker.wrong never returns
 """Checks one function: names, types, None, flow. Makes its tree or says what is wrong, everything at once.
 
 Statements are in `statements`, expressions in `expressions`, calls in `calls`; this module holds what they share.

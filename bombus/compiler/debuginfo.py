@@ -72,15 +72,16 @@ class DebugInfo:
         if known is None:
             # the source lines in BTF.ext come from the file itself; a path that is not there gives none
             directory, name = os.path.split(os.path.abspath(path)) if os.path.exists(path) else ("", path)
-            known = self._files[path] = self.node(f'!DIFile(filename: "{quote(name)}", directory: "{quote(directory)}")')
+            text = f'!DIFile(filename: "{quote(name)}", directory: "{quote(directory)}")'
+            known = self._files[path] = self.node(text)
         return known
 
     def finish(self) -> list[str]:
         enums = f", globals: {self.node('!{' + ', '.join(self.globals) + '}')}" if self.globals else ""
         self.define(
             self.unit,
-            f"distinct !DICompileUnit(language: DW_LANG_C11, file: {self._file}, producer: \"bombus\", isOptimized: true, "
-            f"runtimeVersion: 0, emissionKind: FullDebug{enums}, splitDebugInlining: false, nameTableKind: None)",
+            f'distinct !DICompileUnit(language: DW_LANG_C11, file: {self._file}, producer: "bombus", '
+            f"isOptimized: true, runtimeVersion: 0, emissionKind: FullDebug{enums}, splitDebugInlining: false, nameTableKind: None)",
         )  # fmt: skip
         flags = [self.node('!{i32 7, !"Dwarf Version", i32 5}'), self.node('!{i32 2, !"Debug Info Version", i32 3}')]
         return [f"!llvm.dbg.cu = !{{{self.unit}}}", f"!llvm.module.flags = !{{{', '.join(flags)}}}", *self.lines]
@@ -228,7 +229,7 @@ class DebugInfo:
             add_number("map_extra", item.extra)
         if item.pinned:
             add_number("pinning", 1)
-        sized = item.MAP_TYPE in ("BPF_MAP_TYPE_STACK_TRACE", "BPF_MAP_TYPE_PERF_EVENT_ARRAY", "BPF_MAP_TYPE_PROG_ARRAY")
+        sized = item.MAP_TYPE.removeprefix("BPF_MAP_TYPE_") in ("STACK_TRACE", "PERF_EVENT_ARRAY", "PROG_ARRAY")
         for what, kind in (("key", item.key), ("value", item.value)):
             if kind is not None and sized:
                 add_number(f"{what}_size", size_of(kind))

@@ -1,3 +1,4 @@
+# ruff: noqa: RET503 -- Checker.wrong never returns
 """Expressions: values, conditions and what they tell about None, places in memory."""
 
 from __future__ import annotations
@@ -220,9 +221,6 @@ def load_place(c: Checker, node: ast.AST, place: tree.Spot) -> tree.Expr:
     return tree.Load(c.at(node), kind, place)
 
 
-load_spot = load_place
-
-
 def _subscript(c: Checker, node: ast.Subscript) -> tree.Expr:
     if isinstance(node.value, ast.Name) and node.value.id not in c.variables:
         base = expression(c, node.value)
@@ -244,9 +242,9 @@ def operate(
     """left operator right."""
     operation = _OPERATIONS.get(type(operator))
     if operation is None:
-        hints = {ast.Div: "write // for the quotient", ast.Pow: "write a shift, or multiply"}
-        shown = {ast.Div: "/", ast.Pow: "**", ast.MatMult: "@"}[type(operator)]  # type: ignore[index]
-        c.wrong(node, f"{shown} is not part of the language", hints.get(type(operator), ""))  # type: ignore[call-overload]
+        hints: dict[type[ast.operator], str] = {ast.Div: "write // for the quotient", ast.Pow: "multiply or shift"}
+        shown = {ast.Div: "/", ast.Pow: "**", ast.MatMult: "@"}[type(operator)]
+        c.wrong(node, f"{shown} is not part of the language", hints.get(type(operator), ""))
     a, b = left.type, right.type
     for kind, part in ((a, left_node), (b, right_node)):
         if not isinstance(kind, (IntT, LitT)):
@@ -292,7 +290,7 @@ def _on_literals(c: Checker, node: ast.AST, operation: str, left: tree.Expr, rig
         return tree.Const(at, LitT(value, value), value)
     if operation in ("div", "mod") and (a.low < 0 or b.low <= 0):
         c.wrong(node, "Python and C divide negative ints differently", "say how wide they are: s64(...)")
-    if operation in ("shl", "shr") and not (0 <= b.low and b.high < 64):
+    if operation in ("shl", "shr") and not (b.low >= 0 and b.high < 64):
         c.wrong(node, f"a shift by {b.low} to {b.high} bits")
     low, high = _interval(operation, a, b)
     if low < S64.kind.MIN or high > S64.kind.MAX:
@@ -325,7 +323,7 @@ def _shift(
     assert isinstance(kind, IntT)
     if kind.kind.NETWORK or (isinstance(right.type, IntT) and right.type.kind.NETWORK):
         c.wrong(node, f"{kind} is not shifted", f"convert it: u{kind.bits}(...)")
-    if isinstance(right.type, LitT) and not (0 <= right.type.low and right.type.high < kind.bits):
+    if isinstance(right.type, LitT) and not (right.type.low >= 0 and right.type.high < kind.bits):
         shown = right.type.low if right.type.low == right.type.high else f"{right.type.low} to {right.type.high}"
         c.wrong(right_node, f"{kind} is shifted by 0 to {kind.bits - 1} bits, not {shown}")
     amount = right if right.type == kind else tree.Cast(right.at, kind, right)
@@ -353,7 +351,7 @@ def _unary(c: Checker, node: ast.UnaryOp) -> tree.Expr:
                 minus = tree.Unary(at, S64, "neg", tree.Cast(at, S64, value))
                 return tree.Cast(at, LitT(low, high), minus)
             c.wrong(node, "say how wide this int is", "s64(...)")
-        number = {ast.USub: -value.value, ast.UAdd: value.value, ast.Invert: ~value.value}[type(node.op)]  # type: ignore[index]
+        number = {ast.USub: -value.value, ast.UAdd: value.value, ast.Invert: ~value.value}[type(node.op)]
         return tree.Const(at, LitT(number, number), number)
     assert isinstance(value.type, IntT)
     if isinstance(node.op, ast.UAdd):
@@ -388,10 +386,10 @@ def condition(c: Checker, node: ast.expr) -> tuple[tree.Expr, Facts, Facts]:
         return tree.Cast(at, BOOL, value), {}, {}
     if isinstance(kind, RefT):
         name = _named(node)
-        test: tree.Expr = tree.Not(at, BOOL, tree.IsNone(at, BOOL, value))
+        found: tree.Expr = tree.Not(at, BOOL, tree.IsNone(at, BOOL, value))
         if not kind.nullable:
             c.wrong(node, f"{c.text(node)} is never None", "remove the test")
-        return test, {name: True} if name else {}, {name: False} if name else {}
+        return found, {name: True} if name else {}, {name: False} if name else {}
     c.wrong(node, f"{c.text(node)} is {kind}, which is neither true nor false")
 
 

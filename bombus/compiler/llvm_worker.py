@@ -12,7 +12,7 @@ import sys
 
 def serve() -> None:
     sys.path.insert(0, sys.argv[1])
-    import llvmlite.binding as llvm
+    import llvmlite.binding as llvm  # type: ignore[import-untyped]
 
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()

@@ -129,8 +129,8 @@ class FunctionText:
         section = f' section "{function.section}"' if function.section else ""
         extension = _extension(function.result) if function.linkage != "callback" else ""
         return "\n".join([
-            f"define {local} {extension}{result} @{function.name}({', '.join(params)}) nounwind {self.attributes}{section} "
-            f"!dbg {self.scope} {{",
+            f"define {local} {extension}{result} @{function.name}({', '.join(params)}) nounwind "
+            f"{self.attributes}{section} !dbg {self.scope} {{",
             "entry:",
             *self.allocas,
             *self.lines,

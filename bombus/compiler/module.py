@@ -61,7 +61,8 @@ class ModuleText:
 
             node = self.debug.variable("LICENSE", self.debug.type(ArrayType(s8, len(data))))
             self.head.append(
-                f'@LICENSE = dso_local global [{len(data)} x i8] {bytes_text(data)}, section "license", align 1, !dbg {node}'
+                f"@LICENSE = dso_local global [{len(data)} x i8] {bytes_text(data)}, "
+                f'section "license", align 1, !dbg {node}'
             )
         bodies = [FunctionText(self, function, _ATTRIBUTES[function.linkage]).text() for function in unit.functions]
         return "\n".join([

@@ -12,6 +12,7 @@ import linecache
 import sys
 import traceback
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -108,10 +109,8 @@ class Builder:
         self._functions[python] = made
         self.unit.functions.append(made)
         c = Checker(self, made, file, node)
-        try:
+        with suppress(Wrong):
             self._signature(c, made, node)
-        except Wrong:
-            pass
         self.diagnostics += c.diagnostics
         return made
 
@@ -263,7 +262,7 @@ def import_file(path: str) -> ModuleType:
         raise UsageError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with_place(path, lambda: spec.loader.exec_module(module))  # type: ignore[union-attr]
+    with_place(path, lambda: spec.loader.exec_module(module))
     return module
 
 

@@ -1,3 +1,4 @@
+
 """Statements: what may be written, what it means, and where control goes."""
 
 from __future__ import annotations
@@ -6,12 +7,12 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bombus.bpf.layout import ArrayType
 from bombus.bpf.map import Reservation
-from bombus.bpf.struct import ArrayType
 from bombus.compiler import tree
 from bombus.compiler.check import Checker, Loop, State, Wrong, merge
-from bombus.compiler.expressions import condition, expression, operate, spot, value_of
-from bombus.compiler.types import NONE, S64, IntT, LitT, ObjectT, RefT, TupleT
+from bombus.compiler.expressions import condition, expression, kind_type, load_place, operate, spot, value_of
+from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, TupleT
 
 _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
     ast.Try: ("try is not part of the language", "BPF has no exceptions: test what functions return"),
@@ -63,8 +64,6 @@ def _assign_to(c: Checker, target: ast.expr, source: ast.expr, node: ast.stmt) -
         return _unpack(c, target, source, node)
     place = spot(c, target, store=True)
     value = expression(c, source)
-    from bombus.compiler.expressions import kind_type
-
     wanted = kind_type(place.kind, "mem")
     return [tree.Store(at, place, c.coerce(value, wanted, source, "this value"))]
 
@@ -86,7 +85,7 @@ def _set(c: Checker, target: ast.Name, value: tree.Expr, source: ast.AST) -> tre
         c.assigned(name, NONE)
         return tree.Set(c.at(target), variable, value)
     if isinstance(kind, ObjectT):
-        c.wrong(source, f"{c.text(source)} is no value that a variable can hold", "use it by its name where it is needed")
+        c.wrong(source, f"{c.text(source)} is no value that a variable holds", "use it by its name where it is needed")
     if isinstance(kind, LitT):
         if known is not None and isinstance(known.type, IntT):
             value = c.coerce(value, known.type, source, "this value")
@@ -139,7 +138,8 @@ def _annotated(c: Checker, node: ast.AnnAssign) -> list[tree.Stmt]:
         )  # fmt: skip
     variable = c.variable(node.target, node.target.id, kind)
     value_kind = value.type
-    value = c.coerce(value, RefT(kind.target, kind.space, True) if isinstance(kind, RefT) else kind, node.value, "this value")
+    wanted = RefT(kind.target, kind.space, True) if isinstance(kind, RefT) else kind
+    value = c.coerce(value, wanted, node.value, "this value")
     if isinstance(kind, RefT) and not kind.nullable and value_kind == NONE:
         c.wrong(node.value, f"None is not {kind}", f"annotate it as {kind} | None")
     c.assigned(node.target.id, value_kind)
@@ -159,9 +159,7 @@ def _augmented(c: Checker, node: ast.AugAssign) -> list[tree.Stmt]:
         value = operate(c, node, expression(c, load), node.op, expression(c, node.value), load, node.value)
         return [_set(c, target, value, node)]
     place = spot(c, target, store=True)
-    from bombus.compiler.expressions import load_spot
-
-    value = operate(c, node, load_spot(c, target, place), node.op, expression(c, node.value), target, node.value)
+    value = operate(c, node, load_place(c, target, place), node.op, expression(c, node.value), target, node.value)
     return [tree.Store(at, place, value)]
 
 
@@ -281,11 +279,11 @@ def _for_range(c: Checker, node: ast.For, target: ast.Name, call: ast.Call) -> l
         stop, high = bounds[0], limits[0]
     if len(bounds) == 3:
         step = _step(c, bounds[2], call.args[2])
-    kind = LitT(low[0], max(low[0], high[1] - 1)) if step > 0 else LitT(min(low[1], high[0] + 1), low[1])
+    counted = LitT(low[0], max(low[0], high[1] - 1)) if step > 0 else LitT(min(low[1], high[0] + 1), low[1])
     name = target.id
     known = c.variables.get(name)
     if known is not None and isinstance(known.type, LitT) and c.loops and not (
-        known.type.low <= kind.low and kind.high <= known.type.high
+        known.type.low <= counted.low and counted.high <= known.type.high
     ):  # fmt: skip
         c.wrong(target, f"{name} counts another loop already", "use another name")
     if c.stores.get(name, 0) > 1 and any(
@@ -293,11 +291,11 @@ def _for_range(c: Checker, node: ast.For, target: ast.Name, call: ast.Call) -> l
         for inner in node.body for part in ast.walk(inner)
     ):  # fmt: skip
         c.wrong(target, f"{name} is changed inside of its loop", "use a while loop, or another variable")
-    variable = c.variable(target, name, kind)
+    variable = c.variable(target, name, counted)
     ends = [tree.Cast(b.at, S64, b) if b.type != S64 else b for b in (start, stop)]
 
     def enter() -> None:
-        c.assigned(name, kind)
+        c.assigned(name, counted)
 
     _head, made, loop, before = _loop(c, [*node.body], enter)
     c.state = before.copy()
@@ -320,7 +318,8 @@ def _for_items(c: Checker, node: ast.For, target: ast.Name) -> list[tree.Stmt]:
         return _for_array(c, node, target, items, items.type.target)
     values = list(items.items) if isinstance(items, tree.Tuple) else None
     if values is None:
-        c.wrong(node.iter, f"a for loop does not run over {items.type}", "use range(...), a tuple of constants or an array")
+        hint = "use range(...), a tuple of constants or an array"
+        c.wrong(node.iter, f"a for loop does not run over {items.type}", hint)
     if not all(isinstance(value, (tree.Const, tree.Object)) for value in values):
         c.wrong(node.iter, "a for loop over a tuple wants constants", "use range(...)")
     if target.id in c.variables:
@@ -352,8 +351,6 @@ def _constant_value(value: tree.Expr) -> Any:
 def _for_array(
     c: Checker, node: ast.For, target: ast.Name, items: tree.Expr, kind: ArrayType
 ) -> list[tree.Stmt]:  # fmt: skip
-    from bombus.compiler.expressions import load_place
-
     counter = tree.Variable(f"{target.id}.index", LitT(0, max(kind.count - 1, 0)))
     at = c.at(node)
     index = tree.Read(at, counter.type, counter)
@@ -471,13 +468,13 @@ def _match(c: Checker, node: ast.Match) -> list[tree.Stmt]:
     for case in node.cases:
         tests = [_pattern(c, case.pattern, read, one) for one in _alternatives(case.pattern)]
         if None in tests:
-            test: tree.Expr = tree.Const(at, tree_bool, 1)
+            test: tree.Expr = tree.Const(at, BOOL, 1)
         else:
-            test = tree.Logic(at, tree_bool, False, [t for t in tests if t is not None])
+            test = tree.Logic(at, BOOL, False, [t for t in tests if t is not None])
         facts: dict[str, bool] = {}
         if case.guard is not None:
             guard, facts, _no = condition(c, case.guard)
-            test = tree.Logic(at, tree_bool, True, [test, guard])
+            test = tree.Logic(at, BOOL, True, [test, guard])
         before = c.state
         c.state = before.knowing(facts)
         then = body(c, case.body)
@@ -505,10 +502,8 @@ def _pattern(c: Checker, whole: ast.pattern, subject: tree.Expr, pattern: ast.pa
     value = c.coerce(value, subject.type, pattern.value, "this constant")
     if not isinstance(value, tree.Const):
         c.wrong(pattern, "match compares with constants", "use if")
-    return tree.Compare(c.at(pattern), tree_bool, "eq", subject, value)
+    return tree.Compare(c.at(pattern), BOOL, "eq", subject, value)
 
-
-from bombus.compiler.types import BOOL as tree_bool  # noqa: E402
 
 _HANDLERS: dict[type[ast.stmt], Callable[[Checker, Any], list[tree.Stmt]]] = {
     ast.Assign: _assign,

@@ -110,11 +110,11 @@ S64: Final = IntT(s64)
 def same(a: Type, b: Type) -> bool:
     """Do values of these types fit one variable? References may differ in where they point and in being None."""
     if isinstance(a, RefT) and isinstance(b, RefT):
-        return a.target == b.target
+        return bool(a.target == b.target)
     if isinstance(a, LitT) and isinstance(b, LitT):
         return True
     return a == b
 
 
 def literal_fits(value: LitT, kind: type[Scalar]) -> bool:
-    return kind.MIN <= value.low and value.high <= kind.MAX
+    return value.low >= kind.MIN and value.high <= kind.MAX
