@@ -32,6 +32,7 @@ from typing import IO, Any
 sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "verifier"))
 
+import verifier_gen_calls
 import verifier_gen_scalar
 import verifier_gen_typed
 from verifier_gen import Case, Generator
@@ -280,6 +281,9 @@ def generators(world: World) -> dict[str, Generator]:
         "memory": typed.memory_generator(world, (1, 1, 17), "memory"),
         "packet": typed.memory_generator(world, (3, 6, 6, 3, 8, 12, 14, 16, 21), "packet"),
         "context": typed.context_generator(world),
+        "calls": verifier_gen_calls.call_generator(world, (1, 3, 3, 6, 17, 5, 31), "calls"),
+        "calls_any": verifier_gen_calls.call_generator(world, typed.PROG_TYPES, "calls_any"),
+        "helper": verifier_gen_calls.helper_generator(world),
     }
 
 
