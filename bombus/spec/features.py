@@ -18,13 +18,17 @@ from bombus.spec.version import KernelVersion
 
 
 class Feature(NamedTuple):
-    """One feature. id: its number in the kernel's enum, or a flag's value."""
+    """One feature. id: its number in the kernel's enum, or a flag's value. until: the first kernel without it."""
 
     kind: str
     name: str
     id: int | None
     since: KernelVersion
     doc: str
+    until: KernelVersion | None = None
+
+    def in_kernel(self, version: KernelVersion) -> bool:
+        return self.since <= version and (self.until is None or version < self.until)
 
 
 def _rows() -> Iterator[Feature]:
@@ -37,7 +41,7 @@ def _rows() -> Iterator[Feature]:
     for helper in HELPERS:
         yield Feature("helper", f"bpf_{helper.name}", helper.id, helper.since, helper.doc)
     for kfunc in KFUNCS:
-        yield Feature("kfunc", kfunc.name, None, kfunc.since, kfunc.doc)
+        yield Feature("kfunc", kfunc.name, None, kfunc.since, kfunc.doc, kfunc.until)
     for insn in INSTRUCTIONS:
         yield Feature("instruction", insn.title, None, insn.since, insn.doc)
     for flag in FLAGS:
