@@ -98,6 +98,7 @@ class Judge:
         self.others = world.other_fds
 
     def linux(self, case: Case) -> Answer:
+        self.world.renew(case.insns)
         code = encode(case.insns)
         infos = b"".join(struct.pack("<II", *pair) for pair in case.functions)
         keep = (ctypes.create_string_buffer(code, len(code)), ctypes.create_string_buffer(case.license.encode()),

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from bombus.btf.build import Builder
 from bombus.btf.parse import Btf
 from bombus.btf.types import Const, DeclTag, Enum, Enumerator, Func, FuncProto, Int, Member, Param, Ptr, Struct
 from bombus.errors import KernelError
+from bombus.isa.insn import Insn
 from bombus.kernel.api import Attr
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.spec.maptypes import MAP_TYPE
@@ -20,6 +22,7 @@ from bombus.verifier import records
 from bombus.verifier.program import MapInfo
 
 RDONLY_PROG, WRONLY_PROG, NO_PREALLOC, MMAPABLE, INNER = 0x80, 0x100, 1, 0x400, 0x1000
+PROG_ARRAY = 3
 VALUE = 48  # bytes of the value of most maps
 
 
@@ -184,6 +187,15 @@ class World:
     def other_fds(self) -> frozenset[int]:
         """Open descriptors that are not maps."""
         return frozenset(int(name) for name in os.listdir("/proc/self/fd")) - frozenset(self.infos)
+
+    def renew(self, insns: Sequence[Insn]) -> None:
+        """Make the program arrays anew that the program names: the first program to use one decides who else may."""
+        for insn in insns:
+            info = self.infos.get(insn.imm) if insn.opcode == 0x18 and insn.src in (1, 2) else None
+            if info is not None and info.type == PROG_ARRAY:
+                fresh = self.make_map(info)
+                os.dup2(fresh, insn.imm)
+                os.close(fresh)
 
     def load_btf(self, data: bytes) -> int:
         """A descriptor of BTF on the running kernel; 0 when the kernel does not take it."""
