@@ -41,8 +41,13 @@ class State:
         return State(set(self.assigned), dict(self.present), self.reachable)
 
     def knowing(self, facts: dict[str, bool]) -> State:
+        """With the facts of a condition: "name" about None, "=name" that the name has a value."""
         state = self.copy()
-        state.present.update(facts)
+        for name, known in facts.items():
+            if name.startswith("="):
+                state.assigned.add(name[1:])
+            else:
+                state.present[name] = known
         return state
 
 

@@ -81,7 +81,8 @@ class DebugInfo:
         self.define(
             self.unit,
             f'distinct !DICompileUnit(language: DW_LANG_C11, file: {self._file}, producer: "bombus", '
-            f"isOptimized: true, runtimeVersion: 0, emissionKind: FullDebug{enums}, splitDebugInlining: false, nameTableKind: None)",
+            f"isOptimized: true, runtimeVersion: 0, emissionKind: FullDebug{enums}, splitDebugInlining: false, "
+            "nameTableKind: None)",
         )  # fmt: skip
         flags = [self.node('!{i32 7, !"Dwarf Version", i32 5}'), self.node('!{i32 2, !"Debug Info Version", i32 3}')]
         return [f"!llvm.dbg.cu = !{{{self.unit}}}", f"!llvm.module.flags = !{{{', '.join(flags)}}}", *self.lines]

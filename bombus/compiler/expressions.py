@@ -101,6 +101,7 @@ def _name(c: Checker, node: ast.Name) -> tree.Expr:
 
             raise Wrong
         if c.state.reachable:
+            c.broken.add(name)
             c.wrong(node, f"{name} may have no value here", "assign it on every way that leads here")
     kind = variable.type
     if isinstance(kind, RefT):
@@ -445,6 +446,7 @@ def _logic(c: Checker, node: ast.BoolOp) -> tuple[tree.Expr, Facts, Facts]:
         states.append(c.state.copy())
         c.state = c.state.knowing(go)
     c.state = merge(states) if before.reachable else before
+    sure.update({f"={name}": True for name in states[-1].assigned - before.assigned})
     common = {name: known for name, known in exits[0].items() if all(e.get(name) is known for e in exits)}
     whole = tree.Logic(c.at(node), BOOL, conjunction, values)
     return (whole, sure, common) if conjunction else (whole, common, sure)

@@ -235,7 +235,7 @@ def _while(c: Checker, node: ast.While) -> list[tree.Stmt]:
     test, made, loop, before = _loop(c, node.body, enter)
     end = tested[0]
     for name in changed:
-        if name not in facts[0]:
+        if name not in facts[0]:  # facts also have "=name", which stay
             end.present.pop(name, None)
     if isinstance(test, tree.Const) and test.value:
         end.reachable = False
