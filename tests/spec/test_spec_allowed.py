@@ -6,7 +6,7 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import types_of
+from spec_kernels import types_of
 from spec_loads import CAP_BPF, CAP_NET_ADMIN, RETURN_0, Place, insn, load, typed, untyped, with_capabilities
 
 from bombus.kernel.api import Kernel

@@ -7,7 +7,7 @@ from collections import defaultdict
 from typing import TYPE_CHECKING
 
 import pytest
-from conftest import types_of
+from spec_kernels import types_of
 from spec_loads import RETURN_0, RETURN_1, Place, insn, load, typed, untyped
 
 from bombus.btf.types import Kind
@@ -17,7 +17,7 @@ from bombus.spec.kfuncs import KFUNC, KFUNCS
 from bombus.spec.version import KernelVersion, since
 
 if TYPE_CHECKING:
-    from conftest import KernelTypes
+    from spec_kernels import KernelTypes
 
 NEWEST = KernelVersion(6, 18)
 # Functions of the kernel's own tests that carry the tag, but that no program can call.

@@ -13,7 +13,7 @@ from bombus.spec.infos import INFOS, InfoStruct
 from bombus.spec.version import KernelVersion
 
 if TYPE_CHECKING:
-    from conftest import KernelTypes, Place
+    from spec_kernels import KernelTypes, Place
 
 NEWEST = KernelVersion(6, 18)
 

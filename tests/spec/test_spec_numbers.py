@@ -16,7 +16,7 @@ from bombus.spec.maptypes import FLAGS, MAP_TYPES, Flag
 from bombus.spec.version import KernelVersion
 
 if TYPE_CHECKING:
-    from conftest import KernelTypes
+    from spec_kernels import KernelTypes
 
 ENUMS = {
     "prog_type": "bpf_prog_type", "attach_type": "bpf_attach_type", "map_type": "bpf_map_type",

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable
 
 import pytest
-from conftest import types_of
+from spec_kernels import types_of
 from spec_loads import RETURN_0, RETURN_1, SLEEPABLE, Place, insn, load, typed, untyped
 
 from bombus.errors import KernelError

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterable
 
 import pytest
-from conftest import types_of
+from spec_kernels import types_of
 from spec_loads import SLEEPABLE, Place, insn, load, typed, untyped
 
 from bombus.errors import KernelError
