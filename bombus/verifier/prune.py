@@ -90,8 +90,9 @@ def _same_scalar_ids(env: Env, old: int, cur: int) -> bool:
 
 
 def _reset_ids(env: Env) -> None:
-    env.idmap = {}
-    env.idmap_cur = set()
+    if env.idmap:
+        env.idmap = {}
+        env.idmap_cur = set()
     env.idmap_next = env.id_gen
 
 
@@ -196,17 +197,26 @@ def _scalar_of(env: Env, slot: Slot) -> Reg | None:
 
 
 def _stack_safe(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
-    depth = len(cur.stack)
-    for at, slot in enumerate(old.stack):
-        if exact != NOT_EXACT and (at >= depth or slot.kinds != cur.stack[at].kinds):
-            return False
-        if exact == NOT_EXACT and not old.stack_live[at] & LIVE_READ and env.slot_live is None:
-            continue
-        if at < depth and slot is cur.stack[at] and slot.kinds[7] != SPILL and slot.kinds[7] < DYNPTR:
-            continue
-        if not _slot_safe(env, slot, cur.stack[at] if at < depth else None, exact):
+    for at in range(len(old.stack)):
+        if not _slot_covered(env, old, cur, at, exact):
+            old.misfit = NR_REGS + at
             return False
     return True
+
+
+def _slot_covered(env: Env, old: Frame, cur: Frame, at: int, exact: int) -> bool:
+    slot = old.stack[at]
+    other = cur.stack[at] if at < len(cur.stack) else None
+    if exact != NOT_EXACT:
+        if other is None or slot.kinds != other.kinds:
+            return False
+    elif env.slot_live is None and not old.stack_live[at] & LIVE_READ:
+        return True
+    if slot is other:
+        kind = slot.kinds[7]
+        if kind < DYNPTR and (kind != SPILL or not (slot.reg.id or slot.reg.ref_id)):
+            return True
+    return _slot_safe(env, slot, other, exact)
 
 
 def _slot_safe(env: Env, slot: Slot, other: Slot | None, exact: int) -> bool:
@@ -247,26 +257,38 @@ def _numbers(mask: int) -> tuple[int, ...]:
     return tuple(i for i in range(NR_REGS) if mask >> i & 1)
 
 
+_ALL_REGS: Final = tuple(range(NR_REGS))
+
+
+def _still_misfits(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
+    """Whether the register or slot that made the last comparison fail alone makes this one fail too."""
+    at = old.misfit
+    if at < NR_REGS:
+        if exact == NOT_EXACT and not env.rules.live_registers and not old.live[at] & LIVE_READ:
+            return False
+        return not _reg_safe(env, old.regs[at], cur.regs[at], exact)
+    at -= NR_REGS
+    return at < len(old.stack) and not _slot_covered(env, old, cur, at, exact)
+
+
 def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bool:
     if old.callback_depth > cur.callback_depth:
         return False
     if env.rules.live_registers:
-        for i in _numbers(env.live_before[insn]):
-            a, b = old.regs[i], cur.regs[i]
-            if (a is not b or a.id or a.ref_id) and not _reg_safe(env, a, b, exact):
-                return False
-    elif exact == NOT_EXACT:
-        for i in range(NR_REGS):
-            if not old.live[i] & LIVE_READ:
-                continue
-            a, b = old.regs[i], cur.regs[i]
-            if (a is not b or a.id or a.ref_id) and not _reg_safe(env, a, b, exact):
-                return False
+        numbers = _numbers(env.live_before[insn])
     else:
-        for i in range(NR_REGS):
-            a, b = old.regs[i], cur.regs[i]
-            if (a is not b or a.id or a.ref_id) and not _reg_safe(env, a, b, exact):
-                return False
+        numbers = _ALL_REGS
+    marked = exact == NOT_EXACT and not env.rules.live_registers
+    before, now = old.regs, cur.regs
+    for i in numbers:
+        a, b = before[i], now[i]
+        if a is b and not a.id and not a.ref_id:
+            continue
+        if marked and not old.live[i] & LIVE_READ:
+            continue
+        if not _reg_safe(env, a, b, exact):
+            old.misfit = i
+            return False
     if not _stack_safe(env, old, cur, exact):
         return False
     if len(old.refs) != len(cur.refs):
@@ -293,6 +315,12 @@ def states_equal(env: Env, old: State, cur: State, exact: int) -> bool:
     ):
         return False
     top = len(old.frames) - 1
+    if old.frames[top].misfit >= 0:
+        if _still_misfits(env, old.frames[top], cur.frames[top], exact):
+            return False
+        _reset_ids(env)
+        if a is not None and b is not None:
+            _same_ids(env, a[1], b[1])
     for number in range(top + 1):
         x, y = old.frames[number], cur.frames[number]
         insn = old.insn if number == top else old.frames[number + 1].callsite
@@ -459,7 +487,7 @@ def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
         first = True
         for i in range(FP):
             reg = frame.regs[i]
-            if reg.type != SCALAR_VALUE or not reg.precise:
+            if not reg.precise or reg.type != SCALAR_VALUE:
                 continue
             if not (env.rules.live_registers or frame.live[i] & LIVE_READ):
                 continue
@@ -468,7 +496,7 @@ def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
             bt.regs[number] |= 1 << i
             first = False
         for i, slot in enumerate(frame.stack):
-            if slot.kinds[7] != SPILL or slot.reg.type != SCALAR_VALUE or not slot.reg.precise \
+            if not slot.reg.precise or slot.kinds[7] != SPILL or slot.reg.type != SCALAR_VALUE \
                     or not (env.slot_live is not None or frame.stack_live[i] & LIVE_READ):
                 continue
             if env.prints_all:

@@ -95,6 +95,7 @@ class Frame:
         "in_async_callback",
         "in_callback",
         "live",
+        "misfit",
         "number",
         "parent",
         "refs",
@@ -125,6 +126,7 @@ class Frame:
             self.stack = like.stack.copy()
             self.stack_live = like.stack_live.copy()
         self.parent: Frame | None = None
+        self.misfit = -1  # the register or slot (from NR_REGS on) that a later path was last seen not to fit
         self.foreign: dict[int, tuple[Frame, int] | None] | None = None
         self.refs: tuple[Reference, ...] = ()
         self.return_range: tuple[int, int] = (0, 0)
