@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterator
+from inspect import get_annotations
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from bombus.bpf.ints import Scalar
@@ -176,11 +177,12 @@ class Struct(View):
         super().__init_subclass__(**more)
         cls.C_NAME = name or cls.__name__
         cls.CORE = core
-        if cls.__dict__.get("_UNION") or "__annotations__" not in cls.__dict__:
+        annotations = get_annotations(cls)
+        if cls.__dict__.get("_UNION") or all(_is_class_variable(text) for text in annotations.values()):
             return
         frame = sys._getframe(1)
         scope = {**frame.f_globals, **frame.f_locals, cls.__name__: cls}
-        members = [_member(cls, text, scope, member) for member, text in cls.__annotations__.items()]
+        members = [_member(cls, text, scope, member) for member, text in annotations.items()]
         base: Any = cls.__mro__[1]
         if base.LAYOUT.members:
             raise UsageError(f"{cls.__name__}: a struct does not inherit members; put {base.__name__} inside")
@@ -234,8 +236,13 @@ class Union(Struct):
     _UNION: ClassVar[bool] = True
 
 
+def _is_class_variable(annotation: Any) -> bool:
+    text = annotation if isinstance(annotation, str) else str(annotation)
+    return text.startswith(("ClassVar", "typing.ClassVar"))
+
+
 def _member(cls: type[Struct], text: Any, scope: dict[str, Any], name: str) -> tuple[str, Any, int] | None:
-    if isinstance(text, str) and text.startswith(("ClassVar", "typing.ClassVar")):
+    if _is_class_variable(text):
         return None
     where = f"{cls.__name__}.{name}"
     default = cls.__dict__.get(name)

@@ -17,6 +17,7 @@ from bombus.errors import BombusError, UsageError
 # verb -> (module, attribute, one line of help): help must not import the verbs.
 VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("bombus.cli.run", "run", "Run a program over a capture or over given data."),
+    "build": ("bombus.cli.build", "build", "Compile a program in typed Python to an object."),
     "inspect": ("bombus.cli.inspect", "inspect", "What is in an object, and the oldest kernel that can run it."),
     "prog": ("bombus.cli.prog", "prog", "Programs of an object: dump their instructions."),
     "btf": ("bombus.cli.btf", "btf", "Dump BTF as C or raw."),

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import keyword
-import re
 import textwrap
 
+from bombus.compiler.prototypes import INTS, parameters, result_kind
 from bombus.spec.contexts import CONTEXTS, Context
 from bombus.spec.helpers import HELPERS, Helper
 
@@ -17,11 +17,6 @@ _NETWORK = frozenset({
     "src_ip4", "dst_ip4", "src_ip6", "dst_ip6",
 })  # fmt: skip
 _NETWORK_PORTS = frozenset({("bpf_sock", "dst_port"), ("bpf_sk_lookup", "remote_port")})
-_INTS = {
-    "u64": "u64", "u32": "u32", "u16": "u16", "s64": "s64", "s32": "s32", "int": "s32", "long": "s64", "size_t": "u64",
-    "__be16": "be16", "__wsum": "u32",
-}  # fmt: skip
-_RESULTS = {"struct bpf_sock *": "bpf_sock", "struct bpf_tcp_sock *": "bpf_tcp_sock"}
 
 
 def class_name(c_name: str) -> str:
@@ -110,41 +105,10 @@ def helpers_page() -> str:
     return "\n\n".join([_HELPERS_HEAD, *map(_helper, HELPERS)]).rstrip() + "\n"
 
 
-def parameters(row: Helper) -> list[tuple[str, str]]:
-    """Names and C types of a helper's parameters; ("args", "...") at the end of a variadic one."""
-    found: list[tuple[str, str]] = []
-    for part in row.c_params.split(","):
-        part = part.strip()
-        if not part or part == "void":
-            continue
-        if part == "...":
-            found.append(("args", "..."))
-            continue
-        match = re.fullmatch(r"(.*?)(\w+)", part)
-        assert match is not None, part
-        name = match[2]
-        found.append((name + "_" * (keyword.iskeyword(name) or name in ("kind",)), match[1].strip()))
-    return found
-
-
-def result_kind(row: Helper) -> str:
-    """What a helper returns: "void", an int type, "pointer" (type given by the caller) or a context struct's name."""
-    if row.c_return == "void":
-        return "void"
-    if row.c_return in _RESULTS:
-        return _RESULTS[row.c_return]
-    return _INTS.get(row.c_return, "pointer")
-
-
-def int_type(c_type: str) -> str | None:
-    """The dialect's type of a C integer type; None for pointers."""
-    return _INTS.get(c_type)
-
-
 def _annotation(c_type: str, kind: str) -> str:
     if c_type == "...":
         return "Any"
-    number = _INTS.get(c_type)
+    number = INTS.get(c_type)
     if number is not None:
         return number if number == "be16" else f"{number} | int"
     if kind.startswith(("ARG_CONST_MAP_PTR",)) or c_type == "struct bpf_map *":

@@ -16,7 +16,6 @@ from bombus.bpf.layout import ArrayType, is_member_type, name_of, size_of
 from bombus.bpf.program import Program
 from bombus.bpf.struct import Ref, Struct
 from bombus.compiler import tree
-from bombus.compiler.bindings import int_type, parameters, result_kind
 from bombus.compiler.check import Checker, python_function
 from bombus.compiler.expressions import (
     compare,
@@ -27,6 +26,7 @@ from bombus.compiler.expressions import (
     kind_type,
     spot,
 )
+from bombus.compiler.prototypes import int_type, parameters, result_kind
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, Type
 from bombus.spec.helpers import HELPER, Helper
 

@@ -10,7 +10,6 @@ import ast
 import importlib.util
 import linecache
 import sys
-import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from functools import lru_cache
@@ -292,6 +291,8 @@ def with_place(path: str, run: Any) -> None:
     except BombusError as error:
         if isinstance(error, DialectError):
             raise
+        import traceback
+
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
         if not frames:
             raise
