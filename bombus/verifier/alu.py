@@ -78,9 +78,8 @@ def check(env: Env, insn: Insn) -> None:
         _binary(env, insn)
     regs = env.state.frames[-1].regs
     reg = regs[insn.dst]
-    sane = env.sane(reg, "alu")
-    if sane is not reg:
-        regs[insn.dst] = sane
+    if reg.bounds.checked < env.sane_at:
+        regs[insn.dst] = env.sane(reg, "alu")
 
 
 def _unary(env: Env, insn: Insn) -> None:
@@ -317,13 +316,15 @@ def _low_known(b: Bounds, number: int) -> Bounds:
 
 def _sane_offset(env: Env, reg: Reg, type_: int) -> None:
     value, mask = reg.bounds.bits
+    smin = reg.bounds.r64[2]
+    if -MAX_VAR_OFF < reg.off < MAX_VAR_OFF and -MAX_VAR_OFF < smin < MAX_VAR_OFF and (mask or value == smin & U64):
+        return
     name = type_name(type_)
     number = s64(value)
     if mask == 0 and not -MAX_VAR_OFF < number < MAX_VAR_OFF:
         env.fail(EINVAL, f"math between {name} pointer and {number} is not allowed")
     if not -MAX_VAR_OFF < reg.off < MAX_VAR_OFF:
         env.fail(EINVAL, f"{name} pointer offset {reg.off} is not allowed")
-    smin = reg.bounds.r64[2]
     if smin == S64_MIN:
         env.fail(
             EINVAL, f"math between {name} pointer and register with unbounded min value is not allowed"
@@ -359,7 +360,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     _sane_offset(env, off, type_)
     _sane_offset(env, ptr, type_)
     info = _Sanitize()
-    if operation in (op.BPF_ADD, op.BPF_SUB):
+    if operation in (op.BPF_ADD, op.BPF_SUB) and not env.bypass_spec_v1:
         reason = _sanitize_pointer(env, insn, ptr, off, pointer_is_dst, info)
         if reason:
             _prohibited(env, insn, reason)
@@ -391,7 +392,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
 def _moved(env: Env, ptr: Reg, b: Bounds, fixed: bool, *, forward: bool) -> Reg:
     umin, umax, smin, smax = b.r64
     if fixed:
-        return ptr.but(off=ptr.off + smin if forward else ptr.off - smin)
+        return ptr.with_off(ptr.off + smin if forward else ptr.off - smin)
     pumin, pumax, psmin, psmax = ptr.bounds.r64
     if forward:
         low_s, high_s = psmin + smin, psmax + smax

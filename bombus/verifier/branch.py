@@ -216,10 +216,10 @@ def _refine(env: Env, insn: Insn, other: State, a: Reg, b: Reg, is32: bool) -> N
     true_a, true_b = refine(condition, a.bounds, b.bounds, is32=is32, forget_ranges=forget)
     if same:
         false_a, true_a = _both(false_a, false_b), _both(true_a, true_b)
-    new_true_a = env.sane(a.with_bounds(true_a), "true_reg1")
-    new_true_b = env.sane(b if b.bounds is true_b else b.with_bounds(true_b), "true_reg2")
-    new_false_a = env.sane(a.with_bounds(false_a), "false_reg1")
-    new_false_b = env.sane(b if b.bounds is false_b else b.with_bounds(false_b), "false_reg2")
+    new_true_a = _checked(env, a, true_a, "true_reg1")
+    new_true_b = _checked(env, b, true_b, "true_reg2")
+    new_false_a = _checked(env, a, false_a, "false_reg1")
+    new_false_b = _checked(env, b, false_b, "false_reg2")
     regs[dst] = new_false_a
     other_regs[dst] = new_true_a
     if by_register and not same:
@@ -231,6 +231,11 @@ def _refine(env: Env, insn: Insn, other: State, a: Reg, b: Reg, is32: bool) -> N
     if a.id:
         _sync_linked(env, state, regs[dst], (dst,))
         _sync_linked(env, other, other_regs[dst], (dst,))
+
+
+def _checked(env: Env, reg: Reg, bounds: Bounds, where: str) -> Reg:
+    new = reg if reg.bounds is bounds else reg.with_bounds(bounds)
+    return new if bounds.checked >= env.sane_at else env.sane(new, where)
 
 
 def _both(a: Bounds, b: Bounds) -> Bounds:

@@ -60,6 +60,7 @@ def enter(env: Env, state: State) -> None:
     visit = env.visits.setdefault(chain, Visit())
     if visit.entry is None:
         visit.entry = state
+        state.opens_loop = True
         if env.prints_all:
             env.log.write(f"SCC enter {_text(chain)}\n")
 
@@ -91,6 +92,8 @@ def add_back_edge(env: Env, old: State, cur: State, insn: int) -> None:
 
 def leave(env: Env, state: State) -> None:
     """All paths from a checkpoint are explored."""
+    if not state.opens_loop:
+        return
     chain = chain_of(env, state)
     visit = env.visits.get(chain) if chain is not None else None
     if chain is None or visit is None or visit.entry is not state:

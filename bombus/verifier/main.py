@@ -6,6 +6,7 @@ Linux 6.12 kernel/bpf/verifier.c: bpf_check, do_check, do_check_common, do_check
 from __future__ import annotations
 
 import time
+from typing import Final
 
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
@@ -253,12 +254,17 @@ def _store(env: Env, insn: Insn) -> None:
         memory.store(env, insn)
 
 
+_LEAVING: Final = (op.BPF_CALL, op.BPF_JA, op.BPF_EXIT)
+
+
 def _jump(env: Env, insn: Insn) -> int:
     """BPF_JMP and BPF_JMP32. Returns where to go on, or _RETURNED (insn_idx is set), or _ENDED."""
     code, dst, src, off, imm = insn
     klass = code & 7
     operation = code & 0xF0
     env.jumps += 1
+    if operation not in _LEAVING:
+        return branch.check(env, insn)
     if operation == op.BPF_CALL:
         if code & op.BPF_X or (src != op.BPF_PSEUDO_KFUNC_CALL and off) or src not in (0, 1, 2) or dst \
                 or klass == op.BPF_JMP32:
@@ -280,7 +286,7 @@ def _jump(env: Env, insn: Insn) -> int:
         if code & op.BPF_X or imm or src or dst or klass == op.BPF_JMP32:
             env.fail(EINVAL, "BPF_EXIT uses reserved fields")
         return leave(env)
-    return branch.check(env, insn)
+    raise AssertionError(f"jump {code:#x}")
 
 
 def leave(env: Env) -> int:

@@ -250,14 +250,14 @@ def force_precise(env: Env, state: State | None) -> bool:
             for i in range(FP):
                 reg = frame.regs[i]
                 if reg.type == SCALAR_VALUE and not reg.precise:
-                    frame.regs[i] = reg.but(precise=True)
+                    frame.regs[i] = reg.with_precision(True)
                     changed = True
                     if env.prints_all:
                         env.log.write(f"force_precise: frame{number}: forcing r{i} to be precise\n")
             for i, slot in enumerate(frame.stack):
                 reg = slot.reg
                 if slot.kinds[7] == SPILL and reg.type == SCALAR_VALUE and not reg.precise:
-                    frame.stack[i] = Slot(slot.kinds, reg.but(precise=True))
+                    frame.stack[i] = Slot(slot.kinds, reg.with_precision(True))
                     changed = True
                     if env.prints_all:
                         env.log.write(f"force_precise: frame{number}: forcing fp{-8 * (i + 1)} to be precise\n")
@@ -414,7 +414,7 @@ def _at_entry(env: Env, bt: Backtrack, state: State) -> None:
             and not regs & ~_ARGS:
         for i in range(1, 6):
             if regs >> i & 1 and frame.regs[i].type == SCALAR_VALUE:
-                frame.regs[i] = frame.regs[i].but(precise=True)
+                frame.regs[i] = frame.regs[i].with_precision(True)
         return
     _bug(
         env,
@@ -435,7 +435,7 @@ def _mark(env: Env, bt: Backtrack, state: State) -> bool:
             if reg.type != SCALAR_VALUE or reg.precise:
                 bt.regs[number] &= ~(1 << i)
             else:
-                frame.regs[i] = reg.but(precise=True)
+                frame.regs[i] = reg.with_precision(True)
                 changed = True
         wanted = bt.slots[number]
         while wanted:
@@ -447,7 +447,7 @@ def _mark(env: Env, bt: Backtrack, state: State) -> bool:
             if slot.kinds[7] != SPILL or slot.reg.type != SCALAR_VALUE or slot.reg.precise:
                 bt.slots[number] &= ~(1 << i)
             else:
-                frame.stack[i] = Slot(slot.kinds, slot.reg.but(precise=True))
+                frame.stack[i] = Slot(slot.kinds, slot.reg.with_precision(True))
                 changed = True
         if env.prints_all:
             env.log.write(

@@ -656,7 +656,7 @@ def _forget_precision(state: State) -> None:
         for i in range(FP):
             reg = frame.regs[i]
             if reg.precise and reg.type == SCALAR_VALUE:
-                frame.regs[i] = reg.but(precise=False)
+                frame.regs[i] = reg.with_precision(False)
         for i, slot in enumerate(frame.stack):
             if slot.kinds[7] == SPILL and slot.reg.precise and slot.reg.type == SCALAR_VALUE:
-                frame.stack[i] = Slot(slot.kinds, slot.reg.but(precise=False))
+                frame.stack[i] = Slot(slot.kinds, slot.reg.with_precision(False))

@@ -215,6 +215,20 @@ class Reg:
             self.number, self.btf, self.btf_id, self.dynptr,
         )
 
+    def with_off(self, off: int) -> Reg:
+        """`but(off=off)`."""
+        return Reg(
+            self.type, self.bounds, off, self.id, self.ref_id, self.frame, self.precise, self.map, self.map_uid,
+            self.number, self.btf, self.btf_id, self.dynptr,
+        )
+
+    def with_precision(self, precise: bool) -> Reg:
+        """`but(precise=precise)`."""
+        return Reg(
+            self.type, self.bounds, self.off, self.id, self.ref_id, self.frame, precise, self.map, self.map_uid,
+            self.number, self.btf, self.btf_id, self.dynptr,
+        )
+
     @property
     def base(self) -> int:
         return self.type & BASE_MASK

@@ -99,6 +99,16 @@ class Instance:
                     self.less_written = True
         self.noted[at] = 1
 
+    def wrote_nothing(self, insn: int) -> bool:
+        """Whether an instruction is known, and known to overwrite no slot for certain."""
+        at = insn - self.start
+        if not self.noted[at]:
+            return False
+        for masks in self.frames:
+            if masks is not None and masks.write[at]:
+                return False
+        return True
+
     def is_live(self, frame: int, insn: int, slot: int) -> bool:
         masks = self.frames[frame]
         return masks is not None and masks.live[insn - self.start] >> slot & 1 != 0
@@ -148,6 +158,8 @@ class SlotLiveness:
         """An instruction that may write was verified."""
         instance = self.here(env)
         writes = self.writes
+        if not writes and instance.wrote_nothing(insn):
+            return
         instance.note_writes(insn, [writes.get(i, 0) for i in range(len(instance.chain))])
         writes.clear()
 

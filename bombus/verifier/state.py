@@ -196,6 +196,7 @@ class State:
         "loop_entry",
         "may_goto_depth",
         "misses",
+        "opens_loop",
         "parent",
         "preempt_disabled",
         "rcu_locked",
@@ -224,6 +225,7 @@ class State:
         self.may_goto_depth = 0
         self.callback_unroll_depth = 0
         self.changed = 0  # a register or slot that a later path was seen to have changed (see prune)
+        self.opens_loop = False
         self.hits = 0
         self.misses = 0
 
