@@ -28,6 +28,13 @@ from bombus.spec.helpers.groups import (
 )
 from bombus.spec.helpers.model import Helper, Prototype
 from bombus.spec.helpers.variants import FASTCALL_SINCE, VARIANTS
+from bombus.spec.hooks import (
+    D_PATH_FUNCTIONS,
+    LOCKED_SOCKOPT_LSM_HOOKS,
+    LSM_PREFIX,
+    SLEEPABLE_LSM_HOOKS,
+    UNLOCKED_SOCKOPT_LSM_HOOKS,
+)
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
 from bombus.spec.version import KernelVersion
 
@@ -57,6 +64,29 @@ def _chain(prog_type: str, attach: str, target: str) -> tuple[str, ...]:
     if found is None:
         found = ATTACH_CHAINS.get((prog_type, attach))
     return found if found is not None else CHAINS[prog_type]
+
+
+_SOCKOPT_HOOKS = LOCKED_SOCKOPT_LSM_HOOKS | UNLOCKED_SOCKOPT_LSM_HOOKS
+
+
+def _has(target: str, hooks: frozenset[str]) -> bool:
+    return target.removeprefix(LSM_PREFIX) in hooks
+
+
+def _passes(key: tuple[str, str], prog_type: str, attach: str, target: str) -> bool:
+    """What the check of a helper's own says of a target that is known.
+
+    Linux 6.12 net/core/bpf_sk_storage.c, kernel/trace/bpf_trace.c: bpf_d_path_allowed, kernel/bpf/bpf_lsm.c.
+    """
+    if not target or attach == "BPF_TRACE_ITER":
+        return True
+    if key in (("tracing", "sk_storage_get"), ("tracing", "sk_storage_delete")):
+        return not target.startswith("bpf_sk_storage")
+    if key in (("lsm", "ima_inode_hash"), ("lsm", "ima_file_hash")):
+        return _has(target, SLEEPABLE_LSM_HOOKS)
+    if key == ("tracing", "d_path"):
+        return _has(target, SLEEPABLE_LSM_HOOKS) if prog_type == "BPF_PROG_TYPE_LSM" else target in D_PATH_FUNCTIONS
+    return True
 
 
 @lru_cache(maxsize=8192)
@@ -97,8 +127,10 @@ def _find(
         needs_perfmon = group in NEEDS_PERFMON or key in NEEDS_PERFMON_TOO
         if (group in NEEDS_BPF and not bpf) or (needs_perfmon and not perfmon):
             return None, False
+        if group == "lsm" and name in ("setsockopt", "getsockopt") and target and not _has(target, _SOCKOPT_HOOKS):
+            return None, False
         probe = IN_PROBE.get(key)
-        return group, probe is None or attach in probe
+        return group, (probe is None or attach in probe) and _passes(key, row.name, attach, target)
     return None, False
 
 
@@ -109,9 +141,10 @@ def group_of(
     """The group through which programs of a type (and expected attach type) get a helper; None: they do not.
 
     bpf, perfmon: whether the loader has CAP_BPF and CAP_PERFMON. version: None for the newest that is known.
-    target: what the program is for, where helpers depend on it: "bpf_iter_tcp" (the function whose id is
-    attach_btf_id), "tcp_congestion_ops.release" (struct and member of a struct_ops program). Without it, iterators
-    get what all of them get, and struct_ops programs what those of tcp_congestion_ops get.
+    target: what the program is for, where helpers depend on it: "bpf_iter_tcp", "vfs_getattr", "bpf_lsm_file_open"
+    (the function whose id is attach_btf_id), "tcp_congestion_ops.release" (struct and member of a struct_ops program).
+    Without it, iterators get what all of them get, struct_ops programs what those of tcp_congestion_ops get, and
+    tracing and LSM programs what some function or hook allows.
     """
     return _find(name, prog_type, attach_type, version, bpf, perfmon, target)[0]
 

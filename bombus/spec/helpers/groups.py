@@ -292,8 +292,7 @@ NOT_WITH: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("cgroup_common", "set_retval"): _NO_RETVAL,
 }
 # (group, helper): the attach types with which the helper's own check lets it pass; the verifier has a text of its own
-# for what it refuses. What it does with other targets of the same attach type is beyond these rows.
-# Linux 6.12 net/core/bpf_sk_storage.c: bpf_sk_storage_tracing_allowed, kernel/trace/bpf_trace.c: bpf_d_path_allowed.
+# for what it refuses. Targets of one attach type may differ too: helpers._passes.
 IN_PROBE: Final[dict[tuple[str, str], frozenset[str]]] = {
     ("tracing", "sk_storage_get"): _ITER | _RAW_TP | _FUNCTIONS,
     ("tracing", "sk_storage_delete"): _ITER | _RAW_TP | _FUNCTIONS,
