@@ -134,6 +134,7 @@ class Subprog:
     is_callback: bool = False
     is_async_callback: bool = False
     changes_packet: bool = False
+    might_sleep: bool = False
     fastcall_stack_off: int = 0
     keep_fastcall_stack: bool = False
     arguments: list[Argument] | None = None
@@ -210,6 +211,7 @@ class Env:
         "test_invariants",
         "test_state_freq",
         "texts",
+        "to_clean",
         "total_states",
         "touched_regs",
         "touched_slots",
@@ -253,6 +255,7 @@ class Env:
         self.state: State = State([Frame(-1, 0, 0)], 0)
         self.pending: list[Pending] = []
         self.explored: dict[int, list[State]] = {}
+        self.to_clean: set[int] = set()  # instructions with finished checkpoints that were not cleaned yet
         self.current_history: History | None = None
         self.id_gen = 0
         self.idmap: dict[int, int] = {}

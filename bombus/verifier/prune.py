@@ -10,6 +10,7 @@ from typing import Final
 
 from bombus.isa import opcodes as op
 from bombus.verifier import live, loops
+from bombus.verifier.bounds import ANY
 from bombus.verifier.env import EINVAL, MAX_STATES_PER_INSN, Env
 from bombus.verifier.log import frame_text, print_source
 from bombus.verifier.precision import Backtrack, mark_precise_set, remember
@@ -123,7 +124,7 @@ def _same_dynptr(old: Reg, cur: Reg) -> bool:
 
 def _within(old: Reg, cur: Reg) -> bool:
     a, b = old.bounds, cur.bounds
-    if a is b:
+    if a is b or a is ANY:
         return True
     x, y = a.r64, b.r64
     if not (x[0] <= y[0] and x[1] >= y[1] and x[2] <= y[2] and x[3] >= y[3]):
@@ -360,7 +361,9 @@ def finish(env: Env, state: State | None) -> None:
         if by_scc:
             if state.branches:
                 break
-            loops.leave(env, state)
+            env.to_clean.add(state.insn)
+            if state.opens_loop:
+                loops.leave(env, state)
             if state.dropped:
                 env.free_states -= 1
             state = state.parent
@@ -369,6 +372,7 @@ def finish(env: Env, state: State | None) -> None:
             _enter_loop(state.parent, state.loop_entry)
         if state.branches:
             break
+        env.to_clean.add(state.insn)
         state = state.parent
 
 
@@ -454,15 +458,21 @@ def _unchanged(old: Reg, cur: Reg) -> bool:
 
 def _clean(env: Env, insn: int, states: list[State], cur: State) -> None:
     """Forget in finished checkpoints what no path read (clean_live_states)."""
+    left = False
     for state in states:
-        if state.branches or state.cleaned or state.insn != insn or not state.same_callsites(cur):
+        if state.branches or state.cleaned or state.insn != insn:
+            continue
+        if not state.same_callsites(cur):
+            left = True
             continue
         if env.rules.loops_by_scc:
-            if loops.is_open(env, state):
+            if env.back_edges and loops.is_open(env, state):
+                left = True
                 continue
         else:
             entry = _loop_entry(state)
             if entry is not None and entry.branches:
+                left = True
                 continue
         state.cleaned = True
         dead_slots = None if env.slot_live is None else env.slot_live.dead(env, state)
@@ -477,6 +487,8 @@ def _clean(env: Env, insn: int, states: list[State], cur: State) -> None:
                 if dead >> i & 1 if dead >= 0 else not marks & LIVE_READ:
                     frame.stack[i] = _DEAD
                 frame.stack_live[i] = marks | LIVE_DONE
+    if not left:
+        env.to_clean.discard(insn)
 
 
 def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
@@ -485,9 +497,8 @@ def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
     for number in range(len(old.frames) - 1, -1, -1):
         frame = old.frames[number]
         first = True
-        for i in range(FP):
-            reg = frame.regs[i]
-            if not reg.precise or reg.type != SCALAR_VALUE:
+        for i, reg in enumerate(frame.regs):
+            if not reg.precise or reg.type != SCALAR_VALUE or i == FP:
                 continue
             if not (env.rules.live_registers or frame.live[i] & LIVE_READ):
                 continue
@@ -534,9 +545,11 @@ def visited(env: Env, insn: int) -> bool:
     states = env.explored.get(key)
     count = 0
     if states:
-        _clean(env, insn, states, cur)
+        if insn in env.to_clean:
+            _clean(env, insn, states, cur)
         frame = cur.frames[-1]
         depth = len(cur.frames)
+        by_scc = env.rules.loops_by_scc
         plain = not env.aux[insn].calls_callback and not _is_may_goto(env, insn)
         for state in reversed(states):
             count += 1
@@ -552,8 +565,8 @@ def visited(env: Env, insn: int) -> bool:
                         add = False
                 else:
                     hit = loop = verdict
-            elif env.rules.loops_by_scc:
-                loop = loops.is_open(env, state)
+            elif by_scc:
+                loop = env.back_edges > 0 and loops.is_open(env, state)
                 hit = states_equal(env, state, cur, RANGE_WITHIN if loop else NOT_EXACT)
             else:
                 entry = _loop_entry(state)
@@ -568,7 +581,7 @@ def visited(env: Env, insn: int) -> bool:
                 if env.aux[env.insn_idx].jump_point:
                     remember(env)
                 propagate_precision(env, state, cur, env.insn_idx)
-                if loop and env.rules.loops_by_scc:
+                if loop and by_scc:
                     loops.add_back_edge(env, state, cur, insn)
                 return True
             if add:
