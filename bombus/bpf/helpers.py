@@ -430,7 +430,7 @@ def get_current_cgroup_id() -> u64:
     return _call(u64, 80)
 
 
-def get_local_storage(kind: type[S], map: Map, flags: u64 | int) -> S | None:
+def get_local_storage(kind: type[S], map: Map, flags: u64 | int) -> S:
     """The storage that the program has in the cgroup it is attached to. (helper 81, Linux 4.19)"""
     return _pointed(kind, int(_call(u64, 81, map, flags)))  # type: ignore[no-any-return]
 
@@ -805,7 +805,7 @@ def per_cpu_ptr(kind: type[S], percpu_ptr: Memory | None, cpu: u32 | int) -> S |
     return _pointed(kind, int(_call(u64, 153, percpu_ptr, cpu)))  # type: ignore[no-any-return]
 
 
-def this_cpu_ptr(kind: type[S], percpu_ptr: Memory | None) -> S | None:
+def this_cpu_ptr(kind: type[S], percpu_ptr: Memory | None) -> S:
     """The address of a per-CPU variable of the kernel on this CPU. (helper 154, Linux 5.10)"""
     return _pointed(kind, int(_call(u64, 154, percpu_ptr)))  # type: ignore[no-any-return]
 
@@ -825,7 +825,7 @@ def task_storage_delete(map: Map, task: Memory | None) -> s64:
     return _call(s64, 157, map, task)
 
 
-def get_current_task_btf(kind: type[S]) -> S | None:
+def get_current_task_btf(kind: type[S]) -> S:
     """The current task as a typed pointer. (helper 158, Linux 5.11, GPL only)"""
     return _pointed(kind, int(_call(u64, 158)))  # type: ignore[no-any-return]
 

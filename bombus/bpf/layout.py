@@ -29,7 +29,7 @@ class ArrayType:
         return f"{name_of(self.element)}[{self.count}]"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PointerType:
     """The address of a target, 8 bytes. Resolved when asked, as structs may point to themselves."""
 

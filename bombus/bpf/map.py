@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from types import TracebackType
-from typing import Any, ClassVar, Generic, TypeVar, overload
+from typing import Any, ClassVar, Generic, TypeVar, cast, overload
 
 from bombus.bpf.ints import Scalar, s64, u32, u64
 from bombus.bpf.layout import is_member_type, name_of, size_of
@@ -24,9 +24,9 @@ from bombus.errors import UsageError
 
 K = TypeVar("K")
 V = TypeVar("V")
+R = TypeVar("R")
 I = TypeVar("I", bound=Scalar)
 S = TypeVar("S", bound=Struct)
-C = TypeVar("C")
 
 ANY = 0
 NOEXIST = 1
@@ -61,16 +61,12 @@ class Map:
         return f"<{type(self).__name__} of {kinds or 'nothing'}, {self.max_entries} entries>"
 
 
-class Table(Map, Generic[K, V]):
-    """Maps with keys and values."""
+class Table(Map, Generic[K, V, R]):
+    """Maps with keys and values. R: what a look-up gives, the struct itself or a `Ref` to an integer."""
 
-    @overload
-    def lookup(self: Table[K, S], key: K | int) -> S | None: ...
-    @overload
-    def lookup(self: Table[K, I], key: K | int) -> Ref[I] | None: ...
-    def lookup(self, key: Any) -> Any:
+    def lookup(self, key: K | int) -> R | None:
         """The value of a key, to read and write; None when there is none. (bpf_map_lookup_elem)"""
-        return pointed(self.value, int(call(u64, 1, self, own(self.key, key))))
+        return cast("R | None", pointed(self.value, int(call(u64, 1, self, own(self.key, key)))))
 
     def update(self, key: K | int, value: V | int, flags: u64 | int = ANY) -> s64:
         """Store a value. flags: ANY, NOEXIST, EXIST. (bpf_map_update_elem)"""
@@ -80,13 +76,14 @@ class Table(Map, Generic[K, V]):
         """Remove a key. (bpf_map_delete_elem)"""
         return call(s64, 3, self, own(self.key, key))
 
-    @overload
-    def lookup_percpu(self: Table[K, S], key: K | int, cpu: u32 | int) -> S | None: ...
-    @overload
-    def lookup_percpu(self: Table[K, I], key: K | int, cpu: u32 | int) -> Ref[I] | None: ...
-    def lookup_percpu(self, key: Any, cpu: Any) -> Any:
+    def lookup_percpu(self, key: K | int, cpu: u32 | int) -> R | None:
         """The value that a key has on another CPU. (bpf_map_lookup_percpu_elem)"""
-        return pointed(self.value, int(call(u64, 195, self, own(self.key, key), cpu)))
+        return cast("R | None", pointed(self.value, int(call(u64, 195, self, own(self.key, key), cpu))))
+
+    def for_each(self, function: Callable[..., Any], ctx: Any = None, flags: u64 | int = 0) -> s64:
+        """Call function(map, key, value, ctx) for every element until it returns other than 0; returns how many were
+        seen. The first parameter is annotated as u64. (bpf_for_each_map_elem)"""
+        return call(s64, 164, self, function, ctx, flags)
 
 
 class Queue(Map, Generic[V]):
@@ -187,31 +184,31 @@ class RingBuf(Map):
         return call(u64, 134, self, what)
 
 
-class Array(Table[u32, V]):
+class Array(Table[u32, V, R]):
     MAP_TYPE = "BPF_MAP_TYPE_ARRAY"
 
 
-class PercpuArray(Table[u32, V]):
+class PercpuArray(Table[u32, V, R]):
     MAP_TYPE = "BPF_MAP_TYPE_PERCPU_ARRAY"
 
 
-class Hash(Table[K, V]):
+class Hash(Table[K, V, R]):
     MAP_TYPE = "BPF_MAP_TYPE_HASH"
 
 
-class PercpuHash(Table[K, V]):
+class PercpuHash(Table[K, V, R]):
     MAP_TYPE = "BPF_MAP_TYPE_PERCPU_HASH"
 
 
-class LruHash(Table[K, V]):
+class LruHash(Table[K, V, R]):
     MAP_TYPE = "BPF_MAP_TYPE_LRU_HASH"
 
 
-class LruPercpuHash(Table[K, V]):
+class LruPercpuHash(Table[K, V, R]):
     MAP_TYPE = "BPF_MAP_TYPE_LRU_PERCPU_HASH"
 
 
-class LpmTrie(Table[K, V]):
+class LpmTrie(Table[K, V, R]):
     MAP_TYPE = "BPF_MAP_TYPE_LPM_TRIE"
 
 
@@ -247,43 +244,85 @@ class XskMap(Redirect[K, V]):
     MAP_TYPE = "BPF_MAP_TYPE_XSKMAP"
 
 
-def array(key: type[u32], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False) -> Array[V]:
+@overload
+def array(key: type[u32], value: type[S], *, max_entries: int, flags: int = ..., pinned: bool = ...) -> Array[S, S]: ...
+@overload
+def array(
+    key: type[u32], value: type[I], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> Array[I, Ref[I]]: ...
+def array(key: Any, value: Any, *, max_entries: int, flags: int = 0, pinned: bool = False) -> Any:
     """Values numbered from 0, all there from the start."""
     return Array(key, value, max_entries, flags, pinned=pinned)
 
 
+@overload
 def percpu_array(
-    key: type[u32], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False
-) -> PercpuArray[V]:
+    key: type[u32], value: type[S], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> PercpuArray[S, S]: ...
+@overload
+def percpu_array(
+    key: type[u32], value: type[I], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> PercpuArray[I, Ref[I]]: ...
+def percpu_array(key: Any, value: Any, *, max_entries: int, flags: int = 0, pinned: bool = False) -> Any:
     """An array with values of its own on each CPU."""
     return PercpuArray(key, value, max_entries, flags, pinned=pinned)
 
 
-def hash(key: type[K], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False) -> Hash[K, V]:
+@overload
+def hash(key: type[K], value: type[S], *, max_entries: int, flags: int = ..., pinned: bool = ...) -> Hash[K, S, S]: ...
+@overload
+def hash(
+    key: type[K], value: type[I], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> Hash[K, I, Ref[I]]: ...
+def hash(key: Any, value: Any, *, max_entries: int, flags: int = 0, pinned: bool = False) -> Any:
     """Values by key."""
     return Hash(key, value, max_entries, flags, pinned=pinned)
 
 
+@overload
 def percpu_hash(
-    key: type[K], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False
-) -> PercpuHash[K, V]:
+    key: type[K], value: type[S], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> PercpuHash[K, S, S]: ...
+@overload
+def percpu_hash(
+    key: type[K], value: type[I], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> PercpuHash[K, I, Ref[I]]: ...
+def percpu_hash(key: Any, value: Any, *, max_entries: int, flags: int = 0, pinned: bool = False) -> Any:
     """A hash with values of its own on each CPU."""
     return PercpuHash(key, value, max_entries, flags, pinned=pinned)
 
 
-def lru_hash(key: type[K], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False) -> LruHash[K, V]:
+@overload
+def lru_hash(
+    key: type[K], value: type[S], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> LruHash[K, S, S]: ...
+@overload
+def lru_hash(
+    key: type[K], value: type[I], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> LruHash[K, I, Ref[I]]: ...
+def lru_hash(key: Any, value: Any, *, max_entries: int, flags: int = 0, pinned: bool = False) -> Any:
     """A hash that forgets what was not used for long."""
     return LruHash(key, value, max_entries, flags, pinned=pinned)
 
 
+@overload
 def lru_percpu_hash(
-    key: type[K], value: type[V], *, max_entries: int, flags: int = 0, pinned: bool = False
-) -> LruPercpuHash[K, V]:
+    key: type[K], value: type[S], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> LruPercpuHash[K, S, S]: ...
+@overload
+def lru_percpu_hash(
+    key: type[K], value: type[I], *, max_entries: int, flags: int = ..., pinned: bool = ...
+) -> LruPercpuHash[K, I, Ref[I]]: ...
+def lru_percpu_hash(key: Any, value: Any, *, max_entries: int, flags: int = 0, pinned: bool = False) -> Any:
     """An LRU hash with values of its own on each CPU."""
     return LruPercpuHash(key, value, max_entries, flags, pinned=pinned)
 
 
-def lpm_trie(key: type[K], value: type[V], *, max_entries: int, pinned: bool = False) -> LpmTrie[K, V]:
+@overload
+def lpm_trie(key: type[K], value: type[S], *, max_entries: int, pinned: bool = ...) -> LpmTrie[K, S, S]: ...
+@overload
+def lpm_trie(key: type[K], value: type[I], *, max_entries: int, pinned: bool = ...) -> LpmTrie[K, I, Ref[I]]: ...
+def lpm_trie(key: Any, value: Any, *, max_entries: int, pinned: bool = False) -> Any:
     """Values by longest matching prefix; the key struct starts with the prefix length in bits, a u32."""
     return LpmTrie(key, value, max_entries, 1, pinned=pinned)  # BPF_F_NO_PREALLOC is demanded
 
@@ -350,4 +389,3 @@ def _frames() -> Any:
 
 
 _Frames: Any = _frames()
-Callback = Callable[..., Any]

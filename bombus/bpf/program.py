@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from bombus.bpf.contexts import Skb, XdpMd
+from bombus.bpf.contexts import BpfPerfEventData, BpfSkLookup, BpfSockOps, Skb, XdpMd
 from bombus.bpf.ints import Int
 from bombus.bpf.machine import machine
 from bombus.errors import UsageError
@@ -84,7 +84,7 @@ class tc(Program[Skb, TcAction]):
 
 
 class section:
-    """A program for any section that libbpf knows: `@section("cgroup_skb/egress")`."""
+    """A program for any section that libbpf knows: `@section("cgroup/connect4")`."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -93,3 +93,115 @@ class section:
         made = Program(function)
         made.section = self.name
         return made
+
+
+class socket_filter(Program[Skb, R]):
+    """Decides how many bytes of a packet a socket sees."""
+
+    SECTION = "socket"
+
+
+class sock_ops(Program[BpfSockOps, R]):
+    """Sees and tunes the TCP connections of a cgroup."""
+
+    SECTION = "sockops"
+
+
+class sk_lookup(Program[BpfSkLookup, R]):
+    """Picks the socket that takes a new connection."""
+
+    SECTION = "sk_lookup"
+
+
+class perf_event(Program[BpfPerfEventData, R]):
+    """Runs when a performance counter overflows."""
+
+    SECTION = "perf_event"
+
+
+class _Place:
+    """A decorator that wants to know where the program goes."""
+
+    PREFIX: ClassVar[str] = ""
+
+    def __init__(self, target: str) -> None:
+        if not isinstance(target, str) or not target:
+            raise UsageError(f'say where it goes: @{type(self).__name__}("...")')
+        self.name = f"{self.PREFIX}/{target}"
+
+    def __call__(self, function: Callable[[C], R]) -> Program[C, R]:
+        made = Program(function)
+        made.section = self.name
+        return made
+
+
+class tracepoint(_Place):
+    """Runs at a tracepoint: `@tracepoint("syscalls/sys_enter_openat")`. The context is its record, a Struct."""
+
+    PREFIX = "tracepoint"
+
+
+class raw_tracepoint(_Place):
+    """Runs at a tracepoint with its raw arguments: `@raw_tracepoint("sched_switch")`."""
+
+    PREFIX = "raw_tracepoint"
+
+
+class tp_btf(_Place):
+    """Runs at a tracepoint; arguments are known by BTF: a Struct with a member for each."""
+
+    PREFIX = "tp_btf"
+
+
+class kprobe(_Place):
+    """Runs where a kernel function begins: `@kprobe("do_unlinkat")`."""
+
+    PREFIX = "kprobe"
+
+
+class kretprobe(_Place):
+    """Runs where a kernel function returns."""
+
+    PREFIX = "kretprobe"
+
+
+class uprobe(_Place):
+    """Runs in a user program: `@uprobe("/bin/bash:readline")`."""
+
+    PREFIX = "uprobe"
+
+
+class uretprobe(_Place):
+    """Runs where a function of a user program returns."""
+
+    PREFIX = "uretprobe"
+
+
+class fentry(_Place):
+    """Runs where a kernel function begins; arguments are known by BTF."""
+
+    PREFIX = "fentry"
+
+
+class fexit(_Place):
+    """Runs where a kernel function returns; arguments and result are known by BTF."""
+
+    PREFIX = "fexit"
+
+
+class fmod_ret(_Place):
+    """Runs before a kernel function and may answer in its place."""
+
+    PREFIX = "fmod_ret"
+
+
+class lsm(_Place):
+    """Runs at a security hook: `@lsm("file_open")`."""
+
+    PREFIX = "lsm"
+
+
+class iterator(_Place):
+    """Runs for every object of a kind: `@iterator("task")`."""
+
+    PREFIX = "iter"

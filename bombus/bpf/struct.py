@@ -83,7 +83,9 @@ def _load(kind: Any, owner: View, offset: int) -> Any:
     size = size_of(kind)
     part = view[offset : offset + size]
     if isinstance(kind, PointerType):
-        return int.from_bytes(part, "little")
+        from bombus.bpf.machine import pointed  # it stands above this module
+
+        return pointed(kind.target(), int.from_bytes(part, "little"))
     address = owner._address + offset if owner._address else 0
     if isinstance(kind, ArrayType):
         made: Array[Any] = Array._at(part, address, owner._writable)
@@ -248,6 +250,8 @@ def _member(cls: type[Struct], text: Any, scope: dict[str, Any], name: str) -> t
     default = cls.__dict__.get(name)
     if isinstance(text, str) and text.startswith("Pointer["):
         return name, PointerType(scope, text[len("Pointer[") : -1]), 0
+    if getattr(text, "__origin__", None) is Pointer:
+        return name, PointerType({"target": text.__args__[0]}, "target"), 0
     try:
         kind = eval(text, scope) if isinstance(text, str) else text
     except NameError as error:
@@ -278,7 +282,11 @@ def _member(cls: type[Struct], text: Any, scope: dict[str, Any], name: str) -> t
 
 
 class Pointer(Generic[E]):
-    """The type of a pointer member of a kernel struct: `real_parent: Pointer[task_struct]`."""
+    """The type of a pointer member of a kernel struct: `real_parent: Pointer[task_struct]`. Reading the member gives
+    the struct, or None."""
+
+    def __get__(self, instance: Any, owner: Any = None) -> E | None:
+        raise UsageError("Pointer[...] is the type of a member")
 
 
 class Array(View, Generic[E]):

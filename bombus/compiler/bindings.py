@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import textwrap
 
-from bombus.compiler.prototypes import INTS, parameters, result_kind
+from bombus.compiler.prototypes import INTS, may_be_null, parameters, result_kind
 from bombus.spec.contexts import CONTEXTS, Context
 from bombus.spec.helpers import HELPERS, Helper
 
@@ -136,7 +136,7 @@ def _helper(row: Helper) -> str:
         returns, body = "None", f"_call(None, {row.id}{values})"
     elif result == "pointer":
         params = ["kind: type[S]", *params]
-        returns = "S | None"
+        returns = "S | None" if may_be_null(row) else "S"
         body = f"return _pointed(kind, int(_call(u64, {row.id}{values})))  # type: ignore[no-any-return]"
     elif result in ("bpf_sock", "bpf_tcp_sock"):
         name = class_name(result)

@@ -14,6 +14,7 @@ from bombus.bpf.context import REACH, Context, PacketContext
 from bombus.bpf.ints import Scalar, s32, s64, u32, u64
 from bombus.bpf.layout import ArrayType, is_member_type, name_of, size_of
 from bombus.bpf.program import Program
+from bombus.bpf.special import SpinLock
 from bombus.bpf.struct import Ref, Struct
 from bombus.compiler import tree
 from bombus.compiler.check import Checker, python_function
@@ -26,7 +27,7 @@ from bombus.compiler.expressions import (
     kind_type,
     spot,
 )
-from bombus.compiler.prototypes import int_type, parameters, result_kind
+from bombus.compiler.prototypes import int_type, may_be_null, parameters, result_kind
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, Type
 from bombus.spec.helpers import HELPER, Helper
 
@@ -506,7 +507,8 @@ def _helper(c: Checker, node: ast.Call, row: Helper) -> tree.Expr:
     if result == "void":
         return helper_call(c, node, row, args, NONE)
     if result in kinds:
-        return helper_call(c, node, row, args, RefT(kinds[result], spaces[result], True))
+        space = "btf" if "BTF_ID" in row.ret else spaces[result]
+        return helper_call(c, node, row, args, RefT(kinds[result], space, may_be_null(row)))
     return helper_call(c, node, row, args, IntT(getattr(ints, result)))
 
 
@@ -600,6 +602,17 @@ def _update(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tre
 def _delete(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
     (key,) = _bind(c, node, ["key"])
     return helper_call(c, node, HELPER["map_delete_elem"], [this, _key(c, key, owner.key, "the key")], S64)
+
+
+def _for_each(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
+    function, ctx, flags = _bind(c, node, ["function", "ctx", "flags"], optional=2)
+    row = HELPER["for_each_map_elem"]
+    assert function is not None
+    callback = _helper_argument(c, row, "function", "void *", "ARG_PTR_TO_FUNC", function)
+    given: tree.Expr = tree.Const(c.at(node), RefT(u64, "mem", True), 0)
+    if ctx is not None:
+        given = _pointer(c, ctx, expression(c, ctx), True)
+    return helper_call(c, node, row, [this, callback, given, _flags(c, flags)], S64)
 
 
 def _push(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
@@ -696,6 +709,7 @@ _MAP_CALLS: Final[dict[tuple[str, str], Callable[[Checker, ast.Call, tree.Expr, 
     ("Table", "lookup_percpu"): _lookup_percpu,
     ("Table", "update"): _update,
     ("Table", "delete"): _delete,
+    ("Table", "for_each"): _for_each,
     ("Queue", "push"): _push,
     ("Queue", "pop"): _take("map_pop_elem"),
     ("Queue", "peek"): _take("map_peek_elem"),
@@ -717,6 +731,12 @@ def enter_scope(c: Checker, node: ast.expr) -> tuple[tree.Expr, tree.Expr, Any, 
         owner = getattr(callee.value, "__self__", None) if isinstance(callee, tree.Object) else None
         if isinstance(owner, maps.RingBuf):
             return _reserve(c, node, owner)
+    value = expression(c, node)
+    if isinstance(value.type, RefT) and value.type.target is SpinLock:
+        if value.type.nullable:
+            c.maybe_none(node, value.type)
+        locks = [helper_call(c, node, HELPER[name], [value], NONE) for name in ("spin_lock", "spin_unlock")]
+        return locks[0], locks[1], None, SpinLock
     c.wrong(node, "with works on ring buffer records and spin locks", "with events.reserve(Event) as event:")
 
 

@@ -17,6 +17,10 @@ from bombus.compiler import tree
 from bombus.compiler.check import Checker, merge
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, TupleT, Type, literal_fits, same
 
+# Programs whose pointers in the context the verifier knows by BTF: memory behind them is read directly.
+BTF_CONTEXTS: Final = frozenset({
+    "BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_EXT",
+})  # fmt: skip
 _REFUSED: Final[dict[type[ast.expr], tuple[str, str]]] = {
     ast.List: ("lists are not part of the language", "use bpf.zeros(u8, 64), or an array in a struct"),
     ast.Dict: ("dicts are not part of the language", "declare a map: map.hash(u32, u64, max_entries=1024)"),
@@ -193,8 +197,8 @@ def spot(c: Checker, node: ast.expr, *, store: bool = False) -> tree.Spot:
         assert isinstance(found.base.type, RefT)
         if found.base.type.space == "config":
             c.wrong(node, "a setting of bpf.config(...) is constant for the program", "use bpf.var(...)")
-        if isinstance(found.base.type.target, type) and getattr(found.base.type.target, "CORE", False):
-            c.wrong(node, "a kernel struct cannot be written")
+        if found.base.type.space in ("kernel", "btf"):
+            c.wrong(node, "kernel memory cannot be written")
         if isinstance(found.kind, PointerType):
             c.wrong(node, "a pointer member cannot be assigned")
     return found
@@ -215,11 +219,21 @@ def load_place(c: Checker, node: ast.AST, place: tree.Spot) -> tree.Expr:
     assert isinstance(base, RefT)
     if isinstance(place.kind, PointerType):
         target = place.kind.target()
-        return tree.Load(c.at(node), RefT(target, "kernel", True), place)
+        direct = base.space == "btf" or (base.space == "ctx" and c.function.prog_type in BTF_CONTEXTS)
+        if base.space == "kernel":
+            _probes(c, node)
+        return tree.Load(c.at(node), RefT(target, "btf" if direct else "kernel", True), place)
     kind = kind_type(place.kind, base.space)
     if isinstance(kind, RefT):
         return tree.Inside(c.at(node), kind, place)
+    if base.space == "kernel":
+        _probes(c, node)
     return tree.Load(c.at(node), kind, place)
+
+
+def _probes(c: Checker, node: ast.AST) -> None:
+    """Reading through a plain kernel pointer is a call of probe_read_kernel."""
+    c.program.needs_gpl(c, node, "reading kernel memory (probe_read_kernel)")
 
 
 def _subscript(c: Checker, node: ast.Subscript) -> tree.Expr:

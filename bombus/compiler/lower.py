@@ -539,6 +539,8 @@ class FunctionText:
         kind = spot.base.type
         assert isinstance(kind, RefT)
         alignment = align_of(spot.kind)
+        if spot.member is not None and kind.target.CORE:
+            return self.relocated(base, kind.target, spot.member), alignment
         if spot.member is not None:
             if kind.target.LAYOUT.packed:
                 alignment = 1
@@ -561,16 +563,45 @@ class FunctionText:
                 base = self.emit(f"getelementptr inbounds [{size} x i8], ptr {base}, i64 {index}")
         return base, alignment
 
+    def relocated(self, base: str, kind: Any, member: Any) -> str:
+        """The address of a member that the loader finds in the kernel's BTF (CO-RE)."""
+        if member.bits:
+            raise NotSupported(f"bit-fields of kernel structs ({kind.__name__}.{member.name})")
+        index = list(kind.LAYOUT.members).index(member.name)
+        node = self.module.debug.type(kind)
+        if kind.LAYOUT.union:
+            call = f"@llvm.preserve.union.access.index.p0.p0(ptr {base}, i32 {index})"
+            self.module.declare("ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)")
+        else:
+            element = self.module.struct(kind)
+            call = (
+                f"@llvm.preserve.struct.access.index.p0.p0(ptr elementtype({element}) {base}, i32 {index}, i32 {index})"
+            )
+            self.module.declare("ptr @llvm.preserve.struct.access.index.p0.p0(ptr, i32 immarg, i32 immarg)")
+        name = self.fresh()
+        self.lines.append(f"  {name} = call ptr {call}{self.dbg}, !llvm.preserve.access.index {node}")
+        return name
+
+    def probe(self, address: str, kind: Any) -> str:
+        """A copy on the stack of memory that only probe_read_kernel (helper 113) may read."""
+        size = size_of(kind)
+        copy = self.room(kind)
+        self.do(f"call i64 inttoptr (i64 113 to ptr)(ptr {copy}, i32 {size}, ptr {address})")
+        return copy
+
     def of_load(self, e: tree.Load) -> str:
         place = e.place
         address, alignment = self.address(place)
         self.at(e.at)
+        assert isinstance(place.base.type, RefT)
+        if place.base.type.space == "kernel":
+            address = self.probe(address, place.kind)
         volatile = "volatile " if place.volatile else ""
         if place.kind is bool:
             byte = self.emit(f"load {volatile}i8, ptr {address}, align 1")
             return self.emit(f"icmp ne i8 {byte}, 0")
         if isinstance(place.kind, PointerType):
-            raise NotSupported("reading pointers of kernel structs")
+            return self.emit(f"load ptr, ptr {address}, align 8")
         bits = place.kind.BITS
         value = self.emit(f"load {volatile}i{bits}, ptr {address}, align {alignment}")
         member = place.member
@@ -596,7 +627,9 @@ class FunctionText:
         kind = place.kind
         text = self.value(value)
         address, alignment = self.address(place)
-        if isinstance(kind, ArrayType) or (isinstance(kind, type) and hasattr(kind, "LAYOUT")):
+        if isinstance(value.type, RefT) and value.type.space == "kernel":
+            self.do(f"call i64 inttoptr (i64 113 to ptr)(ptr {address}, i32 {size_of(kind)}, ptr {text})")
+        elif isinstance(kind, ArrayType) or (isinstance(kind, type) and hasattr(kind, "LAYOUT")):
             self.copy(address, text, size_of(kind), alignment)
         elif kind is bool:
             self.do(f"store i8 {self.emit(f'zext i1 {text} to i8')}, ptr {address}, align 1")

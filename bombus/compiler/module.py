@@ -44,6 +44,14 @@ class ModuleText:
             self.head.append(f"{known} = internal constant [{len(data)} x i8] {bytes_text(data)}, align 1")
         return known
 
+    def struct(self, kind: Any) -> str:
+        """A named LLVM type with as many elements as a struct has members; offsets come from the debug metadata."""
+        name = f"%struct.{kind.C_NAME}"
+        line = f"{name} = type {{ {', '.join(['i64'] * len(kind.LAYOUT.members))} }}"
+        if line not in self.head:
+            self.head.append(line)
+        return name
+
     def text(self) -> str:
         unit = self.unit
         for row in unit.maps.values():

@@ -40,6 +40,11 @@ def result_kind(row: Helper) -> str:
     return INTS.get(row.c_return, "pointer")
 
 
+def may_be_null(row: Helper) -> bool:
+    """Whether a pointer that a helper returns may be null."""
+    return "PTR_MAYBE_NULL" in row.ret
+
+
 def int_type(c_type: str) -> str | None:
     """The dialect's type of a C integer type; None for pointers."""
     return INTS.get(c_type)

@@ -1,0 +1,29 @@
+"""Members of map values that the kernel manages: locks and timers."""
+
+from __future__ import annotations
+
+from types import TracebackType
+
+from bombus.bpf.ints import u32, u64
+from bombus.bpf.machine import call
+from bombus.bpf.struct import Array, Struct, array
+
+
+class SpinLock(Struct, name="bpf_spin_lock"):
+    """A lock in a map value: `with value.lock:`. Nothing may be called while it is held."""
+
+    val: u32
+
+    def __enter__(self) -> None:
+        call(None, 93, self)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        call(None, 94, self)
+
+
+class Timer(Struct, name="bpf_timer"):
+    """A timer in a map value, for helpers.timer_init, timer_set_callback, timer_start and timer_cancel."""
+
+    __opaque: Array[u64] = array(2)
