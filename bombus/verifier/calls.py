@@ -27,6 +27,7 @@ from bombus.verifier.env import (
     MAX_PENDING,
     Env,
     Pending,
+    Subprog,
 )
 from bombus.verifier.live import CALLER_SAVED, define, mark_read, use
 from bombus.verifier.log import frame_text
@@ -116,7 +117,7 @@ def call(env: Env, insn: Insn) -> int:
     errno = check_arguments(env, number, caller.regs)
     subprog = env.subprogs[number]
     if subprog.linkage == 1:
-        _no_global_call(env)
+        _no_global_call(env, subprog)
         if errno:
             env.fail(errno, f"Caller passes invalid args into func#{number} ('{subprog.name}')")
         env.say(f"Func#{number} ('{subprog.name}') is global and assumed valid.\n")
@@ -134,11 +135,20 @@ def call(env: Env, insn: Insn) -> int:
     return subprog.start
 
 
-def _no_global_call(env: Env) -> None:
+def _no_global_call(env: Env, subprog: Subprog) -> None:
     hint = "use static function instead"
     if env.state.lock is not None:
         env.fail(EINVAL, f"global function calls are not allowed while holding a lock,\n{hint}")
-    if env.state.preempt_disabled:
+    if env.rules.sleepable_effects:
+        if subprog.might_sleep and (
+            env.state.rcu_locked or env.state.preempt_disabled or not (env.sleepable or env.state.in_sleepable)
+        ):
+            env.fail(
+                EINVAL,
+                "global functions that may sleep are not allowed in non-sleepable context,\n"
+                "i.e., in a RCU/IRQ/preempt-disabled section, or in\na non-sleepable BPF program context",
+            )
+    elif env.state.preempt_disabled:
         env.fail(EINVAL, f"global function calls are not allowed with preemption disabled,\n{hint}")
 
 

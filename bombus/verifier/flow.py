@@ -12,7 +12,7 @@ from bombus.errors import NotSupported
 from bombus.isa import opcodes as op
 from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier import special
-from bombus.verifier.env import E2BIG, EACCES, EINVAL, EPERM, MAX_FRAMES, MAX_STACK, MAX_SUBPROGS, Env, Subprog
+from bombus.verifier.env import E2BIG, EACCES, EFAULT, EINVAL, EPERM, MAX_FRAMES, MAX_STACK, MAX_SUBPROGS, Env, Subprog
 from bombus.verifier.log import print_source
 from bombus.verifier.prototypes import UnknownHelper, prototype
 
@@ -147,6 +147,8 @@ class _Graph:
                     aux.calls_callback = aux.force_checkpoint = aux.prune_point = aux.jump_point = True
                 if imm in special.CHANGE_PACKET and env.rules.packet_effects:
                     env.subprogs[env.subprog_of(at)].changes_packet = True
+                if env.rules.sleepable_effects and _sleeps(env, imm):
+                    env.subprogs[env.subprog_of(at)].might_sleep = True
             return self.call(at, 1, at + imm + 1 if src == op.BPF_PSEUDO_CALL else -1)
         if operation == op.BPF_JA:
             if code & op.BPF_X:
@@ -170,9 +172,19 @@ class _Graph:
         if callee < 0:
             return False
         env.aux[at].prune_point = True
-        if env.subprogs[env.subprog_of(callee)].changes_packet:
-            env.subprogs[env.subprog_of(at)].changes_packet = True
+        called = env.subprogs[env.subprog_of(callee)]
+        caller = env.subprogs[env.subprog_of(at)]
+        caller.changes_packet |= called.changes_packet
+        caller.might_sleep |= called.might_sleep
         return self.edge(at, callee, _BRANCH)
+
+
+def _sleeps(env: Env, helper: int) -> bool:
+    try:
+        proto = prototype(env, helper)
+    except UnknownHelper:
+        return False
+    return proto is not None and proto.might_sleep
 
 
 def mark_target(env: Env, at: int) -> None:
@@ -368,8 +380,24 @@ def count_inlined_loops(env: Env) -> None:
 
 
 def remove_dead_functions(env: Env) -> None:
-    """Functions that nothing reaches are gone from the finished program (opt_remove_dead_code)."""
-    if env.bpf_capable:
-        env.subprogs = [
-            subprog for subprog in env.subprogs if any(env.aux[i].seen for i in range(subprog.start, subprog.end))
-        ]
+    """Functions that nothing reaches are gone from the finished program (opt_remove_dead_code, jit_subprogs)."""
+    if not env.bpf_capable:
+        return
+    everything = env.subprogs
+    env.subprogs = [
+        subprog for subprog in everything if any(env.aux[i].seen for i in range(subprog.start, subprog.end))
+    ]
+    if len(env.subprogs) == len(everything) or len(env.subprogs) < 2:
+        return
+    last = env.subprogs[-1].start
+    for at, insn in enumerate(env.insns):
+        # The address of a function that is gone becomes the next one's; there may be none.
+        if insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC and env.aux[at].seen:
+            target = at + insn.imm + 1
+            if target > last:
+                left = sum(
+                    aux.seen or (env.aux[i - 1].seen and env.insns[i - 1].opcode == op.LD_IMM64)
+                    for i, aux in enumerate(env.aux[:target])
+                )
+                env.fail(EFAULT, f"verifier bug: No program to jit at insn {left} (subprog < 0)"
+                         if env.rules.live_registers else "")

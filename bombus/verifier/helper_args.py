@@ -172,6 +172,9 @@ def check(env: Env, i: int, meta: Meta, proto: Proto) -> None:
         _check_release(env, regno, reg, kind)
         meta.release_reg = regno
     if reg.ref_id and kind != "ARG_KPTR_XCHG_DEST":
+        if meta.ref_id and env.rules.one_reference_argument:
+            env.say(f"more than one arg with ref_obj_id R{regno} {reg.ref_id} {meta.ref_id}")
+            env.fail(EACCES)
         if meta.ref_id:
             env.fail(
                 EFAULT,

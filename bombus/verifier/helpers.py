@@ -94,6 +94,8 @@ def call(env: Env, insn: Insn) -> None:
         env.regs[0] = env.unknown
         env.insn_idx = calls.leave(env) - 1
         return
+    if number == special.TAIL_CALL and env.rules.tail_call_exits_subprogs:
+        changes_packet = False  # when it fails, nothing moved
     if changes_packet:
         calls.clear_packet_pointers(env)
 
@@ -112,6 +114,9 @@ def _note_map(env: Env, number: int, meta: Meta) -> None:
         aux.map = map_
     if number == special.TAIL_CALL:
         if map_ is None or MAP_TYPE_BY_ID[map_.type].name != "BPF_MAP_TYPE_PROG_ARRAY":
+            if env.rules.tail_call_map_named:
+                env.say("expected prog array map for tail call")
+                env.fail(EINVAL)
             env.fail(EINVAL, "kernel subsystem misconfigured verifier")
         index = env.regs[3]
         if index.bounds.bits[1] == 0 and index.type == 1 and index.bounds.bits[0] < map_.max_entries:

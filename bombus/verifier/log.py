@@ -188,8 +188,11 @@ def _liveness(marks: int) -> str:
     )
 
 
-def frame_text(env: Env, frame: Frame, everything: bool) -> str:
-    """The registers and stack slots of a frame (all, or those touched since last printed), without newline."""
+def frame_text(env: Env, frame: Frame, everything: bool, state: st.State | None = None) -> str:
+    """The registers and stack slots of a frame (all, or those touched since last printed), without newline.
+
+    state: the one that the frame belongs to, when that is not the current one.
+    """
     marks = not env.rules.static_liveness
     number = frame.number
     parts: list[str] = [f" frame{number}:"] if number else []
@@ -228,8 +231,9 @@ def frame_text(env: Env, frame: Frame, everything: bool) -> str:
             parts.append(f"{name}{live}={chars}")
         at += 1
     refs = [str(ref.id) for ref in env.references(frame) if ref.id]
-    if env.rules.refs_in_state and env.state.lock is not None and env.state.lock[1]:
-        refs.append(str(env.state.lock[1]))
+    lock = (state or env.state).lock
+    if env.rules.refs_in_state and lock is not None and lock[1]:
+        refs.append(str(lock[1]))
     if refs:
         parts.append(" refs=" + ",".join(refs))
     if frame.in_callback:

@@ -76,6 +76,8 @@ F_RDONLY: Final = 1 << 3
 F_WRONLY: Final = 1 << 4
 F_RDONLY_PROG: Final = 1 << 7
 F_WRONLY_PROG: Final = 1 << 8
+# Linux 6.12 kernel/bpf/devmap.c: these maps are made read-only for programs, whatever their flags.
+_READ_ONLY: Final = tuple(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("DEVMAP", "DEVMAP_HASH"))
 
 
 def check_alignment(env: Env, reg: Reg, off: int, size: int, *, strict: bool) -> None:
@@ -166,7 +168,7 @@ def may_access_packet(env: Env, access: int, helper_allows: bool | None) -> bool
 def check_map_flags(env: Env, regno: int, off: int, size: int, access: int) -> None:
     map_ = env.regs[regno].map
     assert map_ is not None
-    if access == WRITE and map_.flags & F_RDONLY_PROG:
+    if access == WRITE and (map_.flags & F_RDONLY_PROG or map_.type in _READ_ONLY):
         env.fail(EACCES, f"write into map forbidden, value_size={map_.value_size} off={off} size={size}")
     if access == READ and map_.flags & F_WRONLY_PROG:
         env.fail(EACCES, f"read from map forbidden, value_size={map_.value_size} off={off} size={size}")
@@ -461,7 +463,9 @@ def load(env: Env, insn: Insn) -> None:
     signed = code & 0xE0 == op.BPF_MEMSX
     access(env, insn.src, insn.off, op.SIZE_BYTES[code & 0x18], READ, insn.dst, signed=signed)
     save_pointer_type(env, type_)
-    regs[insn.dst] = env.sane(regs[insn.dst], "ldx")
+    reg = regs[insn.dst]
+    if reg.bounds.checked < env.sane_at:
+        regs[insn.dst] = env.sane(reg, "ldx")
 
 
 def store(env: Env, insn: Insn) -> None:
@@ -540,23 +544,21 @@ def _acquire_release(env: Env, insn: Insn) -> None:
     regs = env.regs
     if loads:
         use(env, insn.src)
-        if not _atomic_ok(regs[insn.src]):
-            env.fail(
-                EACCES, f"BPF_ATOMIC loads from R{insn.src} {type_name(regs[insn.src].type)} is not allowed"
-            )
         define(env, insn.dst)
-        type_ = regs[insn.src].type
+        pointer = regs[insn.src]
         access(env, insn.src, insn.off, size, READ, insn.dst, strict=True)
-        save_pointer_type(env, type_)
+        save_pointer_type(env, pointer.type)
         regs[insn.dst] = env.sane(regs[insn.dst], "atomic_load")
+        if not _atomic_ok(pointer if insn.dst != insn.src else regs[insn.src]):
+            env.fail(EACCES, f"BPF_ATOMIC loads from R{insn.src} {type_name(pointer.type)} is not allowed")
         return
     use(env, insn.src)
     use(env, insn.dst)
-    if not _atomic_ok(regs[insn.dst]):
-        env.fail(EACCES, f"BPF_ATOMIC stores into R{insn.dst} {type_name(regs[insn.dst].type)} is not allowed")
     type_ = regs[insn.dst].type
     access(env, insn.dst, insn.off, size, WRITE, insn.src, strict=True)
     save_pointer_type(env, type_)
+    if not _atomic_ok(regs[insn.dst]):
+        env.fail(EACCES, f"BPF_ATOMIC stores into R{insn.dst} {type_name(type_)} is not allowed")
 
 
 __all__ = ["LIVE_WRITTEN", "access", "atomic", "load", "store", "store_imm"]

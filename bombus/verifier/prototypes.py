@@ -42,6 +42,8 @@ _WRITERS: Final = frozenset(
     ("fib_lookup", "sysctl_get_name", "read_branch_records", "d_path", "snprintf_btf", "snprintf")
 )
 _WRITERS_SINCE: Final = since("6.14")
+# Until then, raw tracepoints' bpf_get_stack claimed to only read its buffer.
+_RAW_STACK_WRITTEN: Final = since("6.18")
 _NONE: Final = ArgSpec("ARG_DONTCARE")
 
 
@@ -88,6 +90,8 @@ def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool,
             replace(arg, write=True) if arg.kind == "ARG_PTR_TO_MEM" and not arg.read_only else arg for arg in args
         ]
     args += [_NONE] * (5 - len(args))
+    if row.name == "get_stack" and args[1].read_only and version >= _RAW_STACK_WRITTEN:
+        args[1] = replace(args[1], read_only=False, uninit=True, write=True)
     base, flags = _split(proto.ret)
     return Proto(
         row.id, row.name, (args[0], args[1], args[2], args[3], args[4]), base,

@@ -43,6 +43,9 @@ CHANGES: tuple[Change, ...] = (
     Change("single_values", since("6.18"), "a range that meets the known bits in one value is that value"),
     Change("live_links", since("6.18"), "only live registers learn from the scalars that they are linked to"),
     Change("tail_call_exits_subprogs", since("6.18"), "a tail call that succeeds returns from the subprogram it is in"),
+    Change("tail_call_map_named", since("6.18"), "a tail call with a map of another type has a message of its own"),
+    Change("one_reference_argument", since("6.18"), "two arguments with references are the program's fault: EACCES"),
+    Change("sleepable_effects", since("6.15"), "global functions that may sleep are known to do so"),
     Change("callback_exit_clears_args", since("6.18"), "going back, a callback's end forgets r1 to r5 of its caller"),
     Change("wrapping_sums", since("6.17"), "sums of which all values wrap around keep their range"),
     Change("multiply_by_cases", since("6.18"), "known bits of products follow both cases of each unknown bit"),
@@ -101,6 +104,9 @@ class Rules:
     single_values: bool
     live_links: bool
     tail_call_exits_subprogs: bool
+    tail_call_map_named: bool
+    one_reference_argument: bool
+    sleepable_effects: bool
     callback_exit_clears_args: bool
     wrapping_sums: bool
     multiply_by_cases: bool
