@@ -47,6 +47,7 @@ class XdpAction(Int, bits=32, signed=True):
     """What becomes of a frame."""
 
     __slots__ = ()
+    SHOWN: ClassVar[str] = "xdp.Action"
 
 
 class xdp(Program[XdpMd, XdpAction]):
@@ -66,6 +67,7 @@ class TcAction(Int, bits=32, signed=True):
     """What becomes of a packet in traffic control."""
 
     __slots__ = ()
+    SHOWN: ClassVar[str] = "tc.Action"
 
 
 class tc(Program[Skb, TcAction]):

@@ -26,4 +26,4 @@ class SpinLock(Struct, name="bpf_spin_lock"):
 class Timer(Struct, name="bpf_timer"):
     """A timer in a map value, for helpers.timer_init, timer_set_callback, timer_start and timer_cancel."""
 
-    __opaque: Array[u64] = array(2)
+    opaque: Array[u64] = array(2)

@@ -17,7 +17,7 @@ from bombus.bpf.program import Program
 from bombus.bpf.special import SpinLock
 from bombus.bpf.struct import Ref, Struct
 from bombus.compiler import tree
-from bombus.compiler.check import Checker, python_function
+from bombus.compiler.check import Checker, Wrong, python_function
 from bombus.compiler.expressions import (
     compare,
     condition,
@@ -139,7 +139,7 @@ def _new(c: Checker, node: ast.Call, kind: type[Struct]) -> tree.Expr:
     if node.args:
         c.wrong(node.args[0], f"{kind.__name__} takes its members by name", f"{kind.__name__}(member=...)")
     if issubclass(kind, Context) or kind.CORE:
-        c.wrong(node, f"a {kind.__name__} is made by the kernel")
+        c.wrong(node, f"{kind.__name__} is made by the kernel")
     members = []
     for keyword in node.keywords:
         member = kind.LAYOUT.members.get(keyword.arg or "")
@@ -587,7 +587,7 @@ def _lookup(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tre
 def _lookup_percpu(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
     key, cpu = _bind(c, node, ["key", "cpu"])
     if "PERCPU" not in owner.MAP_TYPE:
-        c.wrong(node.func, f"a {type(owner).__name__} map has no values of their own for CPUs", "use lookup")
+        c.wrong(node.func, f"this {type(owner).__name__} map has no values of their own for CPUs", "use lookup")
     assert cpu is not None
     args = [this, _key(c, key, owner.key, "the key"), c.coerce(expression(c, cpu), U32, cpu, "cpu")]
     return helper_call(c, node, HELPER["map_lookup_percpu_elem"], args, RefT(owner.value, "map", True))
@@ -768,6 +768,8 @@ def _reserve(c: Checker, node: ast.Call, owner: maps.RingBuf) -> tuple[tree.Expr
 
 def _user_call(c: Checker, node: ast.Call, function: FunctionType) -> tree.Expr:
     target = c.program.function(function, c, node)
+    if target.wrong:
+        raise Wrong
     names = [variable.name for variable in target.params]
     args: list[tree.Expr] = []
     for variable, arg in zip(target.params, _bind(c, node, names), strict=True):

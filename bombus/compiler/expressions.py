@@ -142,7 +142,7 @@ def _static(c: Checker, node: ast.Attribute, owner: Any) -> Any:
             c.wrong(node, f"{what} has no {node.attr!r}")
     if not callable(getattr(type(owner), node.attr, None)) or node.attr.startswith("_"):
         known = sorted(name for name in dir(type(owner)) if not name.startswith("_") and name.islower())
-        c.wrong(node, f"a {type(owner).__name__} map has no {node.attr!r}", f"it has {', '.join(known)}")
+        c.wrong(node, f"this {type(owner).__name__} map has no {node.attr!r}", f"it has {', '.join(known)}")
     return getattr(owner, node.attr)
 
 
@@ -397,7 +397,7 @@ def condition(c: Checker, node: ast.expr) -> tuple[tree.Expr, Facts, Facts]:
         return value, {}, {}
     if isinstance(kind, (IntT, LitT)):
         if isinstance(value, tree.Const):
-            return tree.Const(at, BOOL, int(value.value != 0)), {}, {}
+            return tree.Folded(at, BOOL, int(value.value != 0)), {}, {}
         return tree.Cast(at, BOOL, value), {}, {}
     if isinstance(kind, RefT):
         name = _named(node)
@@ -471,7 +471,7 @@ def _bool_value(c: Checker, node: ast.BoolOp) -> tree.Expr:
     whole = condition(c, node)[0]
     if isinstance(whole, tree.Logic):
         for part, test in zip(node.values, whole.values, strict=True):
-            if isinstance(test, tree.Cast) or (isinstance(part, (ast.Name, ast.NamedExpr, ast.Call)) and isinstance(
+            if isinstance(test, (tree.Cast, tree.Folded)) or (isinstance(part, (ast.Name, ast.NamedExpr, ast.Call)) and isinstance(
                 test, tree.Not
             )):  # fmt: skip
                 c.wrong(part, "`and` and `or` as values want truth values", f"write {c.text(part)} != 0, or use if")
@@ -530,9 +530,9 @@ def compare(
 ) -> tree.Expr:  # fmt: skip
     a, b = left.type, right.type
     at = c.at(node)
+    if NONE in (a, b):
+        c.wrong(node, "None is not compared with ==", f"write {c.text(left_node)} is None")
     for kind, part in ((a, left_node), (b, right_node)):
-        if kind == NONE:
-            c.wrong(node, "None is not compared with ==", f"write {c.text(left_node)} is None")
         if isinstance(kind, RefT) and not kind.is_struct and not kind.is_array:
             c.wrong(part, f"{c.text(part)} is a reference", f"compare what it refers to: {c.text(part)}.value")
         if not isinstance(kind, (IntT, LitT)) and kind != BOOL:

@@ -380,6 +380,8 @@ class FunctionText:
             return "true" if e.value else "false"
         return self.number(e.value, e.type)
 
+    of_folded = of_const
+
     def of_object(self, e: tree.Object) -> str:
         if isinstance(e.value, tree.Function):
             return f"@{e.value.name}"

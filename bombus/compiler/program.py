@@ -108,8 +108,10 @@ class Builder:
         self._functions[python] = made
         self.unit.functions.append(made)
         c = Checker(self, made, file, node)
+        made.wrong = True
         with suppress(Wrong):
             self._signature(c, made, node)
+            made.wrong = False
         self.diagnostics += c.diagnostics
         return made
 
@@ -190,6 +192,8 @@ class Builder:
         """Check everything that is reached. DialectError with all diagnostics."""
         while self._pending:
             function, file, node = self._pending.pop(0)
+            if function.wrong:
+                continue
             self.diagnostics += check_function(self, function, file, node)
         self._refuse_recursion()
         if self.diagnostics:

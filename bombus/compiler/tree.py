@@ -50,6 +50,10 @@ class Const(Expr):
     value: int
 
 
+class Folded(Const):
+    """A constant int as a condition."""
+
+
 class Object(Expr):
     """A compile-time object; only arguments and calls contain it, no value does."""
 
@@ -345,6 +349,7 @@ class Function(Node):
         super().__init__(*args, **named)
         self.body: list[Stmt] = []
         self.calls: set[str] = set()
+        self.wrong = False  # its signature is: who calls it cannot be checked
 
 
 class GlobalVariable(Node):

@@ -28,7 +28,7 @@ class IntT:
         return self.kind.SIGNED
 
     def __str__(self) -> str:
-        return self.kind.__name__
+        return str(getattr(self.kind, "SHOWN", self.kind.__name__))
 
 
 @dataclass(frozen=True, slots=True)

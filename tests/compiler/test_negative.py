@@ -1,0 +1,106 @@
+"""Programs that are wrong: every error with its exact text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bombus.compiler.program import check_names, import_source
+from bombus.errors import BombusError
+
+# What stands above every case.
+TOP = '''\
+from __future__ import annotations
+
+from bombus import bpf
+from bombus.bpf import Array, Ref, Struct, array, be16, helpers, map, s32, s64, u8, u16, u32, u64, xdp
+
+counts = map.array(u32, u64, max_entries=4)
+small = map.array(u32, u8, max_entries=4)
+events = map.ringbuf(max_entries=4096)
+jumps = map.prog_array(max_entries=4)
+total = bpf.var(u64(0))
+limit = bpf.config(u32(5))
+LICENSE = bpf.license("GPL")
+PAIR = (1, 2)
+
+
+class Ethernet(Struct):
+    dst: Array[u8] = array(6)
+    src: Array[u8] = array(6)
+    proto: be16
+
+
+class Key(Struct):
+    a: u32
+    b: u64
+    c: u8
+
+
+class Big(Struct):
+    room: Array[u64] = array(100)
+
+
+flows = map.hash(Key, u64, max_entries=4)
+
+
+def mix(a: u32, b: u32) -> u32:
+    return a ^ b
+
+
+def pair() -> tuple[u32, u32]:
+    return u32(1), u32(2)
+
+
+'''
+# The program that the cases of kind `body` are put into.
+BODY = '''\
+@xdp
+def g(ctx: xdp.Context) -> xdp.Action:
+    return xdp.PASS
+
+
+@xdp
+def f(ctx: xdp.Context) -> xdp.Action:
+'''
+END = "    return xdp.PASS\n"
+
+
+def cases() -> list[tuple[str, str, str, str]]:
+    text = (Path(__file__).parent / "data" / "negative.txt").read_text()
+    found: list[tuple[str, str, str, str]] = []
+    for block in text.split("\n=== ")[1:]:
+        head, _, rest = block.partition("\n")
+        source, _, expected = rest.partition("---\n")
+        name, kind = head.split()
+        found.append((name, kind, source, expected.rstrip("\n")))
+    return found
+
+
+CASES = cases()
+
+
+def errors(kind: str, source: str) -> str:
+    whole = TOP + BODY + source + END if kind == "body" else TOP + source
+    try:
+        check_names(vars(import_source(whole, "program.py")), "program.py")
+    except BombusError as error:
+        return str(error)
+    return "no error"
+
+
+@pytest.mark.filterwarnings("ignore::SyntaxWarning")
+@pytest.mark.parametrize(("kind", "source", "expected"), [case[1:] for case in CASES], ids=[case[0] for case in CASES])
+def test_error(kind: str, source: str, expected: str) -> None:
+    assert errors(kind, source) == expected
+
+
+def test_enough_cases() -> None:
+    assert len(CASES) >= 190
+    assert len({case[0] for case in CASES}) == len(CASES)
+    assert all("error:" in case[3] or case[0] == "no_program" for case in CASES)
+
+
+def test_what_surrounds_the_cases_is_right() -> None:
+    assert errors("body", "") == "no error"
