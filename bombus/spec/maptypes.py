@@ -153,8 +153,8 @@ class MapType:
     """One value of enum bpf_map_type.
 
     key, value, entries: rules of BPF_MAP_CREATE. flags: the map_flags it takes; flags_needed must be set.
-    operations: what user space can do: lookup, update, delete, next_key, lookup_and_delete, lookup_batch,
-    lookup_and_delete_batch, update_batch, delete_batch, mmap, poll.
+    operations: what user space can do in 6.12 (`operations_at` for other kernels): lookup, update, delete, next_key,
+    lookup_and_delete, lookup_batch, lookup_and_delete_batch, update_batch, delete_batch, mmap, poll.
     helpers: helpers that take such a map. When `helpers_only`, no other map helper does.
     per_cpu: the value has one copy per possible CPU, each rounded up to 8 bytes, in user space's view.
     cap: what unprivileged users miss to create one ("" none). sleepable: usable in sleepable programs (6.12).
@@ -185,6 +185,16 @@ class MapType:
         """bpftool's name: "hash", "percpu_array", ..."""
         return self.name.removeprefix("BPF_MAP_TYPE_").lower()
 
+    def operations_at(self, version: KernelVersion) -> frozenset[str]:
+        """What user space can do with such a map in kernels since 6.12."""
+        more = LATER_OPERATIONS.get(self.name, {})
+        return self.operations | {name for name, came in more.items() if came <= version}
+
+
+# Operations that came after 6.12.
+LATER_OPERATIONS: dict[str, dict[str, KernelVersion]] = {
+    "BPF_MAP_TYPE_STACK_TRACE": {"lookup_and_delete": since("6.18")},
+}
 
 _ZERO = Size(only=(0,))
 _FOUR = Size(only=(4,))
@@ -294,7 +304,7 @@ MAP_TYPES: tuple[MapType, ...] = (
         ("sk_redirect_map", "sock_map_update", "msg_redirect_map", "sk_select_reuseport", *_ELEM),
         "Array of sockets to redirect data between.", cap="CAP_NET_ADMIN",
     ),
-    MapType(
+    MapType(  # at most CONFIG_NR_CPUS entries: E2BIG
         "BPF_MAP_TYPE_CPUMAP", 16, since("4.15"), _FOUR, _FD, _SOME, BPF_F_NUMA_NODE, _BASIC,
         ("redirect_map",),
         "Array of CPUs to redirect XDP frames to.", cap="CAP_BPF",
