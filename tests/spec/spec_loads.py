@@ -17,7 +17,8 @@ from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.progtypes import PROG_TYPE, PROG_TYPES
 
 T = TypeVar("T")
-CAP_NET_ADMIN, CAP_BPF = 12, 39
+CAP_NET_ADMIN, CAP_PERFMON, CAP_BPF = 12, 38, 39  # include/uapi/linux/capability.h
+CAPABILITIES = {"CAP_NET_ADMIN": CAP_NET_ADMIN, "CAP_PERFMON": CAP_PERFMON, "CAP_BPF": CAP_BPF}
 SLEEPABLE = 1 << 4
 LOG_SIZE = 1 << 14
 
@@ -135,7 +136,7 @@ def with_capabilities(numbers: set[int], call: Callable[[], T]) -> T:
             low, high = mask & 0xFFFFFFFF, mask >> 32
             data = struct.pack("<6I", low, low, 0, high, high, 0)
             libc = ctypes.CDLL(None, use_errno=True)
-            if libc.syscall(126, header, data) != 0:  # capset
+            if libc.capset(header, data) != 0:
                 raise OSError(ctypes.get_errno(), "capset")
             result.append(call())
         except BaseException as error:

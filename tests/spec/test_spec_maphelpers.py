@@ -28,7 +28,10 @@ REFUSED = "cannot pass map_type"
 def _home(row: Helper) -> Place | None:
     """A kind of program that may call the helper with simple arguments."""
     types = types_of("running")
-    for place in [*untyped(), *(typed(types.btf) if types is not None else ())]:
+    places: list[Place] = list(untyped())
+    if types is not None:
+        places += typed(types.btf)
+    for place in places:
         args = prototype_for(row, place.type_id, place.flags != 0, place.attach_id).args
         simple = all(arg.split("|")[0] in SIMPLE for arg in args)
         if simple and allowed(row.name, place.type_id, place.attach_id, since("6.12"), target=place.target):

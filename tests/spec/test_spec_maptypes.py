@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
+from spec_loads import CAP_BPF, CAP_NET_ADMIN, with_capabilities
 
 from bombus.btf.build import Builder
 from bombus.btf.types import INT_SIGNED, Int
@@ -25,7 +26,7 @@ from bombus.spec.maptypes import (
 from bombus.spec.version import KernelVersion
 
 pytestmark = pytest.mark.linux
-ENOTSUPP, EOPNOTSUPP, EINVAL, E2BIG = 524, 95, 22, 7
+ENOTSUPP, EOPNOTSUPP, EINVAL, E2BIG, EPERM = 524, 95, 22, 7, 1
 OLDEST, NEWEST = KernelVersion(6, 12), KernelVersion(6, 18)
 FLAG_BITS = [1 << bit for bit in range(19)]
 SIZES = [0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 12, 16, 20, 24, 63, 64, 255, 256, 257, 260, 261, 264, 511, 512, 513, 1016, 1024]
@@ -199,6 +200,13 @@ def test_operations(make: Maker, operation: str) -> None:
     else:
         # Some say EINVAL for what they do not have, as they do for keys and values that are wrong.
         assert refused or errno == EINVAL, errno
+
+
+def test_capabilities(make: Maker) -> None:
+    """CAP_BPF is enough, but for types that need CAP_NET_ADMIN."""
+    needs_net = make.row.cap == "CAP_NET_ADMIN"
+    assert with_capabilities({CAP_BPF}, make) == (EPERM if needs_net else 0)
+    assert with_capabilities({CAP_BPF, CAP_NET_ADMIN}, make) == 0
 
 
 def test_no_prealloc_is_what_lpm_tries_need(linux_kernel: Kernel) -> None:

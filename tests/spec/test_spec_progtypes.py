@@ -2,12 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterable
 
 import pytest
 from spec_kernels import types_of
-from spec_loads import RETURN_0, RETURN_1, SLEEPABLE, Place, insn, load, typed, untyped
+from spec_loads import (
+    CAP_BPF,
+    CAPABILITIES,
+    RETURN_0,
+    RETURN_1,
+    SLEEPABLE,
+    Place,
+    insn,
+    load,
+    typed,
+    untyped,
+    with_capabilities,
+)
 
 from bombus.errors import KernelError
 from bombus.kernel.api import Attr, Kernel
@@ -53,18 +66,18 @@ def test_test_runs(place: Place, linux_kernel: Kernel) -> None:
     )  # fmt: skip
     try:
         linux_kernel.bpf(Attr("BPF_PROG_TEST_RUN", prog_fd=fd, data_in=PACKET, data_size_in=len(PACKET)))
-        errno = 0
+        answer = 0
     except KernelError as error:
-        errno = error.errno or -1
+        answer = error.errno or -1
     finally:
         linux_kernel.close(fd)
     row = PROG_TYPE[place.prog_type]
     runs = row.test_run is not None and row.test_run <= _version()
     if place.target.startswith("tcp_congestion_ops") or place.attach_type == "BPF_TRACE_ITER":
         # Of struct_ops only bpf_dummy_ops runs, and iterators are no functions that a test run could call.
-        assert errno != 0
+        assert answer != 0
         return
-    assert (errno != ENOTSUPP) == runs, errno
+    assert (answer != ENOTSUPP) == runs, answer
 
 
 @pytest.mark.linux
@@ -144,6 +157,25 @@ def test_packets(place: Place, linux_kernel: Kernel) -> None:
     read = load(linux_kernel, place, start + insn(0x79, 0, 2) + result)[0] == 0
     write = load(linux_kernel, place, start + insn(0x7A, 2, imm=0) + result)[0] == 0
     assert (read, write) == (row.packet in ("read", "write"), row.packet == "write")
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("place", _places(), ids=str)
+def test_capabilities(place: Place, linux_kernel: Kernel) -> None:
+    """CAP_BPF and those of the row are enough, and none of them can be missing."""
+    _need(linux_kernel, place)
+    code = RETURN_0 if load(linux_kernel, place, RETURN_0)[0] == 0 else RETURN_1
+    needed = {CAP_BPF, *(CAPABILITIES[name] for name in PROG_TYPE[place.prog_type].caps)}
+
+    def ask() -> int:
+        return load(linux_kernel, place, code)[0]
+
+    assert with_capabilities(needed, ask) == 0
+    # Without CAP_BPF, kernel.unprivileged_bpf_disabled decides.
+    without = {number: with_capabilities(needed - {number}, ask) for number in needed - {CAP_BPF}}
+    assert set(without.values()) <= {errno.EPERM}
+    everything = set(CAPABILITIES.values())
+    assert with_capabilities(everything, ask) == 0
 
 
 def test_attach_types_and_program_types_agree() -> None:
