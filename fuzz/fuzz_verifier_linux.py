@@ -24,7 +24,7 @@ import signal
 import struct
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import IO, Any
@@ -33,6 +33,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "verifier"))
 
 import verifier_gen_calls
+import verifier_gen_mutate
+import verifier_gen_raw
 import verifier_gen_scalar
 import verifier_gen_typed
 from verifier_gen import Case, Generator
@@ -108,7 +110,7 @@ class Judge:
         struct.pack_into(
             "<IIQQIIQII16sIIIIQI", self.attr, 0, case.prog_type, len(case.insns), address(keep[0]), address(keep[1]),
             log, LOG_SIZE if log else 0, address(self.buffer) if log else 0, 0, case.flags, b"", 0,
-            case.attach_type, self.world.btf_fd if infos else 0, 8 if infos else 0, address(keep[2]) if infos else 0,
+            case.attach_type, (case.btf_fd or self.world.btf_fd) if infos else 0, 8 if infos else 0, address(keep[2]) if infos else 0,
             len(infos) // 8,
         )  # fmt: skip
         self.buffer[0] = b"\0"
@@ -127,7 +129,7 @@ class Judge:
         """Raises NotSupported."""
         program = Program(
             case.insns, case.prog_type, self.version, case.attach_type, case.license, "", case.flags, self.privileges,
-            self.world.infos, (), self.world.types.btf if case.functions else None,
+            self.world.infos, (), (case.btf or self.world.types.btf) if case.functions else None,
             [FuncInfo(*pair) for pair in case.functions], (), log_level=case.log_level, cpus=os.cpu_count() or 1,
             other_fds=self.others,
         )  # fmt: skip
@@ -275,9 +277,10 @@ def without(case: Case, at: int, count: int) -> Case | None:
     return replace(case, insns=tuple(out), functions=functions) if out else None
 
 
-def generators(world: World) -> dict[str, Generator]:
+def generators(world: World, wanted: Sequence[str]) -> dict[str, Generator]:
+    """By topic; `mutate` reads the recorded programs, so it is made only when it is wanted."""
     typed = verifier_gen_typed
-    return {
+    found = {
         "scalar": verifier_gen_scalar.generate,
         "memory": typed.memory_generator(world, (1, 1, 17), "memory"),
         "packet": typed.memory_generator(world, (3, 6, 6, 3, 8, 12, 14, 16, 21), "packet"),
@@ -285,7 +288,14 @@ def generators(world: World) -> dict[str, Generator]:
         "calls": verifier_gen_calls.call_generator(world, (1, 3, 3, 6, 17, 5, 31), "calls"),
         "calls_any": verifier_gen_calls.call_generator(world, typed.PROG_TYPES, "calls_any"),
         "helper": verifier_gen_calls.helper_generator(world),
+        "raw": verifier_gen_raw.generate,
     }
+    if not wanted or "mutate" in wanted:
+        if verifier_gen_mutate.corpus.ORACLE.exists():
+            found["mutate"] = verifier_gen_mutate.mutate_generator(world)
+        else:
+            print("mutate: left out, the recorded programs are not beside the repository")
+    return found
 
 
 def drop_capabilities() -> None:
@@ -385,7 +395,7 @@ def main() -> int:
     parser.add_argument("--show", type=int, default=12, help="kinds of difference to print")
     arguments = parser.parse_args()
     world = make_world(LinuxKernel())
-    known = generators(world)
+    known = generators(world, arguments.topic or ())
     status = 0
     with open(arguments.out, "a") if arguments.out else open(os.devnull, "w") as out:
         for topic in arguments.topic or known:

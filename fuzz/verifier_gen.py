@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from bombus.btf.parse import Btf
 from bombus.isa.insn import Insn
 
 SOCKET_FILTER, KPROBE, SCHED_CLS, TRACEPOINT, XDP, CGROUP_SKB, RAW_TRACEPOINT, SYSCALL = 1, 2, 3, 5, 6, 8, 17, 31
@@ -25,6 +26,8 @@ class Case:
     license: str = "GPL"
     functions: tuple[tuple[int, int], ...] = ()
     source: str = ""  # of a mutated program: which recorded one
+    btf_fd: int = 0  # its BTF, when that is not the world's
+    btf: Btf | None = None
 
 
 class Label:

@@ -22,7 +22,7 @@ from bombus.verifier import records
 from bombus.verifier.program import MapInfo
 
 RDONLY_PROG, WRONLY_PROG, NO_PREALLOC, MMAPABLE, INNER = 0x80, 0x100, 1, 0x400, 0x1000
-PROG_ARRAY = 3
+WITH_PROGRAMS = frozenset((3, 14, 16, 25))  # PROG_ARRAY, DEVMAP, CPUMAP, DEVMAP_HASH
 VALUE = 48  # bytes of the value of most maps
 
 
@@ -189,10 +189,10 @@ class World:
         return frozenset(int(name) for name in os.listdir("/proc/self/fd")) - frozenset(self.infos)
 
     def renew(self, insns: Sequence[Insn]) -> None:
-        """Make the program arrays anew that the program names: the first program to use one decides who else may."""
+        """Make the maps anew that can hold programs: the first program to use one decides who else may."""
         for insn in insns:
             info = self.infos.get(insn.imm) if insn.opcode == 0x18 and insn.src in (1, 2) else None
-            if info is not None and info.type == PROG_ARRAY:
+            if info is not None and info.type in WITH_PROGRAMS:
                 fresh = self.make_map(info)
                 os.dup2(fresh, insn.imm)
                 os.close(fresh)
@@ -211,6 +211,7 @@ class World:
         fields: dict[str, int | str | bytes] = {
             "map_type": info.type, "key_size": info.key_size, "value_size": info.value_size,
             "max_entries": info.max_entries, "map_flags": info.flags, "map_name": info.name,
+            "map_extra": info.user_start,
         }  # fmt: skip
         if info.value_type_id and btf_data:
             fields |= {
