@@ -174,6 +174,8 @@ def _is_context(env: Env, btf: Btf, pointer: Ptr, i: int) -> bool:
         if not env.rules.quiet_anonymous_context:
             env.say(f"arg#{i} struct doesn't have a name\n")
         return False
+    if row.id == _KPROBE and target.name == "bpf_user_pt_regs_t":
+        return True
     return bool(row.ctx) and target.name in (row.ctx, _PROJECTIONS.get(row.ctx, ""))
 
 

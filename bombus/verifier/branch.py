@@ -188,7 +188,8 @@ def print_touched_if_any(env: Env) -> None:
 def _may_goto(env: Env, insn: Insn) -> int:
     if insn.opcode != op.MAY_GOTO or insn.src != op.BPF_MAY_GOTO or insn.dst or insn.imm \
             or not (insn.off or env.rules.may_goto_zero):
-        env.fail(EINVAL, f"invalid may_goto off {insn.off} imm {insn.imm}")
+        env.fail(EINVAL, f"invalid may_goto imm {insn.imm}" if env.rules.may_goto_zero
+                 else f"invalid may_goto off {insn.off} imm {insn.imm}")
     here = env.insn_idx
     previous = prune.previous_entry(env, env.state.parent, here)
     queued = env.push(here + 1, here)

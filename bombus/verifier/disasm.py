@@ -6,7 +6,13 @@ from bombus.asm.kernel import KernelStyle
 from bombus.asm.names import NameHooks
 from bombus.verifier.env import Env
 
-_NO_NAMES = NameHooks()
+
+
+def _helper(number: int) -> str | None:
+    return "bpf_unspec" if number == 0 else None
+
+
+_NAMES = NameHooks(helper=_helper)
 
 
 def insn_text(env: Env, index: int) -> str:
@@ -16,5 +22,5 @@ def insn_text(env: Env, index: int) -> str:
         style = env.style
         if style is None:
             style = env.style = KernelStyle(env.program.version, leak=env.leaks_allowed)
-        text = env.texts[index] = style.format(env.insns, index, _NO_NAMES)
+        text = env.texts[index] = style.format(env.insns, index, _NAMES)
     return text

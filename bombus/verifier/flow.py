@@ -45,6 +45,7 @@ def find_subprograms(env: Env) -> None:
             raise NotSupported("verification of kfunc calls", "the next stage of the verifier")
         target = i + insn.imm + 1
         if not 0 <= target < len(env.insns):
+            env.subprogs = [Subprog(start) for start in sorted(starts)]
             env.fail(EINVAL, "call to invalid destination")
         if target not in starts and len(starts) >= MAX_SUBPROGS:
             env.fail(E2BIG, "too many subprograms")
@@ -275,7 +276,7 @@ def remove_fastcall_spills(env: Env) -> None:
     """Spills that vanish make the stack smaller."""
     for subprog in env.subprogs:
         for at in range(subprog.start, subprog.end):
-            if env.aux[at].fastcall_spills and subprog.fastcall_stack_off < 0 and not subprog.keep_fastcall_stack:
+            if env.aux[at].fastcall_spills and not subprog.keep_fastcall_stack:
                 subprog.stack_depth = -subprog.fastcall_stack_off
 
 
@@ -368,7 +369,11 @@ def count_may_goto(env: Env) -> None:
     """The counter of may_goto takes stack in the function that it stands in (do_misc_fixups)."""
     for subprog in env.subprogs:
         body = range(subprog.start, subprog.end)
-        if any(env.insns[i].opcode == op.MAY_GOTO and env.aux[i].seen for i in body):
+        # One that only goes to the next instruction is gone by then (opt_remove_nops).
+        if any(
+            env.insns[i].opcode == op.MAY_GOTO and env.aux[i].seen and (env.insns[i].off or not env.bpf_capable)
+            for i in body
+        ):
             subprog.stack_depth += 16 if env.rules.timed_may_goto else 8
 
 

@@ -107,7 +107,7 @@ def _note_map(env: Env, number: int, meta: Meta) -> None:
     if number in special.MAP_OPERATIONS:
         if map_ is None:
             env.fail(EINVAL, "kernel subsystem misconfigured verifier")
-        if map_.flags & memory.F_RDONLY_PROG and number in special.MAP_WRITERS:
+        if memory.read_only(map_) and number in special.MAP_WRITERS:
             env.fail(EACCES, "write into map forbidden")
         if aux.map is not None and aux.map is not map_:
             aux.map_poisoned = True

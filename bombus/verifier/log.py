@@ -230,10 +230,11 @@ def frame_text(env: Env, frame: Frame, everything: bool, state: st.State | None 
         else:
             parts.append(f"{name}{live}={chars}")
         at += 1
-    refs = [str(ref.id) for ref in env.references(frame) if ref.id]
-    lock = (state or env.state).lock
-    if env.rules.refs_in_state and lock is not None and lock[1]:
-        refs.append(str(lock[1]))
+    whole = state or env.state
+    owner = whole.frames[-1] if env.rules.refs_in_state else frame
+    refs = [str(ref.id) for ref in env.references(owner) if ref.id]
+    if env.rules.refs_in_state and whole.lock is not None and whole.lock[1]:
+        refs.append(str(whole.lock[1]))
     if refs:
         parts.append(" refs=" + ",".join(refs))
     if frame.in_callback:

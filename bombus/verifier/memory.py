@@ -165,10 +165,15 @@ def may_access_packet(env: Env, access: int, helper_allows: bool | None) -> bool
     return True if helper_allows is None else helper_allows
 
 
+def read_only(map_: MapInfo) -> bool:
+    """Whether programs may not write the map's values."""
+    return bool(map_.flags & F_RDONLY_PROG) or map_.type in _READ_ONLY
+
+
 def check_map_flags(env: Env, regno: int, off: int, size: int, access: int) -> None:
     map_ = env.regs[regno].map
     assert map_ is not None
-    if access == WRITE and (map_.flags & F_RDONLY_PROG or map_.type in _READ_ONLY):
+    if access == WRITE and read_only(map_):
         env.fail(EACCES, f"write into map forbidden, value_size={map_.value_size} off={off} size={size}")
     if access == READ and map_.flags & F_WRONLY_PROG:
         env.fail(EACCES, f"read from map forbidden, value_size={map_.value_size} off={off} size={size}")

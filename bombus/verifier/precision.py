@@ -269,6 +269,8 @@ def mark_precise(env: Env, reg: int) -> None:
     """The bounds of a register of the running frame were needed. -1: of none."""
     if not env.bpf_capable or reg < 0:
         return
+    if env.regs[reg].type != SCALAR_VALUE:
+        _bug(env, "verifier bug: backtracking misuse" if env.rules.live_registers else "")
     bt = Backtrack(len(env.state.frames) - 1)
     bt.regs[bt.frame] |= 1 << reg
     _walk(env, bt, env.state, env.insn_idx)
@@ -452,6 +454,6 @@ def _mark(env: Env, bt: Backtrack, state: State) -> bool:
         if env.prints_all:
             env.log.write(
                 f"mark_precise: frame{number}: parent state regs={_regs_text(bt.regs[number])} "
-                f"stack={_slots_text(bt.slots[number])}: {frame_text(env, frame, True)}\n"
+                f"stack={_slots_text(bt.slots[number])}: {frame_text(env, frame, True, state)}\n"
             )
     return changed

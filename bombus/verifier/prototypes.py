@@ -44,6 +44,8 @@ _WRITERS: Final = frozenset(
 _WRITERS_SINCE: Final = since("6.14")
 # Until then, raw tracepoints' bpf_get_stack claimed to only read its buffer.
 _RAW_STACK_WRITTEN: Final = since("6.18")
+# The number of bpf_loop's rounds is checked to be one in late 6.1 and 6.12, not in 6.18.
+_ANY_COUNT: Final = since("6.13")
 _NONE: Final = ArgSpec("ARG_DONTCARE")
 
 
@@ -90,6 +92,8 @@ def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool,
             replace(arg, write=True) if arg.kind == "ARG_PTR_TO_MEM" and not arg.read_only else arg for arg in args
         ]
     args += [_NONE] * (5 - len(args))
+    if row.name == "loop" and version >= _ANY_COUNT:
+        args[0] = replace(args[0], kind="ARG_ANYTHING")
     if row.name == "get_stack" and args[1].read_only and version >= _RAW_STACK_WRITTEN:
         args[1] = replace(args[1], read_only=False, uninit=True, write=True)
     base, flags = _split(proto.ret)

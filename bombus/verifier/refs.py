@@ -46,8 +46,11 @@ def drop(env: Env, state: State, id_: int) -> bool:
         if ref.id == id_:
             if frame.in_callback and not env.rules.refs_in_state and ref.callback_frame != frame.number:
                 return False
-            refs[i] = refs[-1]
-            refs.pop()
+            if env.rules.refs_in_state:
+                del refs[i]
+            else:
+                refs[i] = refs[-1]
+                refs.pop()
             frame.refs = tuple(refs)
             return True
     return False
