@@ -1,6 +1,7 @@
 """Flags that helpers take, as their `flags` arguments name them.
 
-Source: the enums of include/uapi/linux/bpf.h and the BTF of Linux 6.1, 6.12 and 6.18; ages from the kernel's history.
+Source: the enums of include/uapi/linux/bpf.h and the BTF of Linux 6.1, 6.12 and 6.18; ages from the kernel's history:
+a flag is as old as its bit, even if its name came later.
 """
 
 from __future__ import annotations
@@ -35,16 +36,16 @@ HELPER_FLAGS: Final[tuple[HelperFlag, ...]] = (
     _flag("BPF_F_HDR_FIELD_MASK", 0xF, "4.1", "l3_csum_replace l4_csum_replace", "Bytes of the field that changed."),
     _flag("BPF_F_PSEUDO_HDR", 1 << 4, "4.1", "l4_csum_replace", "The field is part of the pseudo header."),
     _flag("BPF_F_MARK_MANGLED_0", 1 << 5, "4.6", "l4_csum_replace", "A checksum of 0 stays 0, as UDP wants it."),
-    _flag("BPF_F_MARK_ENFORCE", 1 << 6, "4.10", "l4_csum_replace", "Even so update a checksum of 0."),
+    _flag("BPF_F_MARK_ENFORCE", 1 << 6, "4.11", "l4_csum_replace", "Even so update a checksum of 0."),
     _flag("BPF_F_IPV6", 1 << 7, "6.16", "l4_csum_replace", "The address in the pseudo header is an IPv6 one."),
     _flag("BPF_F_INGRESS", 1 << 0, "4.2", "clone_redirect redirect sk_redirect_map msg_redirect_map sk_redirect_hash"
           " msg_redirect_hash", "Towards the receiving side of the device or socket."),
     _flag("BPF_F_BROADCAST", 1 << 3, "5.14", "redirect_map", "Send to every device of the map."),
     _flag("BPF_F_EXCLUDE_INGRESS", 1 << 4, "5.14", "redirect_map", "All devices but the one it came from."),
-    _flag("BPF_F_TUNINFO_IPV6", 1 << 0, "4.3", "skb_set_tunnel_key skb_get_tunnel_key", "The tunnel's addresses are"
+    _flag("BPF_F_TUNINFO_IPV6", 1 << 0, "4.5", "skb_set_tunnel_key skb_get_tunnel_key", "The tunnel's addresses are"
           " IPv6 ones."),
-    _flag("BPF_F_ZERO_CSUM_TX", 1 << 1, "4.4", _TUNNEL_SET, "Send without a UDP checksum."),
-    _flag("BPF_F_DONT_FRAGMENT", 1 << 2, "4.5", _TUNNEL_SET, "The outer packet must not be fragmented."),
+    _flag("BPF_F_ZERO_CSUM_TX", 1 << 1, "4.5", _TUNNEL_SET, "Send without a UDP checksum."),
+    _flag("BPF_F_DONT_FRAGMENT", 1 << 2, "4.6", _TUNNEL_SET, "The outer packet must not be fragmented."),
     _flag("BPF_F_SEQ_NUMBER", 1 << 3, "4.17", _TUNNEL_SET, "Number the outer packets."),
     _flag("BPF_F_NO_TUNNEL_KEY", 1 << 4, "6.3", _TUNNEL_SET, "Send without a tunnel key."),
     _flag("BPF_F_TUNINFO_FLAGS", 1 << 4, "6.1", "skb_get_tunnel_key", "Fill in tunnel_flags too."),
@@ -73,7 +74,7 @@ HELPER_FLAGS: Final[tuple[HelperFlag, ...]] = (
     _flag("BPF_LOCAL_STORAGE_GET_F_CREATE", 1 << 0, "5.10", "sk_storage_get inode_storage_get task_storage_get"
           " cgrp_storage_get", "Make the storage when there is none."),
     _flag("BPF_SK_STORAGE_GET_F_CREATE", 1 << 0, "5.2", "sk_storage_get", "Former name of the flag above."),
-    _flag("BPF_F_GET_BRANCH_RECORDS_SIZE", 1 << 0, "5.6", "read_branch_records", "Only ask how much there is."),
+    _flag("BPF_F_GET_BRANCH_RECORDS_SIZE", 1 << 0, "5.7", "read_branch_records", "Only ask how much there is."),
     _flag("BPF_RB_NO_WAKEUP", 1 << 0, "5.8", "ringbuf_output ringbuf_submit ringbuf_discard ringbuf_submit_dynptr"
           " ringbuf_discard_dynptr", "Do not wake the reader."),
     _flag("BPF_RB_FORCE_WAKEUP", 1 << 1, "5.8", "ringbuf_output ringbuf_submit ringbuf_discard ringbuf_submit_dynptr"

@@ -25,8 +25,6 @@ ROWS: tuple[Kfunc, ...] = (
     *rows("generic", "6.2", """
         bpf_obj_new_impl+an Allocates an object of a type of the program.
         bpf_obj_drop_impl+r Frees an allocated object.
-        bpf_list_push_front_impl Puts a node at the head of a list.
-        bpf_list_push_back_impl Puts a node at the end of a list.
         bpf_list_pop_front+an Takes the node at the head off a list.
         bpf_list_pop_back+an Takes the node at the end off a list.
         bpf_task_acquire+acn Takes a reference to a task.
@@ -43,11 +41,20 @@ ROWS: tuple[Kfunc, ...] = (
         bpf_rcu_read_unlock Ends such a section.
     """),
     *rows("generic", "6.3", """
-        bpf_rbtree_add_impl Puts a node into a tree, where a comparing callback says.
         bpf_rbtree_first+n Finds the smallest node of a tree.
         bpf_rbtree_remove+an Takes a node out of a tree.
     """),
+    *rows("generic", "6.2", """
+        bpf_list_push_front Puts a node at the head of a list.
+        bpf_list_push_back Puts a node at the end of a list.
+    """, until="6.4"),
+    *rows("generic", "6.3", """
+        bpf_rbtree_add Puts a node into a tree, where a comparing callback says.
+    """, until="6.4"),
     *rows("generic", "6.4", """
+        bpf_list_push_front_impl Puts a node at the head of a list, and keeps a reference if asked to.
+        bpf_list_push_back_impl Puts a node at the end of a list, and keeps a reference if asked to.
+        bpf_rbtree_add_impl Puts a node into a tree, and keeps a reference if asked to.
         bpf_refcount_acquire_impl+acn Takes one more reference to an allocated object.
         bpf_cgroup_from_id+an Finds a cgroup by its id.
     """),
