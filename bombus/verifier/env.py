@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
@@ -155,6 +156,9 @@ class Pending:
         self.log_position = log_position
 
 
+Recorder = Callable[[int, State], None]
+
+
 class Env:
     """The state of one verification."""
 
@@ -198,6 +202,7 @@ class Env:
         "processed_before",
         "program",
         "reaches",
+        "recorder",
         "rules",
         "sane_at",
         "scc",
@@ -221,8 +226,9 @@ class Env:
         "visits",
     )
 
-    def __init__(self, program: Program) -> None:
+    def __init__(self, program: Program, recorder: Recorder | None = None) -> None:
         self.program = program
+        self.recorder = recorder
         self.rules = Rules.of(program.version)
         self.log = Log(program.log_level)
         self.insns: list[Insn] = list(program.insns)

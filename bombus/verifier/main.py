@@ -32,6 +32,7 @@ from bombus.verifier.env import (
     EINVAL,
     MAX_INSNS,
     Env,
+    Recorder,
 )
 from bombus.verifier.log import LEVEL2, LEVELS, STATS, frame_text, print_source, print_touched
 from bombus.verifier.precision import remember
@@ -41,10 +42,15 @@ from bombus.verifier.special import SPIN_UNLOCK
 from bombus.verifier.state import Frame, State
 
 
-def verify(program: Program) -> Verdict:
-    """What the kernel of `program.version` says of a program. NotSupported when it needs what bombus does not know."""
+def verify(program: Program, recorder: Recorder | None = None) -> Verdict:
+    """What the kernel of `program.version` says of a program. NotSupported when it needs what bombus does not know.
+
+    recorder: called with the index of each instruction and the state before it, which it must not keep (copy it).
+    States are then covered by older ones only where all that they hold is, so that any run of the program has its
+    registers and stack inside a recorded state at each instruction; more states are explored than without.
+    """
     started = time.perf_counter_ns()
-    env = Env(program)
+    env = Env(program, recorder)
     errno = 0
     where = -1
     try:
@@ -134,6 +140,7 @@ def _walk(env: Env) -> None:
     keep_log = log.level & LEVEL2 != 0
     count = len(insns)
     slot_live = env.slot_live
+    recorder = env.recorder
     if slot_live is not None:
         slot_live.moved()
     came_back = False  # the state was restored: it must be printed whole
@@ -172,6 +179,8 @@ def _walk(env: Env) -> None:
                 _print_insn(env, here)
             if not state.speculative:
                 here_aux.seen = True
+                if recorder is not None:
+                    recorder(here, state)
             previous = here
             klass = insn.opcode & 7
             check = classes[klass]
@@ -312,7 +321,7 @@ def leave(env: Env) -> int:
 def _statistics(env: Env, microseconds: int) -> None:
     """The last lines of the log (print_verification_stats)."""
     if env.log.level & STATS:
-        depths = "+".join(str(subprog.stack_depth) for subprog in env.subprogs)
+        depths = "+".join(str(subprog.stack_depth) for subprog in env.subprogs) or "0"
         env.log.write(f"verification time {microseconds} usec\nstack depth {depths}\n")
     env.say(
         f"processed {env.processed} insns (limit {MAX_INSNS}) max_states_per_insn {env.max_states_per_insn} "

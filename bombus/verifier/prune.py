@@ -152,7 +152,7 @@ def _reg_safe(env: Env, old: Reg, cur: Reg, exact: int) -> bool:
     if type_ == SCALAR_VALUE:
         if env.explore_alu_limits:
             return _same_content(old, cur) and _same_scalar_ids(env, old.id, cur.id)
-        if not old.precise and exact == NOT_EXACT:
+        if not old.precise and exact == NOT_EXACT and env.recorder is None:
             return True
         if old.id & ADD_CONST:
             if not cur.id & ADD_CONST or (old.id ^ cur.id) & ADD_CONST32 or old.off != cur.off:
@@ -211,7 +211,7 @@ def _slot_covered(env: Env, old: Frame, cur: Frame, at: int, exact: int) -> bool
     if exact != NOT_EXACT:
         if other is None or slot.kinds != other.kinds:
             return False
-    elif env.slot_live is None and not old.stack_live[at] & LIVE_READ:
+    elif env.slot_live is None and not old.stack_live[at] & LIVE_READ and env.recorder is None:
         return True
     if slot is other:
         kind = slot.kinds[7]
@@ -275,11 +275,11 @@ def _still_misfits(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
 def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bool:
     if old.callback_depth > cur.callback_depth:
         return False
-    if env.rules.live_registers:
+    if env.rules.live_registers and env.recorder is None:
         numbers = _numbers(env.live_before[insn])
     else:
         numbers = _ALL_REGS
-    marked = exact == NOT_EXACT and not env.rules.live_registers
+    marked = exact == NOT_EXACT and not env.rules.live_registers and env.recorder is None
     before, now = old.regs, cur.regs
     for i in numbers:
         a, b = before[i], now[i]
@@ -545,7 +545,7 @@ def visited(env: Env, insn: int) -> bool:
     states = env.explored.get(key)
     count = 0
     if states:
-        if insn in env.to_clean:
+        if insn in env.to_clean and env.recorder is None:
             _clean(env, insn, states, cur)
         frame = cur.frames[-1]
         depth = len(cur.frames)
