@@ -78,8 +78,8 @@ class Watch:
         btf = self.btfs.get(attr.get("btf_fd"))
         value_id = attr.get("btf_value_type_id")
         return MapInfo(
-            attr.get("map_type"), attr.get("key_size"), attr.get("value_size"), attr.get("max_entries"), _name(attr, "map_name"),
-            attr.get("map_flags"), len(self.maps) + 1, self.maps.get(attr.get("inner_map_fd")), False, None, btf,
+            attr.get("map_type"), attr.get("key_size"), attr.get("value_size"), attr.get("max_entries"),
+            _name(attr, "map_name"), attr.get("map_flags"), len(self.maps) + 1, self.maps.get(attr.get("inner_map_fd")), False, None, btf,
             attr.get("btf_key_type_id"), value_id, records.parse(btf, value_id) if btf is not None and value_id else (),
             attr.get("map_extra"),
         )  # fmt: skip
@@ -96,8 +96,8 @@ class Watch:
             found = _TIME.search(log)
             own.append(int(found[1]) / 1e6 if found else 0.0)
         found = re.search(rb"processed (\d+) insns", log)
-        kernel_says = int(found[1]) if found else 0
-        self.rows.append({"program": program, "kernel_insns": kernel_says, "load": median(loads), "kernel": median(own)})
+        said = int(found[1]) if found else 0
+        self.rows.append({"program": program, "kernel_insns": said, "load": median(loads), "kernel": median(own)})
 
     def _again(self, attr: Attr, **fields: Any) -> None:
         again = Attr(attr.command)
@@ -119,8 +119,8 @@ class Watch:
         return Program(
             decode(bytes(attr.buffers["insns"])), attr.get("prog_type"), self._kernel.version,
             attr.get("expected_attach_type"), "GPL" if text.startswith(b"GPL") else "Dual BSD/GPL",
-            _name(attr, "prog_name"), attr.get("prog_flags"), maps=dict(self.maps), btf=btf, func_info=functions, line_info=lines,
-            log_level=0, cpus=self._kernel.possible_cpus,
+            _name(attr, "prog_name"), attr.get("prog_flags"), maps=dict(self.maps), btf=btf, func_info=functions,
+            line_info=lines, log_level=0, cpus=self._kernel.possible_cpus,
         )  # fmt: skip
 
 
@@ -190,7 +190,9 @@ def main() -> None:
     for obj in objects(options.object):
         for spec in obj.programs:
             try:
-                load(obj, watch, programs=[spec.name], pin_root="").close()
+                # Sizes that a tool would set before loading.
+                sizes = {item.name: 1024 for item in obj.maps if not item.max_entries and not item.section}
+                load(obj, watch, programs=[spec.name], pin_root="", max_entries=sizes).close()
             except (BombusError, KernelError) as error:
                 left_out[type(error).__name__] = left_out.get(type(error).__name__, 0) + 1
     rows = watch.rows
