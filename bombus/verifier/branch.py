@@ -10,9 +10,9 @@ from typing import Final
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.verifier import bounds_alu, prune, refs, tnum
-from bombus.verifier.bounds import Bounds, const, sync
+from bombus.verifier.bounds import Bounds, Range, const, sync
 from bombus.verifier.bounds_cond import OPPOSITE, SWAPPED, refine, taken
-from bombus.verifier.env import EACCES, EINVAL, F_DST_STACK, F_SRC_STACK, MAX_PACKET_OFF, MAX_VAR_OFF, Env
+from bombus.verifier.env import EACCES, EINVAL, F_DST_STACK, F_SRC_STACK, MAX_PACKET_OFF, MAX_VAR_OFF, Env, single
 from bombus.verifier.live import use
 from bombus.verifier.log import print_touched
 from bombus.verifier.precision import mark_precise, remember
@@ -211,19 +211,19 @@ def _refine(env: Env, insn: Insn, other: State, a: Reg, b: Reg, is32: bool) -> N
     state = env.state
     regs = state.frames[-1].regs
     other_regs = other.frames[-1].regs
-    same = by_register and src == dst
+    if by_register and src == dst:
+        _refine_same(env, insn, other, a, is32)
+        return
     forget = env.rules.forget_ranges_on_not_set
     false_a, false_b = refine(OPPOSITE[condition], a.bounds, b.bounds, is32=is32, forget_ranges=forget)
     true_a, true_b = refine(condition, a.bounds, b.bounds, is32=is32, forget_ranges=forget)
-    if same:
-        false_a, true_a = _both(false_a, false_b), _both(true_a, true_b)
     new_true_a = _checked(env, a, true_a, "true_reg1")
     new_true_b = _checked(env, b, true_b, "true_reg2")
     new_false_a = _checked(env, a, false_a, "false_reg1")
     new_false_b = _checked(env, b, false_b, "false_reg2")
     regs[dst] = new_false_a
     other_regs[dst] = new_true_a
-    if by_register and not same:
+    if by_register:
         regs[src] = new_false_b
         other_regs[src] = new_true_b
     if by_register and b.id:
@@ -239,11 +239,45 @@ def _checked(env: Env, reg: Reg, bounds: Bounds, where: str) -> Reg:
     return new if bounds.checked >= env.sane_at else env.sane(new, where)
 
 
-def _both(a: Bounds, b: Bounds) -> Bounds:
-    """What holds of one register that stood on both sides."""
-    r64 = max(a.r64[0], b.r64[0]), min(a.r64[1], b.r64[1]), max(a.r64[2], b.r64[2]), min(a.r64[3], b.r64[3])
-    r32 = max(a.r32[0], b.r32[0]), min(a.r32[1], b.r32[1]), max(a.r32[2], b.r32[2]), min(a.r32[3], b.r32[3])
-    return sync(tnum.intersect(a.bits, b.bits), r64, r32)
+# Comparisons of which neither outcome includes equality: the lower index of their limits in a Range.
+_STRICT: Final = {op.BPF_JLT: 0, op.BPF_JGT: 0, op.BPF_JSLT: 2, op.BPF_JSGT: 2}
+
+
+def _refine_same(env: Env, insn: Insn, other: State, reg: Reg, is32: bool) -> None:
+    """A register compared with itself: one side learns from the other, which is itself, so that strict ones shrink."""
+    regs, other_regs = env.state.frames[-1].regs, other.frames[-1].regs
+    dst = insn.dst
+    condition = insn.opcode & 0xF0
+    new_true = _shrunk(env, reg, _STRICT.get(condition, -1), is32, "true_reg1")
+    regs[dst] = _shrunk(env, reg, _STRICT.get(OPPOSITE[condition], -1), is32, "false_reg1")
+    other_regs[dst] = new_true
+    if reg.id:
+        _sync_linked(env, env.state, regs[dst], (dst,))
+        _sync_linked(env, other, new_true, (dst,))
+
+
+def _shrunk(env: Env, reg: Reg, low: int, is32: bool, where: str) -> Reg:
+    if low < 0:
+        return reg
+    ranges = list(reg.bounds.r32 if is32 else reg.bounds.r64)
+    ranges[low] = _wrap(ranges[low] + 1, low, is32)
+    ranges[low + 1] = _wrap(ranges[low + 1] - 1, low, is32)
+    changed = (ranges[0], ranges[1], ranges[2], ranges[3])
+    bounds = reg.bounds
+    raw = Bounds(bounds.bits, bounds.r64, changed) if is32 else Bounds(bounds.bits, changed, bounds.r32)
+    if env.rules.single_values:
+        raw = single(reg.with_bounds(raw)).bounds
+    return env.sane(reg.with_bounds(sync(*_parts(sync(raw.bits, raw.r64, raw.r32)))), where)
+
+
+def _parts(bounds: Bounds) -> tuple[tnum.Tnum, Range, Range]:
+    return bounds.bits, bounds.r64, bounds.r32
+
+
+def _wrap(value: int, low: int, is32: bool) -> int:
+    bits = 32 if is32 else 64
+    value &= (1 << bits) - 1
+    return value - (1 << bits) if low and value >> (bits - 1) else value
 
 
 def _members(env: Env, id_: int) -> list[tuple[int, bool, int]]:

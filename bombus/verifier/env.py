@@ -385,7 +385,7 @@ class Env:
         if bounds.checked >= self.sane_at:
             return reg
         if self.rules.single_values and reg.type == SCALAR_VALUE and bounds.r64[0] != bounds.r64[1]:
-            reg = _single(reg)
+            reg = single(reg)
             bounds = reg.bounds
         text = violation(bounds)
         if not text:
@@ -405,7 +405,7 @@ class Env:
         return reg.but(bounds=Bounds(bounds.bits, ANY64, ANY32))
 
 
-def _single(reg: Reg) -> Reg:
+def single(reg: Reg) -> Reg:
     """The scalar as a constant when only one number of its unsigned range has its known bits."""
     value, mask = reg.bounds.bits
     umin, umax = reg.bounds.r64[:2]
