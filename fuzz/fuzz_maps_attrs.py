@@ -8,6 +8,8 @@ Pointers in the attributes lead to a buffer of this process, to address 0 and to
 from __future__ import annotations
 
 import argparse
+import ctypes
+import mmap
 import os
 import random
 import resource
@@ -25,7 +27,7 @@ VERSIONS = ("3.18", "4.9", "5.4", "5.15", "6.1", "6.12", "6.18")
 MAX_OPEN = 64
 
 
-def hostile_attr(rng: random.Random, row: Command, memory: bytearray) -> Attr:
+def hostile_attr(rng: random.Random, row: Command, memory: memoryview) -> Attr:
     """Attributes with fields that are right, near right, or noise."""
     attr = Attr(row)
     start = address_of(memory)
@@ -74,13 +76,26 @@ def hostile_attr(rng: random.Random, row: Command, memory: bytearray) -> Attr:
     return attr
 
 
+def guarded(size: int) -> memoryview:
+    """Memory with nothing behind it: hostile counts run into EFAULT there, not into our own heap."""
+    area = mmap.mmap(-1, size + mmap.PAGESIZE)
+    view = memoryview(area)
+    end = ctypes.addressof(ctypes.c_char.from_buffer(view)) + size
+    if ctypes.CDLL(None).mprotect(ctypes.c_void_p(end), mmap.PAGESIZE, 0):
+        raise SystemExit("mprotect failed")
+    return view[:size]
+
+
 def fuzz(calls: int, seed: int) -> Counter[str]:
     """Raises whatever other exception a command raises; AssertionError for leaks."""
     rng = random.Random(seed)
     found: Counter[str] = Counter()
-    memory = bytearray(1 << 16)
+    memory = guarded(1 << 16)
     per_kernel = 2000
+    began = time.monotonic()
     for start in range(0, calls, per_kernel):
+        if start and not start % 100_000:
+            print(f"{start} calls in {time.monotonic() - began:.0f} s", flush=True)
         kernel = UserKernel(rng.choice(VERSIONS), cpus=rng.choice((1, 2, 5)))
         regions = len(kernel.memory._regions)
         for _ in range(min(per_kernel, calls - start)):

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ctypes
 import errno
+import functools
 import os
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from bombus.errors import KernelError, UsageError
 from bombus.spec.commands import COMMAND, Command
@@ -107,16 +108,20 @@ class _IoVec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
 
 
+@functools.cache
+def _copier(name: str) -> Any:
+    copy = getattr(ctypes.CDLL(None, use_errno=True), name)
+    copy.restype = ctypes.c_ssize_t
+    return copy
+
+
 def _copy(call: str, name: str, local: int, remote: int, size: int) -> None:
     # process_vm_readv on ourselves reports a bad address instead of crashing the process.
     if size == 0:
         return
-    libc = ctypes.CDLL(None, use_errno=True)
     a = _IoVec(local, size)
     b = _IoVec(remote, size)
-    copy = getattr(libc, name)
-    copy.restype = ctypes.c_ssize_t
-    done = copy(os.getpid(), ctypes.byref(a), 1, ctypes.byref(b), 1, 0)
+    done = _copier(name)(os.getpid(), ctypes.byref(a), 1, ctypes.byref(b), 1, 0)
     if done != size:
         raise KernelError(errno.EFAULT, call, f"bad address {remote:#x} ({size} bytes)")
 
