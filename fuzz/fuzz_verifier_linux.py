@@ -51,6 +51,8 @@ LOG_SIZE = 8 << 20
 LINUX_SECONDS = 0.3
 SECONDS = 40
 EAGAIN = 11
+# Helpers that a kernel has or has not by its configuration, which is none of the program's doing.
+CONFIGURED = ("cannot use helper bpf_override_return", "cannot use helper bpf_probe_write_user")
 NR_CAPSET = 126  # x86-64
 CAP_NET_ADMIN, CAP_BPF = 12, 39
 
@@ -141,6 +143,8 @@ class Judge:
         theirs = self.linux(case)
         if theirs.errno == 28:
             theirs = replace(self.linux(replace(case, log_level=4)), full=False)
+        if any(name in theirs.log for name in CONFIGURED):
+            return "configuration", theirs, None, ""
         if theirs.processed > self.longest or theirs.errno == EAGAIN:
             return "too long", theirs, None, ""
         signal.signal(signal.SIGALRM, _on_alarm)
@@ -190,7 +194,7 @@ class Judge:
 
 CLASSES = (
     "wrong accept", "wrong reject", "crash", "timeout", "errno", "message", "processed", "log", "not supported",
-    "too long", "same",
+    "configuration", "too long", "same",
 )  # fmt: skip
 VERDICTS = frozenset(CLASSES[:4])
 
@@ -328,7 +332,7 @@ def batch(world: World, generator: Generator, seeds: range, caps: str, longest: 
         kind, theirs, ours, note = judge.compare(case)
         counts[kind] += 1
         counts["accepted" if theirs.errno == 0 else "refused"] += 1
-        if kind not in ("same", "too long"):
+        if kind not in ("same", "too long", "configuration"):
             row = {"class": kind, "seed": seed, "note": note, "errno": theirs.errno, "message": theirs.message,
                    "caps": caps, **case_row(case)}  # fmt: skip
             pipe.write(json.dumps(row) + "\n")

@@ -77,6 +77,9 @@ class CallWriter(TypedWriter):
                 self.put(0x07, reg, 0, 0, step)
                 left -= step
             return left
+        if self.chance(0.04):
+            self.put(0xBF, reg, 6)
+            return rng.choice((8, 16, 64))
         size = size or rng.choice((1, 4, 8, 8, 12, 16, 24, 32, 64))
         at = self.stack_bytes(size, not written or self.chance(0.3))
         self.put(0xBF, reg, 10)

@@ -58,7 +58,7 @@ class Corpus:
             feature = features.get((row["obj"], row["prog"]))
             if at % step or not feature or not feature["self_contained"] or row["attr"].get("attach_btf_id"):
                 continue
-            if len(row["insns"]) * 3 // 4 > LONGEST * 8 or row["attr"]["prog_type"] in (26, 27, 28, 29):
+            if len(row["insns"]) * 3 // 4 > LONGEST * 8 or row["attr"]["prog_type"] in (20, 26, 27, 28, 29):
                 continue
             self._add(row, version, blobs)
 

@@ -52,3 +52,14 @@ def argument_tags(btf: Btf, func_id: int) -> dict[int, list[str]]:
         if tag.type == func_id and tag.component >= 0 and tag.name.startswith("arg:"):
             found.setdefault(tag.component, []).append(tag.name.removeprefix("arg:"))
     return found
+
+
+def has_exception_callback(btf: Btf, func_id: int) -> bool:
+    """Whether a declaration tag of the function names a callback for exceptions."""
+    for type_id in btf.ids():
+        if btf.kind(type_id) == DeclTag.kind:
+            tag = btf.type(type_id)
+            assert isinstance(tag, DeclTag)
+            if tag.type == func_id and tag.component < 0 and tag.name.startswith("exception_callback:"):
+                return True
+    return False

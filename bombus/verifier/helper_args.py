@@ -88,7 +88,12 @@ COMPATIBLE: Final[dict[str, tuple[int, ...]]] = {
 _SOCK_MAPS: Final = special.SOCK_MAPS
 _BLOOM: Final = MAP_TYPE["BPF_MAP_TYPE_BLOOM_FILTER"].id
 _ARRAY: Final = MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id
-_SYSCALL: Final = PROG_TYPE["BPF_PROG_TYPE_SYSCALL"].id
+# Whose context is not converted (no convert_ctx_access): helpers may work on its bytes.
+_PLAIN_CONTEXT: Final = tuple(
+    PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id
+    for name in ("SYSCALL", "KPROBE", "TRACEPOINT", "RAW_TRACEPOINT", "RAW_TRACEPOINT_WRITABLE", "CGROUP_DEVICE",
+                 "NETFILTER", "LIRC_MODE2")
+)
 _FREELY_MOVED: Final = frozenset(
     (
         PTR_TO_STACK, PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_MAP_KEY, PTR_TO_MAP_VALUE, PTR_TO_MEM,
@@ -463,7 +468,7 @@ def check_memory(
         memory.check_buffer(env, "rdonly" if reg.type & MEM_RDONLY else "rdwr", regno, reg.off, size)
     elif base == PTR_TO_BTF_ID:
         raise NotSupported("helper access to BTF-typed memory", "the next stage of the verifier")
-    elif base == PTR_TO_CTX and env.program.prog_type == _SYSCALL:
+    elif base == PTR_TO_CTX and env.program.prog_type in _PLAIN_CONTEXT:
         if size == 0:
             if not zero_ok:
                 env.fail(EACCES)

@@ -124,7 +124,8 @@ def _step(env: Env, bt: Backtrack, index: int, following: int, entry: History | 
             regs[frame] &= ~(1 << dst)
         if code & op.BPF_X and src != FP:
             regs[frame] |= 1 << src
-    elif klass == op.BPF_LDX or (klass == op.BPF_STX and mode == op.BPF_ATOMIC and is_load(imm)):
+    elif klass == op.BPF_LDX or (klass == op.BPF_STX and mode == op.BPF_ATOMIC and is_load(imm)
+                                  and (imm == op.BPF_LOAD_ACQ or not env.rules.fetches_not_followed)):
         if klass == op.BPF_LDX:
             target = dst
         elif imm == op.BPF_CMPXCHG:

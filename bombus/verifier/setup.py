@@ -64,6 +64,8 @@ def check_functions_early(env: Env) -> None:
         if not btfkit.is_func_proto(btf, btfkit.proto_of(btf, info.type_id)):
             env.fail(EINVAL)
         before = info.insn
+    if btfkit.has_exception_callback(btf, program.func_info[0].type_id):
+        raise NotSupported("verification of exception callbacks", "the next stage of the verifier")
 
 
 def _no_abnormal_return(env: Env) -> None:
