@@ -26,6 +26,7 @@ from bombus.kernel.user.helpers.registry import bind
 from bombus.kernel.user.hooks import skbrun, xdprun
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
 from bombus.kernel.user.kernel import UserKernel
+from bombus.kernel.user.maps.base import Map as KernelMap
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.world import world_of
 from bombus.spec.helpers import HELPER_BY_ID, allowed
@@ -83,6 +84,7 @@ class PlainMachine:
         self._functions: list[Callable[..., Any]] = []
         self._slots: dict[tuple[Declared, int], Program[Any, Any]] = {}
         self._tail_calls = 0
+        self._kernel_maps: list[KernelMap] = []  # as every program sees them
 
     # Maps
 
@@ -102,7 +104,9 @@ class PlainMachine:
             entries = self.kernel.possible_cpus
         more: dict[str, Any] = {"map_extra": declared.extra} if declared.extra else {}
         key, value = sizes
-        return Map.create(self.kernel, declared.MAP_TYPE, key, value, entries, flags=declared.flags, **more)
+        made = Map.create(self.kernel, declared.MAP_TYPE, key, value, entries, flags=declared.flags, **more)
+        self._kernel_maps.append(self.kernel.map_by_fd("a helper", made.fd))
+        return made
 
     def handle(self, item: Any) -> int:
         return self.kernel.map_by_fd("a helper", self.map(item).fd).handle
@@ -178,6 +182,7 @@ class PlainMachine:
             known = self._programs[program.section] = Prog(self.kernel, PROG_TYPE[match.section.prog_type])
             known.gpl = True
             known.compiled = _Callbacks(self)
+            known.maps = self._kernel_maps
         return known
 
     def _enter(self, program: Program[Any, Any], ctx: Any) -> Any:

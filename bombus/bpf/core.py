@@ -174,7 +174,8 @@ ntohl = htonl
 
 def printk(text: str) -> None:
     """Write a line to the kernel's trace pipe: `bpf.printk(f"port {port} flags {flags:#x}")`."""
-    call(s64, 6, text.encode() + b"\0", len(text.encode()) + 1)
+    raw = text.encode().replace(b"%", b"%%") + b"\0"
+    call(s64, 6, raw, len(raw))
 
 
 def noinline(function: F) -> F:

@@ -52,6 +52,10 @@ class Codegen:
             answer = child.stdout.read(int(header[1]))
             if len(answer) != int(header[1]):
                 raise self._died(child)
+            if "llvm.preserve.access.index" in text:
+                # LLVM 22 BPFAbstractMemberAccess.cpp remembers its globals (GEPGlobals) when their module is gone: one
+                # module with CO-RE relocations is all that a process can compile.
+                self._retire()
         if header[0] != b"ok":
             raise CodegenError("LLVM refuses the module", log=answer.decode(errors="replace"))
         return answer
@@ -63,6 +67,10 @@ class Codegen:
 
     def close(self) -> None:
         """End the child."""
+        with self._lock:
+            self._retire()
+
+    def _retire(self) -> None:
         child, self._child = self._child, None
         if child is not None:
             child.communicate()

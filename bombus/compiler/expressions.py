@@ -471,9 +471,8 @@ def _bool_value(c: Checker, node: ast.BoolOp) -> tree.Expr:
     whole = condition(c, node)[0]
     if isinstance(whole, tree.Logic):
         for part, test in zip(node.values, whole.values, strict=True):
-            if isinstance(test, (tree.Cast, tree.Folded)) or (isinstance(part, (ast.Name, ast.NamedExpr, ast.Call)) and isinstance(
-                test, tree.Not
-            )):  # fmt: skip
+            reference = isinstance(test, tree.Not) and isinstance(part, (ast.Name, ast.NamedExpr, ast.Call))
+            if isinstance(test, (tree.Cast, tree.Folded)) or reference:
                 c.wrong(part, "`and` and `or` as values want truth values", f"write {c.text(part)} != 0, or use if")
     return whole
 
@@ -595,7 +594,8 @@ def _meet(
     if isinstance(b, RefT) and a == NONE:
         kind = RefT(b.target, b.space, True)
         return kind, test, tree.Const(then.at, kind, 0), other
-    if not same(a, b) or isinstance(a, (ObjectT, TupleT)) or a == NONE:
+    loose = isinstance(a, TupleT) and not all(isinstance(item, IntT) or item == BOOL for item in a.items)
+    if not same(a, b) or isinstance(a, ObjectT) or a == NONE or loose:
         c.wrong(node, f"one way gives {a}, the other {b}", "both ways give one type")
     if isinstance(a, RefT) and isinstance(b, RefT):
         return RefT(a.target, a.space, a.nullable or b.nullable), test, then, other

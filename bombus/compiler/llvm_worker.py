@@ -8,6 +8,22 @@ object bytes or a message.
 from __future__ import annotations
 
 import sys
+from typing import Any
+
+
+def compile_module(llvm: Any, text: str, target: str, cpu: str, level: int) -> bytes:
+    """Text of a module to an object. What is made last ends first: they point to each other inside of LLVM."""
+    with (
+        llvm.parse_assembly(text) as module,
+        llvm.Target.from_triple(target).create_target_machine(cpu=cpu, opt=2, codemodel="small") as machine,
+        llvm.create_pipeline_tuning_options(speed_level=level) as tuning,
+        llvm.create_pass_builder(machine, tuning) as builder,
+    ):
+        module.verify()
+        with builder.getModulePassManager() as manager:
+            manager.run(module, builder)
+        data: bytes = machine.emit_object(module)
+    return data
 
 
 def serve() -> None:
@@ -21,15 +37,7 @@ def serve() -> None:
         length, target, cpu, level = header.split()
         text = source.read(int(length)).decode()
         try:
-            module = llvm.parse_assembly(text)
-            module.verify()
-            machine = llvm.Target.from_triple(target.decode()).create_target_machine(
-                cpu=cpu.decode(), opt=2, codemodel="small"
-            )
-            tuning = llvm.create_pipeline_tuning_options(speed_level=int(level))
-            builder = llvm.create_pass_builder(machine, tuning)
-            builder.getModulePassManager().run(module, builder)
-            data, word = machine.emit_object(module), b"ok"
+            data, word = compile_module(llvm, text, target.decode(), cpu.decode(), int(level)), b"ok"
         except RuntimeError as error:
             data, word = str(error).encode(), b"error"
         sink.write(b"%s %d\n" % (word, len(data)) + data)

@@ -761,6 +761,10 @@ class FunctionText:
         start = self.emit(f"getelementptr inbounds i8, ptr {data}, i64 {offset}")
         last = self.emit(f"getelementptr inbounds i8, ptr {start}, i64 {size}")
         out = self.emit(f"icmp ugt ptr {last}, {end}")
+        # In loops LLVM would turn the checks into a number of rounds, which verifiers cannot follow.
+        self.module.declare("i1 @llvm.bpf.passthrough.i1.i1(i32, i1)")
+        self.count += 1
+        out = self.emit(f"call i1 @llvm.bpf.passthrough.i1.i1(i32 {self.count}, i1 {out})")
         if small:
             return start, out
         here = self.block

@@ -83,7 +83,7 @@ class Builder:
 
     def allows(self, function: tree.Function, row: Helper) -> bool:
         """Whether programs of this type may call a helper; what functions call is up to who calls them."""
-        return not function.prog_type or _allowed(row.name, function.prog_type)
+        return not function.prog_type or _allowed(row.name, function.prog_type, function.attach_type)
 
     def function(self, python: FunctionType, c: Checker | None, node: ast.AST, *, linkage: str = "") -> tree.Function:
         """A function that is called (or given as a callback)."""
@@ -161,7 +161,7 @@ class Builder:
                 at_node(file.path, file.lines, node, f"there is no kind of program for section {program.section!r}")
             )
         else:
-            made.prog_type = row.prog_type
+            made.prog_type, made.attach_type = row.prog_type, row.attach_type
             self._check_context(made, file, node)
         self._pending.append((made, file, node))
 
@@ -226,11 +226,12 @@ class Builder:
 
 
 @lru_cache(maxsize=4096)
-def _allowed(helper: str, prog_type: str) -> bool:
+def _allowed(helper: str, prog_type: str, attach_type: str) -> bool:
+    from bombus.spec.attachtypes import ATTACH_TYPE
     from bombus.spec.helpers import allowed
     from bombus.spec.progtypes import PROG_TYPE
 
-    return allowed(helper, PROG_TYPE[prog_type].id)
+    return allowed(helper, PROG_TYPE[prog_type].id, ATTACH_TYPE[attach_type].id if attach_type else 0)
 
 
 def _section(name: str) -> Any:

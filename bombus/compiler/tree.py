@@ -343,6 +343,7 @@ class Function(Node):
     linkage: str
     section: str = ""
     prog_type: str = ""
+    attach_type: str = ""
     python: Any = None
 
     def __init__(self, *args: Any, **named: Any) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bombus.bpf import contexts, section, u32
+from bombus.bpf import contexts, section
 
 CHARACTER = 2
 

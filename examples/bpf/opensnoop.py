@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bombus import bpf
-from bombus.bpf import Array, Struct, array, helpers, map, s64, tracepoint, u8, u32, u64
+from bombus.bpf import Array, Struct, array, helpers, map, tracepoint, u8, u32, u64
 
 LICENSE = bpf.license("GPL")
 

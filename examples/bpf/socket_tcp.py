@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bombus.bpf import helpers, socket_filter, contexts, u8, u32, Struct
+from bombus.bpf import Struct, contexts, helpers, socket_filter, u8, u32
 from bombus.bpf.net import PROTO_TCP
 
 

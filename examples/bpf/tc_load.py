@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bombus.bpf import Array, Struct, array, helpers, map, tc, u8, u32, u64
+from bombus.bpf import Array, Struct, array, helpers, map, tc, u8, u32
 
 
 class Bytes(Struct):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bombus import bpf
-from bombus.bpf import Struct, be32, helpers, map, tc, u16, u32, u64
+from bombus.bpf import Struct, be32, helpers, map, tc, u32, u64
 from bombus.bpf.net import ETH_IPV4, PROTO_TCP, PROTO_UDP, Ethernet, IPv4
 
 targets = map.hash(u32, u32, max_entries=16)

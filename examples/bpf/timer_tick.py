@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from bombus import bpf
 from bombus.bpf import Ref, Struct, Timer, helpers, map, s64, u32, u64, xdp
+
+LICENSE = bpf.license("GPL")
 
 
 class Clock(Struct):

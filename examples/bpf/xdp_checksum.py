@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bombus.bpf import Array, Struct, array, be16, map, u16, u32, u64, xdp
+from bombus.bpf import Struct, be16, map, u16, u32, u64, xdp
 from bombus.bpf.net import ETH_IPV4, Ethernet, IPv4
 
 

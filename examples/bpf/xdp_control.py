@@ -38,9 +38,9 @@ def flow(ctx: xdp.Context) -> xdp.Action:
         return xdp.DROP
     n = u32(ip.source) & 63
     note(u32(0), u64(classify(n)))
-    for i in range(8):
-        for j in range(8):
-            if n == i * j:
+    for i in range(3):
+        for j in range(4):
+            if n == i * j + 1:
                 break
             if (i + j) % 5 == 4:
                 continue
@@ -53,7 +53,7 @@ def flow(ctx: xdp.Context) -> xdp.Action:
     else:
         note(u32(4), u64(1))
     steps = u32(0)
-    while n != 1 and steps < 30:
+    while n != 1 and steps < 6:
         n = n // 2 if n % 2 == 0 else n * 3 + 1
         steps += 1
         if n == 0:
@@ -62,6 +62,6 @@ def flow(ctx: xdp.Context) -> xdp.Action:
         note(u32(5), u64(steps))
     low, high = (n, steps) if n < steps else (steps, n)
     note(u32(6), u64(low) << 32 | u64(high))
-    small = 1 <= steps < 10
+    small = 1 <= steps < 4
     note(u32(7), u64(small) + u64(not small and n > 1) * 2)
     return xdp.TX if small else xdp.PASS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bombus.bpf import map, u32, u64, xdp
-from bombus.bpf.net import Ethernet, ETH_ARP, ETH_IPV4, ETH_IPV6
+from bombus.bpf.net import ETH_ARP, ETH_IPV4, ETH_IPV6, Ethernet
 
 packets = map.percpu_array(u32, u64, max_entries=4)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bombus.bpf import be16, be32, u16, u32, xdp
+from bombus.bpf import be16, be32, u8, u16, u32, xdp
 from bombus.bpf.net import ETH_IPV4, PROTO_ICMP, Ethernet, Icmp, IPv4
 
 ECHO_REQUEST, ECHO_REPLY = 8, 0
@@ -19,7 +19,7 @@ def echo(ctx: xdp.Context) -> xdp.Action:
     icmp = ctx.parse(Icmp, 34)
     if icmp is None or icmp.type != ECHO_REQUEST:
         return xdp.PASS
-    icmp.type = ECHO_REPLY
+    icmp.type = u8(ECHO_REPLY)
     total = u32(u16(icmp.checksum)) + (ECHO_REQUEST << 8)
     icmp.checksum = be16((total & 0xFFFF) + (total >> 16))
     for i in range(6):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bombus import bpf
-from bombus.bpf import Struct, s32, u8, u32, u64, xdp, map
+from bombus.bpf import Struct, map, s32, u8, u32, u64, xdp
 
 
 class Totals(Struct):

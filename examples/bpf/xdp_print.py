@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bombus import bpf
-from bombus.bpf import u8, u16, u32, u64, xdp
+from bombus.bpf import u16, u64, xdp
 from bombus.bpf.net import Ethernet
 
 LICENSE = bpf.license("GPL")

@@ -28,8 +28,8 @@ def numbers(ctx: xdp.Context) -> xdp.Action:
         top = bpf.local(u32(0))
         if used.peek(top) == 0:
             note(u32(1), u64(top.value))
-        while used.pop(top) == 0:
-            note(u32(2), u64(top.value))
-            if top.value == 1:
+        for _ in range(8):
+            if used.pop(top) != 0 or top.value == 1:
                 break
+            note(u32(2), u64(top.value))
     return xdp.PASS

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bombus.bpf import Array, Struct, Union, array, be16, be32, bits, map, s8, s16, s32, u8, u16, u32, u64, xdp
+from bombus.bpf import Array, Struct, Union, array, be32, bits, map, s8, s16, s32, u8, u16, u32, u64, xdp
 
 
 class Point(Struct):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bombus.bpf import helpers, map, u16, u32, u64, xdp
+from bombus.bpf import helpers, map, u16, u64, xdp
 from bombus.bpf.net import ETH_VLAN, Ethernet, Vlan
 
 tags = map.hash(u16, u64, max_entries=64)

@@ -1,0 +1,145 @@
+"""The programs of examples/bpf: each means the same as plain Python, as BPF on the user kernel and as BPF on Linux."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+from packets import packets
+from readings import Seen, compiled, plain
+
+from bombus.bpf.program import Program
+from bombus.compiler.build import build_module
+from bombus.compiler.program import import_file
+from bombus.errors import KernelError
+from bombus.kernel.api import Kernel
+from bombus.kernel.user.kernel import UserKernel
+from bombus.loader.load import load
+from bombus.object.read import read_object
+
+FOLDER = Path(__file__).parent.parent.parent / "examples" / "bpf"
+NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
+_PACKET_SECTIONS = ("xdp", "tc", "socket", "cgroup_skb/egress", "cgroup_skb/ingress")
+Maps = Callable[[str], Any]
+Put = Callable[[str, int, str], None]
+
+
+def _ports(maps: Maps, put: Put) -> None:
+    maps("allowed")[80] = 0
+    maps("allowed")[53] = 0
+
+
+def _firewall(maps: Maps, put: Put) -> None:
+    maps("blocked").raw.update(bytes([24, 0, 0, 0, 192, 168, 1, 0]), bytes(8))
+    maps("blocked").raw.update(bytes([32, 0, 0, 0, 10, 0, 0, 3]), bytes(8))
+
+
+def _balancer(maps: Maps, put: Put) -> None:
+    for index in range(64):
+        maps("ring")[index] = index * 7 % 3
+    for index in range(3):
+        maps("servers").raw.update(index.to_bytes(4, "little"), bytes([10, 1, 0, index + 1]) + bytes(12))
+
+
+def _nat(maps: Maps, put: Put) -> None:
+    maps("targets")[1] = 0x0A020304
+
+
+def _friends(maps: Maps, put: Put) -> None:
+    for last in (3, 5, 9):
+        maps("friends")[last] = 0
+
+
+def _tail(maps: Maps, put: Put) -> None:
+    put("jumps", 0, "ipv4")
+    put("jumps", 1, "ipv6")
+
+
+FILL = {
+    "xdp_ports": _ports, "xdp_firewall": _firewall, "xdp_balancer": _balancer, "tc_nat": _nat,
+    "cgroup_ingress": _friends, "xdp_tail": _tail,
+}  # fmt: skip
+
+
+def first_program(module: ModuleType) -> Program[Any, Any]:
+    return next(value for value in vars(module).values() if isinstance(value, Program))
+
+
+@cache
+def built(name: str) -> tuple[ModuleType, bytes]:
+    module = import_file(str(FOLDER / f"{name}.py"))
+    return module, build_module(module)
+
+
+@cache
+def in_python(name: str) -> Seen:
+    module, _data = built(name)
+    return plain(module, first_program(module), packets(), FILL.get(name))
+
+
+RUN = [name for name in NAMES if name.split("_")[0] in ("xdp", "tc", "socket", "cgroup", "timer")]
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_same_on_user_kernel(name: str) -> None:
+    module, data = built(name)
+    kernel = UserKernel(version="6.12")
+    seen = compiled(module, first_program(module), in_python(name).used, kernel, FILL.get(name), data)
+    same(in_python(name), seen)
+
+
+@pytest.mark.parametrize("name", RUN)
+def test_same_on_linux(name: str, linux_kernel: Kernel) -> None:
+    module, data = built(name)
+    seen = compiled(module, first_program(module), in_python(name).used, linux_kernel, FILL.get(name), data)
+    same(in_python(name), seen)
+
+
+def same(expected: Seen, seen: Seen) -> None:
+    assert seen.verdicts == expected.verdicts
+    assert seen.packets == expected.packets
+    assert seen.maps == expected.maps
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_verifier_of_linux_accepts(name: str, linux_kernel: Kernel) -> None:
+    _module, data = built(name)
+    try:
+        with load(read_object(data, name=name), linux_kernel) as loaded:
+            assert loaded.programs
+    except KernelError as error:
+        if error.errno in (errno.EPERM, errno.ENOENT) and not error.log:
+            pytest.skip(f"this kernel refuses the program's kind: {error}")
+        raise
+
+
+def test_runs_do_something() -> None:
+    """Programs that give every packet the same verdict and leave maps empty would make the comparison worthless."""
+    idle = []
+    for name in RUN:
+        seen = in_python(name)
+        if len(set(seen.verdicts)) == 1 and not any(any(map(any, m.values())) for m in seen.maps.values()):
+            idle.append(name)
+    # they print, redirect to devices that are not there, and fill a ring buffer
+    assert idle == ["xdp_print", "xdp_redirect", "xdp_sampler"]
+
+
+def test_enough_programs() -> None:
+    assert len(NAMES) >= 60
+
+
+def test_mypy_understands_the_programs() -> None:
+    api = pytest.importorskip("mypy.api")
+    out, err, code = api.run(["--strict", "--no-error-summary", *map(str, sorted(FOLDER.glob("*.py")))])
+    assert (out, err, code) == ("", "", 0)
+
+
+def test_plain_programs_print() -> None:
+    seen = in_python("xdp_print")
+    assert seen.printed[0] == "a packet: 100%"
+    assert seen.printed[1].endswith("protocol 0x800")
