@@ -50,6 +50,7 @@ from bombus.verifier.program import ROOT, FuncInfo, Privileges, Program
 LOG_SIZE = 8 << 20
 LINUX_SECONDS = 0.3
 SECONDS = 40
+EPERM = 1  # without a log: programs of this type are not for this user
 EAGAIN = 11
 # Helpers that a kernel has or has not by its configuration, which is none of the program's doing.
 CONFIGURED = ("cannot use helper bpf_override_return", "cannot use helper bpf_probe_write_user")
@@ -143,7 +144,7 @@ class Judge:
         theirs = self.linux(case)
         if theirs.errno == 28:
             theirs = replace(self.linux(replace(case, log_level=4)), full=False)
-        if any(name in theirs.log for name in CONFIGURED):
+        if any(name in theirs.log for name in CONFIGURED) or (theirs.errno == EPERM and not theirs.log):
             return "configuration", theirs, None, ""
         if theirs.processed > self.longest or theirs.errno == EAGAIN:
             return "too long", theirs, None, ""

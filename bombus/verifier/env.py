@@ -78,6 +78,8 @@ class Aux:
 
     __slots__ = (
         "alu",
+        "barrier",
+        "barrier_after",
         "calls_callback",
         "fastcall_pattern",
         "fastcall_spills",
@@ -96,6 +98,8 @@ class Aux:
 
     def __init__(self) -> None:
         self.alu: tuple[int, int] | None = None
+        self.barrier = False  # against speculation, before the instruction
+        self.barrier_after = False  # after a store that could hide what it overwrites
         self.calls_callback = False
         self.fastcall_pattern = False
         self.fastcall_spills = 0

@@ -6,6 +6,7 @@ Linux 6.12 kernel/bpf/verifier.c: bpf_check, do_check, do_check_common, do_check
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from bombus.isa import opcodes as op
@@ -28,9 +29,12 @@ from bombus.verifier.disasm import insn_text
 from bombus.verifier.env import (
     ALL_TOUCHED,
     E2BIG,
+    EACCES,
     EFAULT,
     EINVAL,
+    EPERM,
     MAX_INSNS,
+    Aux,
     Env,
     Recorder,
 )
@@ -145,7 +149,10 @@ def _walk(env: Env) -> None:
         slot_live.moved()
     came_back = False  # the state was restored: it must be printed whole
     previous = -1
-    classes = (_load, memory.load, memory.store_imm, _store, alu.check, None, None, alu.check)
+    classes: tuple[Callable[[Env, Insn], None] | None, ...] = (
+        _load, memory.load, memory.store_imm, _store, alu.check, None, None, alu.check,
+    )
+    barriers = env.rules.speculation_barriers
     while True:
         env.current_history = None
         env.previous_insn = previous
@@ -184,19 +191,18 @@ def _walk(env: Env) -> None:
             previous = here
             klass = insn.opcode & 7
             check = classes[klass]
-            if check is not None:
+            if barriers and state.speculative:
+                target = _speculatively(env, insn, here_aux, check)
+            elif check is not None:
                 check(env, insn)
                 if slot_live is not None and 2 <= klass <= 3:
                     slot_live.commit(env, here)
                 env.insn_idx += 1
                 continue
-            running = state.frames[-1]
-            target = _jump(env, insn)
-            if slot_live is not None:
-                if insn.opcode == op.CALL and not insn.src and env.state.frames[-1] is running:
-                    slot_live.commit(env, here)
-                elif insn.opcode in (op.CALL, op.EXIT):
-                    slot_live.moved()
+            else:
+                running = state.frames[-1]
+                target = _jump(env, insn)
+                _note_slots(env, insn, here, running)
             if target >= 0:
                 env.insn_idx = target
                 if target == -1:
@@ -226,6 +232,44 @@ def _walk(env: Env) -> None:
 
 _RETURNED = -1
 _ENDED = -2
+
+
+def _note_slots(env: Env, insn: Insn, here: int, running: Frame) -> None:
+    """What a jump instruction did to the stack, for the liveness of slots. running: the frame before it."""
+    slot_live = env.slot_live
+    if slot_live is not None:
+        if insn.opcode == op.CALL and not insn.src and env.state.frames[-1] is running:
+            slot_live.commit(env, here)
+        elif insn.opcode in (op.CALL, op.EXIT):
+            slot_live.moved()
+
+
+def _speculatively(env: Env, insn: Insn, aux: Aux, check: Callable[[Env, Insn], None] | None) -> int:
+    """One instruction of a path that only speculation takes: what it must not do gets a barrier, and the path ends.
+
+    As Linux 6.17 and later answer (observed). Returns as `_jump`.
+    """
+    if aux.barrier:
+        return _ENDED
+    here = env.insn_idx
+    running = env.state.frames[-1]
+    try:
+        if check is None:
+            target = _jump(env, insn)
+        else:
+            check(env, insn)
+            target = env.insn_idx + 1
+    except Refused as refused:
+        if refused.errno not in (EPERM, EACCES, EINVAL):
+            raise
+        aux.barrier = True
+        aux.alu = None
+        target = _ENDED
+    if check is None:
+        _note_slots(env, insn, here, running)
+    elif env.slot_live is not None and 2 <= insn.opcode & 7 <= 3:
+        env.slot_live.commit(env, here)
+    return _ENDED if aux.barrier_after else target
 
 
 def _speculative(state: State) -> str:

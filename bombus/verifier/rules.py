@@ -28,6 +28,7 @@ CHANGES: tuple[Change, ...] = (
     Change("static_liveness", since("6.18"), "what is read is no longer marked on states while they are verified"),
     Change("live_registers", since("6.15"), "registers' liveness is computed before verification"),
     Change("live_regs_log", since("6.15"), "level 2 logs begin with the registers live before each instruction"),
+    Change("speculation_barriers", since("6.17"), "what may not be executed speculatively gets a barrier"),
     Change("loops_by_scc", since("6.17"), "loops are found before verification, and their states converge together"),
     Change("neg_tracked", since("6.17"), "the range of a negated scalar is known"),
     Change("acquire_release", since("6.15"), "load-acquire and store-release"),
@@ -90,6 +91,7 @@ class Rules:
     static_liveness: bool
     live_registers: bool
     live_regs_log: bool
+    speculation_barriers: bool
     loops_by_scc: bool
     neg_tracked: bool
     acquire_release: bool

@@ -168,6 +168,11 @@ def _write_fixed(env: Env, frame: Frame, off: int, size: int, value: int) -> Non
         env.fail(EACCES, "attempt to corrupt spilled pointer on stack")
     current = env.frame
     reg = current.regs[value] if value >= 0 else None
+    if not env.bypass_spec_v4 and (
+        (reg is not None and reg.type & BASE_MASK in SPILLABLE)
+        or any(kinds[(place - i) % 8] not in (MISC, ZEROED) for i in range(size))
+    ):
+        env.aux[env.insn_idx].barrier_after = True
     if kinds[0] == DYNPTR:
         dynptr.destroy_slot(env, frame, at)
     _fastcall_contract(env, frame, env.insn_idx, off)
