@@ -343,7 +343,7 @@ def _shift(
         c.wrong(right_node, f"{kind} is shifted by 0 to {kind.bits - 1} bits, not {shown}")
     amount = right if right.type == kind else tree.Cast(right.at, kind, right)
     if isinstance(right, tree.Const):
-        amount = tree.Const(right.at, kind, right.value)
+        amount = tree.Const(right.at, kind, right.value & (kind.bits - 1))
     elif isinstance(right.type, IntT):
         # only the low bits of the amount count, so narrowing it loses nothing
         amount = tree.Binary(right.at, kind, "and", amount, tree.Const(right.at, kind, kind.bits - 1))

@@ -124,7 +124,7 @@ class FunctionText:
             if function.result == NONE and function.linkage != "callback":
                 self.do("ret void")
             else:
-                self.do("unreachable")
+                self.do(f"ret {result} {_zero(result)}")  # control does not come here; LLVM would call __bpf_trap
         local = "dso_local" if function.linkage in ("program", "global") else "internal"
         section = f' section "{function.section}"' if function.section else ""
         extension = _extension(function.result) if function.linkage != "callback" else ""
@@ -856,6 +856,10 @@ class FunctionText:
             self.do(f"store i64 {value}, ptr {place}, align 8")
         self.do(f"call i64 inttoptr (i64 177 to ptr)(ptr {text}, i32 {size}, ptr {table}, i32 {len(values) * 8})")
         return ""
+
+
+def _zero(kind: str) -> str:
+    return "zeroinitializer" if kind.startswith("{") else "null" if kind == "ptr" else "0"
 
 
 def _extension(kind: Type) -> str:

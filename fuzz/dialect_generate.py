@@ -1,0 +1,379 @@
+"""Random programs of the dialect: every type, operator and kind of statement, with results in a map.
+
+A program reads 16 bytes of its packet, calculates, and stores numbers in the map `out`; all are accepted by the checker
+and are small enough for the verifier.
+"""
+
+from __future__ import annotations
+
+import random
+
+INTS = {"u8": 8, "u16": 16, "u32": 32, "u64": 64, "s8": 8, "s16": 16, "s32": 32, "s64": 64}
+HEAD = '''\
+from __future__ import annotations
+
+from bombus import bpf
+from bombus.bpf import Array, Ref, Struct, array, be16, be32, bits, helpers, map, s8, s16, s32, s64, u8, u16, u32, u64
+from bombus.bpf import xdp
+
+out = map.array(u32, u64, max_entries=16)
+
+
+class Data(Struct):
+    a: u8
+    b: s8
+    c: u16
+    d: u32
+    e: u64
+
+
+class Mix(Struct):
+    x: u32
+    y: s16
+    z: u64
+    low: u16 = bits(5)
+    mid: s16 = bits(6)
+    net: be32
+    flag: bool
+    row: Array[u16] = array(4)
+
+
+total = bpf.var(u64(7))
+start = bpf.var(s32(-3))
+fixed = bpf.config(u16(1000))
+
+
+def put(index: u32, value: u64) -> None:
+    slot = out.lookup(index)
+    if slot is not None:
+        slot.value = slot.value * 31 + value
+'''
+
+
+class Generator:
+    """One module of programs."""
+
+    def __init__(self, seed: int) -> None:
+        self.rng = random.Random(seed)
+        self.lines: list[str] = []
+        self.variables: dict[str, str] = {}  # name -> type
+        self.functions: dict[str, tuple[str, list[str]]] = {}
+        self.depth = 0
+        self.loops = 0
+        self.count = 0
+        self.structs: list[str] = []
+        self.arrays: list[str] = []
+        self.data = False
+        self.inside = 0  # loops around
+        self.budget = 0
+
+    def module(self, programs: int) -> str:
+        """The text of a module with programs p0, p1, ..."""
+        self.lines = [HEAD]
+        for index in range(programs):
+            for _ in range(self.rng.randrange(3)):
+                self.function()
+            self.program(f"p{index}")
+        return "\n".join(self.lines) + "\n"
+
+    # Types and literals
+
+    def kind(self) -> str:
+        return self.rng.choice(list(INTS))
+
+    def number(self, kind: str) -> int:
+        bits = INTS[kind]
+        low, high = (-(1 << (bits - 1)), (1 << (bits - 1)) - 1) if kind[0] == "s" else (0, (1 << bits) - 1)
+        rng = self.rng
+        pick = rng.randrange(4)
+        if pick == 0:
+            return rng.choice([low, high, 0, 1, high - 1, high >> 1, 2])
+        if pick == 1:
+            return rng.randint(0, min(high, 16))
+        if pick == 2:
+            return rng.randint(low, high)
+        return max(low, min(high, (1 << rng.randrange(bits)) - rng.randrange(2)))
+
+    def literal(self, kind: str) -> str:
+        return f"{kind}({self.number(kind)})"
+
+    # Expressions
+
+    def expression(self, kind: str, depth: int = 3) -> str:
+        rng = self.rng
+        names = [name for name, of in self.variables.items() if of == kind]
+        if depth <= 0 or rng.random() < 0.15:
+            if names and rng.random() < 0.8:
+                return rng.choice(names)
+            return self.member(kind) or self.literal(kind)
+        pick = rng.randrange(14)
+        if pick < 6:
+            sign = rng.choice(["+", "-", "*", "//", "%", "&", "|", "^"])
+            left, right = self.expression(kind, depth - 1), self.expression(kind, depth - 1)
+            if rng.random() < 0.25:
+                right = str(self.number(kind))
+                right = f"({right})" if right[0] == "-" else right
+            return f"({left} {sign} {right})"
+        if pick == 6:
+            amount = self.expression(self.kind(), depth - 2) if rng.random() < 0.5 else str(rng.randrange(INTS[kind]))
+            return f"({self.expression(kind, depth - 1)} {rng.choice(['<<', '>>'])} {amount})"
+        if pick == 7:
+            return f"{rng.choice(['-', '~'])}{self.expression(kind, depth - 1)}"
+        if pick in (8, 9):
+            return f"{kind}({self.expression(self.kind(), depth - 1)})"
+        if pick == 10:
+            then, other = self.expression(kind, depth - 1), self.expression(kind, depth - 1)
+            return f"({then} if {self.condition(depth - 1)} else {other})"
+        if pick == 11:
+            name = rng.choice(["min", "max"])
+            return f"{name}({self.expression(kind, depth - 1)}, {self.expression(kind, depth - 1)})"
+        if pick == 12:
+            calls = [name for name, (of, _) in self.functions.items() if of == kind]
+            if calls and self.inside < 2:
+                name = rng.choice(calls)
+                args = ", ".join(self.expression(of, depth - 2) for of in self.functions[name][1])
+                return f"{name}({args})"
+            return f"{kind}({self.condition(depth - 1)})"
+        if kind in ("u16", "u32", "u64") and rng.random() < 0.5:
+            return f"bpf.bswap({self.expression(kind, depth - 1)})"
+        return self.member(kind) or self.literal(kind)
+
+    def member(self, kind: str) -> str:
+        """A member or element of this type."""
+        found: list[str] = []
+        if self.data:
+            found += {"u8": ["data.a"], "s8": ["data.b"], "u16": ["data.c", "fixed.value"], "u32": ["data.d"],
+                      "u64": ["data.e", "total.value"], "s32": ["start.value"]}.get(kind, [])  # fmt: skip
+        for name in self.structs:
+            found += {"u32": [f"{name}.x", f"u32({name}.net)"], "s16": [f"{name}.y", f"{name}.mid"],
+                      "u64": [f"{name}.z"],
+                      "u16": [f"{name}.low", f"{name}.row[{self.rng.randrange(4)}]"]}.get(kind, [])  # fmt: skip
+        if kind == "u32":
+            found += [f"{name}[{self.index(8)}]" for name in self.arrays]
+        return self.rng.choice(found) if found else ""
+
+    def index(self, count: int) -> str:
+        if self.rng.random() < 0.5:
+            return str(self.rng.randrange(count))
+        names = [name for name, of in self.variables.items() if of == "u32"]
+        names += [f"{name}.x" for name in self.structs] + (["data.d"] if self.data else [])
+        return f"{self.rng.choice(names)} & {count - 1}" if names else "1"
+
+    def condition(self, depth: int = 2) -> str:
+        rng = self.rng
+        if depth > 0 and rng.random() < 0.3:
+            joined = f" {rng.choice(['and', 'or'])} ".join(self.condition(depth - 1) for _ in range(2))
+            return f"({'not ' if rng.random() < 0.2 else ''}({joined}))"
+        if self.structs and rng.random() < 0.1:
+            return f"{rng.choice(self.structs)}.flag"
+        kind = self.kind()
+        left, right = self.expression(kind, depth - 1), self.expression(kind, depth - 1)
+        if rng.random() < 0.3:
+            right = str(self.number(kind))
+        if rng.random() < 0.1:
+            items = ", ".join(str(self.number(kind)) for _ in range(3))
+            return f"({left} {rng.choice(['in', 'not in'])} ({items}))"
+        if rng.random() < 0.1:
+            third = self.expression(kind, depth - 1)
+            return f"({left} {rng.choice(['<', '<='])} {right} {rng.choice(['<', '<='])} {third})"
+        return f"({left} {rng.choice(['==', '!=', '<', '<=', '>', '>='])} {right})"
+
+    # Statements
+
+    def line(self, text: str) -> None:
+        self.lines.append("    " * self.depth + text)
+
+    def fresh(self) -> str:
+        self.count += 1
+        return f"v{self.count}"
+
+    def block(self, size: int) -> None:
+        """Statements one level in; names that are first assigned there are forgotten afterwards."""
+        before = dict(self.variables), list(self.structs), list(self.arrays)
+        self.depth += 1
+        for _ in range(size):
+            self.statement()
+        self.depth -= 1
+        self.variables, self.structs, self.arrays = before
+
+    def statement(self) -> None:
+        rng = self.rng
+        self.budget -= 1
+        simple = self.budget < 0 or self.depth > 3
+        pick = rng.randrange(9 if simple else 15)
+        if pick < 2:
+            kind = self.kind()
+            name = self.fresh()
+            self.line(f"{name} = {self.typed(kind)}")
+            self.variables[name] = kind
+        elif pick < 4 and self.variables:
+            name = rng.choice(list(self.variables))
+            kind = self.variables[name]
+            if rng.random() < 0.5:
+                self.line(f"{name} {rng.choice(['+', '-', '*', '//', '%', '&', '|', '^'])}= {self.expression(kind, 2)}")
+            else:
+                self.line(f"{name} = {self.typed(kind)}")
+        elif pick == 4:
+            self.line(f"put(u32({rng.randrange(16)}), u64({self.expression(self.kind())}))")
+        elif pick == 5 and self.structs:
+            self.store(rng.choice(self.structs))
+        elif pick == 6 and self.arrays:
+            self.line(f"{rng.choice(self.arrays)}[{self.index(8)}] = {self.typed('u32')}")
+        elif pick == 7:
+            place, kind = rng.choice([("total.value", "u64"), ("start.value", "s32")])
+            self.line(f"{place} {rng.choice(['', '+', '^'])}= {self.typed(kind)}")
+        elif pick == 8 and not self.inside and len(self.structs) < 2:
+            name = self.fresh()
+            self.line(f"{name} = Mix(x={self.typed('u32')}, y={self.typed('s16')}, flag={self.condition(1)})")
+            self.structs.append(name)
+        elif pick == 9 and not self.inside and len(self.arrays) < 2:
+            name = self.fresh()
+            self.line(f"{name} = bpf.zeros(u32, 8)")
+            self.arrays.append(name)
+        elif pick in (10, 11):
+            self.line(f"if {self.condition()}:")
+            self.block(rng.randrange(1, 4))
+            if rng.random() < 0.3:
+                self.line(f"elif {self.condition()}:")
+                self.block(rng.randrange(1, 3))
+            if rng.random() < 0.6:
+                self.line("else:")
+                self.block(rng.randrange(1, 3))
+        elif pick == 12 and self.loops < 3 and self.inside < 2:
+            self.loop()
+        elif pick == 13:
+            self.match()
+        elif pick == 14 and len(self.variables) > 1:
+            kinds = list(self.variables.items())
+            a, b = rng.sample(kinds, 2)
+            self.line(f"{a[0]}, {b[0]} = {self.typed(a[1])}, {self.typed(b[1])}")
+        else:
+            self.line(f"put(u32({rng.randrange(16)}), u64({self.expression(self.kind(), 2)}))")
+
+    def typed(self, kind: str) -> str:
+        """An expression that has its type whatever it consists of."""
+        return self.expression(kind)
+
+    def store(self, name: str) -> None:
+        member, kind = self.rng.choice([("x", "u32"), ("y", "s16"), ("z", "u64"), ("low", "u16"), ("mid", "s16"),
+                                        ("row", "u16"), ("net", ""), ("flag", "bool")])  # fmt: skip
+        if member == "net":
+            self.line(f"{name}.net = be32({self.expression('u32', 2)})")
+        elif member == "flag":
+            self.line(f"{name}.flag = {self.condition()}")
+        elif member == "row":
+            self.line(f"{name}.row[{self.index(4)}] {self.rng.choice(['', '+', '-'])}= {self.expression(kind, 2)}")
+        else:
+            self.line(f"{name}.{member} {self.rng.choice(['', '+', '^', '*'])}= {self.expression(kind, 2)}")
+
+    def loop(self) -> None:
+        rng = self.rng
+        self.loops += 1
+        self.inside += 1
+        pick = rng.randrange(4)
+        if pick < 2:
+            name = self.fresh()
+            bounds = rng.choice([f"{rng.randrange(1, 5)}", f"{rng.randrange(3)}, {rng.randrange(2, 6)}", "6, 0, -2"])
+            self.line(f"for {name} in range({bounds}):")
+            self.depth += 1
+            kind = self.kind()
+            self.line(f"put(u32({rng.randrange(16)}), u64({self.expression(kind, 1)}) + {name})")
+            self.depth -= 1
+        elif pick == 2:
+            name = self.fresh()
+            self.line(f"for {name} in (1, 5, 77):")
+            self.depth += 1
+            self.line(f"put(u32({rng.randrange(16)}), {self.expression('u64', 1)} * {name})")
+            self.depth -= 1
+        else:
+            name = self.fresh()
+            self.line(f"{name} = u32(0)")
+            self.line(f"while {name} < {rng.randrange(1, 5)} and {self.condition(1)}:")
+            self.depth += 1
+            self.line(f"{name} += 1")
+            self.depth -= 1
+        before = dict(self.variables), list(self.structs), list(self.arrays)
+        self.depth += 1
+        if rng.random() < 0.4:
+            self.line(f"if {self.condition(1)}:")
+            self.line(f"    {rng.choice(['break', 'continue'])}")
+        for _ in range(rng.randrange(1, 3)):
+            self.statement()
+        self.depth -= 1
+        self.variables, self.structs, self.arrays = before
+        if rng.random() < 0.3:
+            self.line("else:")
+            self.block(1)
+        self.inside -= 1
+
+    def match(self) -> None:
+        kind = self.kind()
+        self.line(f"match {self.expression(kind, 2)}:")
+        self.depth += 1
+        seen: set[int] = set()
+        for _ in range(self.rng.randrange(1, 4)):
+            number = self.number(kind)
+            if number in seen:
+                continue
+            seen.add(number)
+            guard = f" if {self.condition(1)}" if self.rng.random() < 0.2 else ""
+            self.line(f"case {number}{guard}:")
+            self.block(1)
+        if self.rng.random() < 0.7:
+            self.line("case _:")
+            self.block(1)
+        self.depth -= 1
+
+    # Functions
+
+    def function(self) -> None:
+        rng = self.rng
+        name = f"f{len(self.functions)}"
+        kinds = [self.kind() for _ in range(rng.randrange(1, 4))]
+        result = self.kind()
+        saved = self.begin()
+        self.variables = {f"a{i}": kind for i, kind in enumerate(kinds)}
+        how = rng.choice(["", "@bpf.noinline\n", "@bpf.inline\n", ""])
+        given = ", ".join(f"{arg}: {kind}" for arg, kind in self.variables.items())
+        self.lines.append(f"\n\n{how}def {name}({given}) -> {result}:")
+        self.depth = 1
+        self.budget = 4
+        for _ in range(rng.randrange(1, 4)):
+            self.statement()
+        if rng.random() < 0.4:
+            self.line(f"if {self.condition()}:")
+            self.line(f"    return {self.typed(result)}")
+        self.line(f"return {self.typed(result)}")
+        self.restore(saved)
+        self.functions[name] = (result, kinds)
+
+    def begin(self) -> tuple[dict[str, str], list[str], list[str]]:
+        saved = self.variables, self.structs, self.arrays
+        self.variables, self.structs, self.arrays = {}, [], []
+        self.loops = self.inside = 0
+        self.data = False
+        return saved
+
+    def restore(self, saved: tuple[dict[str, str], list[str], list[str]]) -> None:
+        self.variables, self.structs, self.arrays = saved
+
+    def program(self, name: str) -> None:
+        saved = self.begin()
+        self.lines.append(f"\n\n@xdp\ndef {name}(ctx: xdp.Context) -> xdp.Action:")
+        self.depth = 1
+        self.line("data = ctx.parse(Data)")
+        self.line("if data is None:")
+        self.line("    return xdp.ABORTED")
+        self.data = True
+        self.budget = 14
+        for _ in range(self.rng.randrange(4, 12)):
+            self.statement()
+        for index, (variable, _kind) in enumerate(list(self.variables.items())[:8]):
+            self.line(f"put(u32({index}), u64({variable}))")
+        for struct in self.structs:
+            self.line(f"put(u32(9), u64({struct}.x) + u64({struct}.y) + {struct}.z + u64({struct}.low))")
+            self.line(f"put(u32(10), u64({struct}.mid) + u64(u32({struct}.net)) + u64({struct}.flag))")
+        self.line("data.d ^= 0x5A5A")
+        self.line(f"return xdp.Action({self.expression(self.kind())})")
+        self.restore(saved)
+        self.data = False

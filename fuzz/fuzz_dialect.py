@@ -1,0 +1,138 @@
+"""Random dialect programs: plain Python against BPF on Linux (or on the user kernel), result for result.
+
+    python fuzz/fuzz_dialect.py --count 50000 [--seed 1] [--kernel linux|user]
+
+Prints what differs, with the seed that makes it again, and counts. Exit code 1 when anything differed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+from dialect_generate import Generator
+
+from bombus.bpf.core import GLOBALS
+from bombus.bpf.machine import use
+from bombus.bpf.program import Program
+from bombus.compiler.build import build_module
+from bombus.compiler.program import import_source
+from bombus.errors import BombusError, KernelError
+from bombus.kernel.api import Kernel
+from bombus.loader.load import load
+from bombus.object.read import read_object
+from bombus.plain import PlainMachine
+
+PACKETS = 4
+Result = tuple[list[int], list[bytes], list[int]]
+
+
+def packets(seed: int) -> list[bytes]:
+    rng = random.Random(seed)
+    found = [rng.randbytes(20) for _ in range(PACKETS - 1)]
+    return [*found, bytes(rng.choice([0, 0xFF, 0x80, 1, 0x7F]) for _ in range(20))]
+
+
+def in_python(module: ModuleType, program: Program[Any, Any], given: list[bytes], machine: PlainMachine) -> Result:
+    for row in GLOBALS.values():
+        row.view._view[:] = row.initial
+    out = machine.map(module.__dict__["out"])
+    for key in range(16):
+        out[key] = 0
+    verdicts: list[int] = []
+    after: list[bytes] = []
+    for packet in given:
+        outcome = program.run(packet)
+        verdicts.append(int(outcome.verdict) & 0xFFFF_FFFF)
+        after.append(outcome.data)
+    return verdicts, after, [out[key] for key in range(16)]
+
+
+def in_bpf(loaded: Any, name: str, given: list[bytes]) -> Result:
+    out = loaded.maps["out"]
+    program = loaded.programs[name]
+    verdicts: list[int] = []
+    after: list[bytes] = []
+    for packet in given:
+        done = program.test_run(packet)
+        verdicts.append(done.retval)
+        after.append(done.data)
+    return verdicts, after, [out[key] for key in range(16)]
+
+
+def kernel_of(name: str) -> Kernel:
+    if name == "linux":
+        from bombus.kernel.linux.kernel import LinuxKernel
+
+        return LinuxKernel()
+    from bombus.kernel.user.kernel import UserKernel
+
+    return UserKernel(version="6.12")
+
+
+def one_module(seed: int, programs: int, kernel: Kernel, counts: dict[str, int]) -> None:
+    """Compare the programs of one seed."""
+    text = Generator(seed).module(programs)
+    path = f"seed-{seed}.py"
+    try:
+        module = import_source(text, path)
+        data = build_module(module)
+    except BombusError as error:
+        counts["not built"] += programs
+        print(f"seed {seed}: {type(error).__name__} {str(error)[:600]}", flush=True)
+        return
+    obj = read_object(data, name="fuzz")
+    given = packets(seed)
+    machine = PlainMachine()
+    with use(machine):
+        for index in range(programs):
+            name = f"p{index}"
+            try:
+                loaded = load(obj, kernel, programs=[name])
+            except KernelError as error:
+                counts["refused"] += 1
+                last = [line for line in error.log.splitlines() if line][-2:]
+                print(f"seed {seed} {name}: refused: {error.text[:80]} {last}", flush=True)
+                continue
+            with loaded:
+                compiled = in_bpf(loaded, name, given)
+            plain = in_python(module, module.__dict__[name], given, machine)
+            counts["compared"] += 1
+            if plain != compiled:
+                counts["different"] += 1
+                print(f"seed {seed} {name}: DIFFERENT\n  plain {plain}\n  bpf   {compiled}", flush=True)
+    GLOBALS.clear()
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--count", type=int, default=1000)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--programs", type=int, default=10, help="in one module")
+    parser.add_argument("--kernel", choices=["linux", "user"], default="linux")
+    parser.add_argument("--show", action="store_true", help="print the module of --seed and end")
+    options = parser.parse_args()
+    if options.show:
+        print(Generator(options.seed).module(options.programs))
+        return 0
+    kernel = kernel_of(options.kernel)
+    counts = {"compared": 0, "different": 0, "refused": 0, "not built": 0}
+    start = time.monotonic()
+    seed = options.seed
+    while sum(counts[key] for key in ("compared", "refused", "not built")) < options.count:
+        one_module(seed, options.programs, kernel, counts)
+        seed += 1
+    took = time.monotonic() - start
+    print(f"{counts}, {took:.0f} s, seeds {options.seed} to {seed - 1}")
+    return 1 if counts["different"] or counts["not built"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
