@@ -276,7 +276,7 @@ def _context(env: Env, regno: int, off: int, size: int, access: int, value: int,
     check_plain_pointer(env, regs[regno], regno)
     found = context_access(
         program.prog_type, off, size, access == WRITE, program.expected_attach_type,
-        signed=signed, version=program.version, privileged=env.leaks_allowed,
+        signed=signed, version=program.version, privileged=env.bpf_capable,
     )
     if found is None:
         env.say(f"invalid bpf_context access off={off} size={size}\n")
