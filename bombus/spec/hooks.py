@@ -1,7 +1,8 @@
 """Kernel functions with rules of their own: security hooks, and functions that bpf_d_path may be called from.
 
 Source: the BTF sets in kernel/bpf/bpf_lsm.c and kernel/trace/bpf_trace.c of Linux 6.12. Security hooks are named
-without their prefix: the function behind "file_open" is bpf_lsm_file_open. Other kernels have other hooks.
+without their prefix: the function behind "file_open" is bpf_lsm_file_open. Other kernels have other hooks, and sets
+that differ a little: in 6.1 programs at inet_conn_established may sleep.
 """
 
 from __future__ import annotations

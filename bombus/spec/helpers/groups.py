@@ -315,6 +315,7 @@ LATER: Final[dict[tuple[str, str], KernelVersion]] = {
         "get_current_comm", "perf_event_read", "perf_event_read_value", "send_signal", "send_signal_thread",
         "get_task_stack", "copy_from_user", "copy_from_user_task", "get_branch_snapshot", "find_vma")},
     ("socket_filter", "get_netns_cookie"): since("6.15"),
+    ("cgroup_current", "current_task_under_cgroup"): since("6.12"),
     ("sched_cls", "get_netns_cookie"): since("6.15"),
     **{("iter_sockets", name): since("5.15") for name in ("setsockopt", "getsockopt")},
     ("base_bpf", "get_current_cgroup_id"): since("6.2"),
