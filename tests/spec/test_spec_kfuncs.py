@@ -13,7 +13,7 @@ from spec_loads import RETURN_0, RETURN_1, Place, insn, load, typed, untyped
 from bombus.btf.types import Kind
 from bombus.kernel.api import Kernel
 from bombus.spec.helpers import HELPER
-from bombus.spec.kfuncs import KFUNC, KFUNCS
+from bombus.spec.kfuncs import KFUNC, KFUNCS, SETS
 from bombus.spec.version import KernelVersion, since
 
 if TYPE_CHECKING:
@@ -103,3 +103,9 @@ def test_answers_without_a_kernel() -> None:
     assert since("6.1") in row and since("6.15") in row and since("6.16") not in row and since("6.0") not in row
     assert KFUNC["bpf_iter_num_next"].flags == {"iter_next", "ret_null"}
     assert not [row.name for row in KFUNCS if row.name.removeprefix("bpf_") in HELPER]
+
+
+def test_sets_differ() -> None:
+    """The documentation names sets by their program types."""
+    assert len(set(SETS.values())) == len(SETS)
+    assert {row.prog_types for row in KFUNCS} == set(SETS.values())

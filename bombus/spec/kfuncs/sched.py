@@ -5,7 +5,7 @@ from __future__ import annotations
 from bombus.spec.kfuncs.model import Kfunc, rows
 
 ROWS: tuple[Kfunc, ...] = (
-    *rows("cpumask", "6.3", """
+    *rows("sched", "6.3", """
         bpf_cpumask_create+an Allocates a CPU mask.
         bpf_cpumask_release+r Gives a CPU mask back.
         bpf_cpumask_acquire+at Takes a reference to a CPU mask.
@@ -28,15 +28,15 @@ ROWS: tuple[Kfunc, ...] = (
         bpf_cpumask_full+c Tells whether a mask has all CPUs.
         bpf_cpumask_copy+c Copies a mask.
     """),
-    *rows("cpumask", "6.5", """
+    *rows("sched", "6.5", """
         bpf_cpumask_first_and+c Finds the first CPU that two masks share.
         bpf_cpumask_any_distribute+c Chooses a CPU of a mask, another one each time.
         bpf_cpumask_any_and_distribute+c Chooses a CPU that two masks share, another one each time.
     """),
-    *rows("cpumask", "6.8", """
+    *rows("sched", "6.8", """
         bpf_cpumask_weight+c Counts the CPUs of a mask.
     """),
-    *rows("cpumask", "6.15", """
+    *rows("sched", "6.15", """
         bpf_cpumask_populate+c Fills a mask from bits in memory.
     """),
     *rows("struct_ops_syscall", "6.12", """
@@ -55,7 +55,7 @@ ROWS: tuple[Kfunc, ...] = (
         scx_bpf_consume Takes a task from a queue to run it on this CPU.
         scx_bpf_reenqueue_local Sends the tasks of this CPU's queue back to the scheduler.
     """),
-    *rows("scx_any", "6.12", """
+    *rows("sched", "6.12", """
         scx_bpf_kick_cpu Has a CPU schedule anew.
         scx_bpf_dsq_nr_queued Counts the tasks of a queue.
         scx_bpf_destroy_dsq Removes a queue.
@@ -94,10 +94,10 @@ ROWS: tuple[Kfunc, ...] = (
         scx_bpf_dsq_move+c Moves a task from one queue to another.
         scx_bpf_dsq_move_vtime+c Moves a task into the order of virtual time of another queue.
     """),
-    *rows("scx_any", "6.14", """
+    *rows("sched", "6.14", """
         scx_bpf_now A clock that is cheap to read.
     """),
-    *rows("scx_any", "6.15", """
+    *rows("sched", "6.15", """
         scx_bpf_events+t Reads the counters of a scheduler's events.
         scx_bpf_nr_node_ids Counts the numbers that memory nodes may have.
         scx_bpf_cpu_node The memory node of a CPU.
