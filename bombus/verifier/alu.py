@@ -244,7 +244,7 @@ def _scalars(env: Env, insn: Insn, a: Reg, b: Reg) -> None:
     if operation in (op.BPF_ADD, op.BPF_SUB):
         reason = _sanitize_value(env, insn)
         if reason:
-            _prohibited(env, insn, reason)
+            _prohibited(env, insn, reason, insn.dst, insn.src)
     elif operation in (op.BPF_AND, op.BPF_OR) and b.bounds.is_const and env.rules.fork_sign_masks:
         a = _fork(env, insn, a)
     bounds = bounds_alu.alu(operation, a.bounds, b.bounds, is32=is32, table=env.rules.alu_table)
@@ -363,7 +363,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     if operation in (op.BPF_ADD, op.BPF_SUB) and not env.bypass_spec_v1:
         reason = _sanitize_pointer(env, insn, ptr, off, pointer_is_dst, info)
         if reason:
-            _prohibited(env, insn, reason)
+            _prohibited(env, insn, reason, *((insn.dst, insn.src) if pointer_is_dst else (insn.src, insn.dst)))
     if operation == op.BPF_ADD:
         new = _moved(env, ptr, b, fixed and -(1 << 31) <= ptr.off + smin < 1 << 31, forward=True)
     elif operation == op.BPF_SUB:
@@ -386,7 +386,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     _check_stays_inside(env, dst, new)
     reason = _commit(env, insn, new, off, info)
     if reason:
-        _prohibited(env, insn, reason)
+        _prohibited(env, insn, reason, *((insn.dst, insn.src) if pointer_is_dst else (insn.src, insn.dst)))
 
 
 def _moved(env: Env, ptr: Reg, b: Bounds, fixed: bool, *, forward: bool) -> Reg:
@@ -489,7 +489,10 @@ def _sanitize_pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, pointer_is_dst: 
     # The path on which the mask turned the offset to 0.
     regs = env.regs
     saved = regs[insn.dst]
-    regs[insn.dst] = ptr
+    if pointer_is_dst:  # its 32-bit ranges are forgotten by now
+        regs[insn.dst] = ptr.with_bounds(Bounds(ptr.bounds.bits, ptr.bounds.r64, ANY32))
+    else:
+        regs[insn.dst] = ptr
     env.push(env.insn_idx + 1, env.insn_idx, speculative=True)
     regs[insn.dst] = saved
     return ""
@@ -505,13 +508,13 @@ def _commit(env: Env, insn: Insn, new: Reg, off: Reg, info: _Sanitize) -> str:
     return _update(env, info.state, abs(info.limit - limit))
 
 
-def _prohibited(env: Env, insn: Insn, reason: str) -> None:
-    dst, src = insn.dst, insn.src
+def _prohibited(env: Env, insn: Insn, reason: str, pointer: int, off: int) -> None:
+    dst = insn.dst
     verb = "add" if insn.opcode & 0xF0 == op.BPF_ADD else "sub"
     end = "pointer arithmetic with it prohibited for !root"
     texts = {
-        _BOUNDS: f"R{src} has unknown scalar with mixed signed bounds, {end}",
-        _TYPE: f"R{dst} has pointer with unsupported alu operation, {end}",
+        _BOUNDS: f"R{off} has unknown scalar with mixed signed bounds, {end}",
+        _TYPE: f"R{pointer} has pointer with unsupported alu operation, {end}",
         _PATHS: f"R{dst} tried to {verb} from different maps, paths or scalars, {end}",
         _LIMIT: f"R{dst} tried to {verb} beyond pointer bounds, {end}",
     }

@@ -384,6 +384,15 @@ def count_inlined_loops(env: Env) -> None:
             subprog.stack_depth = (subprog.stack_depth + 7 & -8) + 24
 
 
+def check_tail_calls(env: Env) -> None:
+    """A tail call through different maps cannot be guarded against speculation (do_misc_fixups)."""
+    if env.bypass_spec_v1:
+        return
+    for aux, insn in zip(env.aux, env.insns, strict=True):
+        if aux.seen and aux.map_poisoned and insn.opcode == op.CALL and insn.imm == special.TAIL_CALL and not insn.src:
+            env.fail(EINVAL, "tail_call abusing map_ptr")
+
+
 def remove_dead_functions(env: Env) -> None:
     """Functions that nothing reaches are gone from the finished program (opt_remove_dead_code, jit_subprogs)."""
     if not env.bpf_capable:
