@@ -10,140 +10,39 @@ kernel/trace/bpf_trace.c, kernel/bpf/cgroup.c, kernel/bpf/syscall.c, drivers/med
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
 from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
+from bombus.spec.ctxstructs import (
+    CONTEXT,
+    CONTEXTS,
+    DEVICE,
+    MEMBERS_SINCE,
+    NETFILTER,
+    PERF,
+    PT_REGS,
+    RAW_TP,
+    SK_LOOKUP,
+    SK_MSG,
+    SK_REUSEPORT,
+    SKB,
+    SOCK,
+    SOCK_ADDR,
+    SOCK_OPS,
+    SOCKOPT,
+    SYSCTL,
+    TCP_SOCK,
+    XDP,
+    Context,
+    Member,
+)
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
 from bombus.spec.version import KernelVersion, since
 
-
-@dataclass(frozen=True, slots=True)
-class Member:
-    """A member of a context struct. offset, size: bytes; count: of an array, else 1; size is of the whole."""
-
-    name: str
-    offset: int
-    size: int
-    count: int = 1
-
-    @property
-    def end(self) -> int:
-        return self.offset + self.size
-
-
-@dataclass(frozen=True, slots=True)
-class Context:
-    """One struct with its members in order."""
-
-    name: str
-    size: int
-    members: tuple[Member, ...]
-
-    def member(self, name: str) -> Member:
-        return next(m for m in self.members if m.name == name)
-
-    def at(self, offset: int) -> Member | None:
-        """The member that holds byte `offset`; None for padding."""
-        return next((m for m in self.members if m.offset <= offset < m.end), None)
-
-
-def _struct(name: str, size: int, text: str) -> Context:
-    """Members as "name size" or "name size*count" in order, each aligned to its element; "@offset" moves."""
-    members: list[Member] = []
-    offset = 0
-    for line in text.split(","):
-        word, _, width = line.strip().partition(" ")
-        if word.startswith("@"):
-            offset = int(word[1:])
-            continue
-        each, _, count = width.partition("*")
-        step = int(each)
-        offset = (offset + step - 1) // step * step
-        members.append(Member(word, offset, step * int(count or 1), int(count or 1)))
-        offset += step * int(count or 1)
-    return Context(name, size, tuple(members))
-
-
-_SKB = _struct(
-    "__sk_buff", 192,
-    "len 4, pkt_type 4, mark 4, queue_mapping 4, protocol 4, vlan_present 4, vlan_tci 4, vlan_proto 4, priority 4,"
-    "ingress_ifindex 4, ifindex 4, tc_index 4, cb 4*5, hash 4, tc_classid 4, data 4, data_end 4, napi_id 4, family 4,"
-    "remote_ip4 4, local_ip4 4, remote_ip6 4*4, local_ip6 4*4, remote_port 4, local_port 4, data_meta 4, flow_keys 8,"
-    "tstamp 8, wire_len 4, gso_segs 4, sk 8, gso_size 4, tstamp_type 1, @184, hwtstamp 8",
-)
-_XDP = _struct(
-    "xdp_md", 24, "data 4, data_end 4, data_meta 4, ingress_ifindex 4, rx_queue_index 4, egress_ifindex 4"
-)
-_SOCK = _struct(
-    "bpf_sock", 80,
-    "bound_dev_if 4, family 4, type 4, protocol 4, mark 4, priority 4, src_ip4 4, src_ip6 4*4, src_port 4, dst_port 2,"
-    "@52, dst_ip4 4, dst_ip6 4*4, state 4, rx_queue_mapping 4",
-)
-_TCP_SOCK = _struct(
-    "bpf_tcp_sock", 112,
-    "snd_cwnd 4, srtt_us 4, rtt_min 4, snd_ssthresh 4, rcv_nxt 4, snd_nxt 4, snd_una 4, mss_cache 4, ecn_flags 4,"
-    "rate_delivered 4, rate_interval_us 4, packets_out 4, retrans_out 4, total_retrans 4, segs_in 4, data_segs_in 4,"
-    "segs_out 4, data_segs_out 4, lost_out 4, sacked_out 4, bytes_received 8, bytes_acked 8, dsack_dups 4,"
-    "delivered 4, delivered_ce 4, icsk_retransmits 4",
-)
-_XDP_SOCK = _struct("bpf_xdp_sock", 4, "queue_id 4")
-_SOCK_ADDR = _struct(
-    "bpf_sock_addr", 72,
-    "user_family 4, user_ip4 4, user_ip6 4*4, user_port 4, family 4, type 4, protocol 4, msg_src_ip4 4,"
-    "msg_src_ip6 4*4, @64, sk 8",
-)
-_SOCK_OPS = _struct(
-    "bpf_sock_ops", 224,
-    "op 4, args 4*4, family 4, remote_ip4 4, local_ip4 4, remote_ip6 4*4, local_ip6 4*4, remote_port 4, local_port 4,"
-    "is_fullsock 4, snd_cwnd 4, srtt_us 4, bpf_sock_ops_cb_flags 4, state 4, rtt_min 4, snd_ssthresh 4, rcv_nxt 4,"
-    "snd_nxt 4, snd_una 4, mss_cache 4, ecn_flags 4, rate_delivered 4, rate_interval_us 4, packets_out 4,"
-    "retrans_out 4, total_retrans 4, segs_in 4, data_segs_in 4, segs_out 4, data_segs_out 4, lost_out 4, sacked_out 4,"
-    "sk_txhash 4, bytes_received 8, bytes_acked 8, sk 8, skb_data 8, skb_data_end 8, skb_len 4, skb_tcp_flags 4,"
-    "skb_hwtstamp 8",
-)
-_SK_MSG = _struct(
-    "sk_msg_md", 80,
-    "data 8, data_end 8, family 4, remote_ip4 4, local_ip4 4, remote_ip6 4*4, local_ip6 4*4, remote_port 4,"
-    "local_port 4, size 4, sk 8",
-)
-_SK_REUSEPORT = _struct(
-    "sk_reuseport_md", 56,
-    "data 8, data_end 8, len 4, eth_protocol 4, ip_protocol 4, bind_inany 4, hash 4, @40, sk 8, migrating_sk 8",
-)
-_SK_LOOKUP = _struct(
-    "bpf_sk_lookup", 72,
-    "sk 8, family 4, protocol 4, remote_ip4 4, remote_ip6 4*4, remote_port 2, @40, local_ip4 4, local_ip6 4*4,"
-    "local_port 4, ingress_ifindex 4",
-)
-_SYSCTL = _struct("bpf_sysctl", 8, "write 4, file_pos 4")
-_SOCKOPT = _struct(
-    "bpf_sockopt", 40, "sk 8, optval 8, optval_end 8, level 4, optname 4, optlen 4, retval 4"
-)
-_DEVICE = _struct("bpf_cgroup_dev_ctx", 12, "access_type 4, major 4, minor 4")
-_PT_REGS = _struct(
-    "pt_regs", 168,
-    "r15 8, r14 8, r13 8, r12 8, bp 8, bx 8, r11 8, r10 8, r9 8, r8 8, ax 8, cx 8, dx 8, si 8, di 8, orig_ax 8, ip 8,"
-    "cs 8, flags 8, sp 8, ss 8",
-)
-_PERF = Context(
-    "bpf_perf_event_data", 184, (Member("regs", 0, 168), Member("sample_period", 168, 8), Member("addr", 176, 8))
-)
-_RAW_TP = Context("bpf_raw_tracepoint_args", 96, (Member("args", 0, 96, 12),))
-_NETFILTER = _struct("bpf_nf_ctx", 16, "state 8, skb 8")
-_FLOW_KEYS = _struct(
-    "bpf_flow_keys", 56,
-    "nhoff 2, thoff 2, addr_proto 2, is_frag 1, is_first_frag 1, is_encap 1, ip_proto 1, n_proto 2, sport 2, dport 2,"
-    "ipv6_src 4*4, ipv6_dst 4*4, flags 4, flow_label 4",
-)
-_LIRC = Context("u32", 4, (Member("sample", 0, 4),))
-
-CONTEXTS: tuple[Context, ...] = (
-    _SKB, _XDP, _SOCK, _TCP_SOCK, _XDP_SOCK, _SOCK_ADDR, _SOCK_OPS, _SK_MSG, _SK_REUSEPORT, _SK_LOOKUP, _SYSCTL,
-    _SOCKOPT, _DEVICE, _PT_REGS, _PERF, _RAW_TP, _NETFILTER,
-    _FLOW_KEYS, _LIRC,
-)  # fmt: skip
-CONTEXT: dict[str, Context] = {context.name: context for context in CONTEXTS}
+__all__ = [
+    "CONTEXT", "CONTEXTS", "MEMBERS_SINCE", "RULES", "Context", "FieldAccess", "Member", "Question", "access",
+    "socket_field",
+]  # fmt: skip
 
 
 class FieldAccess(NamedTuple):
@@ -204,11 +103,11 @@ _DATA: Final = _names("data", "data_end", "data_meta")
 
 def _skb(q: Question, pointer: str = "") -> FieldAccess | None:
     """Linux 6.12 net/core/filter.c: bpf_skb_is_valid_access."""
-    if not _inside(_SKB, q):
+    if not _inside(SKB, q):
         return None
-    name = _name(_SKB, q)
+    name = _name(SKB, q)
     if name == "cb":
-        return _PLAIN if q.offset + q.size <= _SKB.member("cb").end else None
+        return _PLAIN if q.offset + q.size <= SKB.member("cb").end else None
     if name in _DATA:
         return FieldAccess(pointer) if q.size == 4 and not q.signed else None
     if name in _IPS:
@@ -235,7 +134,7 @@ def _skb_rules(
     """Access rules of a type over __sk_buff. `caps`: what needs CAP_BPF."""
 
     def rule(q: Question) -> FieldAccess | None:
-        name = _name(_SKB, q)
+        name = _name(SKB, q)
         if name in hidden or (q.write and name not in writable) or (name in caps and not q.privileged):
             return None
         if name == "tstamp_type" and tstamp_type:
@@ -264,24 +163,24 @@ _sk_skb = _skb_rules(
 
 
 def _cgroup_skb(q: Question) -> FieldAccess | None:
-    if q.write and _name(_SKB, q) == "tstamp" and not q.privileged:
+    if q.write and _name(SKB, q) == "tstamp" and not q.privileged:
         return None
     return _cgroup_skb_all(q)
 
 
 def _flow_dissector(q: Question) -> FieldAccess | None:
-    if q.write or not _inside(_SKB, q):
+    if q.write or not _inside(SKB, q):
         return None
-    name = _name(_SKB, q)
+    name = _name(SKB, q)
     if name in ("data", "data_end"):
         return FieldAccess(_POINTERS[name]) if q.size == 4 and not q.signed else None
     return FieldAccess("PTR_TO_FLOW_KEYS") if name == "flow_keys" and q.size == 8 else None
 
 
 def _xdp(q: Question) -> FieldAccess | None:
-    if q.write or not _inside(_XDP, q) or q.size != 4:
+    if q.write or not _inside(XDP, q) or q.size != 4:
         return None
-    name = _name(_XDP, q)
+    name = _name(XDP, q)
     if name == "egress_ifindex" and q.attach != "BPF_XDP_DEVMAP":
         return None
     if name in _DATA:
@@ -294,9 +193,9 @@ def _xdp(q: Question) -> FieldAccess | None:
 
 def _sock(q: Question) -> FieldAccess | None:
     """Linux 6.12 net/core/filter.c: bpf_sock_is_valid_access."""
-    if not _inside(_SOCK, q):
+    if not _inside(SOCK, q):
         return None
-    member = _SOCK.at(q.offset)
+    member = SOCK.at(q.offset)
     if member is None:
         return None
     at_start = q.offset == member.offset
@@ -310,13 +209,13 @@ def _sock(q: Question) -> FieldAccess | None:
 
 
 def _sock_common(q: Question) -> FieldAccess | None:
-    return None if _name(_SOCK, q) in ("type", "protocol", "mark", "priority") else _sock(q)
+    return None if _name(SOCK, q) in ("type", "protocol", "mark", "priority") else _sock(q)
 
 
 def _tcp_sock(q: Question) -> FieldAccess | None:
-    if not 0 <= q.offset < _TCP_SOCK.size or q.offset % q.size:
+    if not 0 <= q.offset < TCP_SOCK.size or q.offset % q.size:
         return None
-    wide = any(q.offset == _TCP_SOCK.member(name).offset for name in ("bytes_received", "bytes_acked"))
+    wide = any(q.offset == TCP_SOCK.member(name).offset for name in ("bytes_received", "bytes_acked"))
     return _PLAIN if q.size == (8 if wide else 4) else None
 
 
@@ -329,7 +228,7 @@ def _cgroup_sock(q: Question) -> FieldAccess | None:
     if found is None:
         return None
     attach = q.attach.removeprefix("BPF_CGROUP_")
-    member = _SOCK.at(q.offset)
+    member = SOCK.at(q.offset)
     name = member.name if member is not None else ""
     if name in ("bound_dev_if", "mark", "priority") and member is not None and q.offset == member.offset:
         return found if attach in ("INET_SOCK_CREATE", "INET_SOCK_RELEASE", "") else None
@@ -359,9 +258,9 @@ _ADDR_ATTACH: Final = {
 
 
 def _sock_addr(q: Question) -> FieldAccess | None:
-    if not _inside(_SOCK_ADDR, q):
+    if not _inside(SOCK_ADDR, q):
         return None
-    member = _SOCK_ADDR.at(q.offset)
+    member = SOCK_ADDR.at(q.offset)
     if member is None:
         return None
     name = member.name
@@ -381,9 +280,9 @@ def _sock_addr(q: Question) -> FieldAccess | None:
 
 
 def _sock_ops(q: Question) -> FieldAccess | None:
-    if not _inside(_SOCK_OPS, q):
+    if not _inside(SOCK_OPS, q):
         return None
-    member = _SOCK_OPS.at(q.offset)
+    member = SOCK_OPS.at(q.offset)
     name = member.name if member is not None else ""
     if q.write:
         at_start = member is not None and member.offset == q.offset
@@ -402,7 +301,7 @@ def _sock_ops(q: Question) -> FieldAccess | None:
 def _sk_msg(q: Question) -> FieldAccess | None:
     if q.write or q.offset < 0 or q.offset % q.size:
         return None
-    name = _name(_SK_MSG, q)
+    name = _name(SK_MSG, q)
     pointer = {"data": _PACKET, "data_end": _PACKET_END, "sk": _SOCKET}.get(name)
     if pointer is not None:
         return pointer if q.size == 8 else None
@@ -410,9 +309,9 @@ def _sk_msg(q: Question) -> FieldAccess | None:
 
 
 def _sk_reuseport(q: Question) -> FieldAccess | None:
-    if q.write or not _inside(_SK_REUSEPORT, q):
+    if q.write or not _inside(SK_REUSEPORT, q):
         return None
-    member = _SK_REUSEPORT.at(q.offset)
+    member = SK_REUSEPORT.at(q.offset)
     if member is None:
         return None
     name = member.name
@@ -428,11 +327,11 @@ def _sk_reuseport(q: Question) -> FieldAccess | None:
 
 
 def _sk_lookup(q: Question) -> FieldAccess | None:
-    if q.write or not _inside(_SK_LOOKUP, q):
+    if q.write or not _inside(SK_LOOKUP, q):
         return None
-    member = _SK_LOOKUP.at(q.offset)
+    member = SK_LOOKUP.at(q.offset)
     if member is None:  # remote_port was once 4 bytes: what is behind it may still be read
-        return _narrow(q.size, 2) if q.offset < _SK_LOOKUP.member("local_ip4").offset else None
+        return _narrow(q.size, 2) if q.offset < SK_LOOKUP.member("local_ip4").offset else None
     if member.name == "sk":
         return _SOCKET_OR_NULL if q.size == 8 else None
     if member.name == "remote_port":
@@ -444,25 +343,25 @@ def _sk_lookup(q: Question) -> FieldAccess | None:
 
 
 def _device(q: Question) -> FieldAccess | None:
-    if q.write or q.offset < 0 or q.offset + q.size > _DEVICE.size or q.offset % q.size:
+    if q.write or q.offset < 0 or q.offset + q.size > DEVICE.size or q.offset % q.size:
         return None
-    if _name(_DEVICE, q) == "access_type":
+    if _name(DEVICE, q) == "access_type":
         return _narrow(q.size, 4)
     return _PLAIN if q.size == 4 else None
 
 
 def _sysctl(q: Question) -> FieldAccess | None:
-    if q.offset < 0 or q.offset + q.size > _SYSCTL.size or q.offset % q.size:
+    if q.offset < 0 or q.offset + q.size > SYSCTL.size or q.offset % q.size:
         return None
     if not q.write:
         return _narrow(q.size, 4)
-    return _PLAIN if _name(_SYSCTL, q) == "file_pos" and q.size == 4 else None
+    return _PLAIN if _name(SYSCTL, q) == "file_pos" and q.size == 4 else None
 
 
 def _sockopt(q: Question) -> FieldAccess | None:
-    if not _inside(_SOCKOPT, q):
+    if not _inside(SOCKOPT, q):
         return None
-    member = _SOCKOPT.at(q.offset)
+    member = SOCKOPT.at(q.offset)
     if member is None:
         return None
     name = member.name
@@ -486,7 +385,7 @@ def _sockopt(q: Question) -> FieldAccess | None:
 
 
 def _pt_regs(q: Question) -> FieldAccess | None:
-    if q.write or not _inside(_PT_REGS, q) or q.offset + q.size > _PT_REGS.size:
+    if q.write or not _inside(PT_REGS, q) or q.offset + q.size > PT_REGS.size:
         return None
     return _PLAIN
 
@@ -500,15 +399,15 @@ def _tracepoint(q: Question) -> FieldAccess | None:
 
 
 def _perf_event(q: Question) -> FieldAccess | None:
-    if q.write or not _inside(_PERF, q):
+    if q.write or not _inside(PERF, q):
         return None
-    if _name(_PERF, q) in ("sample_period", "addr"):
+    if _name(PERF, q) in ("sample_period", "addr"):
         return _narrow(q.size, 8)
     return _PLAIN if q.size == 8 else None
 
 
 def _raw_tp(q: Question) -> FieldAccess | None:
-    return _PLAIN if not q.write and 0 <= q.offset < _RAW_TP.size and q.offset % q.size == 0 else None
+    return _PLAIN if not q.write and 0 <= q.offset < RAW_TP.size and q.offset % q.size == 0 else None
 
 
 def _raw_tp_writable(q: Question) -> FieldAccess | None:
@@ -522,7 +421,7 @@ def _lirc(q: Question) -> FieldAccess | None:
 
 
 def _netfilter(q: Question) -> FieldAccess | None:
-    if q.write or not _inside(_NETFILTER, q) or q.size != 8:
+    if q.write or not _inside(NETFILTER, q) or q.size != 8:
         return None
     return FieldAccess("PTR_TO_BTF_ID")
 
@@ -560,21 +459,6 @@ RULES: Final[dict[str, Callable[[Question], FieldAccess | None]]] = {
     "BPF_PROG_TYPE_SK_LOOKUP": _sk_lookup,
     "BPF_PROG_TYPE_SYSCALL": _syscall,
     "BPF_PROG_TYPE_NETFILTER": _netfilter,
-}
-# Members younger than their struct (by uapi history).
-MEMBERS_SINCE: Final[dict[tuple[str, str], KernelVersion]] = {
-    ("__sk_buff", "tstamp"): since("5.0"),
-    ("__sk_buff", "wire_len"): since("5.0"),
-    ("__sk_buff", "gso_segs"): since("5.1"),
-    ("__sk_buff", "sk"): since("5.1"),
-    ("__sk_buff", "gso_size"): since("5.7"),
-    ("__sk_buff", "tstamp_type"): since("5.18"),
-    ("__sk_buff", "hwtstamp"): since("5.16"),
-    ("__sk_buff", "data_meta"): since("4.15"),
-    ("xdp_md", "egress_ifindex"): since("5.8"),
-    ("bpf_sock", "rx_queue_mapping"): since("5.8"),
-    ("bpf_sock_ops", "skb_hwtstamp"): since("6.2"),
-    ("bpf_sk_lookup", "ingress_ifindex"): since("5.17"),
 }
 _SOCKETS: Final = {"bpf_sock": _sock, "sock_common": _sock_common, "bpf_tcp_sock": _tcp_sock, "bpf_xdp_sock": _xdp_sock}
 
