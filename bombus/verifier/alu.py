@@ -378,7 +378,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
         env.fail(EACCES, f"R{dst} pointer arithmetic with {_NAMES[operation]} operator prohibited")
     _sane_offset(env, new, type_)
     bounds = new.bounds
-    if bounds is not ptr.bounds:
+    if bounds is not ptr.bounds or not env.bypass_spec_v1:
         new = new.but(bounds=sync(bounds.bits, bounds.r64, bounds.r32))
     regs[dst] = new
     if env.bypass_spec_v1:

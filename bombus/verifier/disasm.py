@@ -7,7 +7,6 @@ from bombus.asm.names import NameHooks
 from bombus.verifier.env import Env
 
 
-
 def _helper(number: int) -> str | None:
     return "bpf_unspec" if number == 0 else None
 

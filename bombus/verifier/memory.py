@@ -12,7 +12,7 @@ from bombus.errors import NotSupported
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.spec.contexts import access as context_access
-from bombus.spec.maptypes import MAP_TYPE
+from bombus.spec.maptypes import MAP_TYPE, MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
 from bombus.verifier import records, stack, tnum
 from bombus.verifier.bounds import const
@@ -414,17 +414,34 @@ def check_buffer(env: Env, name: str, regno: int, off: int, size: int) -> None:
         )
 
 
+# The kernel's structs of maps (map_btf_id of their map_ops), by the end of the map type's name.
+_MAP_STRUCTS: Final = (
+    ("_STORAGE_DEPRECATED", "bpf_cgroup_storage_map"), ("CGROUP_STORAGE", "bpf_cgroup_storage_map"),
+    ("_STORAGE", "bpf_local_storage_map"), ("REUSEPORT_SOCKARRAY", "reuseport_array"), ("ARRAY", "bpf_array"),
+    ("ARRAY_OF_MAPS", "bpf_array"), ("HASH_OF_MAPS", "bpf_htab"), ("SOCKHASH", "bpf_shtab"), ("SOCKMAP", "bpf_stab"),
+    ("DEVMAP_HASH", "bpf_dtab"), ("HASH", "bpf_htab"), ("DEVMAP", "bpf_dtab"), ("CPUMAP", "bpf_cpu_map"),
+    ("XSKMAP", "xsk_map"), ("STACK_TRACE", "bpf_stack_map"), ("TRIE", "lpm_trie"), ("BLOOM_FILTER", "bpf_bloom_filter"),
+    ("QUEUE", "bpf_queue_stack"), ("STACK", "bpf_queue_stack"), ("RINGBUF", "bpf_ringbuf_map"), ("ARENA", "bpf_arena"),
+    ("STRUCT_OPS", "bpf_struct_ops_map"),
+)
+
+
+def map_struct(map_type: int) -> str:
+    """The name of the kernel's struct that a map of this type is."""
+    row = MAP_TYPE_BY_ID.get(map_type)
+    return next((struct for end, struct in _MAP_STRUCTS if row is not None and row.name.endswith(end)), "bpf_map")
+
+
 def _map_pointer(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> None:
     """A load from struct bpf_map itself (check_ptr_to_map_access): its members need kernel BTF."""
+    map_ = env.regs[regno].map
+    name = map_struct(map_.type) if map_ is not None else "bpf_map"
     if not env.leaks_allowed:
-        env.fail(
-            EPERM,
-            "'struct bpf_map' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN",
-        )
+        env.fail(EPERM, f"'struct {name}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN")
     if off < 0:
-        env.fail(EACCES, f"R{regno} is bpf_map invalid negative access: off={off}")
+        env.fail(EACCES, f"R{regno} is {name} invalid negative access: off={off}")
     if kind == WRITE:
-        env.fail(EACCES, "only read from bpf_map is supported")
+        env.fail(EACCES, f"only read from {name} is supported")
     raise NotSupported("loads from struct bpf_map", "its layout needs kernel BTF")
 
 
