@@ -30,6 +30,9 @@ def serve() -> None:
     sys.path.insert(0, sys.argv[1])
     import llvmlite.binding as llvm  # type: ignore[import-untyped]
 
+    # Exit tests of loops stay on the program's own counters, which verifiers can follow.
+    llvm.set_option("bombus", "-disable-lftr")
+    llvm.set_option("bombus", "-disable-lsr")
     llvm.initialize_all_targets()
     llvm.initialize_all_asmprinters()
     source, sink = sys.stdin.buffer, sys.stdout.buffer
