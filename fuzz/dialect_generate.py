@@ -43,10 +43,41 @@ start = bpf.var(s32(-3))
 fixed = bpf.config(u16(1000))
 
 
+class Work(Struct):
+    sum: u64
+    step: s32
+
+
 def put(index: u32, value: u64) -> None:
     slot = out.lookup(index)
     if slot is not None:
         slot.value = slot.value * 31 + value
+
+
+def split(value: u64) -> tuple[u32, u16]:
+    return u32(value >> 13), u16(value)
+
+
+def fill(mix: Mix, value: u32) -> None:
+    mix.x += value
+    mix.y = s16(value)
+    mix.row[value & 3] += u16(value >> 7)
+
+
+@bpf.noinline
+def weigh(mix: Mix, by: u64) -> u64:
+    return u64(mix.x) * by + u64(mix.y) - u64(mix.row[1]) + u64(mix.low)
+
+
+@bpf.global_function
+def public(a: u32, b: s32) -> u64:
+    return u64(a) * 3 ^ u64(b // 5)
+
+
+def each(index: u32, work: Work) -> s64:
+    work.sum = work.sum * 7 + u64(index) + u64(work.step)
+    work.step -= 3
+    return s64(index > 5)
 '''
 
 
@@ -200,7 +231,7 @@ class Generator:
         rng = self.rng
         self.budget -= 1
         simple = self.budget < 0 or self.depth > 3
-        pick = rng.randrange(9 if simple else 15)
+        pick = rng.randrange(9 if simple else 19)
         if pick < 2:
             kind = self.kind()
             name = self.fresh()
@@ -247,6 +278,21 @@ class Generator:
             kinds = list(self.variables.items())
             a, b = rng.sample(kinds, 2)
             self.line(f"{a[0]}, {b[0]} = {self.typed(a[1])}, {self.typed(b[1])}")
+        elif pick == 15:
+            a, b = self.fresh(), self.fresh()
+            self.line(f"{a}, {b} = split({self.expression('u64', 2)})")
+            self.variables |= {a: "u32", b: "u16"}
+        elif pick == 16 and self.structs:
+            name = rng.choice(self.structs)
+            self.line(f"fill({name}, {self.expression('u32', 2)})")
+            self.line(f"put(u32({rng.randrange(16)}), weigh({name}, {self.expression('u64', 2)}))")
+        elif pick == 17:
+            self.line(f"put(u32({rng.randrange(16)}), public({self.expression('u32', 2)}, {self.expression('s32', 2)}))")
+        elif pick == 18 and not self.inside:
+            name = self.fresh()
+            self.line(f"{name} = Work(sum={self.expression('u64', 2)}, step={self.expression('s32', 1)})")
+            rounds = str(rng.randrange(9)) if rng.random() < 0.7 else f"{self.expression('u32', 1)} & 7"
+            self.line(f"put(u32({rng.randrange(16)}), u64(helpers.loop({rounds}, each, {name}, 0)) + {name}.sum)")
         else:
             self.line(f"put(u32({rng.randrange(16)}), u64({self.expression(self.kind(), 2)}))")
 

@@ -562,7 +562,7 @@ class FunctionText:
                 if bits != "i64":
                     signed = isinstance(spot.index.type, IntT) and spot.index.type.signed
                     index = self.emit(f"{'sext' if signed else 'zext'} {bits} {index} to i64")
-                if kind.space == "stack" and _root_alignment(spot.base) > size:
+                if kind.space in ("stack", "mem") and _root_alignment(spot.base) > size:
                     # LLVM adds offsets below the alignment by `or`, which verifiers refuse on pointers: hide what it
                     # knows of the offset.
                     index = self.emit(f'call i64 asm "", "=r,0"(i64 {index})')
