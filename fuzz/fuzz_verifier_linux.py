@@ -1,7 +1,7 @@
 """Compare the verifier with the running Linux on random programs: verdict, errno, last message, log, instructions.
 
     python fuzz/fuzz_verifier_linux.py [--topic T]... [--count N] [--seed S] [--out FILE] [--caps root|bpf]
-                                       [--shrink] [--show N]
+                                       [--keep FILE] [--show N]
 
 Each topic is one generator; `mutate` takes the recorded programs beside the repository. Programs are loaded, never
 run. Work is done in child processes of --batch programs. Prints one line per batch and a table at the end; --out
@@ -37,6 +37,7 @@ import verifier_gen_mutate
 import verifier_gen_raw
 import verifier_gen_scalar
 import verifier_gen_typed
+from verifier_found import needs_other_btf, row_of
 from verifier_gen import Case, Generator
 from verifier_gen_world import World, make_world
 
@@ -212,15 +213,12 @@ def _on_alarm(*_: object) -> None:
     raise TimedOut
 
 
-def shrink(judge: Judge, case: Case, kind: str, note: str = "") -> Case:
-    """Delete instructions and simplify immediates while the difference stays of its class.
-
-    note: for classes that a text tells apart, a part of it that must stay.
-    """
+def shrink(judge: Judge, case: Case, kind: str, note: str) -> Case:
+    """Delete instructions and simplify immediates while the difference stays of its class, its note of one pattern."""
 
     def still(candidate: Case) -> bool:
         found = judge.compare(candidate)
-        return found[0] == kind and note in found[3]
+        return found[0] == kind and pattern(found[3]) == note
 
     best = case
     again = True
@@ -242,9 +240,8 @@ def shrink(judge: Judge, case: Case, kind: str, note: str = "") -> Case:
                 if still(candidate):
                     best = candidate
                     break
-    for flags in (0,):
-        if best.flags != flags and still(replace(best, flags=flags)):
-            best = replace(best, flags=flags)
+    if best.flags and still(replace(best, flags=0)):
+        best = replace(best, flags=0)
     return best
 
 
@@ -266,7 +263,7 @@ def without(case: Case, at: int, count: int) -> Case | None:
             continue
         target = distance = None
         klass, code = insn.opcode & 7, insn.opcode & 0xF0
-        here = moved(index) + (1 if False else 0)
+        here = moved(index)
         if klass in (5, 6) and code not in (0x80, 0x90):
             distance = insn.imm if insn.opcode == 0x06 else insn.off
             target = index + 1 + distance
@@ -280,6 +277,37 @@ def without(case: Case, at: int, count: int) -> Case | None:
         (moved(start), type_id) for start, type_id in case.functions if start == 0 or not at <= start < end
     )
     return replace(case, insns=tuple(out), functions=functions) if out else None
+
+
+def pattern(text: str) -> str:
+    """A note without its numbers: what tells kinds of findings apart."""
+    return re.sub(r"-?\b(0x[0-9a-f]+|\d+)", "N", text)[:60]
+
+
+def keep(
+    world: World, generator: Generator, found: list[dict[str, Any]], caps: str, longest: int, limit: int,
+    pipe: IO[str],
+) -> None:
+    """Shrink the first finding of each kind, and write it as a row for the tests with Linux's answer."""
+    if caps == "bpf":
+        drop_capabilities()
+    judge = Judge(world, ROOT if caps == "root" else Privileges(True, False, True), longest)
+    seen: set[tuple[str, str]] = set()
+    for row in found:
+        key = (row["class"], pattern(row["note"]))
+        if key in seen or row["class"] in ("not supported", "timeout") or len(seen) >= limit:
+            continue
+        seen.add(key)
+        case = generator(random.Random(row["seed"]))
+        if needs_other_btf(world, case):
+            continue
+        small = replace(shrink(judge, case, key[0], key[1]), log_level=6)
+        answer = judge.linux(small)
+        if answer.full and len(answer.log) < 20_000:
+            out = row_of(
+                world, small, caps, answer.errno, normal(answer.message), answer.processed, normal(answer.log)
+            )
+            pipe.write(json.dumps(out) + "\n")
 
 
 def generators(world: World, wanted: Sequence[str]) -> dict[str, Generator]:
@@ -397,6 +425,7 @@ def main() -> int:
     parser.add_argument("--caps", choices=("root", "bpf"), default="root")
     parser.add_argument("--longest", type=int, default=2500, help="leave out programs of which Linux processes more")
     parser.add_argument("--out", type=Path)
+    parser.add_argument("--keep", type=Path, help="append a row for the tests for each kind of finding, made small")
     parser.add_argument("--show", type=int, default=12, help="kinds of difference to print")
     arguments = parser.parse_args()
     world = make_world(LinuxKernel())
@@ -415,6 +444,15 @@ def main() -> int:
                 print(f"  {n} {key[0]} (seed {example[key]}): {key[1]}")
             if any(counts[name] for name in VERDICTS):
                 status = 1
+            if arguments.keep and found:
+                generator = known[topic]
+                with open(arguments.keep, "a") as rows:
+                    for row in in_child(
+                        lambda pipe, f=found, g=generator: keep(
+                            world, g, f, arguments.caps, arguments.longest, arguments.show, pipe
+                        )
+                    ):
+                        rows.write(json.dumps(row) + "\n")
     return status
 
 

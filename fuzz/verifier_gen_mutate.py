@@ -9,6 +9,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import corpus
 from verifier_gen import Case, clip16, clip32, number
@@ -19,6 +20,8 @@ from bombus.errors import KernelError
 from bombus.isa.insn import Insn
 from bombus.verifier.program import MapInfo, Program
 
+# LIRC_MODE2, which kernels are often built without, and programs that need BTF of the kernel.
+_NOT_HERE = (20, 26, 27, 28, 29)
 _BOUNDARIES = (-1, 1, 8, -8, 4, -4, 2, 7)
 LONGEST = 400  # instructions
 
@@ -58,14 +61,22 @@ class Corpus:
             feature = features.get((row["obj"], row["prog"]))
             if at % step or not feature or not feature["self_contained"] or row["attr"].get("attach_btf_id"):
                 continue
-            if len(row["insns"]) * 3 // 4 > LONGEST * 8 or row["attr"]["prog_type"] in (20, 26, 27, 28, 29):
+            if len(row["insns"]) * 3 // 4 > LONGEST * 8 or row["attr"]["prog_type"] in _NOT_HERE:
                 continue
-            self._add(row, version, blobs)
+            self._add(row, f"{row['obj']}:{row['prog']}", row["prog"] in self.accepted, version, blobs)
+        fine = {r["idx"] for r in corpus.rows(f"test_verifier.verdicts-{version}") if r["err"] == 0}
+        seen: set[int] = set()
+        blobs = corpus.blobs("6.12")
+        for row in corpus.rows("test_verifier.loads-6.12"):
+            if row["idx"] in seen or row["btfs"] or row["attr"]["prog_type"] in _NOT_HERE or len(row["insns"]) * 3 // 4 > LONGEST * 8 or row["attr"].get("attach_btf_id"):
+                continue
+            seen.add(row["idx"])
+            self._add(row, f"table:{row['idx']}", row["idx"] in fine, version, blobs)
 
-    def _add(self, row: dict[str, object], version: str, blobs: dict[str, bytes]) -> None:
+    def _add(self, row: dict[str, Any], name: str, accepted: bool, version: str, blobs: dict[str, bytes]) -> None:
         program = corpus.program_of(row, version, 6, blobs)
         data_of = {}
-        for entry in row.get("btfs", ()):  # type: ignore[attr-defined]
+        for entry in row.get("btfs", ()):
             data = blobs.get(entry["sha1"])
             if data is not None:
                 btf = corpus._btf(data)
@@ -92,7 +103,7 @@ class Corpus:
             btf_fd = self.world.load_btf(data_of[id(program.btf)])
             if not btf_fd:
                 return
-        self.seeds.append(Seed(f"{row['obj']}:{row['prog']}", program, tuple(insns), btf_fd, row["prog"] in self.accepted))
+        self.seeds.append(Seed(name, program, tuple(insns), btf_fd, accepted))
 
     def _map(self, info: MapInfo, data_of: dict[int, bytes]) -> tuple[int, MapInfo] | None:
         key = _similar(info)

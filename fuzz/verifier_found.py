@@ -1,0 +1,67 @@
+"""Findings of the verifier's fuzzer as rows that tests can read without a kernel: the program, its maps, Linux's answer."""
+
+from __future__ import annotations
+
+import base64
+from typing import Any
+
+from verifier_gen import Case
+from verifier_gen_world import World
+
+from bombus.asm.kernel import KernelStyle
+from bombus.asm.names import NameHooks
+from bombus.verifier.program import MapInfo
+
+
+def map_row(info: MapInfo) -> dict[str, Any]:
+    """A map as JSON; its BTF is the one that all rows share."""
+    row: dict[str, Any] = {
+        "type": info.type, "key_size": info.key_size, "value_size": info.value_size, "max_entries": info.max_entries,
+        "name": info.name, "flags": info.flags,
+    }  # fmt: skip
+    if info.contents is not None:
+        row["contents"] = base64.b64encode(info.contents).decode()
+        row["frozen"] = info.frozen
+    if info.value_type_id:
+        row["value_type"] = info.value_type_id
+    if info.inner is not None:
+        row["inner"] = map_row(info.inner)
+    return row
+
+
+def needs_other_btf(world: World, case: Case) -> bool:
+    """Whether the program or its maps have BTF that is not the world's."""
+    if case.functions and case.btf_fd:
+        return True
+    for insn in case.insns:
+        info = world.infos.get(insn.imm) if insn.opcode == 0x18 and insn.src in (1, 2) else None
+        for one in (info, info.inner if info is not None else None):
+            if one is not None and one.value_type_id and one.btf is not world.types.btf:
+                return True
+    return False
+
+
+def row_of(world: World, case: Case, caps: str, errno: int, message: str, processed: int, log: str) -> dict[str, Any]:
+    """The finding. Map references hold the number of the map in "maps"; asm is for readers."""
+    maps: list[dict[str, Any]] = []
+    numbers: dict[int, int] = {}
+    insns = []
+    for insn in case.insns:
+        if insn.opcode == 0x18 and insn.src in (1, 2) and insn.imm in world.infos:
+            if insn.imm not in numbers:
+                numbers[insn.imm] = len(maps)
+                maps.append(map_row(world.infos[insn.imm]))
+            insn = insn._replace(imm=numbers[insn.imm])
+        insns.append(insn)
+    style = KernelStyle(world.kernel.version, leak=False)
+    asm = []
+    at = 0
+    while at < len(insns):
+        asm.append(style.format(insns, at, NameHooks()))
+        at += 2 if insns[at].opcode == 0x18 else 1
+    return {
+        "topic": case.topic, "caps": caps, "prog_type": case.prog_type, "attach_type": case.attach_type,
+        "flags": case.flags, "license": case.license, "functions": [list(pair) for pair in case.functions],
+        "maps": maps, "insns": [list(insn) for insn in insns], "asm": asm, "errno": errno, "message": message,
+        "processed": processed, "log": log,
+    }  # fmt: skip
