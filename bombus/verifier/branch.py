@@ -71,17 +71,18 @@ def not_null(reg: Reg) -> bool:
     return base in _NOT_NULL or (base == PTR_TO_BTF_ID and bool(reg.ref_id or type_ & (PTR_TRUSTED | MEM_RCU)))
 
 
-def _decide(a: Reg, b: Reg, condition: int, is32: bool) -> bool | None:
+def _decide(a: Reg, b: Reg, condition: int, is32: bool, halves_not_zero: bool) -> bool | None:
     """Whether the jump is always taken, never, or either (is_branch_taken)."""
     if a.type in _PACKET_ANY and b.type in _PACKET_ANY and not is32:
         return _decide_packet(a, b, condition)
     if a.type != SCALAR_VALUE or b.type != SCALAR_VALUE:
-        if is32:
+        if is32 and not halves_not_zero:
             return None
-        if b.type != SCALAR_VALUE or b.bounds.bits[1]:
+        seen = 0xFFFFFFFF if is32 else -1
+        if b.type != SCALAR_VALUE or b.bounds.bits[1] & seen:
             condition = SWAPPED[condition]
             a, b = b, a
-        if b.type != SCALAR_VALUE or b.bounds.bits != (0, 0) or not not_null(a):
+        if b.type != SCALAR_VALUE or (b.bounds.bits[0] | b.bounds.bits[1]) & seen or not not_null(a):
             return None
         return False if condition == op.BPF_JEQ else True if condition == op.BPF_JNE else None
     return taken(condition, a.bounds, b.bounds, is32=is32)
@@ -147,7 +148,7 @@ def check(env: Env, insn: Insn) -> int:
     if flags and env.rules.precise_history:
         remember(env, flags)
     is32 = code & 7 == op.BPF_JMP32
-    decided = _decide(a, b, condition, is32)
+    decided = _decide(a, b, condition, is32, env.rules.pointer_halves_not_zero)
     if decided is not None:
         if a.type == SCALAR_VALUE:
             mark_precise(env, dst)
