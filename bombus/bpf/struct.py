@@ -214,7 +214,8 @@ class Struct(View):
     def assign(self, other: Self) -> None:
         """Overwrite this struct with another one."""
         if type(other) is not type(self):
-            raise UsageError(f"{type(self).__name__} is assigned from {type(self).__name__}")
+            name = type(self).__name__
+            raise UsageError(f"{name} is assigned from another {name}, not {type(other).__name__}")
         if not self._writable:
             raise UsageError(f"{type(self).__name__} is read-only")
         self._view[:] = bytes(other._view)

@@ -27,7 +27,7 @@ from bombus.compiler.expressions import (
     kind_type,
     spot,
 )
-from bombus.compiler.prototypes import int_type, may_be_null, parameters, result_kind
+from bombus.compiler.prototypes import argument_kinds, int_type, may_be_null, parameters, result_kind
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, Type
 from bombus.spec.helpers import HELPER, Helper
 
@@ -499,7 +499,7 @@ def _helper(c: Checker, node: ast.Call, row: Helper) -> tree.Expr:
             c.wrong(first, f"{row.name} wants the type of its result first, a Struct class")
         kind = chosen.value
     args: list[tree.Expr] = []
-    for (name, c_type), arg_kind, arg in zip(given, row.args, nodes, strict=True):
+    for (name, c_type), arg_kind, arg in zip(given, argument_kinds(row), nodes, strict=True):
         assert arg is not None
         args.append(_helper_argument(c, row, name, c_type, arg_kind, arg))
     spaces = {"pointer": "mem", "bpf_sock": "sock", "bpf_tcp_sock": "sock"}

@@ -40,6 +40,11 @@ def result_kind(row: Helper) -> str:
     return INTS.get(row.c_return, "pointer")
 
 
+def argument_kinds(row: Helper) -> tuple[str, ...]:
+    """The ARG_ kind of each parameter of `parameters`; "" where the verifier's prototype says nothing."""
+    return (*row.args, *[""] * 5)[: len(parameters(row))]
+
+
 def may_be_null(row: Helper) -> bool:
     """Whether a pointer that a helper returns may be null."""
     return "PTR_MAYBE_NULL" in row.ret
