@@ -38,7 +38,7 @@ _RELA = {32: "IIi", 64: "QQq"}
 def read_elf(data: bytes | bytearray | memoryview, path: str | None = None) -> Elf:
     """Parse a whole file. Raises ElfError."""
     try:
-        return _Reader(bytes(data)).read()
+        return _Reader(memoryview(data)).read()
     except ElfError as error:
         if path is None:
             raise
@@ -48,7 +48,7 @@ def read_elf(data: bytes | bytearray | memoryview, path: str | None = None) -> E
 class _Reader:
     __slots__ = ("bits", "data", "mark")
 
-    def __init__(self, data: bytes) -> None:
+    def __init__(self, data: memoryview) -> None:
         if len(data) < 20 or data[:4] != MAGIC:
             raise ElfError("no ELF magic", offset=0)
         bits = {1: 32, 2: 64}.get(data[4])
@@ -119,7 +119,7 @@ class _Reader:
             return b""
         if offset > len(self.data) or size > len(self.data) - offset:
             raise ElfError(f"a section of {size} bytes reaches behind the end", offset=offset)
-        return self.data[offset : offset + size]
+        return bytes(self.data[offset : offset + size])
 
     def rows(self, section: Section, layout: str) -> Iterator[tuple[int, ...]]:
         row = struct.Struct(self.mark + layout)
@@ -183,15 +183,26 @@ def string_at(table: bytes, offset: int) -> str:
 
 
 def find_embedded(data: bytes) -> Iterator[tuple[int, Elf]]:
-    """BPF objects inside any binary (libbpf skeletons keep them in .rodata): their offset and what they hold."""
-    at = data.find(MAGIC)
+    """BPF objects inside any binary (libbpf skeletons keep them in .rodata): their offset and what they hold.
+
+    `data[offset : offset + elf.size]` are an object's bytes. ElfError when more places look like an object than
+    any real file has.
+    """
+    view = memoryview(data)
+    at, tries = data.find(MAGIC), 0
     while at >= 0:
+        following = at + 4
         head = data[at : at + 20]
         order: Literal["little", "big"] = "big" if head[5:6] == b"\2" else "little"
         if head[18:20] == EM_BPF.to_bytes(2, order):
-            found = None
+            tries += 1
+            if tries > _MAX_EMBEDDED:
+                raise ElfError(f"more than {_MAX_EMBEDDED} places look like an embedded object", offset=at)
             with contextlib.suppress(ElfError):  # magic bytes by chance
-                found = read_elf(data[at:])
-            if found is not None:
+                found = read_elf(view[at:])
                 yield at, found
-        at = data.find(MAGIC, at + 4)
+                following = at + max(found.size, 4)
+        at = data.find(MAGIC, following)
+
+
+_MAX_EMBEDDED = 4096

@@ -87,10 +87,10 @@ def load_btf(state: State) -> None:
     btf = state.obj.btf
     if btf is None or btf.byteorder != "little":
         return
-    ready = for_version(for_kernel(btf, state.obj.externs), state.kernel.version)
-    raw = ready.raw
+    state.types = for_kernel(btf, state.obj.externs)
+    ready = for_version(state.types, state.kernel.version)
     try:
-        state.btf = BtfHandle.load(state.kernel, raw)
+        state.btf = BtfHandle.load(state.kernel, ready.raw)
     except NeedsKernel:
         return
     except KernelError:
@@ -163,7 +163,7 @@ def _open_pinned(state: State, spec: MapSpec) -> Map | None:
 
 
 def _typed(state: State, spec: MapSpec, made: Map) -> Map:
-    btf = state.obj.btf
+    btf = state.types or state.obj.btf
     if btf is None or not (spec.key_type or spec.value_type):
         return made
     return made.with_types(btf, spec.key_type, spec.value_type)
@@ -292,8 +292,8 @@ def load_programs(state: State) -> None:
                 }  # fmt: skip
         if program.attach_btf:
             fields["attach_btf_id"] = _attach_target(state, program)
-        if program.prog_type == "BPF_PROG_TYPE_KPROBE":
-            fields["kern_version"] = state.obj.version or externs.version_code(state.kernel.version)
+        # Kernels before 5.0 compare it for kprobes; libbpf sends it always.
+        fields["kern_version"] = state.obj.version or externs.version_code(state.kernel.version)
         try:
             state.programs[program.name] = Program.load(
                 state.kernel, program.prog_type, insns, license=state.obj.license, name=_prog_name(program),

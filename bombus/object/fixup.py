@@ -10,7 +10,7 @@ from __future__ import annotations
 from bombus.btf.build import Builder
 from bombus.btf.parse import Btf
 from bombus.btf.types import EXTERN, GLOBAL, STATIC, DataSec, Func, FuncProto, Int, Kind, Param, SecVar, Var
-from bombus.elf.model import STB_LOCAL, STT_SECTION, Elf
+from bombus.elf.model import STB_LOCAL, STT_FUNC, STT_SECTION, Elf
 from bombus.object.model import Extern
 
 _HIDDEN = (1, 2)  # STV_INTERNAL, STV_HIDDEN
@@ -18,13 +18,20 @@ _INT_SIZE = 4
 
 
 def with_places(btf: Btf, elf: Elf) -> Btf:
-    """The BTF with sizes and offsets of data sections as the ELF file has them."""
+    """The BTF with sizes and offsets of data sections as the ELF file has them, and hidden functions static: the
+    verifier then follows calls of them instead of taking them as global ones."""
     open_sections = [
         (type_id, type_)
         for type_id, type_ in btf.items()
         if isinstance(type_, DataSec) and type_.size == 0 and type_.name not in (".kconfig", ".ksyms")
     ]
-    if not open_sections:
+    hidden = {s.name for s in elf.symbols if s.type == STT_FUNC and s.bind != STB_LOCAL and s.visibility in _HIDDEN}
+    functions = [
+        (type_id, type_)
+        for type_id, type_ in btf.items()
+        if hidden and isinstance(type_, Func) and type_.name in hidden and type_.linkage == GLOBAL
+    ]
+    if not open_sections and not functions:
         return btf
     sizes = {section.name: section for section in elf.sections}
     by_name = {
@@ -33,6 +40,8 @@ def with_places(btf: Btf, elf: Elf) -> Btf:
         if symbol.name and symbol.type != STT_SECTION and symbol.bind != STB_LOCAL
     }
     builder = Builder.from_btf(btf)
+    for type_id, func in functions:
+        builder.replace(type_id, Func(func.name, func.type, STATIC))
     for type_id, type_ in open_sections:
         section = sizes.get(type_.name)
         if section is None:
