@@ -259,7 +259,7 @@ def _refine_same(env: Env, insn: Insn, other: State, reg: Reg, is32: bool) -> No
 
 def _shrunk(env: Env, reg: Reg, low: int, is32: bool, where: str) -> Reg:
     if low < 0:
-        return reg
+        return env.sane(reg.with_bounds(sync(*_parts(reg.bounds))), where)
     ranges = list(reg.bounds.r32 if is32 else reg.bounds.r64)
     ranges[low] = _wrap(ranges[low] + 1, low, is32)
     ranges[low + 1] = _wrap(ranges[low + 1] - 1, low, is32)

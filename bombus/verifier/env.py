@@ -197,6 +197,7 @@ class Env:
         "live_before",
         "log",
         "mark_read_walk",
+        "max_ctx_offset",
         "max_states_per_insn",
         "peak_states",
         "pending",
@@ -234,7 +235,7 @@ class Env:
         self.program = program
         self.recorder = recorder
         self.rules = Rules.of(program.version)
-        self.log = Log(program.log_level)
+        self.log = Log(program.log_level, program.log_size)
         self.insns: list[Insn] = list(program.insns)
         self.aux = [Aux() for _ in self.insns]
         caps = program.privileges
@@ -286,6 +287,7 @@ class Env:
         self.back_edges = 0
         self.visits: dict[tuple[int, ...], Visit] = {}
         self.max_states_per_insn = 0
+        self.max_ctx_offset = 0
         self.mark_read_walk = 0
 
         self.touched_regs = 0
@@ -392,6 +394,13 @@ class Env:
             reg = single(reg)
             bounds = reg.bounds
         text = violation(bounds)
+        if text and self.rules.single_values and reg.type == SCALAR_VALUE and bounds.is_const:
+            number = bounds.bits[0]
+            if bounds.r64[0] == bounds.r64[1] == number:
+                # Its only value was found before the 32-bit views were looked at.
+                reg = reg.but(bounds=const(number))
+                bounds = reg.bounds
+                text = ""
         if not text:
             bounds.checked |= self.sane_at if reg.type == SCALAR_VALUE else CONSISTENT
             return reg
