@@ -158,6 +158,15 @@ def offsetof(kind: type[Struct], member: str) -> int:
     return kind.LAYOUT.members[member].offset
 
 
+def kernel_has(kind: type[Struct], member: str = "") -> bool:
+    """Whether the kernel that loads the program has a struct, or a member of it (CO-RE). In plain Python: yes."""
+    if not kind.CORE:
+        raise UsageError(f"{kind.__name__} is no kernel struct; declare it with core=True")
+    if member and member not in kind.LAYOUT.members:
+        raise UsageError(f"{kind.__name__} has no member {member}")
+    return True
+
+
 def htons(value: u16) -> u16:
     """Between host and network byte order."""
     return bswap(value)

@@ -222,6 +222,17 @@ def _offsetof(c: Checker, node: ast.Call) -> tree.Expr:
     return c.constant(node, kind.value.LAYOUT.members[member.value].offset)
 
 
+def _kernel_has(c: Checker, node: ast.Call) -> tree.Expr:
+    _no_keywords(c, node, 1, 2)
+    kind, *rest = (expression(c, arg) for arg in node.args)
+    if not isinstance(kind, tree.Object) or not is_struct_class(kind.value) or not kind.value.CORE:
+        c.wrong(node.args[0], "kernel_has wants a kernel struct", "class task_struct(Struct, core=True): ...")
+    member = rest[0].value if rest and isinstance(rest[0], tree.Object) else ""
+    if rest and member not in kind.value.LAYOUT.members:
+        c.wrong(node.args[1], f"kernel_has wants the name of a member of {kind.value.__name__}")
+    return tree.KernelHas(c.at(node), BOOL, kind.value, member)
+
+
 def _len(c: Checker, node: ast.Call) -> tree.Expr:
     _no_keywords(c, node, 1)
     value = expression(c, node.args[0])
@@ -696,7 +707,29 @@ def _ring_query(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) ->
 
 
 def _ring_discard(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
-    c.wrong(node, "discard in a program is not part of the language yet", "decide before you reserve")
+    c.wrong(node, "discard is a statement of its own", "events.discard(record)")
+
+
+def discard(c: Checker, node: ast.Call) -> tuple[tree.Expr, tree.Variable] | None:
+    """`events.discard(record)`: the call, and the record's variable, which is None from then on. None for other
+    calls."""
+    if not isinstance(node.func, ast.Attribute) or node.func.attr != "discard":
+        return None
+    if not isinstance(node.func.value, ast.Name) or node.func.value.id in c.variables:
+        return None
+    owner = expression(c, node.func.value)
+    if not isinstance(owner, tree.Object) or not isinstance(owner.value, maps.RingBuf):
+        return None
+    (record,) = _bind(c, node, ["record"])
+    if not isinstance(record, ast.Name) or record.id not in c.variables:
+        c.wrong(node, "discard wants the name of a reserved record", "with events.reserve(Event) as record:")
+    value = expression(c, record)
+    if not isinstance(value.type, RefT) or value.type.space != "ringbuf":
+        c.wrong(record, f"{record.id} is no reserved record")
+    if value.type.nullable:
+        c.maybe_none(record, value.type)
+    call = helper_call(c, node, HELPER["ringbuf_discard"], [value, tree.Const(c.at(node), U64, 0)], NONE)
+    return call, c.variables[record.id]
 
 
 def _stack_id(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
@@ -789,6 +822,7 @@ _WORDS: Final[dict[Any, Callable[[Checker, ast.Call], tree.Expr]]] = {
     core.sizeof: _sizeof,
     core.offsetof: _offsetof,
     core.local: _local,
+    core.kernel_has: _kernel_has,
     core.ref: _ref,
     core.atomic: _atomic_word,
     core.fetch_add: _fetch("add"),

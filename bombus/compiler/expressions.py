@@ -15,6 +15,7 @@ from bombus.bpf.map import Map
 from bombus.bpf.struct import Struct
 from bombus.compiler import tree
 from bombus.compiler.check import Checker, merge
+from bombus.compiler.contexts import check_access
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, TupleT, Type, literal_fits, same
 
 # Programs whose pointers in the context the verifier knows by BTF: memory behind them is read directly.
@@ -197,6 +198,8 @@ def spot(c: Checker, node: ast.expr, *, store: bool = False) -> tree.Spot:
         assert isinstance(found.base.type, RefT)
         if found.base.type.space == "config":
             c.wrong(node, "a setting of bpf.config(...) is constant for the program", "use bpf.var(...)")
+        if found.base.type.space == "ctx":
+            check_access(c, node, found, write=True)
         if found.base.type.space in ("kernel", "btf"):
             c.wrong(node, "kernel memory cannot be written")
         if isinstance(found.kind, PointerType):
@@ -228,6 +231,8 @@ def load_place(c: Checker, node: ast.AST, place: tree.Spot) -> tree.Expr:
         return tree.Inside(c.at(node), kind, place)
     if base.space == "kernel":
         _probes(c, node)
+    if base.space == "ctx":
+        check_access(c, node, place, write=False)
     return tree.Load(c.at(node), kind, place)
 
 

@@ -588,6 +588,21 @@ class FunctionText:
         self.lines.append(f"  {name} = call ptr {call}{self.dbg}, !llvm.preserve.access.index {node}")
         return name
 
+    def of_kernelhas(self, e: tree.KernelHas) -> str:
+        self.at(e.at)
+        if e.member:
+            address = self.relocated("null", e.kind, e.kind.LAYOUT.members[e.member])
+            self.module.declare("i32 @llvm.bpf.preserve.field.info.p0(ptr, i64 immarg)")
+            # 2: BPF_CORE_FIELD_EXISTS
+            found = self.emit(f"call i32 @llvm.bpf.preserve.field.info.p0(ptr {address}, i64 2)")
+        else:
+            self.module.declare("i32 @llvm.bpf.preserve.type.info(i32 immarg, i64 immarg)")
+            node = self.module.debug.type(e.kind)
+            found = self.fresh()
+            call = f"call i32 @llvm.bpf.preserve.type.info(i32 {self.count}, i64 0)"
+            self.lines.append(f"  {found} = {call}{self.dbg}, !llvm.preserve.access.index {node}")
+        return self.emit(f"icmp ne i32 {found}, 0")
+
     def probe(self, address: str, kind: Any) -> str:
         """A copy on the stack of memory that only probe_read_kernel (helper 113) may read."""
         size = size_of(kind)

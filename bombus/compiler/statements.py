@@ -10,6 +10,7 @@ from typing import Any
 from bombus.bpf.layout import ArrayType
 from bombus.bpf.map import Reservation
 from bombus.compiler import tree
+from bombus.compiler.calls import discard
 from bombus.compiler.check import Checker, Loop, State, Wrong, merge
 from bombus.compiler.expressions import condition, expression, kind_type, load_place, operate, spot, value_of
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, TupleT
@@ -170,6 +171,13 @@ def _expression(c: Checker, node: ast.Expr) -> list[tree.Stmt]:
         c.wrong(node, "this value is not used", "remove it")
     if not isinstance(node.value, (ast.Call, ast.NamedExpr)):
         c.wrong(node, "this value is not used", "assign it or remove it")
+    if isinstance(node.value, ast.Call):
+        given_up = discard(c, node.value)
+        if given_up is not None:
+            call, variable = given_up
+            c.assigned(variable.name, NONE)
+            none = tree.Const(call.at, variable.type, 0)
+            return [tree.Evaluate(call.at, call), tree.Set(call.at, variable, none)]
     return [tree.Evaluate(c.at(node), expression(c, node.value))]
 
 

@@ -163,6 +163,13 @@ class CopyTo(Expr):
     source: Expr
 
 
+class KernelHas(Expr):
+    """Whether the kernel has a struct or (member not "") a member of it."""
+
+    kind: Any
+    member: str
+
+
 class Bytes(Expr):
     """A reference to constant bytes."""
 
