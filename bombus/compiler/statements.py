@@ -10,10 +10,11 @@ from typing import Any
 from bombus.bpf.layout import ArrayType
 from bombus.bpf.map import Reservation
 from bombus.compiler import tree
-from bombus.compiler.calls import discard
 from bombus.compiler.check import Checker, Loop, State, Wrong, merge
 from bombus.compiler.expressions import condition, expression, kind_type, load_place, operate, spot, value_of
+from bombus.compiler.helpercalls import discard, enter_scope
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, TupleT
+from bombus.compiler.words import atomic_change
 
 _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
     ast.Try: ("try is not part of the language", "BPF has no exceptions: test what functions return"),
@@ -149,8 +150,6 @@ def _annotated(c: Checker, node: ast.AnnAssign) -> list[tree.Stmt]:
 
 def _augmented(c: Checker, node: ast.AugAssign) -> list[tree.Stmt]:
     at = c.at(node)
-    from bombus.compiler.calls import atomic_change
-
     changed = atomic_change(c, node)
     if changed is not None:
         return [tree.Evaluate(at, changed)]
@@ -428,8 +427,6 @@ def _with(c: Checker, node: ast.With) -> list[tree.Stmt]:
     if len(node.items) != 1:
         c.wrong(node, "with takes one thing at a time", "nest the blocks")
     item = node.items[0]
-    from bombus.compiler.calls import enter_scope
-
     enter, leave, bound, kind = enter_scope(c, item.context_expr)
     made: list[tree.Stmt] = []
     guard: tree.Variable | None = None

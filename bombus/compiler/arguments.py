@@ -1,0 +1,36 @@
+
+"""Arguments of calls: how many, in which order."""
+
+from __future__ import annotations
+
+import ast
+
+from bombus.compiler.check import Checker
+
+
+def no_keywords(c: Checker, node: ast.Call, *counts: int) -> None:
+    name = c.text(node.func)
+    if node.keywords:
+        c.wrong(node.keywords[0].value, f"{name} takes no named arguments", "give them in order")
+    if len(node.args) not in counts:
+        wanted = " or ".join(map(str, counts))
+        c.wrong(node, f"{name} takes {wanted} argument{'s' * (wanted != '1')}, not {len(node.args)}")
+
+
+def bind(c: Checker, node: ast.Call, names: list[str], optional: int = 0) -> list[ast.expr | None]:
+    """Arguments in the order of `names`; the last `optional` may be missing."""
+    name = c.text(node.func)
+    if len(node.args) > len(names):
+        c.wrong(node, f"{name} takes {len(names)} arguments ({', '.join(names)}), not {len(node.args)}")
+    found: list[ast.expr | None] = [*node.args, *[None] * (len(names) - len(node.args))]
+    for keyword in node.keywords:
+        if keyword.arg not in names:
+            c.wrong(keyword.value, f"{name} has no parameter {keyword.arg!r}", f"it has {', '.join(names)}")
+        index = names.index(keyword.arg)
+        if found[index] is not None:
+            c.wrong(keyword.value, f"{keyword.arg} is given twice")
+        found[index] = keyword.value
+    for index in range(len(names) - optional):
+        if found[index] is None:
+            c.wrong(node, f"{name} wants {names[index]}", f"{name}({', '.join(names)})")
+    return found
