@@ -79,7 +79,8 @@ class Watch:
         value_id = attr.get("btf_value_type_id")
         return MapInfo(
             attr.get("map_type"), attr.get("key_size"), attr.get("value_size"), attr.get("max_entries"),
-            _name(attr, "map_name"), attr.get("map_flags"), len(self.maps) + 1, self.maps.get(attr.get("inner_map_fd")), False, None, btf,
+            _name(attr, "map_name"), attr.get("map_flags"), len(self.maps) + 1,
+            self.maps.get(attr.get("inner_map_fd")), False, None, btf,
             attr.get("btf_key_type_id"), value_id, records.parse(btf, value_id) if btf is not None and value_id else (),
             attr.get("map_extra"),
         )  # fmt: skip

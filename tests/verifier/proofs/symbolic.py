@@ -274,8 +274,8 @@ class Code:
             for name in ("sync", "const"):  # without their caches, which cannot hold terms
                 if hasattr(module, name):
                     setattr(module, name, getattr(self.bounds, name + "_", None) or _uncached(getattr(module, name)))
-            setattr(module, "min", _pick(True))
-            setattr(module, "max", _pick(False))
+            module.min = _pick(True)
+            module.max = _pick(False)
 
 
 def _uncached(function: Any) -> Any:

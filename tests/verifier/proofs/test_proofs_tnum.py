@@ -116,7 +116,7 @@ def test_from_range() -> None:
 
 def test_relations() -> None:
     a, well_a = fresh_tnum()
-    b, well_b = fresh_tnum()
+    b, _ = fresh_tnum()
     x = number("x")
     paths = Paths(in_tnum(a, x), in_tnum(b, x))
     for said in paths.run(lambda: bool(T.overlap(a, b))):
