@@ -30,6 +30,7 @@ _BRANCH: Final = 2
 def find_subprograms(env: Env) -> None:
     """Every target of a call or of a function address starts a subprogram."""
     starts = {0}
+    env.subprogs = [Subprog(0)]
     for i, insn in enumerate(env.insns):
         is_func = insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC
         is_call = insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL

@@ -64,9 +64,11 @@ def verify(program: Program, recorder: Recorder | None = None) -> Verdict:
         where = refused.insn
     microseconds = (time.perf_counter_ns() - started) // 1000
     _statistics(env, microseconds)
+    env.log.settle()
     return Verdict(
         errno, env.log.text(), where, env.processed, env.total_states, env.peak_states, env.max_states_per_insn,
         env.mark_read_walk, tuple(subprog.stack_depth for subprog in env.subprogs), microseconds,
+        env.max_ctx_offset, env.log.start, env.log.peak,
     )
 
 
@@ -366,7 +368,7 @@ def leave(env: Env) -> int:
 def _statistics(env: Env, microseconds: int) -> None:
     """The last lines of the log (print_verification_stats)."""
     if env.log.level & STATS:
-        depths = "+".join(str(subprog.stack_depth) for subprog in env.subprogs) or "0"
+        depths = "+".join(str(subprog.stack_depth) for subprog in env.subprogs)
         env.log.write(f"verification time {microseconds} usec\nstack depth {depths}\n")
     env.say(
         f"processed {env.processed} insns (limit {MAX_INSNS}) max_states_per_insn {env.max_states_per_insn} "

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from bombus.spec.helpers import HELPER_BY_ID, Helper, allowed, prototype_for
+from bombus.spec.helpers import HELPER_BY_ID, Helper, allowed, fastcall_for, prototype_for
 from bombus.spec.version import KernelVersion, since
 from bombus.verifier.env import Env
 
@@ -100,7 +100,8 @@ def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool,
     return Proto(
         row.id, row.name, (args[0], args[1], args[2], args[3], args[4]), base,
         "PTR_MAYBE_NULL" in flags, "MEM_RINGBUF" in flags, "MEM_RDONLY" in flags,
-        proto.gpl_only, proto.might_sleep, proto.pkt_access, row.fastcall,
+        proto.gpl_only, proto.might_sleep, proto.pkt_access,
+        fastcall_for(row, prog_type, attach, version),
     )
 
 

@@ -132,5 +132,5 @@ def test_only_kprobes_have_a_get_stack_that_sleeps() -> None:
 
 def test_fast_calls_depend_on_the_group() -> None:
     row, xdp, filter_ = HELPER["get_smp_processor_id"], 6, 1
-    assert fastcall_for(row, xdp, 0, since("6.12")) and not fastcall_for(row, filter_, 0, since("6.12"))
-    assert fastcall_for(row, filter_, 0, since("6.16")) and not fastcall_for(HELPER["tail_call"], xdp)
+    assert fastcall_for(row, xdp, 0, since("6.12")) and not fastcall_for(row, filter_, 0, since("6.18"))
+    assert fastcall_for(row, xdp, 0, since("6.18")) and not fastcall_for(HELPER["tail_call"], xdp)
