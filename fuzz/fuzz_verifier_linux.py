@@ -26,6 +26,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
@@ -111,10 +112,11 @@ class Judge:
                 ctypes.create_string_buffer(infos, max(1, len(infos))))  # fmt: skip
         address = ctypes.addressof
         log = case.log_level
+        btf = (case.btf_fd or self.world.btf_fd) if infos else 0
         struct.pack_into(
             "<IIQQIIQII16sIIIIQI", self.attr, 0, case.prog_type, len(case.insns), address(keep[0]), address(keep[1]),
             log, LOG_SIZE if log else 0, address(self.buffer) if log else 0, 0, case.flags, b"", 0,
-            case.attach_type, (case.btf_fd or self.world.btf_fd) if infos else 0, 8 if infos else 0, address(keep[2]) if infos else 0,
+            case.attach_type, btf, 8 if infos else 0, address(keep[2]) if infos else 0,
             len(infos) // 8,
         )  # fmt: skip
         self.buffer[0] = b"\0"
@@ -324,7 +326,7 @@ def generators(world: World, wanted: Sequence[str]) -> dict[str, Generator]:
         "raw": verifier_gen_raw.generate,
     }
     if not wanted or "mutate" in wanted:
-        if verifier_gen_mutate.corpus.ORACLE.exists():
+        if verifier_gen_mutate.ORACLE.exists():
             found["mutate"] = verifier_gen_mutate.mutate_generator(world)
         else:
             print("mutate: left out, the recorded programs are not beside the repository")
@@ -358,7 +360,7 @@ def batch(world: World, generator: Generator, seeds: range, caps: str, longest: 
     counts: collections.Counter[str] = collections.Counter()
     for seed in seeds:
         case = generator(random.Random(seed))
-        kind, theirs, ours, note = judge.compare(case)
+        kind, theirs, _ours, note = judge.compare(case)
         counts[kind] += 1
         counts["accepted" if theirs.errno == 0 else "refused"] += 1
         if kind not in ("same", "too long", "configuration"):
@@ -402,7 +404,7 @@ def run_topic(
     while done < arguments.count:
         size = min(arguments.batch, arguments.count - done)
         seeds = range(arguments.seed + done, arguments.seed + done + size)
-        for row in in_child(lambda pipe, seeds=seeds: batch(world, generator, seeds, arguments.caps, arguments.longest, pipe)):
+        for row in in_child(partial(batch, world, generator, seeds, arguments.caps, arguments.longest)):
             if "counts" in row:
                 counts.update(row["counts"])
             else:
@@ -447,11 +449,8 @@ def main() -> int:
             if arguments.keep and found:
                 generator = known[topic]
                 with open(arguments.keep, "a") as rows:
-                    for row in in_child(
-                        lambda pipe, f=found, g=generator: keep(
-                            world, g, f, arguments.caps, arguments.longest, arguments.show, pipe
-                        )
-                    ):
+                    action = partial(keep, world, generator, found, arguments.caps, arguments.longest, arguments.show)
+                    for row in in_child(action):
                         rows.write(json.dumps(row) + "\n")
     return status
 

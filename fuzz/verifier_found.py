@@ -1,4 +1,4 @@
-"""Findings of the verifier's fuzzer as rows that tests can read without a kernel: the program, its maps, Linux's answer."""
+"""Findings of the verifier's fuzzer as rows that tests can read without a kernel: program, maps, Linux's answer."""
 
 from __future__ import annotations
 

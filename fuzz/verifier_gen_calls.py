@@ -1,5 +1,5 @@
-"""Programs that call: helpers with every kind of argument, subprograms with and without BTF, callbacks, and objects that
-must be acquired and released in order (ring buffer records, sockets, locks, dynptrs, timers)."""
+"""Programs that call: helpers with every kind of argument, subprograms with and without BTF, callbacks, and objects
+that must be acquired and released in order (ring buffer records, sockets, locks, dynptrs, timers)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from bombus.spec.helpers import HELPER, HELPERS, Helper, allowed, prototype_for
 
 LOOKUP, UPDATE, DELETE, TAIL_CALL, LOOP, FOR_EACH = 1, 2, 3, 12, 181, 164
 _SPECIAL = frozenset((
-    "loop", "for_each_map_elem", "timer_set_callback", "user_ringbuf_drain", "find_vma", "tail_call", "spin_lock", "spin_unlock",
+    "loop", "for_each_map_elem", "timer_set_callback", "user_ringbuf_drain", "find_vma", "tail_call", "spin_lock",
+    "spin_unlock",
     # whether these are allowed depends on the kernel's configuration
     "probe_write_user", "override_return",
 ))  # fmt: skip
@@ -30,7 +31,8 @@ _MAPS_OF = {
     "get_local_storage": ("cgroup_storage", "percpu_cgroup_storage"), "map_push_elem": ("stack", "queue", "bloom"),
     "map_pop_elem": ("stack", "queue"), "map_peek_elem": ("stack", "queue", "bloom"), "sk_storage_get": ("sk_storage",),
     "sk_storage_delete": ("sk_storage",), "ringbuf_output": ("ringbuf",), "ringbuf_reserve": ("ringbuf",),
-    "ringbuf_query": ("ringbuf",), "ringbuf_reserve_dynptr": ("ringbuf",), "map_lookup_percpu_elem": ("percpu", "percpu_hash"),
+    "ringbuf_query": ("ringbuf",), "ringbuf_reserve_dynptr": ("ringbuf",),
+    "map_lookup_percpu_elem": ("percpu", "percpu_hash"),
     "timer_init": ("timer", "timer_hash"), "task_storage_get": ("task_storage",),
     "task_storage_delete": ("task_storage",), "map_lookup_elem": (
         "array", "hash", "one", "rodata", "lru", "percpu", "array_of_maps", "hash_of_maps", "trie", "lock", "timer",
@@ -142,19 +144,18 @@ class CallWriter(TypedWriter):
             self.put(0xBF, reg, 10)
             self.put(0x07, reg, 0, 0, -8 * rng.randint(1, 4))
         elif kind in ("ARG_PTR_TO_TIMER", "ARG_PTR_TO_SPIN_LOCK"):
-            r = self.holding("value") or 7
-            self.put(0xBF, reg, r)
+            self.put(0xBF, reg, self.holding("value") or 7)
             self.put(0x07, reg, 0, 0, 8)
         elif kind == "ARG_PTR_TO_DYNPTR":
             found = [at for at, k in self.slots.items() if k.name == "dynptr"]
             self.put(0xBF, reg, 10)
             self.put(0x07, reg, 0, 0, rng.choice(found) if found and "UNINIT" not in text else -8 * rng.randint(2, 6))
         elif kind in ("ARG_PTR_TO_SOCK_COMMON", "ARG_PTR_TO_BTF_ID_SOCK_COMMON"):
-            r = self.holding("sock")
-            self.put(0xBF, reg, r if r is not None else 6)
+            sock = self.holding("sock")
+            self.put(0xBF, reg, sock if sock is not None else 6)
         elif kind == "ARG_PTR_TO_RINGBUF_MEM":
-            r = self.holding("memory")
-            self.put(0xBF, reg, r if r is not None else 6)
+            record = self.holding("memory")
+            self.put(0xBF, reg, record if record is not None else 6)
         else:
             numbers = [r for r, k in self.regs.items() if k.name == "number" and (r >= 6 or r > place + 1)]
             if numbers and self.chance(0.4):
@@ -230,7 +231,10 @@ class CallWriter(TypedWriter):
             return
         self.put(0xBF, 1, 6)
         self.map_pointer(2, "progs" if not self.slip() else self.rng.choice(tuple(self.world.maps)))
-        self.put(0xB7, 3, 0, 0, self.rng.choice((0, 1, 3, 4))) if self.chance(0.7) else self.put(0xBF, 3, self.get_number())
+        if self.chance(0.7):
+            self.put(0xB7, 3, 0, 0, self.rng.choice((0, 1, 3, 4)))
+        else:
+            self.put(0xBF, 3, self.get_number())
         self.put(0x85, 0, 0, 0, TAIL_CALL)
         self.called(NUMBER)
 
@@ -336,8 +340,9 @@ class CallWriter(TypedWriter):
         return NUMBER if "*" not in text else Kind("dynptr_arg")
 
     def static_type(self, arguments: int) -> int:
-        pool = [f for f in self.world.types.functions if not f.is_global and len(f.args) == arguments and f.result == "int"]
-        return self.rng.choice(pool or self.world.types.functions).type_id
+        functions = self.world.types.functions
+        pool = [f for f in functions if not f.is_global and len(f.args) == arguments and f.result == "int"]
+        return self.rng.choice(pool or functions).type_id
 
     def callback(self) -> None:
         if not self.callbacks:
@@ -359,8 +364,9 @@ class CallWriter(TypedWriter):
             self.put(0x85, 0, 0, 0, LOOP)
             regs = {1: NUMBER, 2: context}
         elif pick < 0.8:
-            name = rng.choice(("array", "hash", "percpu", "lru", "one", "lock", "timer")) if not self.slip() else rng.choice(
-                tuple(self.world.maps))
+            name = rng.choice(("array", "hash", "percpu", "lru", "one", "lock", "timer"))
+            if self.slip():
+                name = rng.choice(tuple(self.world.maps))
             info = self.world.infos[self.world.maps[name]]
             self.map_pointer(1, name)
             self.function_address(2, label)
@@ -413,8 +419,8 @@ class CallWriter(TypedWriter):
 
     def body_of_object(self) -> None:
         weighted(self.rng, (
-            (1, self.load), (1, self.store), (0.5, self.branch), (0.5, self.spill), (0.5, self.fill), (0.4, self.helper),
-            (0.3, self.move_pointer), (0.15, self.subprogram), (0.1, self.callback),
+            (1, self.load), (1, self.store), (0.5, self.branch), (0.5, self.spill), (0.5, self.fill),
+            (0.4, self.helper), (0.3, self.move_pointer), (0.15, self.subprogram), (0.1, self.callback),
         ))  # fmt: skip
 
     def ring_record(self) -> None:
@@ -468,7 +474,8 @@ class CallWriter(TypedWriter):
         for _ in range(rng.randint(0, 2)):
             pick = rng.random()
             if pick < 0.5:
-                self.put(0x61 | rng.choice((0, 0, 0x08, 0x10, 0x18)), rng.choice((0, 1, 2)), reg, rng.choice((0, 4, 8, 24, 44, 48, 52, 76, 80)))
+                size = rng.choice((0, 0, 0x08, 0x10, 0x18))
+                self.put(0x61 | size, rng.choice((0, 1, 2)), reg, rng.choice((0, 4, 8, 24, 44, 48, 52, 76, 80)))
             elif pick < 0.8:
                 name = rng.choice(("tcp_sock", "sk_fullsock", "get_listener_sock", "skc_to_tcp_sock", "sk_cgroup_id"))
                 if allowed(name, self.prog_type, self.attach_type, self.world.kernel.version):

@@ -1,5 +1,5 @@
-"""Recorded programs with something changed: an immediate, an offset, a register, an operation, an instruction too few or
-too many, two programs' types exchanged.
+"""Recorded programs with something changed: an immediate, an offset, a register, an operation, an instruction too few
+or too many, two programs' types exchanged.
 
 The maps and the BTF that a program came with are made on the running kernel, each once.
 """
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import corpus
+from corpus import ORACLE
 from verifier_gen import Case, clip16, clip32, number
 from verifier_gen_world import World
 
@@ -22,6 +23,7 @@ from bombus.verifier.program import MapInfo, Program
 
 # LIRC_MODE2, which kernels are often built without, and programs that need BTF of the kernel.
 _NOT_HERE = (20, 26, 27, 28, 29)
+_COMMON_HELPERS = (1, 2, 3, 6, 7, 12, 14, 35, 51, 67, 84, 86, 87, 93, 94, 112, 131, 132, 164, 169, 181)
 _BOUNDARIES = (-1, 1, 8, -8, 4, -4, 2, 7)
 LONGEST = 400  # instructions
 
@@ -68,7 +70,10 @@ class Corpus:
         seen: set[int] = set()
         blobs = corpus.blobs("6.12")
         for row in corpus.rows("test_verifier.loads-6.12"):
-            if row["idx"] in seen or row["btfs"] or row["attr"]["prog_type"] in _NOT_HERE or len(row["insns"]) * 3 // 4 > LONGEST * 8 or row["attr"].get("attach_btf_id"):
+            attr = row["attr"]
+            if row["idx"] in seen or row["btfs"] or attr["prog_type"] in _NOT_HERE or attr.get("attach_btf_id"):
+                continue
+            if len(row["insns"]) * 3 // 4 > LONGEST * 8:
                 continue
             seen.add(row["idx"])
             self._add(row, f"table:{row['idx']}", row["idx"] in fine, version, blobs)
@@ -140,7 +145,7 @@ def mutate(rng: random.Random, insns: Sequence[Insn], others: Sequence[Insn]) ->
     if pick < 0.28:
         new = insn.imm + rng.choice(_BOUNDARIES) if rng.random() < 0.6 else number(rng)
         if insn.opcode == 0x85 and insn.src == 0:
-            new = rng.choice((1, 2, 3, 6, 7, 12, 14, 35, 51, 67, 84, 86, 87, 93, 94, 112, 131, 132, 164, 169, 181, rng.randint(0, 215)))
+            new = rng.choice((*_COMMON_HELPERS, rng.randint(0, 215)))
         out[at] = insn._replace(imm=clip32(new))
     elif pick < 0.48:
         klass = insn.opcode & 7
@@ -256,3 +261,4 @@ def mutate_generator(world: World) -> Callable[[random.Random], Case]:
     return generate
 
 
+__all__ = ["ORACLE", "Corpus", "mutate", "mutate_generator"]

@@ -16,7 +16,7 @@ class ScalarWriter(Writer):
 
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
-        self.regs = (0, 6, 7, 8, 9)
+        self.regs: tuple[int, ...] = (0, 6, 7, 8, 9)
         self.slots: set[int] = set()
 
     def reg(self) -> int:
@@ -34,7 +34,8 @@ class ScalarWriter(Writer):
         r = self.reg()
         pick = self.rng.random()
         if pick < 0.5:
-            self.put(0x57 if self.chance(0.7) else 0x54, r, 0, 0, self.rng.choice((1, 3, 7, 15, 0xFF, 12, 0x7E, 48, 0x1FF)))
+            mask = self.rng.choice((1, 3, 7, 15, 0xFF, 12, 0x7E, 48, 0x1FF))
+            self.put(0x57 if self.chance(0.7) else 0x54, r, 0, 0, mask)
         elif pick < 0.8:
             self.put(self.rng.choice((0x77, 0x74, 0xC7, 0xC4)), r, 0, 0, self.rng.randint(20, 63) & (63))
         else:
@@ -87,7 +88,8 @@ class ScalarWriter(Writer):
 
     def constant(self) -> None:
         if self.chance(0.5):
-            self.wide(self.reg(), self.rng.choice((self.rng.getrandbits(64), 1 << self.rng.randint(0, 63), (1 << 64) - 1)))
+            rng = self.rng
+            self.wide(self.reg(), rng.choice((rng.getrandbits(64), 1 << rng.randint(0, 63), (1 << 64) - 1)))
         else:
             self.fresh(self.reg())
 

@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from verifier_gen import KTIME, PRANDOM, SCHED_CLS, XDP, Case, Label, Writer, number, weighted
 from verifier_gen_world import World
 
+from bombus.spec.attachtypes import ATTACH_TYPES
 from bombus.spec.contexts import CONTEXT
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
-from bombus.spec.attachtypes import ATTACH_TYPES
 
 SIZES = {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}
 # Program types that need no BTF of the kernel, less LIRC_MODE2, which kernels are often built without.
@@ -527,7 +527,7 @@ class TypedWriter(Writer):
     def arithmetic(self) -> None:
         rng = self.rng
         numbers = [r for r, kind in self.regs.items() if kind.name == "number"]
-        if not numbers or self.slip() and self.slip():
+        if not numbers or (self.slip() and self.slip()):
             numbers = [self.get_number()]
         d = rng.choice(numbers)
         s = rng.choice(numbers) if not (self.slip() and self.slip()) else rng.randint(0, 10)
