@@ -18,6 +18,7 @@ from bombus.errors import BombusError, UsageError
 VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("bombus.cli.run", "run", "Run a program over a capture or over given data."),
     "build": ("bombus.cli.build", "build", "Compile a program in typed Python to an object."),
+    "verify": ("bombus.cli.verify", "verify", "What a kernel's verifier says of programs, and why."),
     "inspect": ("bombus.cli.inspect", "inspect", "What is in an object, and the oldest kernel that can run it."),
     "prog": ("bombus.cli.prog", "prog", "Programs of an object: dump their instructions."),
     "btf": ("bombus.cli.btf", "btf", "Dump BTF as C or raw."),
@@ -55,9 +56,9 @@ def cli() -> None:
 def main(argv: list[str] | None = None) -> int:
     """Run one command line; returns its exit code."""
     try:
-        cli.main(argv, prog_name="bombus", standalone_mode=False)
+        code = cli.main(argv, prog_name="bombus", standalone_mode=False)
         sys.stdout.flush()
-        return 0
+        return code if isinstance(code, int) else 0  # a verb's own code, by context.exit()
     except click.exceptions.Exit as done:
         return done.exit_code
     except click.Abort:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bombus.asm.kernel import KernelStyle
 from bombus.asm.names import NameHooks
+from bombus.isa.insn import Insn
 from bombus.verifier.env import Env
 
 
@@ -23,3 +26,8 @@ def insn_text(env: Env, index: int) -> str:
             style = env.style = KernelStyle(env.program.version, leak=env.leaks_allowed)
         text = env.texts[index] = style.format(env.insns, index, _NAMES)
     return text
+
+
+def plain_text(insns: Sequence[Insn], index: int) -> str:
+    """The same without a verification."""
+    return KernelStyle().format(insns, index, _NAMES)

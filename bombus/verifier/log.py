@@ -48,12 +48,15 @@ _MAP_POINTERS: Final = (CONST_PTR_TO_MAP, PTR_TO_MAP_KEY, PTR_TO_MAP_VALUE)
 class Log:
     """Text being written. `position` counts all characters; `cut` goes back to an earlier one."""
 
-    __slots__ = ("_pieces", "level", "position")
+    __slots__ = ("_pieces", "level", "peak", "position", "size", "start")
 
-    def __init__(self, level: int) -> None:
+    def __init__(self, level: int, size: int = 0) -> None:
         self.level = level
         self._pieces: list[str] = []
         self.position = 0
+        self.size = size  # of the buffer, with the zero byte at its end; 0: no limit
+        self.start = 0  # what lies before it has rolled out of the buffer
+        self.peak = 0
 
     def write(self, text: str) -> None:
         self._pieces.append(text)
@@ -61,6 +64,7 @@ class Log:
 
     def cut(self, position: int) -> None:
         """Forget what was written after `position`."""
+        self.settle()
         excess = self.position - position
         while excess > 0:
             last = self._pieces.pop()
@@ -68,6 +72,14 @@ class Log:
                 self._pieces.append(last[:-excess])
             excess -= len(last)
         self.position = min(self.position, position)
+        self.start = min(self.start, self.position)
+
+    def settle(self) -> None:
+        """Bring `peak` and `start` up to date."""
+        if self.position > self.peak:
+            self.peak = self.position
+        if self.size and self.position + 1 - self.size > self.start:
+            self.start = self.position + 1 - self.size
 
     def text(self) -> str:
         return "".join(self._pieces)

@@ -282,6 +282,7 @@ def _context(env: Env, regno: int, off: int, size: int, access: int, value: int,
         env.say(f"invalid bpf_context access off={off} size={size}\n")
         print_source(env, env.insn_idx, "; ")
         env.fail(EACCES)
+    env.max_ctx_offset = max(env.max_ctx_offset, off + size)
     if access == READ and value >= 0:
         type_ = CTX_POINTERS_BY_NAME.get(found.pointer, -1)
         if type_ < 0:

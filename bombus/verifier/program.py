@@ -108,6 +108,7 @@ class Program:
     log_level: int = 1
     cpus: int = 1  # that the kernel can have (nr_cpu_ids)
     other_fds: frozenset[int] = frozenset()  # open descriptors that are not maps
+    log_size: int = 0  # of the buffer that the log rolls through; 0: all of it is kept
 
 
 class Refused(BombusError):
@@ -133,6 +134,9 @@ class Verdict:
     mark_read: int
     stack_depths: tuple[int, ...]
     microseconds: int
+    max_ctx_offset: int = 0  # the end of the last byte of the context that the program reaches
+    log_start: int = 0  # characters at the log's beginning that rolled out of its buffer
+    log_peak: int = 0  # characters that the log had at most, before parts were taken back
 
     @property
     def accepted(self) -> bool:

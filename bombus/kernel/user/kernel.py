@@ -12,6 +12,7 @@ from bombus.kernel.api import Attr
 from bombus.kernel.user.commands import check_attr, load_bodies
 from bombus.kernel.user.fds import FdTable, File
 from bombus.kernel.user.objects import Ids, KernelObject
+from bombus.kernel.user.progverify import check_mode
 from bombus.spec.version import KernelVersion
 from bombus.vm.memory import Memory
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from bombus.kernel.user.maps.base import Map
     from bombus.kernel.user.pins import BpfFs
+    from bombus.verifier.program import Program
     from bombus.vm.memory import Region
 
 MAX_CPUS = 4096
@@ -31,7 +33,10 @@ class UserKernel:
 
     version: the Linux that it answers as. cpus: possible CPUs, which decides the size of per-CPU values.
     engine: "fast" or "reference" (vm.engines). btf: raw BTF of the pretended vmlinux. kconfig, kallsyms, modules:
-    what `kconfig()`, `kallsyms()` and `module_btf()` answer.
+    what `kconfig()`, `kallsyms()` and `module_btf()` answer. verify: "strict" verifies every program, and one that
+    the verifier cannot judge (it needs kernel BTF types, kfuncs, ...) raises NotSupported; "lenient" loads such
+    programs, "off" all, without verification: the engines check every access, so they are safe to run. Versions
+    before 6.1 verify as 6.1 does.
     """
 
     name = "user"
@@ -39,7 +44,7 @@ class UserKernel:
     def __init__(
         self, version: str | KernelVersion = "6.12", *, cpus: int = 2, engine: str = "fast", btf: bytes | None = None,
         modules: Mapping[str, bytes] | None = None, kconfig: Mapping[str, str] | None = None,
-        kallsyms: Mapping[str, int] | None = None,
+        kallsyms: Mapping[str, int] | None = None, verify: str = "strict",
     ) -> None:  # fmt: skip
         if not 1 <= cpus <= MAX_CPUS:
             raise UsageError(f"{cpus} CPUs: the user kernel has 1 to {MAX_CPUS}")
@@ -47,6 +52,7 @@ class UserKernel:
         self._version = KernelVersion.parse(version) if isinstance(version, str) else version
         self._cpus = cpus
         self.engine = engine
+        self.verify = check_mode(verify)
         self.memory = Memory()
         self.fds = FdTable()
         self.ids: dict[str, Ids] = {kind: Ids() for kind in ("map", "prog", "btf", "link")}
@@ -54,6 +60,7 @@ class UserKernel:
         self.nr_cpus = 8192  # CONFIG_NR_CPUS, a limit of cpumaps
         self.cpu = 0  # where callers of bpf(2) run
         self.stats_users = 0  # descriptors of BPF_ENABLE_STATS that are open
+        self.on_verify: Callable[[Program], None] | None = None  # sees what the verifier is about to judge
         self.on_fields_freed: Callable[[Map, int], None] | None = None
         self._btf = btf
         self._modules = dict(modules or {})

@@ -10,11 +10,11 @@ import errno
 import hashlib
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from bombus.errors import EncodingError, KernelError, LoadError
+from bombus.errors import BombusError, EncodingError, KernelError, LoadError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, decode
 from bombus.isa.validate import validate
-from bombus.kernel.user import progcheck
+from bombus.kernel.user import progcheck, progverify
 from bombus.kernel.user.commands import command
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.progenv import ProgEnv
@@ -41,8 +41,9 @@ class Prog(KernelObject):
     kind: ClassVar[str] = "prog"
 
     __slots__ = (
-        "btf", "compiled", "env", "expected_attach_type", "flags", "func_info", "gpl", "insns", "kernel", "line_info",
-        "load_time", "maps", "max_ctx_offset", "name", "run_count", "run_time", "runner", "tag", "type", "xlated",
+        "btf", "compiled", "env", "expected_attach_type", "flags", "func_info", "gpl", "insns", "kernel", "license",
+        "line_info", "load_time", "maps", "max_ctx_offset", "name", "run_count", "run_time", "runner", "tag", "type",
+        "verified_insns", "xlated",
     )  # fmt: skip
 
     compiled: Compiled
@@ -55,6 +56,7 @@ class Prog(KernelObject):
         self.expected_attach_type = 0
         self.flags = 0
         self.gpl = False
+        self.license = ""
         self.insns: list[Insn] = []
         self.xlated: list[Insn] = []
         self.maps: list[Map] = []
@@ -64,6 +66,7 @@ class Prog(KernelObject):
         self.func_info: tuple[int, bytes] = (0, b"")  # record size, records
         self.line_info: tuple[int, bytes] = (0, b"")
         self.max_ctx_offset = 0
+        self.verified_insns = 0
         self.run_count = 0
         self.run_time = 0
         self.runner: object = None  # what its hook keeps between runs
@@ -87,19 +90,20 @@ class Prog(KernelObject):
 def prog_load(kernel: UserKernel, attr: Attr) -> int:
     row, attach = progcheck.check(kernel, attr)
     data = attr.read(attr.get("insns"), attr.get("insn_cnt") * 8)
-    gpl = progcheck.license_is_gpl(progcheck.read_string(attr, attr.get("license"), 128))
+    license_ = progcheck.read_string(attr, attr.get("license"), 128)
     if row is None:
         raise KernelError(errno.EINVAL, CALL, f"there is no program type {attr.get('prog_type')}")
     prog = Prog(kernel, row)
     prog.expected_attach_type = attach
     prog.flags = attr.get("prog_flags")
-    prog.gpl = gpl
+    prog.license = license_
+    prog.gpl = progcheck.license_is_gpl(license_)
     prog.name = progcheck.name(attr)
     prog.insns = decode(data)
     prog.load_time = world_of(kernel).clock.boottime()
     try:
         _check_insns(kernel, attr, prog)
-    except KernelError:
+    except BombusError:
         prog.release()
         raise
     _compile(kernel, prog)
@@ -107,7 +111,9 @@ def prog_load(kernel: UserKernel, attr: Attr) -> int:
 
 
 def _check_insns(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
-    progcheck.log_attrs(attr)
+    progverify.check_log(kernel, attr)
+    progcheck.load_btf(kernel, attr, prog)
+    progverify.verify(kernel, attr, prog)
     try:
         validate(prog.insns, frame_pointer=False)  # in dead code r10 may be written; elsewhere the engines fault
     except EncodingError as error:
@@ -116,15 +122,8 @@ def _check_insns(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
     prog.xlated, prog.maps = resolve(kernel, attr, prog.insns)
     for item in prog.maps:
         item.get()
-    progcheck.load_btf(kernel, attr, prog)
     progcheck.sleepable(attr, prog)
     progcheck.helpers(kernel, attr, prog)
-    verify(kernel, attr, prog)
-
-
-def verify(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
-    """The place of the verifier (bombus.verifier). Until it is called here programs are only kept memory-safe, by
-    the engines, which check every access."""
 
 
 def _compile(kernel: UserKernel, prog: Prog) -> None:

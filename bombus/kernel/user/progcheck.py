@@ -121,13 +121,6 @@ def name(attr: Attr) -> bytes:
     return text
 
 
-def log_attrs(attr: Attr) -> None:
-    """The verifier log's attributes (bpf_verifier_log_attr_valid)."""
-    level, size, buffer = attr.get("log_level"), attr.get("log_size"), attr.get("log_buf")
-    if bool(buffer) != bool(size) or (buffer and not level) or level & ~15 or size > 0xFFFF_FFFF >> 2:
-        raise KernelError(errno.EINVAL, CALL, "log_level, log_size and log_buf do not fit together")
-
-
 def write_log(attr: Attr, text: str) -> None:
     """Put a text into the caller's log buffer, cut to its size and ended by a zero byte."""
     size, buffer = attr.get("log_size"), attr.get("log_buf")

@@ -24,7 +24,7 @@ def prog_info(kernel: UserKernel, obj: KernelObject, attr: Attr) -> None:
     values: dict[str, int | bytes] = {
         "type": obj.type.id, "id": obj.id, "tag": obj.tag, "name": obj.name, "load_time": obj.load_time,
         "gpl_compatible": int(obj.gpl), "created_by_uid": 0, "run_time_ns": obj.run_time, "run_cnt": obj.run_count,
-        "verified_insns": len(obj.insns),
+        "verified_insns": obj.verified_insns,
     }  # fmt: skip
     code = encode(dumped(obj))
     _array(attr, info, values, "xlated_prog_len", "xlated_prog_insns", code, 1)

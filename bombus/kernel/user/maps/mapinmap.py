@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError
@@ -12,6 +13,7 @@ from bombus.kernel.user.maps.fdarray import FdArray
 from bombus.kernel.user.maps.hash import check_buckets, check_htab
 from bombus.kernel.user.maps.table import Table
 from bombus.kernel.user.objects import KernelObject
+from bombus.kernel.user.progverify import map_info
 from bombus.spec.maptypes import BPF_EXIST, BPF_F_LOCK
 
 if TYPE_CHECKING:
@@ -24,7 +26,7 @@ class Template:
     Raises KernelError when the map cannot be an inner map.
     """
 
-    __slots__ = ("shape",)
+    __slots__ = ("info", "shape")
 
     def __init__(self, kernel: UserKernel, fd: int) -> None:
         call = "BPF_MAP_CREATE"
@@ -34,6 +36,7 @@ class Template:
         if not inner.type.inner:
             raise KernelError(ENOTSUPP, call, f"a {inner.type.short} map cannot be an inner map")
         self.shape = inner.shape()
+        self.info = replace(map_info(inner), name="", contents=None)
 
     def fits(self, item: Map) -> bool:
         return self.shape == item.shape()

@@ -1,0 +1,337 @@
+"""What the verifier's messages mean, and what usually helps: one row for each kind of message.
+
+A pattern is searched at the beginning of a message; the first row that matches counts. {name} in a text is the
+pattern's group of that name. `register`: which register the message is about when it names none: "dst" and "src" are
+those of the failing instruction, "base" the pointer that it loads or stores through.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+
+class Rule(NamedTuple):
+    key: str  # names the kind of mistake
+    pattern: re.Pattern[str]
+    meaning: str
+    fix: str
+    register: str = ""
+
+
+def _rule(key: str, pattern: str, meaning: str, fix: str, register: str = "") -> Rule:
+    first, *more = pattern.split("(?P<reg>")
+    for number, part in enumerate(more):  # alternatives name their register reg, reg1, reg2 ...
+        first += f"(?P<reg{number or ''}>{part}"
+    pattern = first
+    return Rule(key, re.compile(pattern), meaning, fix, register)
+
+
+_R = r"R(?P<reg>\d+)"
+_BUG = "This is a defect of the verifier (or of bombus), not of the program."
+_REPORT = "Report it with the program."
+_COMPILER = "Compilers do not make such code: look at the tool or the assembly that did."
+
+RULES: Final[tuple[Rule, ...]] = (
+    # Memory through registers
+    _rule("null-check", _R + r" invalid mem access '(?P<type>\w*)_or_null'",
+          "R{reg} may be NULL here: it came from something that can fail (a lookup, a reservation), and no branch on "
+          "this path has ruled NULL out.",
+          "Compare the pointer with NULL right after it was made, and use it only where it is not:\n"
+          "    value = bpf_map_lookup_elem(&map, &key);\n    if (!value)\n        return 0;"),
+    _rule("scalar-pointer", _R + r" invalid mem access '(?:scalar|inv)'",
+          "R{reg} is used as an address, but the verifier knows it only as a number: it was never a pointer, or "
+          "arithmetic, a 32-bit copy, a partial load or a helper call made it one.",
+          "Use the pointer itself, not a number computed from it; read kernel memory with bpf_probe_read_kernel() or "
+          "bpf_core_read(), user memory with bpf_probe_read_user()."),
+    _rule("packet-end-access", _R + r" invalid mem access 'pkt_end'",
+          "R{reg} is the end of the packet. It may be compared with, never read through.",
+          "Read through the data pointer after comparing it with data_end."),
+    _rule("map-pointer-access", _R + r" invalid mem access 'map_ptr'",
+          "R{reg} is the map itself, not one of its values.",
+          "Look a value up first: bpf_map_lookup_elem(&map, &key)."),
+    _rule("invalid-access", _R + r" invalid mem access '(?P<type>.*)'",
+          "Memory cannot be read or written through R{reg}, which is a {type}.",
+          "Check which pointer the instruction should go through; it may have been overwritten."),
+    _rule("uninitialised-register", _R + r" !read_ok",
+          "R{reg} is read, but nothing was put into it on this path. After a call R1 to R5 hold nothing, and R0 holds "
+          "something only when the called function returns.",
+          "Set the variable on every path before it is used. When R0 is meant at the end: every path needs a "
+          "`return` with a value."),
+    _rule("register-number", _R + r" is invalid", "There is no register R{reg}; they are R0 to R10.", _COMPILER),
+    _rule("frame-pointer", r"frame pointer is read only", "R10 points to the stack frame and cannot be changed.",
+          "Copy it to another register and change the copy."),
+    _rule("packet-bounds", r"invalid access to packet, off=(?P<off>-?\d+) size=(?P<size>\d+), " + _R
+          + r"\(id=\d+,off=-?\d+,r=(?P<range>\d+)\)",
+          "{size} bytes of the packet are accessed at offset {off} of R{reg}, but on this path only {range} bytes "
+          "from there are known to lie before the packet's end.",
+          "Compare with data_end first, over all bytes that will be accessed, through the same pointer:\n"
+          "    if ((void *)(eth + 1) > data_end)\n        return XDP_DROP;"),
+    _rule("packet-bounds", r"(?:invalid access to packet|" + _R + r" offset is outside of the packet)",
+          "The packet is accessed beyond what was compared with its end on this path.",
+          "Compare the pointer plus all bytes that will be accessed with data_end before the access, through the same "
+          "pointer; a variable offset also needs an upper bound (at most 65535)."),
+    _rule("value-bounds", r"invalid access to map value, value_size=(?P<size>\d+) off=(?P<off>-?\d+) size=(?P<n>\d+)",
+          "{n} bytes are accessed at offset {off} of a map value of {size} bytes.",
+          "Keep the offset within the value: check an index against the number of elements before it is used, and "
+          "that the value's type is the one that the map was made with.", "base"),
+    _rule("key-bounds", r"invalid access to map key, key_size=(?P<size>\d+) off=(?P<off>-?\d+) size=(?P<n>\d+)",
+          "{n} bytes are accessed at offset {off} of a map key of {size} bytes.",
+          "Access the key only within its size.", "base"),
+    _rule("memory-bounds", r"invalid access to memory, mem_size=(?P<size>\d+) off=(?P<off>-?\d+) size=(?P<n>\d+)",
+          "{n} bytes are accessed at offset {off} of memory that is {size} bytes long.",
+          "Stay within the size with which the memory was reserved, or check the offset first.", "base"),
+    _rule("negative-index", _R + r" min value is negative",
+          "The number that R{reg} holds, or that was added to it, may be negative.",
+          "Use an unsigned variable, or check `if (index < 0 || index >= MAX)`, or mask it: `index &= MAX - 1`. Check "
+          "the same variable that is used, not a copy of other width."),
+    _rule("outside-memory", _R + r" (?:min|max) value is outside of the allowed memory range",
+          "The offset that was added to R{reg} can leave the memory that it points to.",
+          "Check the index against the size right before its use (`if (i >= MAX) return 0;`), or mask it."),
+    _rule("unbounded", _R + r" unbounded memory access",
+          "The verifier knows no upper limit of the number in R{reg}, or of what was added to it.",
+          "Give it one on this path: `if (n > MAX) return 0;` or `n &= MAX - 1`. Use an unsigned type so that one "
+          "comparison suffices."),
+    _rule("zero-read", r"(?:" + _R + r" )?invalid zero-sized read",
+          "The size passed to the helper may be 0, and this helper needs at least one byte.",
+          "Check `if (n == 0) return 0;` before the call."),
+    _rule("context-access", r"invalid bpf_context access off=(?P<off>-?\d+) size=(?P<size>\d+)",
+          "This type of program may not access {size} bytes at offset {off} of its context: there is no field, it is "
+          "read-only, or it can only be accessed whole.",
+          "Access a field of the context struct of this program type by its name and whole; see which fields may be "
+          "written. A wrong section name (program type) is another cause.", "base"),
+    _rule("modified-pointer", r"(?:dereference of modified (?P<type>.*) ptr R(?P<reg>\d+)|negative offset .* ptr "
+          r"R(?P<reg>\d+)|variable (?P<type2>.*) access var_off)",
+          "This pointer may only be used as it came, or with a constant offset: it was changed by a variable or a "
+          "negative number before.",
+          "Access fields by constant offsets from the original pointer. Compilers sometimes merge accesses to context "
+          "fields of two branches: read the field into a volatile variable, or before the branch.", "base"),
+    _rule("misaligned", r"misaligned ", "The address is not a multiple of the access size.",
+          "Align the data, use __attribute__((packed)) or smaller accesses, or load without BPF_F_STRICT_ALIGNMENT."),
+    _rule("map-access-flags", r"(?:write into|read from) map forbidden",
+          "The map was made so that programs may not access it this way (BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG, or a "
+          "type without direct writes).", "Use another map, or make it without that flag.", "base"),
+    _rule("special-field", r"(?P<field>.*) cannot be accessed directly by load/store",
+          "{field} inside the map value belongs to the kernel and is only changed by its helpers.",
+          "Use its helpers, and copy values member by member around it.", "base"),
+    _rule("kptr", r"(?:kptr |store to referenced kptr|invalid kptr access|BPF_ST imm must be 0 when storing to kptr|"
+          r"off=\d+ (?:kptr|doesn't point to kptr)|" + _R + r" (?:has no valid kptr|doesn't have constant offset\. "
+          r"kptr))",
+          "A kernel pointer kept in a map value is accessed in a way that it does not allow.",
+          "Read it with a plain 8-byte load at its own offset, exchange referenced ones with bpf_kptr_xchg().", "base"),
+    _rule("read-only-packet", r"cannot write into packet", "This type of program may not change the packet directly.",
+          "Use bpf_skb_store_bytes(), or a program type that may write (tc, XDP).", "base"),
+    _rule("read-only-memory", _R + r" cannot write into (?P<what>.*)",
+          "The helper would write through R{reg}, which points to read-only memory ({what}).",
+          "Give it memory that may be written, such as a variable on the stack."),
+    _rule("read-only-key", r"write to change key " + _R, "Keys of maps cannot be changed through a pointer.",
+          "Delete the element and insert it under the new key."),
+    _rule("flow-keys", r"invalid access to flow keys", "The access lies outside struct bpf_flow_keys.",
+          "Access its fields by name.", "base"),
+    _rule("socket-access", _R + r" invalid (?P<type>.*) access off=(?P<off>-?\d+) size=(?P<size>\d+)",
+          "There is no readable field of {size} bytes at offset {off} of this {type}.",
+          "Read a field of struct bpf_sock, bpf_tcp_sock or bpf_xdp_sock by its name."),
+    _rule("buffer-access", _R + r" invalid .* buffer", "The access through R{reg} lies outside its buffer.",
+          "Use constant offsets within the buffer."),
+    _rule("btf-access", r"(?:'struct .*' access is allowed only|" + _R + r" is .* invalid negative access|only read "
+          r"from .* is supported|access beyond struct|cannot access ptr member)",
+          "A kernel struct is accessed in a way that is not allowed: they can only be read, at fields that they have.",
+          "Read fields by name (with CO-RE); change the kernel only through helpers and kfuncs."),
+    _rule("mixed-pointers", r"same insn cannot be used with different pointers",
+          "One instruction accesses memory through different kinds of pointers on different paths, which the kernel "
+          "must rewrite in different ways.",
+          "Keep the accesses apart: an `asm volatile(\"\" ::: \"memory\")` between the branches stops the compiler "
+          "from merging them.", "base"),
+    # Stack
+    _rule("uninitialised-stack", r"invalid(?P<kind>.*) read from stack (?:R\d+ )?(?:off|var_off) ?(?P<off>.*?) size "
+          r"(?P<size>\d+)",
+          "{size} bytes of the stack at {off} are read, and not all of them were written on this path. (Padding "
+          "between members of a struct counts, too.)",
+          "Initialise the whole variable, padding included: `struct key key = {};` or __builtin_memset(&key, 0, "
+          "sizeof(key)) before its members are set."),
+    _rule("stack-bounds", r"invalid.*? stack R(?P<reg>\d+)",
+          "The access lies outside the 512 bytes of the stack frame, or its offset has no bounds.",
+          "Check the index into the array on the stack before it is used; make it unsigned. Big data belongs into a "
+          "per-CPU array map."),
+    _rule("spill-corrupt", r"attempt to corrupt spilled pointer", "Part of a pointer saved on the stack would be "
+          "overwritten.", "Programs without privileges may only overwrite it whole."),
+    _rule("spill-size", r"invalid size of register (?:spill|fill)", "A pointer can only be saved to the stack and "
+          "loaded back as 8 whole bytes at an 8-byte boundary.", _COMPILER),
+    _rule("stack-escape", r"cannot (?:spill pointers to stack into stack frame of the caller|return stack pointer to "
+          r"the caller)",
+          "A pointer to the stack of a function would outlive that function.",
+          "Let the caller own the variable and pass its address down."),
+    _rule("variable-stack", r"(?:variable offset stack pointer cannot|spilled ptr in range of var-offset|uninit stack "
+          r"in range of var-offset|leaking pointer from stack|" + _R + r".* variable offset stack access|" + _R
+          + r" variable stack access|" + _R + r" stack pointer arithmetic goes out of range)",
+          "The stack is accessed at an offset that is only known when the program runs, where this is not allowed.",
+          "Use constant offsets into the stack, or a map value for arrays that are indexed."),
+    _rule("stack-size", r"(?:combined stack size|stack size of subprog)", "The functions that call each other need "
+          "more than 512 bytes of stack together.", "Move big variables into a per-CPU array map, or inline less."),
+    # Arithmetic
+    _rule("pointer-or-null-arithmetic", _R + r" pointer arithmetic on (?P<type>.*) prohibited, null-check it first",
+          "Something is added to R{reg}, which may still be NULL.",
+          "Compare the pointer with NULL before computing with it."),
+    _rule("pointer-arithmetic", r"(?:" + _R + r" (?:pointer arithmetic|pointer .* pointer prohibited|32-bit pointer "
+          r"arithmetic|tried to subtract pointer|subtraction from stack pointer|bitwise operator|partial copy of "
+          r"pointer|sign-extension part of pointer))",
+          "This arithmetic on the pointer in R{reg} is not allowed: only adding and subtracting numbers, in 64 bits, "
+          "keeps a pointer one, and some pointers may not be moved at all.",
+          "Compute the offset as a number first, then add it once to the pointer."),
+    _rule("pointer-offset", r"(?:math between .* pointer|.* pointer offset .* is not allowed|value .* makes .* pointer "
+          r"be out of bounds)",
+          "The number added to the pointer is too large or has no known bounds (they must lie within 2^29).",
+          "Bound the number first: `if (n > MAX) return 0;` or `n &= MAX - 1`.", "src"),
+    _rule("pointer-comparison", _R + r" pointer comparison prohibited",
+          "Pointers may only be compared with NULL, or with pointers into the same packet or stack.",
+          "Compare with NULL only; programs without privileges may not compare addresses."),
+    _rule("division", r"div by zero", "A division or modulo by the constant 0.", "Divide by something else."),
+    _rule("shift", r"invalid shift (?P<n>-?\d+)", "A shift by {n}, which is not less than the width.",
+          "Shift by less."),
+    # Control flow
+    _rule("infinite-loop", r"infinite loop detected at insn (?P<insn>\d+)",
+          "The loop comes back to instruction {insn} in the very same state: nothing that the verifier follows changes "
+          "from one iteration to the next, so it may never end.",
+          "Count with a variable that has a constant limit (`for (i = 0; i < 64; i++)`), or use bpf_loop(), bpf_for() "
+          "or can_loop."),
+    _rule("back-edge", r"back-edge from insn", "The program has a loop, and loops need privileges (CAP_BPF).",
+          "Unroll the loop (#pragma unroll), or load the program with CAP_BPF."),
+    _rule("too-large", r"BPF program is too large", "The verifier gave up after a million instructions over all paths.",
+          "Shorten loops with many branches, use bpf_loop() or global functions (verified once each), bound inputs "
+          "earlier, and split the program by tail calls."),
+    _rule("too-complex", r"The sequence of \S+ jumps is too complex", "Too many branches wait to be explored at once.",
+          "Use fewer branches in a row, or bpf_loop() instead of unrolled loops."),
+    _rule("unreachable", r"unreachable insn (?P<insn>\d+)", "No path leads to instruction {insn}.",
+          "Remove the dead code. " + _COMPILER),
+    _rule("jump-range", r"(?:jump out of range|jump into the middle|invalid insn idx|call to invalid destination|"
+          r"last insn is not an exit or jmp)",
+          "The program can leave its instructions: a jump or call goes outside, or a function does not end with exit.",
+          "End every function with a return. " + _COMPILER),
+    _rule("may-goto", r"invalid may_goto", "The may_goto instruction has fields that must be 0.", _COMPILER),
+    _rule("call-depth", r"the call stack of", "Functions call each other more than 8 levels deep, or recursively.",
+          "Inline some of them (static __always_inline); recursion is not possible."),
+    _rule("too-many-functions", r"too many subprograms", "A program has at most 256 functions.", "Inline some."),
+    # Calls of helpers
+    _rule("gpl-only", r"cannot call GPL-restricted function",
+          "This helper is only for programs under a licence compatible with the GPL.",
+          "If you may, say so: char LICENSE[] SEC(\"license\") = \"GPL\"; (or \"Dual BSD/GPL\", \"Dual MIT/GPL\")."),
+    _rule("helper-not-allowed", r"(?:program of this type cannot use helper|unknown func) (?P<name>\S*?)#(?P<id>\d+)",
+          "Programs of this type may not call the helper {name}, or this kernel does not have it for them.",
+          "Use another helper or program type. `bombus feature` shows which programs have which helpers."),
+    _rule("no-helper", r"invalid func (?P<name>\S*)#(?P<id>\d+)",
+          "The kernel has no helper with number {id}: it is newer than the kernel, or the number is wrong.",
+          "Load into a newer kernel, or guard the call with bpf_core_enum_value_exists(). `bombus inspect` shows what "
+          "needs which kernel."),
+    _rule("sleeping-call", r"(?:helper call might sleep|global functions that may sleep)",
+          "The function may sleep, and the program runs (or is, here) where sleeping is not allowed.",
+          "Make the program sleepable (a section name with .s, such as fentry.s/) or do without."),
+    _rule("wrong-argument", _R + r" type=(?P<type>\S+) expected=(?P<expected>.*)",
+          "R{reg} holds a {type} where the function takes {expected}.",
+          "Pass a pointer of the kind it takes. For keys and values that is memory: a variable on the stack (&key), a "
+          "map value, or checked packet data; numbers must be stored in a variable first. When the type ends in "
+          "_or_null: check it for NULL first."),
+    _rule("constant-size", _R + r" is not a known constant", "R{reg} must be a constant that is known at load time.",
+          "Pass a literal or a const variable in .rodata."),
+    _rule("leaks-address", r"(?:R(?P<reg>\d+) leaks addr|.* leaks addr)",
+          "A kernel address would become visible outside, which programs without privileges may not do.",
+          "Store a number instead, or load with CAP_PERFMON."),
+    _rule("packet-helper", r"helper access to the packet is not allowed", "This helper does not take packet memory.",
+          "Copy the bytes to the stack first."),
+    _rule("map-kind", r"(?:cannot pass map_type|expected prog array map|callback function not allowed for map|"
+          r"tail_call abusing map_ptr|invalid arg_type for sockmap|cannot update sockmap|get_local_storage\(\) doesn't|no direct "
+          r"value access support|direct value access on string|" + _R + r" does not point to a readonly map|" + _R
+          + r" is not a constant address|string is not zero-terminated|invalid map_ptr to access)",
+          "The map (or what it holds) is not of the kind that this helper takes here.",
+          "Check the map's type and flags against the helper's description."),
+    _rule("format-string", r"Invalid format string", "The format of bpf_snprintf has an unknown or surplus conversion.",
+          "Use %d %i %u %x %ld %lld %s %c %p and as many arguments as conversions."),
+    _rule("async-complexity", r"kernel subsystem misconfigured", "The kernel cannot check this call.", _REPORT),
+    # References and locks
+    _rule("leaked-reference", r"(?:Unreleased reference id=(?P<id>\d+) alloc_insn=(?P<alloc>\d+))",
+          "What instruction {alloc} acquired (a socket, a ring buffer record, ...) is not given back on this path.",
+          "Release it on every path, the error paths as well: bpf_sk_release(sk), bpf_ringbuf_submit() or "
+          "bpf_ringbuf_discard()."),
+    _rule("leaked-reference", r"(?:.*would lead to reference leak|.*cannot be mixed with socket references)",
+          "A reference (socket, ring buffer record, ...) is still held where the program ends or jumps away.",
+          "Release it on every path before."),
+    _rule("release", r"(?:.* reference has not been acquired|arg \d+ is an unacquired reference|" + _R + r" must (?:be "
+          r"referenced|have zero offset) when passed to release|cannot release unowned|more than one arg with "
+          r"ref_obj_id|verifier internal error: more than one arg)",
+          "What is to be released was not acquired by this program, is released already, or the pointer was moved.",
+          "Pass exactly the pointer that the acquiring helper returned, once."),
+    _rule("lock", r"(?:.*bpf_spin_(?:un)?lock|function calls are not allowed while holding a lock|global function "
+          r"calls are not allowed (?:while|with)|.*has no valid bpf_spin_lock|.*bpf_(?:timer|spin_lock))",
+          "A lock or timer is used against its rules: locks are held one at a time, over straight code without "
+          "calls, on every path unlocked; both must be whole fields of a map value described by BTF at a constant offset.",
+          "Unlock on every path, move calls out of the locked part, and describe the map by BTF (__type(value, ...))."),
+    _rule("timer", r"(?:timer pointer in R1|verifier bug. Two map pointers)", "The timer and the map given to "
+          "bpf_timer_init() do not belong together.", "Pass the map that the value with the timer was looked up in."),
+    _rule("map-and-program", r"(?:tracing progs cannot use|socket filter progs cannot use|bpf_struct_ops map cannot|"
+          r"Sleepable programs can only use|only one cgroup storage|Only one arena|arena's user address|CAP_BPF and "
+          r"CAP_PERFMON are required|The total number of maps)",
+          "This map cannot be used in this type of program, or not so many.", "Use another kind of map or program."),
+    _rule("dynptr", r"(?:.*[Dd]ynptr|.*bpf_dynptr|Unsupported reg type .* for bpf_dynptr)",
+          "A dynptr is used against its rules: it must be initialised once by its helper, live on the stack at a "
+          "constant offset, and not be overwritten while it holds something.",
+          "Initialise it before use, release it (submit or discard) on every path, and do not touch its bytes."),
+    # Return values and functions
+    _rule("return-range", r"(?P<where>.*) the register R0 has (?P<what>.*?)(?: (?:should have been in (?P<range>.*)))$",
+          "The value returned has {what}; this program may only return {range}.",
+          "Return one of the allowed values on every path; mask or compare a computed one first.", "r0"),
+    _rule("return-range", r"(?:.*the register R0 (?:has|is not a known value|is not a scalar)|R0 not a scalar value|"
+          r".*should have been in)",
+          "The value returned is not one that is allowed here.",
+          "Return a constant (or bounded number) from the allowed range on every path.", "r0"),
+    _rule("global-function", r"(?:Global function|Caller passes invalid args|arg#\d+|Arg#\d+|" + _R + r" is not a "
+          r"scalar|Verifier bug in function)",
+          "A global (non-static) function is verified on its own, only from its types: the types of its arguments or "
+          "what is passed do not fit.",
+          "Make it static, or describe the arguments: pointers to structs of known size (check them for NULL inside, "
+          "or tag them __arg_nonnull), the context as the struct of the program type or __arg_ctx."),
+    _rule("abnormal-return", r"(?:LD_ABS is|tail_call is|tail_calls are|cannot use BPF_LD_|BPF_LD_\[ABS)",
+          "Packet loads (LD_ABS) and tail calls may end the program at once; here that is not allowed.",
+          "Use them in the main function or in functions with BTF that return int, without references or locks held."),
+    _rule("callback", r"(?:callback function|missing btf func_info|frame\d+ bpf_loop iteration)",
+          "What is passed as a callback is not a static function with BTF.", "Compile with -g, make it static."),
+    _rule("ld-abs-context", r"at the time of BPF_LD_ABS", "Packet loads need the context in R6.", _COMPILER),
+    # Form of the program
+    _rule("encoding", r"(?:.*uses? reserved fields|unknown opcode|invalid BPF_|unrecognized bpf_ld_imm64|invalid "
+          r"bpf_ld_imm64|BPF_ATOMIC uses|BPF_ATOMIC (?:stores|loads)|invalid atomic|addr_space_cast insn)",
+          "The instruction is not one that this kernel knows, or its unused fields are not 0.",
+          "Compile for an older instruction set (clang -mcpu=v3) or use a newer kernel; `bombus inspect` shows which "
+          "one is needed."),
+    _rule("map-descriptor", r"(?:fd \S+ is not pointing to valid bpf_map|fd_idx without fd_array)",
+          "The instruction does not name an open map.", "Create the maps first, or let the loader do it."),
+    _rule("direct-value", r"(?:direct value offset|invalid access to map value pointer)",
+          "The address of a map's value lies outside the value.", "Access globals within their size."),
+    _rule("btf-records", r"(?:Invalid line_info|missing bpf_line_info|func_info BTF section|number of funcs in "
+          r"func_info|nonzero insn_off|same or smaller insn|invalid type id \d+ in func info|Invalid insn code at "
+          r"line_info)",
+          "The function or line records (.BTF.ext) do not fit the instructions.",
+          "Load them unchanged with the program that they were made for, or load without BTF."),
+    _rule("attach", r"(?:Syscall programs can only be sleepable|Only fentry/fexit)",
+          "This program type and the flag for sleepable programs do not go together.",
+          "Set or remove BPF_F_SLEEPABLE (section names with .s)."),
+    _rule("unprivileged", r"(?:loading/calling other bpf or kernel functions are allowed for|.*prohibited for !root)",
+          "Programs without privileges may not do this.", "Load with CAP_BPF and CAP_PERFMON."),
+    # Kernel types and kfuncs, which only the running kernel judges
+    _rule("kfunc-not-allowed", r"calling kernel function (?P<name>\S+) is not allowed",
+          "The kfunc {name} is not for programs of this type.", "Use another program type."),
+    _rule("trusted-argument", r"(?:Possibly NULL pointer passed to (?:trusted|helper) arg|R\d+ must be (?:referenced "
+          r"or trusted|a rcu pointer))",
+          "The function takes a pointer that is known to be valid: not NULL, and referenced or from a trusted source.",
+          "Check it for NULL, or acquire a reference first."),
+    _rule("invalid-btf-id", r"(?:attach_btf_id|func '.*' (?:arg|doesn't)|.*is not a valid attach)",
+          "The program's attach target or its arguments do not exist in the kernel's BTF.",
+          "Check the name of the function and its arguments in this kernel."),
+    _rule("defect", r"(?:BUG |verifier bug|.*REG INVARIANTS VIOLATION|.*verifier bug)", _BUG, _REPORT),
+)
+
+
+def find(message: str) -> tuple[Rule, re.Match[str]] | None:
+    """The first row for a message."""
+    for rule in RULES:
+        match = rule.pattern.match(message)
+        if match is not None:
+            return rule, match
+    return None
