@@ -14,7 +14,7 @@ from typing import Any
 
 from bombus.btf.data import layout_of, to_bytes
 from bombus.btf.types import DataSec, Kind, Var
-from bombus.errors import KernelError, LoadError, NeedsKernel, NotSupported, ObjectError, UsageError
+from bombus.errors import BombusError, KernelError, LoadError, NeedsKernel, NotSupported, ObjectError, UsageError
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program
 from bombus.loader import externs
@@ -166,7 +166,11 @@ def _typed(state: State, spec: MapSpec, made: Map) -> Map:
     btf = state.types or state.obj.btf
     if btf is None or not (spec.key_type or spec.value_type):
         return made
-    return made.with_types(btf, spec.key_type, spec.value_type)
+    try:
+        return made.with_types(btf, spec.key_type, spec.value_type)
+    except BombusError:
+        made.close()
+        raise
 
 
 def _create(state: State, spec: MapSpec) -> Map:
