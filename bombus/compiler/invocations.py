@@ -1,0 +1,152 @@
+"""Packets, calls of functions and helpers, atomics, printing."""
+
+from __future__ import annotations
+
+from bombus.bpf.context import REACH, PacketContext
+from bombus.bpf.layout import size_of
+from bombus.compiler import tree
+from bombus.compiler.memory import Memory
+from bombus.compiler.types import IntT, LitT, RefT
+from bombus.compiler.writer import extension, type_text
+
+
+class Invocations(Memory):
+    """Expressions that ask the kernel or other functions."""
+
+    def packet_end(self, ctx: str, kind: type[PacketContext], offset: int) -> str:
+        """data or data_end as an address."""
+        self.module.declare("ptr @llvm.preserve.static.offset(ptr)")
+        base = self.emit(f"call ptr @llvm.preserve.static.offset(ptr {ctx})")
+        if offset:
+            base = self.emit(f"getelementptr inbounds i8, ptr {base}, i64 {offset}")
+        if kind._WIDTH == 8:
+            return self.emit(f"load ptr, ptr {base}, align 8")
+        word = self.emit(f"load i32, ptr {base}, align 4")
+        return self.emit(f"inttoptr i64 {self.emit(f'zext i32 {word} to i64')} to ptr")
+
+    def of_packetlength(self, e: tree.PacketLength) -> str:
+        assert isinstance(e.ctx.type, RefT)
+        ctx, kind = self.value(e.ctx), e.ctx.type.target
+        ends = [self.packet_end(ctx, kind, offset) for offset in (kind._DATA_END, kind._DATA)]
+        words = [self.emit(f"ptrtoint ptr {end} to i64") for end in ends]
+        return self.emit(f"trunc i64 {self.emit(f'sub i64 {words[0]}, {words[1]}')} to i32")
+
+    def pair_parse(self, e: tree.Parse) -> tuple[str, str]:
+        assert isinstance(e.ctx.type, RefT) and isinstance(e.type, RefT)
+        size = size_of(e.type.target)
+        ctx, kind = self.value(e.ctx), e.ctx.type.target
+        if isinstance(e.offset, tree.Const):
+            self.at(e.at)
+            data = self.packet_end(ctx, kind, kind._DATA)
+            end = self.packet_end(ctx, kind, kind._DATA_END)
+            start = data
+            if e.offset.value:
+                start = self.emit(f"getelementptr inbounds i8, ptr {data}, i64 {e.offset.value}")
+            last = self.emit(f"getelementptr inbounds i8, ptr {data}, i64 {e.offset.value + size}")
+            return start, self.emit(f"icmp ugt ptr {last}, {end}")
+        offset = self.value(e.offset)
+        bits = type_text(e.offset.type)
+        signed = isinstance(e.offset.type, LitT) or (isinstance(e.offset.type, IntT) and e.offset.type.signed)
+        if bits != "i64":
+            offset = self.emit(f"{'sext' if signed else 'zext'} {bits} {offset} to i64")
+        far, near, done = self.label(), self.label(), self.label()
+        small = isinstance(e.offset.type, IntT) and e.offset.type.kind.MAX <= REACH and not signed
+        small = small or isinstance(e.offset.type, LitT)
+        before = self.block
+        if not small:
+            self.branch_on(self.emit(f"icmp ugt i64 {offset}, {REACH}"), far, near)
+            self.begin(far)
+            self.jump(done)
+            self.begin(near)
+        self.at(e.at)
+        data = self.packet_end(ctx, kind, kind._DATA)
+        end = self.packet_end(ctx, kind, kind._DATA_END)
+        start = self.emit(f"getelementptr inbounds i8, ptr {data}, i64 {offset}")
+        last = self.emit(f"getelementptr inbounds i8, ptr {start}, i64 {size}")
+        out = self.emit(f"icmp ugt ptr {last}, {end}")
+        # In loops LLVM would turn the checks into a number of rounds, which verifiers cannot follow.
+        self.module.declare("i1 @llvm.bpf.passthrough.i1.i1(i32, i1)")
+        self.count += 1
+        out = self.emit(f"call i1 @llvm.bpf.passthrough.i1.i1(i32 {self.count}, i1 {out})")
+        if small:
+            return start, out
+        here = self.block
+        assert before != here
+        self.begin(done)
+        return (
+            self.emit(f"phi ptr [ null, %{far} ], [ {start}, %{here} ]"),
+            self.emit(f"phi i1 [ true, %{far} ], [ {out}, %{here} ]"),
+        )
+
+    def of_tuple(self, e: tree.Tuple) -> str:
+        kind = type_text(e.type)
+        whole = "poison"
+        for index, item in enumerate(e.items):
+            whole = self.emit(f"insertvalue {kind} {whole}, {type_text(item.type)} {self.value(item)}, {index}")
+        return whole
+
+    def of_call(self, e: tree.Call) -> str:
+        args: list[str] = []
+        for arg, variable in zip(e.args, e.function.params, strict=True):
+            text = self.reference(arg) if isinstance(variable.type, RefT) else self.value(arg)
+            args.append(f"{type_text(variable.type)} {extension(variable.type)}{text}")
+        self.at(e.at)
+        wide = "i64" if e.function.linkage == "callback" else type_text(e.function.result)
+        if wide == "void":
+            self.do(f"call void @{e.function.name}({', '.join(args)})")
+            return ""
+        value = self.emit(f"call {extension(e.type)}{wide} @{e.function.name}({', '.join(args)})")
+        if e.function.linkage == "callback" and type_text(e.type) != wide:
+            value = self.emit(f"trunc {wide} {value} to {type_text(e.type)}")
+        return value
+
+    def of_helpercall(self, e: tree.HelperCall) -> str:
+        args: list[str] = []
+        for arg, width in zip(e.args, e.widths, strict=True):
+            args.append(f"i{width} {self.value(arg)}" if width else f"ptr {self.reference(arg)}")
+        self.at(e.at)
+        callee = f"inttoptr (i64 {e.number} to ptr)({', '.join(args)})"
+        if e.result == "void":
+            self.do(f"call void {callee}")
+            return ""
+        if isinstance(e.type, RefT):
+            return self.emit(f"call ptr {callee}")
+        bits = type_text(e.type) if isinstance(e.type, IntT) else "i64"
+        return self.emit(f"call {bits} {callee}")
+
+    def of_atomic(self, e: tree.Atomic) -> str:
+        value = self.value(e.value)
+        expected = self.value(e.expected) if e.expected is not None else ""
+        address, _alignment = self.address(e.place)
+        self.at(e.at)
+        bits = type_text(e.type)
+        if e.operation == "cmpxchg":
+            both = self.emit(f"cmpxchg ptr {address}, {bits} {expected}, {bits} {value} seq_cst seq_cst")
+            return self.emit(f"extractvalue {{ {bits}, i1 }} {both}, 0")
+        # clang: a fetch whose result nobody wants is relaxed, so that it becomes a plain atomic instruction
+        order = "seq_cst" if e.fetch else "monotonic"
+        return self.emit(f"atomicrmw {e.operation} ptr {address}, {bits} {value} {order}")
+
+    def of_print(self, e: tree.Print) -> str:
+        text = self.module.string(e.format)
+        values: list[str] = []
+        for arg in e.args:
+            value, kind = self.value(arg), arg.type
+            assert isinstance(kind, IntT)
+            if kind.kind.NETWORK and not self.module.big:
+                value = self.swap(value, type_text(kind))
+            if kind.bits < 64:
+                value = self.emit(f"{'sext' if kind.signed else 'zext'} {type_text(kind)} {value} to i64")
+            values.append(value)
+        self.at(e.at)
+        size = len(e.format)
+        if len(values) <= 3:
+            more = "".join(f", i64 {value}" for value in values)
+            self.do(f"call i64 inttoptr (i64 6 to ptr)(ptr {text}, i32 {size}{more})")
+            return ""
+        table = self.alloca(f"[{len(values)} x i64]", 8)
+        for index, value in enumerate(values):
+            place = self.emit(f"getelementptr inbounds i8, ptr {table}, i64 {index * 8}")
+            self.do(f"store i64 {value}, ptr {place}, align 8")
+        self.do(f"call i64 inttoptr (i64 177 to ptr)(ptr {text}, i32 {size}, ptr {table}, i32 {len(values) * 8})")
+        return ""

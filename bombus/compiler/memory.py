@@ -1,0 +1,218 @@
+"""Memory: members, elements, kernel structs, stack variables."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from bombus.bpf.ints import Scalar
+from bombus.bpf.layout import ArrayType, PointerType, align_of, size_of
+from bombus.compiler import tree
+from bombus.compiler.arithmetic import Arithmetic
+from bombus.compiler.types import IntT, RefT
+from bombus.compiler.writer import type_text
+from bombus.errors import NotSupported
+
+
+class Memory(Arithmetic):
+    """Expressions that read, write and make memory."""
+
+    def address(self, spot: tree.Spot) -> tuple[str, int]:
+        """Address and alignment of a place."""
+        base = self.value(spot.base)
+        kind = spot.base.type
+        assert isinstance(kind, RefT)
+        alignment = align_of(spot.kind)
+        if spot.member is not None and kind.target.CORE:
+            return self.relocated(base, kind.target, spot.member), alignment
+        if spot.member is not None:
+            if kind.target.LAYOUT.packed:
+                alignment = 1
+            if kind.space == "ctx":
+                self.module.declare("ptr @llvm.preserve.static.offset(ptr)")
+                base = self.emit(f"call ptr @llvm.preserve.static.offset(ptr {base})")
+            if spot.member.offset:
+                base = self.emit(f"getelementptr inbounds i8, ptr {base}, i64 {spot.member.offset}")
+        elif spot.index is not None:
+            size = size_of(spot.kind)
+            if isinstance(spot.index, tree.Const):
+                if spot.index.value:
+                    base = self.emit(f"getelementptr inbounds i8, ptr {base}, i64 {spot.index.value * size}")
+            else:
+                index = self.value(spot.index)
+                bits = type_text(spot.index.type)
+                if bits != "i64":
+                    signed = isinstance(spot.index.type, IntT) and spot.index.type.signed
+                    index = self.emit(f"{'sext' if signed else 'zext'} {bits} {index} to i64")
+                if kind.space in ("stack", "mem") and _root_alignment(spot.base) > size:
+                    # LLVM adds offsets below the alignment by `or`, which verifiers refuse on pointers: hide what it
+                    # knows of the offset.
+                    index = self.emit(f'call i64 asm "", "=r,0"(i64 {index})')
+                base = self.emit(f"getelementptr inbounds [{size} x i8], ptr {base}, i64 {index}")
+        return base, alignment
+
+    def relocated(self, base: str, kind: Any, member: Any) -> str:
+        """The address of a member that the loader finds in the kernel's BTF (CO-RE)."""
+        if member.bits:
+            raise NotSupported(f"bit-fields of kernel structs ({kind.__name__}.{member.name})")
+        index = list(kind.LAYOUT.members).index(member.name)
+        node = self.module.debug.type(kind)
+        if kind.LAYOUT.union:
+            call = f"@llvm.preserve.union.access.index.p0.p0(ptr {base}, i32 {index})"
+            self.module.declare("ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)")
+        else:
+            element = self.module.struct(kind)
+            call = (
+                f"@llvm.preserve.struct.access.index.p0.p0(ptr elementtype({element}) {base}, i32 {index}, i32 {index})"
+            )
+            self.module.declare("ptr @llvm.preserve.struct.access.index.p0.p0(ptr, i32 immarg, i32 immarg)")
+        name = self.fresh()
+        self.lines.append(f"  {name} = call ptr {call}{self.dbg}, !llvm.preserve.access.index {node}")
+        return name
+
+    def of_kernelhas(self, e: tree.KernelHas) -> str:
+        self.at(e.at)
+        if e.member:
+            address = self.relocated("null", e.kind, e.kind.LAYOUT.members[e.member])
+            self.module.declare("i32 @llvm.bpf.preserve.field.info.p0(ptr, i64 immarg)")
+            # 2: BPF_CORE_FIELD_EXISTS
+            found = self.emit(f"call i32 @llvm.bpf.preserve.field.info.p0(ptr {address}, i64 2)")
+        else:
+            self.module.declare("i32 @llvm.bpf.preserve.type.info(i32 immarg, i64 immarg)")
+            node = self.module.debug.type(e.kind)
+            found = self.fresh()
+            call = f"call i32 @llvm.bpf.preserve.type.info(i32 {self.count}, i64 0)"
+            self.lines.append(f"  {found} = {call}{self.dbg}, !llvm.preserve.access.index {node}")
+        return self.emit(f"icmp ne i32 {found}, 0")
+
+    def probe(self, address: str, kind: Any) -> str:
+        """A copy on the stack of memory that only probe_read_kernel (helper 113) may read."""
+        size = size_of(kind)
+        copy = self.room(kind)
+        self.do(f"call i64 inttoptr (i64 113 to ptr)(ptr {copy}, i32 {size}, ptr {address})")
+        return copy
+
+    def of_load(self, e: tree.Load) -> str:
+        place = e.place
+        address, alignment = self.address(place)
+        self.at(e.at)
+        assert isinstance(place.base.type, RefT)
+        if place.base.type.space == "kernel":
+            address = self.probe(address, place.kind)
+        volatile = "volatile " if place.volatile else ""
+        if place.kind is bool:
+            byte = self.emit(f"load {volatile}i8, ptr {address}, align 1")
+            return self.emit(f"icmp ne i8 {byte}, 0")
+        if isinstance(place.kind, PointerType):
+            return self.emit(f"load ptr, ptr {address}, align 8")
+        bits = place.kind.BITS
+        value = self.emit(f"load {volatile}i{bits}, ptr {address}, align {alignment}")
+        member = place.member
+        if member is None or not member.bits:
+            return value
+        if member.type.SIGNED:
+            value = self.emit(f"shl i{bits} {value}, {bits - member.bits - member.bit}")
+            return self.emit(f"ashr i{bits} {value}, {bits - member.bits}")
+        if member.bit:
+            value = self.emit(f"lshr i{bits} {value}, {member.bit}")
+        return self.emit(f"and i{bits} {value}, {(1 << member.bits) - 1}")
+
+    def of_inside(self, e: tree.Inside) -> str:
+        return self.address(e.place)[0]
+
+    def of_globalref(self, e: tree.GlobalRef) -> str:
+        return f"@{e.name}"
+
+    def of_bytes(self, e: tree.Bytes) -> str:
+        return self.module.string(e.data)
+
+    def store(self, place: tree.Spot, value: tree.Expr) -> None:
+        kind = place.kind
+        text = self.value(value)
+        address, alignment = self.address(place)
+        if isinstance(value.type, RefT) and value.type.space == "kernel":
+            self.do(f"call i64 inttoptr (i64 113 to ptr)(ptr {address}, i32 {size_of(kind)}, ptr {text})")
+        elif isinstance(kind, ArrayType) or (isinstance(kind, type) and hasattr(kind, "LAYOUT")):
+            self.copy(address, text, size_of(kind), alignment)
+        elif kind is bool:
+            self.do(f"store i8 {self.emit(f'zext i1 {text} to i8')}, ptr {address}, align 1")
+        else:
+            self.store_int(kind, address, alignment, text, place.member)
+
+    def store_int(self, kind: type[Scalar], address: str, alignment: int, text: str, member: Any) -> None:
+        bits = f"i{kind.BITS}"
+        if member is not None and member.bits:
+            mask = ((1 << member.bits) - 1) << member.bit
+            old = self.emit(f"load {bits}, ptr {address}, align {alignment}")
+            kept = self.emit(f"and {bits} {old}, {~mask & ((1 << kind.BITS) - 1)}")
+            moved = self.emit(f"shl {bits} {text}, {member.bit}")
+            text = self.emit(f"or {bits} {kept}, {self.emit(f'and {bits} {moved}, {mask}')}")
+        self.do(f"store {bits} {text}, ptr {address}, align {alignment}")
+
+    def copy(self, target: str, source: str, size: int, alignment: int) -> None:
+        self.module.declare("void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
+        self.do(
+            f"call void @llvm.memmove.p0.p0.i64(ptr align {alignment} {target}, ptr align {alignment} {source}, "
+            f"i64 {size}, i1 false)"
+        )
+
+    def room(self, kind: Any) -> str:
+        """Zeroed bytes on the stack."""
+        size = max(size_of(kind), 1)
+        # No more than natural: with a larger one LLVM adds small offsets by `or`, which verifiers refuse on pointers.
+        alignment = align_of(kind)
+        place = self.alloca(f"[{size} x i8]", alignment)
+        self.module.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+        self.do(f"call void @llvm.memset.p0.i64(ptr align {alignment} {place}, i8 0, i64 {size}, i1 false)")
+        return place
+
+    def of_new(self, e: tree.New) -> str:
+        assert isinstance(e.type, RefT)
+        values = [(member, self.value(value)) for member, value in e.members]
+        place = self.room(e.type.target)
+        packed = getattr(getattr(e.type.target, "LAYOUT", None), "packed", False)
+        for member, text in values:
+            address = place
+            if member.offset:
+                address = self.emit(f"getelementptr inbounds i8, ptr {place}, i64 {member.offset}")
+            alignment = 1 if packed else align_of(member.type)
+            if member.type is bool:
+                self.do(f"store i8 {self.emit(f'zext i1 {text} to i8')}, ptr {address}, align 1")
+            elif isinstance(member.type, ArrayType) or hasattr(member.type, "LAYOUT"):
+                self.copy(address, text, size_of(member.type), alignment)
+            else:
+                self.store_int(member.type, address, alignment, text, member)
+        return place
+
+    def of_clone(self, e: tree.Clone) -> str:
+        assert isinstance(e.type, RefT)
+        source = self.value(e.source)
+        place = self.room(e.type.target)
+        self.copy(place, source, size_of(e.type.target), 1 if e.type.target.LAYOUT.packed else align_of(e.type.target))
+        return place
+
+    def of_copyto(self, e: tree.CopyTo) -> str:
+        assert isinstance(e.target.type, RefT)
+        kind = e.target.type.target
+        target, source = self.value(e.target), self.value(e.source)
+        self.copy(target, source, size_of(kind), 1 if kind.LAYOUT.packed else align_of(kind))
+        return ""
+
+    def of_slot(self, e: tree.Slot) -> str:
+        assert isinstance(e.type, RefT)
+        value = self.value(e.value)
+        kind = e.type.target
+        if kind is bool:
+            place = self.alloca("i8", 1)
+            self.do(f"store i8 {self.emit(f'zext i1 {value} to i8')}, ptr {place}, align 1")
+        else:
+            place = self.alloca(f"i{kind.BITS}", kind.SIZE)
+            self.do(f"store i{kind.BITS} {value}, ptr {place}, align {kind.SIZE}")
+        return place
+
+
+def _root_alignment(base: tree.Expr) -> int:
+    """The alignment of the variable that a place lies in."""
+    while isinstance(base, tree.Inside):
+        base = base.place.base
+    assert isinstance(base.type, RefT)
+    return align_of(base.type.target)
