@@ -23,8 +23,8 @@ class Options:
     btf: the kernel's BTF for CO-RE instead of the kernel's own; programs: names to load (None: those that load by
     default); max_entries: other sizes by map name; data: contents of data sections (".rodata") or values of their
     variables by name; pin_root: the directory for maps that are pinned by name ("": they are made anew and not
-    pinned); prog_type: for sections that say nothing; reuse: maps to use instead of making them, which stay the caller's; log_level: of
-    BPF_PROG_LOAD.
+    pinned); prog_type: for sections that say nothing; reuse: maps to use instead of making them, which stay the
+    caller's; log_level: of BPF_PROG_LOAD.
     """
 
     btf: Btf | bytes | None = None
