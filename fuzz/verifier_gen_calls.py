@@ -34,11 +34,12 @@ _MAPS_OF = {
     "ringbuf_query": ("ringbuf",), "ringbuf_reserve_dynptr": ("ringbuf",),
     "map_lookup_percpu_elem": ("percpu", "percpu_hash"),
     "timer_init": ("timer", "timer_hash"), "task_storage_get": ("task_storage",),
-    "task_storage_delete": ("task_storage",), "map_lookup_elem": (
+    "task_storage_delete": ("task_storage",), "cgrp_storage_get": ("cgrp_storage",),
+    "cgrp_storage_delete": ("cgrp_storage",), "inode_storage_get": ("inode_storage",), "map_lookup_elem": (
         "array", "hash", "one", "rodata", "lru", "percpu", "array_of_maps", "hash_of_maps", "trie", "lock", "timer",
-        "sockmap", "sockhash", "xskmap", "devmap", "cpumap",
+        "sockmap", "sockhash", "xskmap", "devmap", "cpumap", "wide_key", "lru_percpu", "big", "percpu_one",
     ),
-    "map_update_elem": ("array", "hash", "lru", "lock_hash", "timer", "percpu", "trie", "rdonly", "wronly"),
+    "map_update_elem": ("wide_key", "array", "hash", "lru", "lock_hash", "timer", "percpu", "trie", "rdonly", "wronly"),
     "map_delete_elem": ("hash", "lru", "array", "trie", "timer_hash"),
 }  # fmt: skip
 

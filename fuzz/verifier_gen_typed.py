@@ -181,7 +181,9 @@ class TypedWriter(Writer):
         if reg is not None and self.chance(0.6) and not name:
             return reg
         if not name:
-            name = self.rng.choice(("array", "hash", "one", "percpu", "mmapable", "rodata", "lru", "array", "one"))
+            name = self.rng.choice(
+                ("array", "hash", "one", "percpu", "mmapable", "rodata", "lru", "array", "big", "percpu_one")
+            )
             if self.chance(0.15):
                 name = self.rng.choice(("rdonly", "wronly", "lock", "timer"))
         info = self.world.infos[self.world.maps[name]]
@@ -636,7 +638,16 @@ class TypedWriter(Writer):
         if hasattr(self, "exit_label"):
             self.place(self.exit_label)
             del self.exit_label
-        self.put(0xB7, 0, 0, 0, self.rng.choice((0, 0, 0, 1)))
+        pick = self.rng.random()
+        numbers = [r for r, kind in self.regs.items() if kind.name == "number"]
+        if pick < 0.8:
+            self.put(0xB7, 0, 0, 0, self.rng.choice((0, 0, 0, 1)))
+        elif pick < 0.9:
+            self.put(self.rng.choice((0xB7, 0xB4)), 0, 0, 0, self.rng.randint(-2, 5))
+        elif numbers:
+            self.put(0xBF, 0, self.rng.choice(numbers))
+            if self.chance(0.5):
+                self.put(self.rng.choice((0x57, 0x54)), 0, 0, 0, self.rng.choice((1, 1, 3, 2)))
         self.put(0x95)
 
     def main(self, length: int) -> None:
@@ -662,6 +673,22 @@ def choose_type(rng: random.Random, prog_types: Sequence[int]) -> tuple[int, int
     return prog_type, 0
 
 
+def broken(rng: random.Random, functions: tuple[tuple[int, int], ...]) -> tuple[tuple[int, int], ...]:
+    """func_info records with something wrong."""
+    rows = list(functions)
+    at = rng.randrange(len(rows))
+    pick = rng.random()
+    if pick < 0.3:
+        rows[at] = (rows[at][0] + rng.choice((-1, 1, 2)) & 0xFFFFFFFF, rows[at][1])
+    elif pick < 0.6:
+        rows[at] = (rows[at][0], rng.choice((0, 1, 2, 5, 34, 1000)))
+    elif pick < 0.8:
+        del rows[at]
+    else:
+        rows.insert(at, rows[at])
+    return tuple(rows)
+
+
 def finish(w: TypedWriter, topic: str, prog_type: int, attach_type: int) -> Case:
     rng = w.rng
     insns = w.finish()
@@ -669,6 +696,8 @@ def finish(w: TypedWriter, topic: str, prog_type: int, attach_type: int) -> Case
     if w.with_btf:
         main = rng.choice(w.world.types.functions[:4]) if rng.random() < 0.9 else rng.choice(w.world.types.functions)
         functions = ((0, main.type_id), *((label.at, type_id) for label, type_id in w.functions))
+        if rng.random() < 0.03:
+            functions = broken(rng, functions)
     flags = rng.choice((0, 0, 0, 0, 0, 0, 0, 8, 8, 1))  # BPF_F_TEST_STATE_FREQ, BPF_F_STRICT_ALIGNMENT
     level = rng.choice((6, 6, 6, 6, 4, 4, 1, 5))
     return Case(topic, insns, prog_type, attach_type, flags, level, functions=functions,

@@ -82,6 +82,12 @@ ROWS = (
     Row("cgroup_storage", "CGROUP_STORAGE", 16, 24, 0),
     Row("percpu_cgroup_storage", "PERCPU_CGROUP_STORAGE", 16, 16, 0),
     Row("sk_storage", "SK_STORAGE", 4, 24, 0, NO_PREALLOC, "plain"),
+    Row("inode_storage", "INODE_STORAGE", 4, 24, 0, NO_PREALLOC, "plain"),
+    Row("cgrp_storage", "CGRP_STORAGE", 4, 24, 0, NO_PREALLOC, "plain"),
+    Row("lru_percpu", "LRU_PERCPU_HASH", 8, 16),
+    Row("big", "ARRAY", value_size=4096, max_entries=1),
+    Row("wide_key", "HASH", key_size=64, value_size=8),
+    Row("percpu_one", "PERCPU_ARRAY", value_size=8, max_entries=1),
     Row("task_storage", "TASK_STORAGE", 4, 24, 0, NO_PREALLOC, "plain"),
 )
 
