@@ -104,11 +104,15 @@ class PlainMachine:
             entries = self.kernel.possible_cpus
         more: dict[str, Any] = {"map_extra": declared.extra} if declared.extra else {}
         key, value = sizes
+        if declared.inner is not None:
+            more["inner"] = self.map(declared.inner)
         made = Map.create(self.kernel, declared.MAP_TYPE, key, value, entries, flags=declared.flags, **more)
         self._kernel_maps.append(self.kernel.map_by_fd("a helper", made.fd))
         return made
 
     def handle(self, item: Any) -> int:
+        if item._register:
+            return int(item._register)
         return self.kernel.map_by_fd("a helper", self.map(item).fd).handle
 
     def link(self, array: Declared, index: int, program: Program[Any, Any]) -> None:

@@ -13,10 +13,11 @@ of the declared types. Operations return 0 or a negative errno, as the helpers d
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import copy
 from types import TracebackType
 from typing import Any, ClassVar, Generic, TypeVar, cast, overload
 
-from bombus.bpf.ints import Scalar, s64, u32, u64
+from bombus.bpf.ints import Scalar, s32, s64, u32, u64
 from bombus.bpf.layout import is_member_type, name_of, size_of
 from bombus.bpf.machine import call, machine, own, pointed
 from bombus.bpf.struct import Ref, Struct
@@ -25,6 +26,7 @@ from bombus.errors import UsageError
 K = TypeVar("K")
 V = TypeVar("V")
 R = TypeVar("R")
+M = TypeVar("M", bound="Map")
 I = TypeVar("I", bound=Scalar)
 S = TypeVar("S", bound=Struct)
 
@@ -37,6 +39,7 @@ class Map:
     """What every declaration has. `key`, `value`: types or None; pinned: by name in the BPF file system."""
 
     MAP_TYPE: ClassVar[str] = ""
+    _register: int = 0  # what a register holds for a map that was looked up
 
     def __init__(
         self, key: Any, value: Any, max_entries: int, flags: int = 0, *, pinned: bool = False, extra: int = 0,
@@ -100,6 +103,98 @@ class Queue(Map, Generic[V]):
     def peek(self, into: V | Ref[Any]) -> s64:
         """Copy the next value. (bpf_map_peek_elem)"""
         return call(s64, 89, self, into)
+
+
+class MapOfMaps(Map, Generic[K, M]):
+    """Maps whose values are maps. `inner` is a declared map that says what they are like."""
+
+    def __init__(self, key: Any, inner: M, max_entries: int, *, pinned: bool = False) -> None:
+        if not isinstance(inner, Map) or isinstance(inner, MapOfMaps):
+            raise UsageError("the inner map is a declared map that holds no maps itself")
+        super().__init__(key, u32, max_entries, pinned=pinned, inner=inner)
+
+    def lookup(self, key: K | int) -> M | None:
+        """The map of a key, or None. (bpf_map_lookup_elem)"""
+        handle = int(call(u64, 1, self, own(self.key, key)))
+        if not handle:
+            return None
+        found = copy(self.inner)
+        found._register = handle  # type: ignore[union-attr]
+        return cast("M", found)
+
+
+class Storage(Map, Generic[V, R]):
+    """Values that belong to sockets, tasks, inodes or cgroups and go with them."""
+
+    GET: ClassVar[int] = 0
+    DELETE: ClassVar[int] = 0
+    CREATE: ClassVar[int] = 1
+
+    def get(self, owner: Any, flags: u64 | int = CREATE) -> R | None:
+        """The value of an owner, made (zeroed) when it has none unless flags is 0."""
+        return cast("R | None", pointed(self.value, int(call(u64, self.GET, self, owner, None, flags))))
+
+    def delete(self, owner: Any) -> s64:
+        """Remove the value of an owner."""
+        return call(s64, self.DELETE, self, owner)
+
+
+class SkStorage(Storage[V, R]):
+    MAP_TYPE = "BPF_MAP_TYPE_SK_STORAGE"
+    GET, DELETE = 107, 108
+
+
+class InodeStorage(Storage[V, R]):
+    MAP_TYPE = "BPF_MAP_TYPE_INODE_STORAGE"
+    GET, DELETE = 145, 146
+
+
+class TaskStorage(Storage[V, R]):
+    MAP_TYPE = "BPF_MAP_TYPE_TASK_STORAGE"
+    GET, DELETE = 156, 157
+
+
+class CgroupStorage(Storage[V, R]):
+    MAP_TYPE = "BPF_MAP_TYPE_CGRP_STORAGE"
+    GET, DELETE = 210, 211
+
+
+class CgroupArray(Map):
+    """For helpers.current_task_under_cgroup and skb_under_cgroup."""
+
+    MAP_TYPE = "BPF_MAP_TYPE_CGROUP_ARRAY"
+
+
+class SockMap(Table[K, u64, Ref[u64]]):
+    """For helpers.sock_map_update, sk_redirect_map, msg_redirect_map."""
+
+    MAP_TYPE = "BPF_MAP_TYPE_SOCKMAP"
+
+
+class SockHash(Table[K, u64, Ref[u64]]):
+    """For helpers.sock_hash_update, sk_redirect_hash, msg_redirect_hash."""
+
+    MAP_TYPE = "BPF_MAP_TYPE_SOCKHASH"
+
+
+class ReuseportArray(Table[K, u64, Ref[u64]]):
+    """For helpers.sk_select_reuseport."""
+
+    MAP_TYPE = "BPF_MAP_TYPE_REUSEPORT_SOCKARRAY"
+
+
+class UserRingBuf(Map):
+    """For helpers.user_ringbuf_drain."""
+
+    MAP_TYPE = "BPF_MAP_TYPE_USER_RINGBUF"
+
+
+class ArrayOfMaps(MapOfMaps[u32, M]):
+    MAP_TYPE = "BPF_MAP_TYPE_ARRAY_OF_MAPS"
+
+
+class HashOfMaps(MapOfMaps[K, M]):
+    MAP_TYPE = "BPF_MAP_TYPE_HASH_OF_MAPS"
 
 
 class ProgArray(Map):
@@ -360,6 +455,77 @@ def ringbuf(*, max_entries: int, pinned: bool = False) -> RingBuf:
 def stack_trace(*, max_entries: int, pinned: bool = False) -> StackTrace:
     """Stacks of up to 127 return addresses."""
     return StackTrace(u32, _Frames, max_entries, pinned=pinned)
+
+
+def array_of_maps(inner: M, *, max_entries: int, pinned: bool = False) -> ArrayOfMaps[M]:
+    """Maps numbered from 0."""
+    return ArrayOfMaps(u32, inner, max_entries, pinned=pinned)
+
+
+def hash_of_maps(key: type[K], inner: M, *, max_entries: int, pinned: bool = False) -> HashOfMaps[K, M]:
+    """Maps by key."""
+    return HashOfMaps(key, inner, max_entries, pinned=pinned)
+
+
+@overload
+def sk_storage(value: type[S]) -> SkStorage[S, S]: ...
+@overload
+def sk_storage(value: type[I]) -> SkStorage[I, Ref[I]]: ...
+def sk_storage(value: Any) -> Any:
+    """Values of sockets."""
+    return SkStorage(s32, value, 0, 1)  # BPF_F_NO_PREALLOC is demanded, here and below
+
+
+@overload
+def inode_storage(value: type[S]) -> InodeStorage[S, S]: ...
+@overload
+def inode_storage(value: type[I]) -> InodeStorage[I, Ref[I]]: ...
+def inode_storage(value: Any) -> Any:
+    """Values of inodes."""
+    return InodeStorage(s32, value, 0, 1)
+
+
+@overload
+def task_storage(value: type[S]) -> TaskStorage[S, S]: ...
+@overload
+def task_storage(value: type[I]) -> TaskStorage[I, Ref[I]]: ...
+def task_storage(value: Any) -> Any:
+    """Values of tasks."""
+    return TaskStorage(s32, value, 0, 1)
+
+
+@overload
+def cgroup_storage(value: type[S]) -> CgroupStorage[S, S]: ...
+@overload
+def cgroup_storage(value: type[I]) -> CgroupStorage[I, Ref[I]]: ...
+def cgroup_storage(value: Any) -> Any:
+    """Values of cgroups."""
+    return CgroupStorage(s32, value, 0, 1)
+
+
+def cgroup_array(*, max_entries: int, pinned: bool = False) -> CgroupArray:
+    """Cgroups to ask about."""
+    return CgroupArray(u32, u32, max_entries, pinned=pinned)
+
+
+def sockmap(*, max_entries: int, pinned: bool = False) -> SockMap[u32]:
+    """Sockets by number."""
+    return SockMap(u32, u64, max_entries, pinned=pinned)
+
+
+def sockhash(key: type[K], *, max_entries: int, pinned: bool = False) -> SockHash[K]:
+    """Sockets by key."""
+    return SockHash(key, u64, max_entries, pinned=pinned)
+
+
+def reuseport_array(*, max_entries: int, pinned: bool = False) -> ReuseportArray[u32]:
+    """Sockets of a reuseport group."""
+    return ReuseportArray(u32, u64, max_entries, pinned=pinned)
+
+
+def user_ringbuf(*, max_entries: int, pinned: bool = False) -> UserRingBuf:
+    """A buffer from user space."""
+    return UserRingBuf(None, None, max_entries, pinned=pinned)
 
 
 def devmap(*, max_entries: int, pinned: bool = False) -> DevMap[u32, u32]:

@@ -125,6 +125,8 @@ def _method(c: Checker, node: ast.Call, func: ast.Attribute) -> tree.Expr | None
     if kind.nullable:
         c.maybe_none(func.value, kind)
     at = c.at(node)
+    if isinstance(kind.target, maps.Map):
+        return map_call(c, node, kind.target, func.attr, base)
     if kind.is_struct and issubclass(kind.target, PacketContext) and func.attr == "parse":
         return _parse(c, node, base)
     if kind.is_struct and func.attr == "copy":

@@ -10,7 +10,6 @@ from bombus.bpf.layout import ArrayType, Member, PointerType, size_of
 from bombus.bpf.map import Map
 from bombus.compiler import tree
 from bombus.compiler.types import BOOL, NONE, IntT, LitT, RefT, Type
-from bombus.errors import NotSupported
 from bombus.spec.maptypes import MAP_TYPE
 
 # (bits, signed) -> clang's name and DWARF encoding
@@ -28,6 +27,13 @@ _TYPEDEF = {
     "u8": "__u8", "u16": "__u16", "u32": "__u32", "u64": "__u64", "s8": "__s8", "s16": "__s16", "s32": "",
     "s64": "__s64", "be16": "__be16", "be32": "__be32", "be64": "__be64",
 }  # fmt: skip
+
+
+# Maps that BPF_MAP_CREATE takes no types for: their definitions give sizes (libbpf's bpf_object__create_map).
+_SIZED = frozenset({
+    "STACK_TRACE", "PERF_EVENT_ARRAY", "PROG_ARRAY", "CGROUP_ARRAY", "ARRAY_OF_MAPS", "HASH_OF_MAPS", "DEVMAP",
+    "DEVMAP_HASH", "CPUMAP", "XSKMAP", "SOCKMAP", "SOCKHASH", "REUSEPORT_SOCKARRAY",
+})  # fmt: skip
 
 
 def quote(text: str) -> str:
@@ -230,17 +236,22 @@ class DebugInfo:
             add_number("map_extra", item.extra)
         if item.pinned:
             add_number("pinning", 1)
-        sized = item.MAP_TYPE.removeprefix("BPF_MAP_TYPE_") in ("STACK_TRACE", "PERF_EVENT_ARRAY", "PROG_ARRAY")
+        sized = item.MAP_TYPE.removeprefix("BPF_MAP_TYPE_") in _SIZED
         for what, kind in (("key", item.key), ("value", item.value)):
             if kind is not None and sized:
                 add_number(f"{what}_size", size_of(kind))
             elif kind is not None:
                 add(what, self.type(kind))
-        if item.inner is not None:
-            raise NotSupported("maps of maps in the dialect")
+        count = len(members)
+        if item.inner is not None:  # `values`: an array of no known length of pointers to the inner map's declaration
+            inner, _count = self.map(item.inner)
+            members.append(self.node(
+                f'!DIDerivedType(tag: DW_TAG_member, name: "values", scope: {number}, file: {self._file}, '
+                f"baseType: {self._array(self.pointer(inner), 0, 0)}, offset: {count * 64})"
+            ))  # fmt: skip
         self.define(
             number,
-            f"distinct !DICompositeType(tag: DW_TAG_structure_type, file: {self._file}, size: {len(members) * 64}, "
+            f"distinct !DICompositeType(tag: DW_TAG_structure_type, file: {self._file}, size: {count * 64}, "
             f"elements: {self.node('!{' + ', '.join(members) + '}')})",
         )
-        return number, len(members)
+        return number, count

@@ -18,7 +18,7 @@ from bombus.compiler.check import Checker, python_function
 from bombus.compiler.expressions import expression, is_struct_class, kind_type
 from bombus.compiler.prototypes import argument_kinds, int_type, may_be_null, parameters, result_kind
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, Type
-from bombus.spec.helpers import HELPER, Helper
+from bombus.spec.helpers import HELPER, HELPER_BY_ID, Helper
 
 U64: Final = IntT(u64)
 U32: Final = IntT(u32)
@@ -122,10 +122,11 @@ def _key(c: Checker, node: ast.expr | None, kind: Any, what: str) -> tree.Expr:
     return tree.Slot(c.at(node), RefT(kind, "stack"), c.coerce(value, wanted, node, what))
 
 
-def map_call(c: Checker, node: ast.Call, owner: maps.Map, name: str) -> tree.Expr:
-    c.program.map_name(owner, node.func, c)
-    at = c.at(node)
-    this = tree.Object(at, ObjectT(owner), owner)
+def map_call(c: Checker, node: ast.Call, owner: maps.Map, name: str, this: tree.Expr | None = None) -> tree.Expr:
+    """A method of a map. `this`: the map as a value, when it was looked up in another one."""
+    if this is None:
+        c.program.map_name(owner, node.func, c)
+        this = tree.Object(c.at(node), ObjectT(owner), owner)
     if isinstance(owner, maps.RingBuf) and name == "reserve":
         c.wrong(node, "reserve stands in a with", "with events.reserve(Event) as event:")
     maker = _MAP_CALLS.get((_family(owner), name))
@@ -136,7 +137,8 @@ def map_call(c: Checker, node: ast.Call, owner: maps.Map, name: str) -> tree.Exp
 
 def _family(owner: maps.Map) -> str:
     families = (
-        maps.Table, maps.Queue, maps.ProgArray, maps.Redirect, maps.PerfEventArray, maps.StackTrace, maps.RingBuf,
+        maps.MapOfMaps, maps.Storage, maps.Table, maps.Queue, maps.ProgArray, maps.Redirect, maps.PerfEventArray,
+        maps.StackTrace, maps.RingBuf,
     )  # fmt: skip
     for kind in families:
         if isinstance(owner, kind):
@@ -154,6 +156,34 @@ def _lookup(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tre
     (key,) = bind(c, node, ["key"])
     args = [this, _key(c, key, owner.key, "the key")]
     return helper_call(c, node, HELPER["map_lookup_elem"], args, RefT(owner.value, "map", True))
+
+
+def _lookup_map(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
+    (key,) = bind(c, node, ["key"])
+    args = [this, _key(c, key, owner.key, "the key")]
+    return helper_call(c, node, HELPER["map_lookup_elem"], args, RefT(owner.inner, "map", True))
+
+
+def _storage_get(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
+    assert isinstance(owner, maps.Storage)
+    whose, flags = bind(c, node, ["owner", "flags"], optional=1)
+    null = tree.Const(c.at(node), RefT(u64, "mem", True), 0)
+    args = [this, _owner(c, whose), null, _flags(c, flags, 1)]
+    return helper_call(c, node, HELPER_BY_ID[owner.GET], args, RefT(owner.value, "map", True))
+
+
+def _storage_delete(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
+    assert isinstance(owner, maps.Storage)
+    (whose,) = bind(c, node, ["owner"])
+    return helper_call(c, node, HELPER_BY_ID[owner.DELETE], [this, _owner(c, whose)], S64)
+
+
+def _owner(c: Checker, node: ast.expr | None) -> tree.Expr:
+    assert node is not None
+    value = expression(c, node)
+    if not isinstance(value.type, RefT) or not value.type.is_struct:
+        c.wrong(node, f"the owner of a value is a kernel struct, not {value.type}")
+    return pointer(c, node, value, False)
 
 
 def _lookup_percpu(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
@@ -304,6 +334,9 @@ _MAP_CALLS: Final[dict[tuple[str, str], Callable[[Checker, ast.Call, tree.Expr, 
     ("Table", "update"): _update,
     ("Table", "delete"): _delete,
     ("Table", "for_each"): _for_each,
+    ("MapOfMaps", "lookup"): _lookup_map,
+    ("Storage", "get"): _storage_get,
+    ("Storage", "delete"): _storage_delete,
     ("Queue", "push"): _push,
     ("Queue", "pop"): _take("map_pop_elem"),
     ("Queue", "peek"): _take("map_peek_elem"),

@@ -78,6 +78,8 @@ class RefT:
         return isinstance(self.target, ArrayType)
 
     def __str__(self) -> str:
+        if hasattr(self.target, "MAP_TYPE"):
+            return f"{type(self.target).__name__} map{' | None' if self.nullable else ''}"
         name = name_of(self.target) if self.is_struct or self.is_array else f"Ref[{name_of(self.target)}]"
         return f"{name} | None" if self.nullable else name
 

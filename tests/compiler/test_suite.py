@@ -13,14 +13,17 @@ import pytest
 from packets import packets
 from readings import Seen, compiled, plain
 
+from bombus.bpf.machine import use
 from bombus.bpf.program import Program
 from bombus.compiler.build import build_module
 from bombus.compiler.program import import_file
 from bombus.errors import KernelError
 from bombus.kernel.api import Kernel
+from bombus.kernel.handles import Map
 from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load
 from bombus.object.read import read_object
+from bombus.plain import PlainMachine
 
 FOLDER = Path(__file__).parent.parent.parent / "examples" / "bpf"
 NAMES = sorted(path.stem for path in FOLDER.glob("*.py"))
@@ -60,7 +63,14 @@ def _tail(maps: Maps, put: Put) -> None:
     put("jumps", 1, "ipv6")
 
 
+def _tenants(maps: Maps, put: Put) -> None:
+    outer = maps("tenants")
+    for key in (1, 3, 5):
+        outer[key] = Map.create(outer.kernel, "array", 4, 8, 4)
+
+
 FILL = {
+    "xdp_tenants": _tenants,
     "xdp_ports": _ports, "xdp_firewall": _firewall, "xdp_balancer": _balancer, "tc_nat": _nat,
     "cgroup_ingress": _friends, "xdp_tail": _tail,
 }  # fmt: skip
@@ -116,6 +126,30 @@ def test_verifier_of_linux_accepts(name: str, linux_kernel: Kernel) -> None:
         if error.errno in (errno.EPERM, errno.ENOENT) and not error.log:
             pytest.skip(f"this kernel refuses the program's kind: {error}")
         raise
+
+
+def inner_counts(outer: Any) -> list[list[int]]:
+    found = []
+    for key in (1, 3, 5):
+        with outer[key] as inner:
+            found.append([inner[index] for index in range(4)])
+    return found
+
+
+def test_maps_of_maps_hold_the_same() -> None:
+    """What the programs counted in the inner maps, which `contents` does not show."""
+    module, data = built("xdp_tenants")
+    machine, kernel = PlainMachine(), UserKernel(version="6.12")
+    program = first_program(module)
+    with use(machine), load(read_object(data), kernel) as loaded:
+        _tenants(lambda name: machine.map(module.__dict__[name]), lambda *_: None)
+        _tenants(lambda name: loaded.maps[name], lambda *_: None)
+        for packet in packets():
+            program.run(packet)
+            loaded.programs["account"].test_run(packet)
+        plain_counts = inner_counts(machine.map(module.tenants))
+        assert plain_counts == inner_counts(loaded.maps["tenants"])
+    assert sum(map(sum, plain_counts)) > 1000
 
 
 def test_runs_do_something() -> None:
