@@ -6,6 +6,7 @@ Facts: Linux 6.12 tools/lib/bpf/libbpf.c (bpf_object_prepare, bpf_object__create
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
@@ -51,6 +52,8 @@ _ATTACH_PREFIX = {
 def choose(state: State) -> None:
     """Which programs to load."""
     obj, options = state.obj, state.options
+    if obj.byteorder != sys.byteorder:
+        raise ObjectError(f"{obj.name} is {obj.byteorder}-endian; kernels here are {sys.byteorder}-endian")
     if options.programs is None:
         state.chosen = [program for program in obj.programs if program.autoload]
     else:

@@ -16,7 +16,7 @@ from bombus.object.model import Extern
 
 
 def read_externs(btf: Btf, undefined: Mapping[str, Symbol]) -> list[Extern]:
-    """Externs among the undefined symbols. kconfig values get their places by alignment, then size, then name."""
+    """Externs among the undefined symbols. kconfig values get their places by alignment (strictest first), then size (smallest first), then name."""
     found: list[Extern] = []
     config: list[tuple[int, int, Extern]] = []
     for type_id in (i for i in (btf.find(".kconfig", Kind.DATASEC), btf.find(".ksyms", Kind.DATASEC)) if i):
@@ -41,8 +41,7 @@ def read_externs(btf: Btf, undefined: Mapping[str, Symbol]) -> list[Extern]:
                 typed = not isinstance(btf.resolved(what.type), Void)
                 found.append(Extern(what.name, "ksym", what.type if typed else 0, weak))
     at = 0
-    # Strictest alignment first, then the largest.
-    for align, size, extern in sorted(config, key=lambda c: (-c[0], -c[1], c[2].name)):
+    for align, size, extern in sorted(config, key=lambda c: (-c[0], c[1], c[2].name)):
         at = align_up(at, max(align, 1))
         found.append(Extern(extern.name, "kconfig", extern.type, extern.weak, at, size))
         at += size

@@ -157,3 +157,10 @@ def test_prepare_needs_no_kernel_objects() -> None:
 def test_unknown_names(kernel: Kernel) -> None:
     with pytest.raises(UsageError, match="no program 'x'"):
         load(open_object(TRAFFIC), kernel, programs=["x"])
+
+
+def test_the_other_byte_order_is_refused() -> None:
+    from dataclasses import replace
+
+    with pytest.raises(ObjectError, match="big-endian; kernels here are little-endian"):
+        load(replace(open_object(TRAFFIC), byteorder="big"), UserKernel())
