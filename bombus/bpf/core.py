@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, overload
+from functools import wraps
+from typing import Any, Literal, TypeVar, cast, overload
 
 from bombus.bpf.ints import Int, Scalar, bswap, s64, u16, u32
 from bombus.bpf.layout import size_of
 from bombus.bpf.machine import call
 from bombus.bpf.struct import Ref, Struct, View, encode, view_as
-from bombus.errors import UsageError
+from bombus.errors import NotSupported, UsageError
 
 I = TypeVar("I", bound=Scalar)
 N = TypeVar("N", bound=Int)
@@ -200,6 +201,27 @@ def inline(function: F) -> F:
 def global_function(function: F) -> F:
     """A function that the verifier checks on its own, from its types."""
     return _mark(function, "global")
+
+
+def kfunc(function: F) -> F:
+    """A function of the kernel, by its name and types: the body is `...`.
+
+        @bpf.kfunc
+        def bpf_task_from_pid(pid: s32) -> task_struct | None: ...
+
+    The loader finds it in the kernel's BTF. In plain Python there is no kernel to call: NotSupported.
+    """
+
+    @wraps(function)
+    def refuse(*args: Any, **named: Any) -> Any:
+        raise NotSupported(f"kernel function {function.__name__}", "programs in plain Python have no kernel")
+
+    refuse.__bpf_kfunc__ = True  # type: ignore[attr-defined]
+    return cast(F, refuse)
+
+
+def is_kfunc(function: Any) -> bool:
+    return bool(getattr(function, "__bpf_kfunc__", False))
 
 
 def _mark(function: F, how: Literal["noinline", "inline", "global"]) -> F:

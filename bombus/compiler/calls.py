@@ -7,7 +7,7 @@ import ast
 from types import FunctionType
 from typing import Any
 
-from bombus.bpf import helpers
+from bombus.bpf import core, helpers
 from bombus.bpf import map as maps
 from bombus.bpf.context import REACH, Context, PacketContext
 from bombus.bpf.ints import Scalar
@@ -63,6 +63,8 @@ def _call_object(c: Checker, node: ast.Call, value: Any) -> tree.Expr:
         return helper(c, node, HELPER[value.__name__])
     if isinstance(value, Program):
         c.wrong(node, f"{value.__name__} is a program; programs are not called", "put what both need into a function")
+    if core.is_kfunc(value):
+        return _user_call(c, node, value.__wrapped__, kfunc=True)
     function = python_function(value)
     if function is not None and not function.__module__.startswith("bombus.bpf"):
         return _user_call(c, node, function)
@@ -160,8 +162,8 @@ def _parse(c: Checker, node: ast.Call, ctx: tree.Expr) -> tree.Expr:
     return tree.Parse(at, RefT(target.value, "packet", True), ctx, offset)
 
 
-def _user_call(c: Checker, node: ast.Call, function: FunctionType) -> tree.Expr:
-    target = c.program.function(function, c, node)
+def _user_call(c: Checker, node: ast.Call, function: FunctionType, *, kfunc: bool = False) -> tree.Expr:
+    target = c.program.function(function, c, node, linkage="kfunc" if kfunc else "")
     if target.wrong:
         raise Wrong
     names = [variable.name for variable in target.params]

@@ -171,8 +171,13 @@ class DebugInfo:
         types = [self.value_type(function.result), *(self.value_type(p.type) for p in function.params)]
         kind = self.node(f"!DISubroutineType(types: {self.node('!{' + ', '.join(types) + '}')})")
         local = "" if function.linkage in ("program", "global") else "DISPFlagLocalToUnit | "
-        number = self.reserve()
         file = self.file(function.path)
+        if function.linkage == "kfunc":
+            return self.node(
+                f'!DISubprogram(name: "{function.name}", scope: {file}, file: {file}, line: {function.line}, '
+                f"type: {kind}, flags: DIFlagPrototyped, spFlags: DISPFlagOptimized)"
+            )
+        number = self.reserve()
         kept = [
             self.distinct_variable(number, file, function, index, types[index + 1])
             for index in range(len(function.params))

@@ -8,6 +8,7 @@ from bombus.bpf.layout import size_of
 from bombus.compiler import tree
 from bombus.compiler.debuginfo import DebugInfo
 from bombus.compiler.lower import FunctionText
+from bombus.compiler.writer import extension, type_text
 
 _LAYOUT = {
     "bpfel": "e-m:e-p:64:64-i64:64-i128:128-n32:64-S128",
@@ -72,7 +73,12 @@ class ModuleText:
                 f"@LICENSE = dso_local global [{len(data)} x i8] {bytes_text(data)}, "
                 f'section "license", align 1, !dbg {node}'
             )
-        bodies = [FunctionText(self, function, _ATTRIBUTES[function.linkage]).text() for function in unit.functions]
+        bodies = [
+            FunctionText(self, function, _ATTRIBUTES[function.linkage]).text()
+            for function in unit.functions
+            if function.linkage != "kfunc"
+        ]
+        bodies += [self._kfunc(function) for function in unit.functions if function.linkage == "kfunc"]
         return "\n".join([
             f'target datalayout = "{_LAYOUT[self.target]}"',
             f'target triple = "{self.target}"',
@@ -82,6 +88,13 @@ class ModuleText:
             *self.debug.finish(),
             "",
         ])  # fmt: skip
+
+    def _kfunc(self, function: tree.Function) -> str:
+        """The declaration of a kernel function, which the loader resolves."""
+        params = ", ".join(f"{type_text(p.type)} {extension(p.type)}".strip() for p in function.params)
+        node = self.debug.subprogram(function)
+        result = f"{extension(function.result)}{type_text(function.result)}"
+        return f'declare !dbg {node} {result} @{function.name}({params}) section ".ksyms"'
 
     def _global(self, row: tree.GlobalVariable) -> None:
         kind = self.debug.type(row.kind)

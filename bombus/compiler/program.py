@@ -97,8 +97,20 @@ class Builder:
                 raise
             c.wrong(node, str(error))
         made = self._declare(python, file, source, linkage or core.linkage_of(python) or "static")
-        self._pending.append((made, file, source))
+        if made.linkage == "kfunc":
+            self._check_kfunc(made, file, source)
+        else:
+            self._pending.append((made, file, source))
         return made
+
+    def _check_kfunc(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
+        empty = [part for part in node.body if not (
+            isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)
+        )]  # fmt: skip
+        if empty:
+            self.diagnostics.append(
+                at_node(file.path, file.lines, empty[0], f"{made.name} is in the kernel and has no body", "write ...")
+            )
 
     def _declare(self, python: FunctionType, file: SourceFile, node: ast.FunctionDef, linkage: str) -> tree.Function:
         made = tree.Function(node.name, file.path, node.lineno, [], NONE, linkage, python=python)
@@ -147,7 +159,7 @@ class Builder:
             if program:
                 return IntT(s32)
             c.wrong(node.returns, "a plain int has no width", "say how wide it is: s32")
-        return c.meaning(node.returns, returned, "map")
+        return c.meaning(node.returns, returned, "btf" if c.function.linkage == "kfunc" else "map")
 
     # Building
 

@@ -340,7 +340,7 @@ class Variable(Node):
 
 
 class Function(Node):
-    """linkage: "program", "static", "noinline", "inline", "global", "callback"."""
+    """linkage: "program", "static", "noinline", "inline", "global", "callback", "kfunc" (no body)."""
 
     name: str
     path: str

@@ -10,6 +10,7 @@ import pytest
 
 from bombus.compiler.build import build_module, build_source
 from bombus.compiler.program import import_file
+from bombus.errors import DialectError, NotSupported
 from bombus.kernel.api import Kernel
 from bombus.loader.load import load
 from bombus.object.read import read_object
@@ -105,7 +106,22 @@ def test_plain_kernel_pointers_are_probed(linux_kernel: Kernel) -> None:
 
 
 def test_licence_is_asked_for() -> None:
-    from bombus.errors import DialectError
-
     with pytest.raises(DialectError, match="is for GPL-compatible programs"):
         build_source(PROBES.replace('bpf.license("GPL")', '"GPL"'), "probes.py")
+
+
+def test_kernel_functions_on_linux(linux_kernel: Kernel) -> None:
+    with load(read_object(build_module(example("kfunc_task"))), linux_kernel) as loaded:
+        assert loaded.programs["find"].test_run(bytes(20)).retval == 2
+        assert loaded.maps["tgids"][0] == os.getpid()
+
+
+def test_kernel_functions_are_not_there_in_plain_python() -> None:
+    with pytest.raises(NotSupported, match="kernel function bpf_task_from_pid is not supported"):
+        example("kfunc_task").bpf_task_from_pid(1)
+
+
+def test_kernel_functions_have_no_body() -> None:
+    text = (EXAMPLES / "kfunc_task.py").read_text().replace("-> None: ...", "-> None:\n    pass")
+    with pytest.raises(DialectError, match="bpf_task_release is in the kernel and has no body"):
+        build_source(text, "kfunc.py")
