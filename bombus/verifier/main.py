@@ -5,6 +5,7 @@ Linux 6.12 kernel/bpf/verifier.c: bpf_check, do_check, do_check_common, do_check
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable
 from typing import Final
@@ -57,11 +58,18 @@ def verify(program: Program, recorder: Recorder | None = None) -> Verdict:
     env = Env(program, recorder)
     errno = 0
     where = -1
+    # States refer to older states only: the cycle collector would walk over hundreds of thousands of objects again and
+    # again and find nothing.
+    collects = gc.isenabled()
+    gc.disable()
     try:
         _check(env)
     except Refused as refused:
         errno = refused.errno
         where = refused.insn
+    finally:
+        if collects:
+            gc.enable()
     microseconds = (time.perf_counter_ns() - started) // 1000
     _statistics(env, microseconds)
     env.log.settle()
