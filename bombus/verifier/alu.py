@@ -271,7 +271,7 @@ def _link(a: Reg, b: Bounds, is32: bool, is_difference: bool) -> tuple[int, int]
     if a.id & ADD_CONST or not (b.is_const32 if is32 else b.is_const) or (is32 and a.bounds.r64[1] > U32):
         return 0, 0
     distance = s32(b.bits[0]) if is32 else s64(b.bits[0])
-    if is_difference:
+    if is_difference and S32_MIN <= distance <= S32_MAX:
         distance = S32_MIN - 1 if distance == S32_MIN else -distance
     if not S32_MIN <= distance <= S32_MAX:
         return 0, 0

@@ -161,7 +161,7 @@ class _Graph:
             mark_target(env, target)
             return False
         aux.prune_point = True
-        if code == op.MAY_GOTO:
+        if code == op.MAY_GOTO and src == op.BPF_MAY_GOTO:
             aux.force_checkpoint = True
         return self.edge(at, at + 1, _FALLTHROUGH) or self.edge(at, at + off + 1, _BRANCH)
 

@@ -27,6 +27,7 @@ from bombus.verifier.regs import (
     PTR_TO_PACKET_META,
     PTR_TO_STACK,
     SCALAR_VALUE,
+    UNINIT,
     Reg,
     type_name,
 )
@@ -229,8 +230,10 @@ def frame_text(env: Env, frame: Frame, everything: bool, state: st.State | None 
             parts.append(f"{name}{live}={chars[: slot.kinds.index(st.SPILL)]}{reg_text(slot.reg, number)}")
         elif kind == st.DYNPTR:
             at += 1
-            main = frame.stack[at].reg
-            live = _liveness(frame.stack_live[at]) if marks else ""
+            # A slot of another frame may be taken for one here; the kernel then reads what lies beyond the stack.
+            beyond = at >= len(frame.stack)
+            main = UNINIT if beyond else frame.stack[at].reg
+            live = _liveness(frame.stack_live[at]) if marks and not beyond else ""
             inside = [f"id={main.id}"] if main.id else []
             if main.ref_id:
                 inside.append(f"ref_id={main.ref_id}")

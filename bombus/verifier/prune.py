@@ -564,7 +564,8 @@ def visited(env: Env, insn: int) -> bool:
                     if not force_new and jumps < 20 and processed < 100:
                         add = False
                 else:
-                    hit = loop = verdict
+                    hit = verdict
+                    loop = verdict and not env.aux[insn].calls_callback
             elif by_scc:
                 loop = env.back_edges > 0 and loops.is_open(env, state)
                 hit = states_equal(env, state, cur, RANGE_WITHIN if loop else NOT_EXACT)
