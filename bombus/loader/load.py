@@ -34,6 +34,11 @@ class Loaded:
         """The definitions of the maps as they were made."""
         return self._state.specs
 
+    @property
+    def arenas(self) -> Mapping[str, memoryview]:
+        """The memory of arena maps, shared with programs; it must not be used after `close`."""
+        return self._state.arenas
+
     def program_spec(self, name: str) -> ProgramSpec:
         return next(program for program in self._state.chosen if program.name == name)
 

@@ -35,6 +35,8 @@ _NO_MAP_BTF = frozenset(
                  "DEVMAP_HASH", "CPUMAP", "XSKMAP", "SOCKMAP", "SOCKHASH")
 )  # fmt: skip
 _OF_MAPS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("ARRAY_OF_MAPS", "HASH_OF_MAPS"))
+_STRUCT_OPS_MAP = MAP_TYPE["BPF_MAP_TYPE_STRUCT_OPS"].id
+_ARENA = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id
 _PROG_ARRAY = MAP_TYPE["BPF_MAP_TYPE_PROG_ARRAY"].id
 _PERF = MAP_TYPE["BPF_MAP_TYPE_PERF_EVENT_ARRAY"].id
 _RINGS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("RINGBUF", "USER_RINGBUF"))
@@ -126,8 +128,10 @@ def _size(state: State, spec: MapSpec) -> MapSpec:
 
 
 def create_maps(state: State) -> None:
-    """Make, reuse or open every map."""
+    """Make, reuse or open every map. NotSupported for struct_ops."""
     for spec in state.obj.maps:
+        if spec.type == _STRUCT_OPS_MAP:
+            raise NotSupported(f"loading the struct_ops map {spec.name!r}")
         spec = _size(state, spec)
         state.specs[spec.name] = spec
         given = state.options.reuse.get(spec.name)
@@ -251,10 +255,15 @@ def fill_maps(state: State) -> None:
         if name not in known:
             raise UsageError(f"no variable or section {name!r} in {state.obj.name}")
     for spec in state.specs.values():
+        target = state.maps[spec.name]
+        if spec.type == _ARENA:
+            # Programs load only once the arena has its address, which the first mmap chooses.
+            view = state.arenas[spec.name] = target.kernel.mmap(target.fd, spec.max_entries * _PAGE)
+            view[: len(spec.data or b"")] = spec.data or b""
+            continue
         data = _contents(state, spec)
         if data is None:
             continue
-        target = state.maps[spec.name]
         target.raw[(0).to_bytes(4, "little")] = data
         if spec.frozen:
             with suppress(NeedsKernel):  # before 5.2 nothing can be frozen, and nothing needs it

@@ -53,6 +53,7 @@ class State:
     kconfig: bytes = b""
     specs: dict[str, MapSpec] = field(default_factory=dict)
     maps: dict[str, Map] = field(default_factory=dict)
+    arenas: dict[str, memoryview] = field(default_factory=dict)
     flat: dict[str, Flat] = field(default_factory=dict)
     programs: dict[str, Program] = field(default_factory=dict)
     _vmlinux: Btf | None = None
@@ -83,6 +84,7 @@ class State:
         return Resolver(self.obj.btf, targets)
 
     def close(self) -> None:
+        self.arenas.clear()
         given = {id(item) for item in self.options.reuse.values()}
         for handle in (*self.programs.values(), *self.maps.values()):
             if id(handle) not in given:

@@ -16,7 +16,10 @@ from bombus.object.model import Extern
 
 
 def read_externs(btf: Btf, undefined: Mapping[str, Symbol]) -> list[Extern]:
-    """Externs among the undefined symbols. kconfig values get their places by alignment (strictest first), then size (smallest first), then name."""
+    """Externs among the undefined symbols.
+
+    kconfig values get their places by alignment (strictest first), then size (smallest first), then name.
+    """
     found: list[Extern] = []
     config: list[tuple[int, int, Extern]] = []
     for type_id in (i for i in (btf.find(".kconfig", Kind.DATASEC), btf.find(".ksyms", Kind.DATASEC)) if i):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -31,9 +31,11 @@ from bombus.elf.read import read_elf
 from bombus.errors import ObjectError, RelocationError
 from bombus.isa.insn import Insn, decode
 from bombus.isa.opcodes import BPF_CALL, BPF_JMP
+from bombus.object import structops
 from bombus.object.fixup import with_places
 from bombus.object.maps import data_map, kconfig_map, legacy_maps, read_btf_maps
 from bombus.object.model import Extern, Function, MapSpec, Object, ProgramSpec, Reference
+from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.sections import resolve
 
 CALL = BPF_JMP | BPF_CALL
@@ -57,6 +59,10 @@ def read_object(data: bytes | Elf, *, name: str = "object") -> Object:
     if elf.machine not in (0, EM_BPF) or elf.bits != 64:
         raise ObjectError(f"machine {elf.machine} with {elf.bits} bits is not BPF")
     return _Reader(elf, name.split(".")[0]).read()
+
+
+_ARENA_SECTION = ".addr_space.1"
+_ARENA = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id
 
 
 def is_data(name: str) -> bool:
@@ -134,6 +140,8 @@ class _Reader:
                 for offset, spec in read_btf_maps(self.btf, by_section[section.index], links):
                     self.maps.append(spec)
                     self.map_at[section.index, offset] = spec.name
+        self.read_struct_ops()
+        self.read_arena()
         for section in self.elf.sections:
             if is_data(section.name) and section.type in (SHT_PROGBITS, SHT_NOBITS) and section.size:
                 if section.size > _MAX_DATA:
@@ -144,6 +152,26 @@ class _Reader:
         config = [e for e in self.externs.values() if e.kind == "kconfig"]
         if config and self.btf is not None:
             self.maps.append(kconfig_map(self.name, config, self.btf))
+
+    def read_struct_ops(self) -> None:
+        for section in self.elf.sections:
+            if section.name in structops.SECTIONS and section.type == SHT_PROGBITS and section.data:
+                if self.btf is None:
+                    raise ObjectError("struct_ops without BTF", section=section.name)
+                links = {r.offset: self.elf.symbols[r.symbol] for r in self.elf.relocations.get(section.index, ())}
+                self.maps += structops.struct_ops_maps(section, self.btf, links)
+
+    def read_arena(self) -> None:
+        """Globals in an arena: their initial values lie in a section of their own."""
+        section = self.elf.section(_ARENA_SECTION)
+        if section is None or not section.size:
+            return
+        for i, spec in enumerate(self.maps):
+            if spec.type == _ARENA:
+                self.maps[i] = replace(spec, data=section.data or bytes(section.size))
+                self.data_of[section.index] = spec.name
+                return
+        raise ObjectError("globals in an arena, but no arena map", section=section.name)
 
     def read_functions(self) -> None:
         infos = self.infos()
