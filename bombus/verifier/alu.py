@@ -363,7 +363,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     if operation in (op.BPF_ADD, op.BPF_SUB) and not env.bypass_spec_v1:
         reason = _sanitize_pointer(env, insn, ptr, off, pointer_is_dst, info)
         if reason:
-            _prohibited(env, insn, reason, *((insn.dst, insn.src) if pointer_is_dst else (insn.src, insn.dst)))
+            _prohibited(env, insn, reason, *_roles(env, insn, pointer_is_dst))
     if operation == op.BPF_ADD:
         new = _moved(env, ptr, b, fixed and -(1 << 31) <= ptr.off + smin < 1 << 31, forward=True)
     elif operation == op.BPF_SUB:
@@ -386,7 +386,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     _check_stays_inside(env, dst, new)
     reason = _commit(env, insn, new, off, info)
     if reason:
-        _prohibited(env, insn, reason, *((insn.dst, insn.src) if pointer_is_dst else (insn.src, insn.dst)))
+        _prohibited(env, insn, reason, *_roles(env, insn, pointer_is_dst))
 
 
 def _moved(env: Env, ptr: Reg, b: Bounds, fixed: bool, *, forward: bool) -> Reg:
@@ -506,6 +506,13 @@ def _commit(env: Env, insn: Insn, new: Reg, off: Reg, info: _Sanitize) -> str:
     if isinstance(limit, str):
         return limit
     return _update(env, info.state, abs(info.limit - limit))
+
+
+def _roles(env: Env, insn: Insn, pointer_is_dst: bool) -> tuple[int, int]:
+    """Which register messages take for the pointer, which for the offset."""
+    if env.rules.offset_in_place and not pointer_is_dst:
+        return insn.src, insn.dst
+    return insn.dst, insn.src
 
 
 def _prohibited(env: Env, insn: Insn, reason: str, pointer: int, off: int) -> None:
