@@ -143,6 +143,11 @@ class Builder:
                 kind = RefT(kind.target, "ctx")
             if kind == NONE:
                 c.wrong(arg.annotation, "None is no type of parameters")
+            if made.linkage == "global" and isinstance(kind, RefT) and kind.space != "ctx" and not kind.nullable:
+                c.wrong(
+                    arg.annotation, "the verifier takes memory that a global function is given for maybe None",
+                    f"annotate it: {arg.arg}: {kind} | None, and test it",
+                )  # fmt: skip
             made.params.append(tree.Variable(arg.arg, kind))
         if len(made.params) > 5 and not program:
             c.wrong(args.args[5], "a BPF function has at most 5 parameters", "pass a struct")
@@ -150,6 +155,8 @@ class Builder:
             c.wrong(node, f"{node.name} does not say what it returns", f"def {node.name}(...) -> u32:")
         returned = c.annotation(node.returns)
         made.result = self._result(c, node, returned, program)
+        if made.linkage == "global" and not isinstance(made.result, IntT):
+            c.wrong(node.returns, f"a global function returns an integer, not {made.result}", "annotate it: -> u32")
 
     def _result(self, c: Checker, node: ast.FunctionDef, returned: Any, program: bool) -> Type:
         from bombus.bpf.ints import s32

@@ -14,7 +14,8 @@ TOP = '''\
 from __future__ import annotations
 
 from bombus import bpf
-from bombus.bpf import Array, Ref, Struct, array, be16, helpers, map, s32, s64, u8, u16, u32, u64, xdp
+from bombus.bpf import Array, Ref, SpinLock, Struct, array, be16, helpers, map, s32, s64, u8, u16
+from bombus.bpf import u32, u64, xdp
 
 counts = map.array(u32, u64, max_entries=4)
 small = map.array(u32, u8, max_entries=4)
@@ -43,6 +44,14 @@ class Big(Struct):
 
 
 flows = map.hash(Key, u64, max_entries=4)
+
+
+class Locked(Struct):
+    lock: SpinLock
+    value: u32
+
+
+locked = map.array(u32, Locked, max_entries=1)
 
 
 def mix(a: u32, b: u32) -> u32:
@@ -97,7 +106,7 @@ def test_error(kind: str, source: str, expected: str) -> None:
 
 
 def test_enough_cases() -> None:
-    assert len(CASES) >= 190
+    assert len(CASES) >= 215
     assert len({case[0] for case in CASES}) == len(CASES)
     assert all("error:" in case[3] or case[0] == "no_program" for case in CASES)
 
