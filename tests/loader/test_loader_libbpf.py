@@ -55,7 +55,8 @@ def embedded(files: list[Path], directory: Path) -> Iterator[Path]:
 
 def test_our_own_objects(recorder: Path) -> None:
     for path in (*HERE.parent.parent.glob("examples/*.bpf.o"), *HERE.parent.glob("*/data/**/*.bpf.o")):
-        compare(recorder, path)
+        if path.name != "arena_ops.bpf.o":  # Debian's libbpf is older than arenas
+            compare(recorder, path)
 
 
 def test_objects_of_xdp_tools(recorder: Path, debian: Any) -> None:
