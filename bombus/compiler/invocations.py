@@ -8,6 +8,7 @@ from bombus.compiler import tree
 from bombus.compiler.memory import Memory
 from bombus.compiler.types import IntT, LitT, RefT
 from bombus.compiler.writer import extension, type_text
+from bombus.errors import NotSupported
 
 
 class Invocations(Memory):
@@ -101,6 +102,10 @@ class Invocations(Memory):
         return value
 
     def of_helpercall(self, e: tree.HelperCall) -> str:
+        if self.module.native:
+            from bombus.spec.helpers import HELPER_BY_ID
+
+            raise NotSupported("helpers in native code", f"{self.function.name} calls {HELPER_BY_ID[e.number].name}")
         args: list[str] = []
         for arg, width in zip(e.args, e.widths, strict=True):
             args.append(f"i{width} {self.value(arg)}" if width else f"ptr {self.reference(arg)}")
@@ -128,6 +133,8 @@ class Invocations(Memory):
         return self.emit(f"atomicrmw {e.operation} ptr {address}, {bits} {value} {order}")
 
     def of_print(self, e: tree.Print) -> str:
+        if self.module.native:
+            raise NotSupported("printk in native code", self.function.name)
         text = self.module.string(e.format)
         values: list[str] = []
         for arg in e.args:

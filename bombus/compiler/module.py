@@ -21,10 +21,16 @@ _ATTRIBUTES = {
 
 
 class ModuleText:
-    """Collects declarations while functions are written. target: "bpfel" or "bpfeb"; cpu: "v1" to "v4"."""
+    """Collects declarations while functions are written.
 
-    def __init__(self, unit: tree.Unit, target: str, cpu: str) -> None:
+    target: "bpfel" or "bpfeb", with cpu "v1" to "v4"; or "host", with LLVM's layout and triple.
+"""
+
+    def __init__(self, unit: tree.Unit, target: str, cpu: str, *, layout: str = "", triple: str = "") -> None:
         self.unit = unit
+        self.layout = layout or _LAYOUT[target]
+        self.triple = triple or target
+        self.native = target == "host"
         self.big = target == "bpfeb"
         self.cpu = cpu
         self.target = target
@@ -80,8 +86,8 @@ class ModuleText:
         ]
         bodies += [self._kfunc(function) for function in unit.functions if function.linkage == "kfunc"]
         return "\n".join([
-            f'target datalayout = "{_LAYOUT[self.target]}"',
-            f'target triple = "{self.target}"',
+            f'target datalayout = "{self.layout}"',
+            f'target triple = "{self.triple}"',
             *self.head,
             *bodies,
             *sorted(self.declared),

@@ -54,6 +54,10 @@ class Builder:
             elif id(value) in core.GLOBALS and core.GLOBALS[id(value)].view is value:
                 self._global(value)
 
+    def name_all(self, names: Mapping[str, Any]) -> None:
+        """More names by which globals and maps are known; only those that are used are declared."""
+        self._names |= {id(value): name for name, value in names.items() if not name.startswith("__")}
+
     # What the checker asks for
 
     def global_name(self, value: Any, node: ast.AST, c: Checker) -> str:
