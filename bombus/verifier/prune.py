@@ -364,7 +364,7 @@ def finish(env: Env, state: State | None) -> None:
             env.to_clean.add(state.insn)
             if state.opens_loop:
                 loops.leave(env, state)
-            if state.dropped:
+            if state.dropped and not loops.is_open(env, state):
                 env.free_states -= 1
             state = state.parent
             continue
@@ -607,7 +607,8 @@ def _drop(env: Env, states: list[State], state: State) -> None:
             env.peak_states -= 1
         return
     env.kept_states -= 1
-    if state.branches:
+    # In a loop that is not settled it is kept although nothing looks at it.
+    if state.branches or loops.is_open(env, state):
         state.dropped = True
         env.free_states += 1
 
