@@ -25,7 +25,7 @@ from bombus.verifier.program import MapInfo, Program
 _NOT_HERE = (20, 26, 27, 28, 29)
 _COMMON_HELPERS = (1, 2, 3, 6, 7, 12, 14, 35, 51, 67, 84, 86, 87, 93, 94, 112, 131, 132, 164, 169, 181)
 _BOUNDARIES = (-1, 1, 8, -8, 4, -4, 2, 7)
-LONGEST = 400  # instructions
+LONGEST = 900  # instructions
 
 
 @dataclass(slots=True)

@@ -15,7 +15,7 @@ class RawWriter(Writer):
     def __init__(self, rng: random.Random) -> None:
         super().__init__(rng)
         self.labels = [Label() for _ in range(rng.randint(1, 4))]
-        self.subprograms = [Label() for _ in range(rng.choice((0, 0, 1, 2, 3)))]
+        self.subprograms = [Label() for _ in range(rng.choice((0, 0, 1, 2, 3, 9)))]
 
     def number_into(self, reg: int) -> None:
         self.put(0xB7, reg, 0, 0, number(self.rng))
@@ -23,7 +23,7 @@ class RawWriter(Writer):
     def statement(self) -> None:
         weighted(self.rng, (
             (3, self.plain), (2, self.jump_somewhere), (1, self.packet_load), (0.7, self.store_load),
-            (0.7 if self.subprograms else 0, self.call_subprogram), (0.5, self.helper), (0.3, self.leave),
+            (1.5 if self.subprograms else 0, self.call_subprogram), (0.5, self.helper), (0.3, self.leave),
             (0.3, self.wide_number), (0.4, self.may_goto), (0.3, self.far_jump),
         ))  # fmt: skip
 
@@ -67,7 +67,7 @@ class RawWriter(Writer):
             self.put(0x40 | size, 0, rng.choice((7, 8, 9, 0)), 0, off)
 
     def store_load(self) -> None:
-        off = -8 * self.rng.randint(1, 3)
+        off = -8 * (self.rng.randint(1, 3) if self.chance(0.8) else self.rng.randint(1, 65))
         if self.chance(0.5):
             self.put(0x7B, 10, self.rng.choice((6, 7, 8, 9)), off)
         else:
@@ -81,7 +81,9 @@ class RawWriter(Writer):
         for reg in (1, 2):
             if self.chance(0.6):
                 self.put(0xBF, reg, rng.choice((6, 7, 8, 10)))
-        self.call(rng.choice(self.subprograms))
+        # Mostly forward, in long chains.
+        later = [label for label in self.subprograms if label.at < 0]
+        self.call(rng.choice(later[:2] if later and self.chance(0.9) else self.subprograms))
 
     def leave(self) -> None:
         self.put(0x95)

@@ -202,5 +202,6 @@ def generate(rng: random.Random) -> Case:
         w.probe()
     w.put(0xB7 if w.chance(0.9) else 0x57, 0, 0, 0, 0)
     w.put(0x95)
-    flags = rng.choice((0, 0, 0, 0, 0, 0, 8, 8, 1))  # BPF_F_TEST_STATE_FREQ, BPF_F_STRICT_ALIGNMENT
+    # BPF_F_TEST_STATE_FREQ, BPF_F_STRICT_ALIGNMENT, BPF_F_TEST_REG_INVARIANTS
+    flags = rng.choice((0, 0, 0, 0, 0, 0, 8, 8, 1, 128))
     return Case("scalar", w.finish(), SOCKET_FILTER, flags=flags)
