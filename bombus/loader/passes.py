@@ -131,7 +131,9 @@ def create_maps(state: State) -> None:
     """Make, reuse or open every map. NotSupported for struct_ops."""
     for spec in state.obj.maps:
         if spec.type == _STRUCT_OPS_MAP:
-            raise NotSupported(f"loading the struct_ops map {spec.name!r}")
+            if any(program.prog_type == _STRUCT_OPS for program in state.chosen):
+                raise NotSupported(f"loading the struct_ops map {spec.name!r}")
+            continue  # nothing that was chosen needs it
         spec = _size(state, spec)
         state.specs[spec.name] = spec
         given = state.options.reuse.get(spec.name)

@@ -24,6 +24,7 @@ from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.helpers import HELPER, HELPER_BY_ID, allowed
 from bombus.spec.helpers.groups import FORMER, LATER
 from bombus.spec.instructions import Instruction, of
+from bombus.spec.kfuncs import KFUNC
 from bombus.spec.maptypes import BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, FLAGS, MAP_TYPE_BY_ID, SLEEPABLE_SINCE
 from bombus.spec.progtypes import MAX_INSNS_SINCE, MAX_INSNS_UNPRIVILEGED, PROG_TYPE
 from bombus.spec.sections import BPF_F_SLEEPABLE
@@ -54,8 +55,8 @@ _KPTR_TAGS: dict[str, KernelVersion] = {
 # Helpers that programs got with one attach type: iterators over sockets bring some of their own.
 # Linux 6.12 net/ipv4/tcp_ipv4.c: bpf_iter_tcp_get_func_proto; kernel/trace/bpf_trace.c: tracing_prog_func_proto.
 _BY_ATTACH_TYPE: dict[tuple[str, str], KernelVersion] = {
-    ("BPF_TRACE_ITER", "setsockopt"): since("5.14"),
-    ("BPF_TRACE_ITER", "getsockopt"): since("5.14"),
+    ("BPF_TRACE_ITER", "setsockopt"): since("5.15"),
+    ("BPF_TRACE_ITER", "getsockopt"): since("5.15"),
     ("BPF_TRACE_RAW_TP", "get_attach_cookie"): since("6.10"),
 }
 
@@ -272,7 +273,10 @@ def code_bounds(
                 add(form.since, "instruction", form.title, at)
             if at in code.kfuncs:
                 kfunc, is_weak = code.kfuncs[at]
-                add(KFUNCS, "kfunc", kfunc, at, Guard("ksym", f"{kfunc} exists") if is_weak else None)
+                listed = KFUNC.get(kfunc)
+                # Kernel modules may have functions that no list knows.
+                came = max(listed.since, KFUNCS) if listed is not None else KFUNCS
+                add(came, "kfunc", kfunc, at, Guard("ksym", f"{kfunc} exists") if is_weak else None)
             elif insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL:
                 calls = at
             elif insn.opcode == op.CALL and insn.src == 0:
