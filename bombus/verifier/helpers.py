@@ -75,8 +75,9 @@ def call(env: Env, insn: Insn) -> None:
     for i in range(5):
         helper_args.check(env, i, meta, proto)
     _note_map(env, number, meta)
-    for i in range(meta.access_size):
-        memory.access(env, meta.raw_reg, i, 1, WRITE, -1)
+    if meta.access_size and not stack.clobber(env, meta.raw_reg, meta.access_size):
+        for i in range(meta.access_size):
+            memory.access(env, meta.raw_reg, i, 1, WRITE, -1)
     if meta.release_reg:
         _release(env, number, meta, proto)
     changes_packet |= _special(env, number, meta, insn)

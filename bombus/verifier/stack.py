@@ -212,6 +212,40 @@ def _write_fixed(env: Env, frame: Frame, off: int, size: int, value: int) -> Non
         remember(env, flags, frame.number, at)
 
 
+def clobber(env: Env, regno: int, size: int) -> bool:
+    """Write `size` bytes that nothing is known of, byte by byte as helpers do; the range was checked before.
+
+    False, and nothing was done, where single bytes may be refused or do more.
+    """
+    reg = env.regs[regno]
+    if reg.type != PTR_TO_STACK or reg.bounds.bits[1] or not env.leaks_allowed:
+        return False
+    frame = env.frame_of(reg)
+    low = reg.off + s64(reg.bounds.bits[0])
+    first, last = (-low - 1) // 8, -(low + size) // 8
+    stack = frame.stack
+    if last < 0 or first >= len(stack):
+        return False
+    for at in range(last, first + 1):
+        if stack[at].kinds[0] == DYNPTR:
+            return False
+    _fastcall_contract(env, frame, env.insn_idx, low)
+    for at in range(last, first + 1):
+        env.touched_slots |= 1 << at
+        bottom = -8 * (at + 1)
+        if low <= bottom and bottom + 8 <= low + size:
+            stack[at] = _CLOBBERED
+            continue
+        kinds = list(_scrubbed(stack[at]).kinds)
+        for off in range(max(low, bottom), min(low + size, bottom + 8)):
+            kinds[-off - 1 & 7] = MISC
+        stack[at] = Slot(tuple(kinds), UNINIT)
+    return True
+
+
+_CLOBBERED: Final = Slot((MISC,) * 8, UNINIT)
+
+
 def _scrubbed(slot: Slot) -> Slot:
     """A slot whose special content is forgotten (scrub_special_slot)."""
     kinds = slot.kinds
