@@ -71,10 +71,11 @@ from bombus.bpf.program import (
     xdp,
 )
 from bombus.bpf.special import SpinLock, Timer
-from bombus.bpf.struct import Array, Pointer, Ref, Struct, Union, array, bits, zeros
+from bombus.bpf.struct import Array, Opaque, Pointer, Ref, Struct, Union, array, bits, zeros
 
 __all__ = [
     "Array",
+    "Opaque",
     "Pointer",
     "Program",
     "Ref",

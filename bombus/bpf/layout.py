@@ -5,6 +5,7 @@ Types of members: a `Scalar` class, `bool`, a `Struct` class, an `ArrayType`, a 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -33,11 +34,12 @@ class ArrayType:
 class PointerType:
     """The address of a target, 8 bytes. Resolved when asked, as structs may point to themselves."""
 
-    scope: Any
+    globals: dict[str, Any]
+    locals: Mapping[str, Any]
     text: str
 
     def target(self) -> Any:
-        return eval(self.text, self.scope)
+        return eval(self.text, self.globals, self.locals)
 
     def __str__(self) -> str:
         return f"Pointer[{self.text}]"

@@ -17,9 +17,10 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from inspect import get_annotations
+from types import FrameType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
-from bombus.bpf.ints import Scalar
+from bombus.bpf.ints import Scalar, u8
 from bombus.bpf.layout import ArrayType, Layout, Member, PointerType, is_member_type, lay_out, name_of, size_of
 from bombus.errors import UsageError
 
@@ -182,9 +183,10 @@ class Struct(View):
         annotations = get_annotations(cls)
         if cls.__dict__.get("_UNION") or all(_is_class_variable(text) for text in annotations.values()):
             return
+        annotations = {_as_written(cls.__name__, member): text for member, text in annotations.items()}
         frame = sys._getframe(1)
         scope = {**frame.f_globals, **frame.f_locals, cls.__name__: cls}
-        members = [_member(cls, text, scope, member) for member, text in annotations.items()]
+        members = [_member(cls, text, scope, member, frame) for member, text in annotations.items()]
         base: Any = cls.__mro__[1]
         if base.LAYOUT.members:
             raise UsageError(f"{cls.__name__}: a struct does not inherit members; put {base.__name__} inside")
@@ -239,20 +241,33 @@ class Union(Struct):
     _UNION: ClassVar[bool] = True
 
 
+def _as_written(owner: str, member: str) -> str:
+    """Python calls a member `__state` of a class `_task__state`; programs and the kernel do not."""
+    prefix = f"_{owner.lstrip('_')}__"
+    return member.removeprefix(prefix[:-2]) if member.startswith(prefix) else member
+
+
 def _is_class_variable(annotation: Any) -> bool:
     text = annotation if isinstance(annotation, str) else str(annotation)
     return text.startswith(("ClassVar", "typing.ClassVar"))
 
 
-def _member(cls: type[Struct], text: Any, scope: dict[str, Any], name: str) -> tuple[str, Any, int] | None:
+def _own_locals(frame: FrameType) -> dict[str, Any]:
+    """Names of the function that a class stands in; those of a module are looked up later, as some come later."""
+    return {} if frame.f_locals is frame.f_globals else dict(frame.f_locals)
+
+
+def _member(
+    cls: type[Struct], text: Any, scope: dict[str, Any], name: str, frame: FrameType
+) -> tuple[str, Any, int] | None:
     if _is_class_variable(text):
         return None
     where = f"{cls.__name__}.{name}"
-    default = cls.__dict__.get(name)
+    default = cls.__dict__.get(name, cls.__dict__.get(f"_{cls.__name__.lstrip('_')}{name}"))
     if isinstance(text, str) and text.startswith("Pointer["):
-        return name, PointerType(scope, text[len("Pointer[") : -1]), 0
+        return name, PointerType(frame.f_globals, {cls.__name__: cls, **_own_locals(frame)}, text[8:-1]), 0
     if getattr(text, "__origin__", None) is Pointer:
-        return name, PointerType({"target": text.__args__[0]}, "target"), 0
+        return name, PointerType({"target": text.__args__[0]}, {}, "target"), 0
     try:
         kind = eval(text, scope) if isinstance(text, str) else text
     except NameError as error:
@@ -359,3 +374,9 @@ def view_as(kind: Any, view: memoryview, address: int, writable: bool = True) ->
         _set(made, "_kind", kind)
         return made
     return Ref.to(kind, view, address, writable)
+
+
+class Opaque(Struct, core=True):
+    """What a pointer points to when nobody says what it is: only its address is of use."""
+
+    first_byte: u8

@@ -1,0 +1,180 @@
+"""Kernel structs as a typed Python module, from BTF.
+
+Only what CO-RE can find by name is written: members of anonymous structs and unions appear in the struct around them,
+pointers to structs that are not in the module point to `Opaque`. Members that the dialect has no type for (bit-fields,
+enums, floating point, functions) are named in a comment.
+"""
+
+from __future__ import annotations
+
+import keyword
+from collections.abc import Iterable
+
+from bombus.btf.parse import Btf
+from bombus.btf.types import Array, Const, Int, Ptr, Struct, Typedef, Union, Volatile
+from bombus.errors import UsageError
+
+_HEAD = '''"""Kernel structs{whence}. Members are found by name when a program is loaded (CO-RE)."""
+
+from __future__ import annotations
+
+from typing import TypeAlias
+
+from bombus.bpf import Array, Opaque, Pointer, Struct, Union, array
+from bombus.bpf import be16, be32, be64, s8, s16, s32, s64, u8, u16, u32, u64
+'''
+
+
+def kernel_module(btf: Btf, names: Iterable[str], *, whence: str = "") -> str:
+    """The module's text for these structs and unions, and those that lie inside of them. UsageError for unknown ones.
+
+    whence: for the docstring, such as "of Linux 6.12".
+    """
+    return _Writer(btf, list(dict.fromkeys(names))).text(f" {whence}" if whence else "")
+
+
+# Names that the module uses: a member called so would hide them.
+_WORDS = frozenset({
+    "Array", "Opaque", "Pointer", "Struct", "TypeAlias", "Union", "array", "be16", "be32", "be64", "bool", "s8", "s16",
+    "s32", "s64", "u8", "u16", "u32", "u64",
+})  # fmt: skip
+_NETWORK = {"__be16": "be16", "__be32": "be32", "__be64": "be64", "__sum16": "be16"}
+
+
+class _Writer:
+    def __init__(self, btf: Btf, names: list[str]) -> None:
+        self.btf = btf
+        self.ids: dict[str, int] = {}
+        self.order: list[str] = []
+        self.hidden: set[str] = set()  # members of the struct that is being written
+        self.aliases: set[str] = set()  # structs that some struct has a member of the same name as
+        for name in names:
+            self._add(name)
+
+    def _add(self, name: str) -> None:
+        """A struct, after those that lie in it."""
+        found = [i for i in self.btf.find_all(name) if isinstance(self.btf.type(i), (Struct, Union))]
+        if not found:
+            raise UsageError(f"this kernel has no struct {name}")
+        self._add_id(name, found[0])
+
+    def _add_id(self, name: str, type_id: int) -> None:
+        if name in self.ids:
+            return
+        self.ids[name] = type_id
+        for member in self._members(type_id):
+            inner = self._inside(member[1])
+            if inner is not None:
+                self._add_id(*inner)
+        self.order.append(name)
+
+    def _inside(self, type_id: int) -> tuple[str, int] | None:
+        """The named struct that a member holds by value, also as elements of an array."""
+        kind = self.btf.resolved(type_id)
+        while isinstance(kind, Array):
+            type_id = kind.type
+            kind = self.btf.resolved(type_id)
+        if isinstance(kind, (Struct, Union)) and kind.name:
+            return kind.name, self.btf.resolve(type_id)
+        return None
+
+    def _members(self, type_id: int) -> list[tuple[str, int, int]]:
+        """(name, type, bits) with anonymous members taken apart."""
+        kind = self.btf.type(type_id)
+        assert isinstance(kind, (Struct, Union))
+        found: list[tuple[str, int, int]] = []
+        for member in kind.members:
+            if member.name:
+                found.append((member.name, member.type, member.bits))
+            elif isinstance(self.btf.resolved(member.type), (Struct, Union)):
+                found += self._members(self.btf.resolve(member.type))
+        return found
+
+    def text(self, whence: str) -> str:
+        classes = {name: self._class(name) for name in self.order}
+        parts = [
+            text + (f"\n\n{_safe(name)}_struct: TypeAlias = {_safe(name)}\n" if name in self.aliases else "")
+            for name, text in classes.items()
+        ]
+        return "\n\n".join([_HEAD.format(whence=whence), *parts]).rstrip() + "\n"
+
+    def _class(self, name: str) -> str:
+        base = "Union" if isinstance(self.btf.type(self.ids[name]), Union) else "Struct"
+        lines = [f"class {_safe(name)}({base}, core=True{_named(name)}):"]
+        skipped: list[str] = []
+        seen: set[str] = set()
+        members = self._members(self.ids[name])
+        self.hidden = {member for member, _type, _bits in members}
+        for member, type_id, bits in members:
+            unfit = bits or keyword.iskeyword(member) or member in seen or member in _WORDS
+            written = None if unfit else self._type(type_id)
+            if written is None:
+                skipped.append(member)
+            else:
+                seen.add(member)
+                lines.append(f"    {member}: {written}")
+        if not seen:
+            lines.append("    _opaque: u8")
+        if skipped:
+            lines.append(f"    # not expressed: {', '.join(skipped)}")
+        return "\n".join(lines) + "\n"
+
+    def _type(self, type_id: int) -> str | None:
+        """An annotation (with its value); None when the dialect has no such type."""
+        counts: list[int] = []
+        kind = self.btf.resolved(type_id)
+        while isinstance(kind, Array):
+            counts.append(kind.nelems)
+            type_id = kind.type
+            kind = self.btf.resolved(type_id)
+        name = self._scalar(type_id)
+        if name is None or 0 in counts:
+            return None
+        for _ in counts:
+            name = f"Array[{name}]"
+        if counts and "Pointer" in name:
+            return None
+        return f"{name} = array({', '.join(map(str, counts))})" if counts else name
+
+    def _scalar(self, type_id: int) -> str | None:
+        kind = self.btf.resolved(type_id)
+        if isinstance(kind, Int):
+            network = self._network(type_id)
+            if network:
+                return network
+            if kind.bits != kind.size * 8 or kind.size not in (1, 2, 4, 8):
+                return None
+            return "bool" if kind.boolean else f"{'s' if kind.signed and not kind.char else 'u'}{kind.size * 8}"
+        if isinstance(kind, Ptr):
+            target = self.btf.resolved(kind.type) if kind.type else None
+            if isinstance(target, (Struct, Union)) and target.name in self.ids:
+                return f"Pointer[{self._name(target.name)}]"
+            return "Pointer[Opaque]"
+        if isinstance(kind, (Struct, Union)) and kind.name:
+            return self._name(kind.name)
+        return None
+
+    def _name(self, struct: str) -> str:
+        """A struct's class, as seen inside of the class that is being written."""
+        if struct not in self.hidden:
+            return _safe(struct)
+        self.aliases.add(struct)
+        return f"{_safe(struct)}_struct"
+
+
+    def _network(self, type_id: int) -> str:
+        """ "be16" for __be16 and its like."""
+        kind = self.btf.type(type_id)
+        while isinstance(kind, (Typedef, Const, Volatile)):
+            if kind.name in _NETWORK:
+                return _NETWORK[kind.name]
+            kind = self.btf.type(kind.type)
+        return ""
+
+
+def _safe(name: str) -> str:
+    return f"{name}_" if keyword.iskeyword(name) or name in _WORDS else name
+
+
+def _named(name: str) -> str:
+    return f', name="{name}"' if _safe(name) != name else ""
