@@ -404,15 +404,46 @@ def remove_dead_functions(env: Env) -> None:
     ]
     if len(env.subprogs) == len(everything) or len(env.subprogs) < 2:
         return
-    last = env.subprogs[-1].start
-    for at, insn in enumerate(env.insns):
-        # The address of a function that is gone becomes the next one's; there may be none.
-        if insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC and env.aux[at].seen:
-            target = at + insn.imm + 1
-            if target > last:
-                left = sum(
-                    aux.seen or (env.aux[i - 1].seen and env.insns[i - 1].opcode == op.LD_IMM64)
-                    for i, aux in enumerate(env.aux[:target])
-                )
-                env.fail(EFAULT, f"verifier bug: No program to jit at insn {left} (subprog < 0)"
-                         if env.rules.live_registers else "")
+    lost = _lost_function(env)
+    if lost >= 0:
+        env.fail(EFAULT, f"verifier bug: No program to jit at insn {lost} (subprog < 0)"
+                 if env.rules.live_registers else "")
+
+
+def _lost_function(env: Env) -> int:
+    """Where an address of a function points that was taken out, when no function begins there; -1: all do.
+
+    Linux 6.12 kernel/bpf/core.c: bpf_adj_delta_to_imm moves what points behind a part that is taken out, not what
+    points into it.
+    """
+    seen = [
+        aux.seen or (i > 0 and env.aux[i - 1].seen and env.insns[i - 1].opcode == op.LD_IMM64)
+        for i, aux in enumerate(env.aux)
+    ]
+    addresses = [
+        [at, at + insn.imm + 1] for at, insn in enumerate(env.insns)
+        if insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC and seen[at]
+    ]
+    starts = {sum(seen[: subprog.start]) for subprog in env.subprogs}
+    first = 0
+    end = len(seen)
+    while first < end:
+        if seen[first]:
+            first += 1
+            continue
+        last = first
+        while last < end and not seen[last]:
+            last += 1
+        count = last - first
+        for address in addresses:
+            at, target = address
+            if at < first:
+                if target >= last:
+                    address[1] = target - count
+            else:
+                address[0] = at - count
+                if target - count >= first:  # what it points to moved with it
+                    address[1] = target - count
+        del seen[first:last]
+        end -= count
+    return next((target for _at, target in addresses if target not in starts), -1)

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from bombus.verifier.env import EINVAL
-
-E2BIG: Final = 7
-_MAX_ARGUMENTS: Final = 12
 
 
 def check_format(text: bytes, arguments: int) -> int:
     """0, or the errno with which the kernel refuses a format for so many arguments."""
-    if arguments > _MAX_ARGUMENTS:
-        return E2BIG
     count = 0
     i = 0
     while i < len(text):
@@ -47,8 +40,8 @@ def check_format(text: bytes, arguments: int) -> int:
         elif kind == b"c":
             i += 1
         else:
-            while text[i : i + 1] == b"l" and i < len(text):
-                i += 1
+            if text[i : i + 1] == b"l":
+                i += 2 if text[i + 1 : i + 2] == b"l" else 1
             if text[i : i + 1] not in (b"i", b"d", b"u", b"x", b"X"):
                 return EINVAL
             i += 1

@@ -539,7 +539,7 @@ def atomic(env: Env, insn: Insn) -> None:
             env.fail(EACCES, "R0 leaks addr into mem")
     if env.is_pointer(regs[insn.src]):
         env.fail(EACCES, f"R{insn.src} leaks addr into mem")
-    if not _atomic_ok(regs[insn.dst]):
+    if not _atomic_ok(regs[insn.dst], imm):
         env.fail(EACCES, f"BPF_ATOMIC stores into R{insn.dst} {type_name(regs[insn.dst].type)} is not allowed")
     target = -1
     if imm & op.BPF_FETCH:
@@ -554,8 +554,16 @@ def atomic(env: Env, insn: Insn) -> None:
     access(env, insn.dst, insn.off, size, WRITE, -1, strict=True)
 
 
-def _atomic_ok(reg: Reg) -> bool:
+# Of these the x86-64 JIT has no form that survives a fault, which memory of arenas may cause.
+_NOT_IN_ARENA: Final = (
+    op.BPF_AND | op.BPF_FETCH, op.BPF_OR | op.BPF_FETCH, op.BPF_XOR | op.BPF_FETCH, op.BPF_LOAD_ACQ, op.BPF_STORE_REL,
+)
+
+
+def _atomic_ok(reg: Reg, what: int) -> bool:
     type_ = reg.type
+    if type_ & BASE_MASK == PTR_TO_ARENA:
+        return what not in _NOT_IN_ARENA
     return type_ != PTR_TO_CTX and type_ not in (PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_FLOW_KEYS) \
         and type_ & BASE_MASK not in SOCKS
 
@@ -572,7 +580,7 @@ def _acquire_release(env: Env, insn: Insn) -> None:
         access(env, insn.src, insn.off, size, READ, insn.dst, strict=True)
         save_pointer_type(env, pointer.type)
         regs[insn.dst] = env.sane(regs[insn.dst], "atomic_load")
-        if not _atomic_ok(pointer if insn.dst != insn.src else regs[insn.src]):
+        if not _atomic_ok(pointer if insn.dst != insn.src else regs[insn.src], insn.imm):
             env.fail(EACCES, f"BPF_ATOMIC loads from R{insn.src} {type_name(pointer.type)} is not allowed")
         return
     use(env, insn.src)
@@ -580,7 +588,7 @@ def _acquire_release(env: Env, insn: Insn) -> None:
     type_ = regs[insn.dst].type
     access(env, insn.dst, insn.off, size, WRITE, insn.src, strict=True)
     save_pointer_type(env, type_)
-    if not _atomic_ok(regs[insn.dst]):
+    if not _atomic_ok(regs[insn.dst], insn.imm):
         env.fail(EACCES, f"BPF_ATOMIC stores into R{insn.dst} {type_name(type_)} is not allowed")
 
 
