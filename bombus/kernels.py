@@ -10,16 +10,19 @@ if TYPE_CHECKING:
     from bombus.kernel.api import Kernel
 
 
-def open_kernel(name: str = "user", *, engine: str = "fast", btf: bytes | None = None) -> Kernel:
+def open_kernel(
+    name: str = "user", *, engine: str = "fast", btf: bytes | None = None, verify: str = "strict"
+) -> Kernel:
     """A user kernel of a version ("user": the newest that bombus models whole) or the running Linux.
 
-    engine ("fast", "reference") and btf (raw vmlinux BTF) are for the user kernel. UsageError for other names.
+    engine ("fast", "reference"), btf (raw vmlinux BTF) and verify ("strict", "lenient", "off") are for the user
+    kernel. UsageError for other names.
     """
     kind, _, version = name.partition(":")
     if kind == "user":
         from bombus.kernel.user.kernel import UserKernel
 
-        return UserKernel(version or "6.12", engine=engine, btf=btf)
+        return UserKernel(version or "6.12", engine=engine, btf=btf, verify=verify)
     if kind == "linux" and not version:
         from bombus.kernel.linux.kernel import LinuxKernel
 

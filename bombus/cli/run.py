@@ -38,6 +38,8 @@ _OUT_SIZE = 32 << 10  # bytes of room for results, as bpftool's default
               help="user, user:VERSION (such as user:5.15) or linux (the running kernel; needs root).")
 @click.option("--engine", type=click.Choice(["fast", "reference"]), default="fast", show_default=True,
               help="Engine of the user kernel; reference checks and explains every access.")
+@click.option("--verify", "verification", type=click.Choice(["strict", "lenient", "off"]), default="strict",
+              show_default=True, help="How the user kernel verifies: lenient runs what its verifier cannot judge.")
 @click.option("--btf", metavar="FILE|vmlinux",
               help="The kernel's BTF for CO-RE relocations ('vmlinux': this machine's).")
 @click.option("--set", "data", multiple=True, metavar="VAR=VALUE", help="Set a global variable before the load.")
@@ -53,7 +55,8 @@ _OUT_SIZE = 32 << 10  # bytes of room for results, as bpftool's default
 @output.json_options
 def run(
     obj: str, name: str | None, prog_type: str | None, capture: str | None, write: str | None, repeat: int,
-    kernel_name: str, engine: str, btf: str | None, data: tuple[str, ...], event_types: tuple[str, ...], limit: int,
+    kernel_name: str, engine: str, verification: str, btf: str | None,
+    data: tuple[str, ...], event_types: tuple[str, ...], limit: int,
     data_in: str | None, data_out: str | None, data_size_out: int | None, ctx_in: str | None, ctx_out: str | None,
     ctx_size_out: int | None,
 ) -> None:  # fmt: skip
@@ -82,7 +85,7 @@ def run(
 
     opened = open_object(obj)
     raw_btf = _read_btf(btf) if btf else None
-    kernel = open_kernel(kernel_name, engine=engine, btf=raw_btf)
+    kernel = open_kernel(kernel_name, engine=engine, btf=raw_btf, verify=verification)
     given = _type_name(prog_type)
     spec = choose_program(opened, name, PACKET_TYPES if capture else (), given)
     options: dict[str, Any] = {

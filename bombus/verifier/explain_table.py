@@ -115,7 +115,8 @@ RULES: Final[tuple[Rule, ...]] = (
           "{field} inside the map value belongs to the kernel and is only changed by its helpers.",
           "Use its helpers, and copy values member by member around it.", "base"),
     _rule("kptr", r"(?:kptr |store to referenced kptr|invalid kptr access|BPF_ST imm must be 0 when storing to kptr|"
-          r"off=\d+ (?:kptr|doesn't point to kptr)|" + _R + r" (?:has no valid kptr|doesn't have constant offset\. "
+          r"map '.*' has to have BTF in order to use bpf_kptr|off=\d+ (?:kptr|doesn't point to kptr)|"
+          + _R + r" (?:has no valid kptr|doesn't have constant offset\. "
           r"kptr))",
           "A kernel pointer kept in a map value is accessed in a way that it does not allow.",
           "Read it with a plain 8-byte load at its own offset, exchange referenced ones with bpf_kptr_xchg().", "base"),
@@ -149,6 +150,10 @@ RULES: Final[tuple[Rule, ...]] = (
           "between members of a struct counts, too.)",
           "Initialise the whole variable, padding included: `struct key key = {};` or __builtin_memset(&key, 0, "
           "sizeof(key)) before its members are set."),
+    _rule("uninitialised-stack", r"invalid.* read from stack " + _R
+          + r" off=(?P<off>-(?:\d\d?|[1-4]\d\d|50\d|51[0-2])) size=(?P<size>\d+)",
+          "{size} bytes of the stack at {off} are read, and nothing was ever written there.",
+          "Initialise the variable before it is read or passed on: `__u32 key = 0;`."),
     _rule("stack-bounds", r"invalid.*? stack R(?P<reg>\d+)",
           "The access lies outside the 512 bytes of the stack frame, or its offset has no bounds.",
           "Check the index into the array on the stack before it is used; make it unsigned. Big data belongs into a "
@@ -238,8 +243,9 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule("packet-helper", r"helper access to the packet is not allowed", "This helper does not take packet memory.",
           "Copy the bytes to the stack first."),
     _rule("map-kind", r"(?:cannot pass map_type|expected prog array map|callback function not allowed for map|"
-          r"tail_call abusing map_ptr|invalid arg_type for sockmap|cannot update sockmap|get_local_storage\(\) doesn't|no direct "
-          r"value access support|direct value access on string|" + _R + r" does not point to a readonly map|" + _R
+          r"tail_call abusing map_ptr|invalid arg_type for sockmap|cannot update sockmap|get_local_storage\(\) doesn't|"
+          r"no direct value access support|direct value access on string|" + _R + r" does not point to a readonly "
+          r"map|" + _R
           + r" is not a constant address|string is not zero-terminated|invalid map_ptr to access)",
           "The map (or what it holds) is not of the kind that this helper takes here.",
           "Check the map's type and flags against the helper's description."),
@@ -262,7 +268,7 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule("lock", r"(?:.*bpf_spin_(?:un)?lock|function calls are not allowed while holding a lock|global function "
           r"calls are not allowed (?:while|with)|.*has no valid bpf_spin_lock|.*bpf_(?:timer|spin_lock))",
           "A lock or timer is used against its rules: locks are held one at a time, over straight code without "
-          "calls, on every path unlocked; both must be whole fields of a map value described by BTF at a constant offset.",
+          "calls, on every path unlocked; both must be fields of a map value described by BTF, at constant offsets.",
           "Unlock on every path, move calls out of the locked part, and describe the map by BTF (__type(value, ...))."),
     _rule("timer", r"(?:timer pointer in R1|verifier bug. Two map pointers)", "The timer and the map given to "
           "bpf_timer_init() do not belong together.", "Pass the map that the value with the timer was looked up in."),

@@ -78,7 +78,7 @@ def read(text: str, name: str = "input") -> list[Row]:
     except (ValueError, TypeError, KeyError, AttributeError, csv.Error):
         raise UsageError(f"{name}: no figures of an earlier run (JSON or CSV of bombus verify or veristat)") from None
     if not rows:
-        raise UsageError(f"{name}: no rows")
+        raise UsageError(f"{name}: no figures of an earlier run are in it")
     return rows
 
 

@@ -68,7 +68,7 @@ def verify(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
         verdict = run(program)
     except NotSupported as error:
         if kernel.verify == "strict":
-            hint = "UserKernel(verify='lenient') loads such programs without verification"
+            hint = "UserKernel(verify='lenient'), --verify lenient, runs such programs without verification"
             raise NotSupported(error.feature, f"{error.detail}; {hint}" if error.detail else hint) from None
         finish_log(kernel, attr, f"{note}bombus: loaded without verification: {error}\n")
         return

@@ -1,0 +1,131 @@
+"""bombus verify: verdicts, explanations, tables, exit codes. Inputs are assembly and raw instructions of ours."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from bombus.asm import assemble
+from bombus.cli import output
+from bombus.cli.main import main
+from bombus.isa.insn import encode
+
+GOOD = "r0 = 2\nexit\n"
+BAD = "r2 = *(u32 *)(r1 + 0)  // data\nr0 = *(u8 *)(r2 + 12)\nexit\n"
+
+
+@pytest.fixture
+def files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    output.reset()
+    Path("good.S").write_text(GOOD)
+    Path("bad.S").write_text(BAD)
+    Path("good.bin").write_bytes(encode(list(assemble(GOOD).insns)))
+    return tmp_path
+
+
+def run(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    output.reset()
+    code = main(["verify", *words])
+    output.reset()
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+@pytest.mark.parametrize("name", ["good.S", "good.bin"])
+def test_accepted(files: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    code, out, _ = run(capsys, name, "--type", "xdp")
+    assert (code, out.split(",")[0]) == (0, "good (xdp): accepted")
+
+
+def test_refused_and_explained(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "bad.S", "--type", "xdp")
+    assert code == 1
+    assert "bad (xdp): REFUSED with EACCES" in out
+    assert "  1: (71) r0 = *(u8 *)(r2 +12)\n  invalid access to packet, off=12 size=1, R2(id=0,off=12,r=0)" in out
+    assert "at      bad.S:2  r0 = *(u8 *)(r2 + 12)" in out
+    assert "bad.S:1  r2 = *(u32 *)(r1 + 0)" in out
+    assert "1 bytes of the packet are accessed at offset 12 of R2" in out
+    assert not any(line.endswith(" ") for line in out.splitlines() if line.startswith("  reason"))
+
+
+def test_level_0_is_a_table(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "good.S", "bad.S", "--type", "xdp", "--log-level", "0")
+    rows = [line.split() for line in out.splitlines() if ".S" in line]
+    assert code == 1
+    assert [row[:5] for row in rows] == [["good.S", "good", "success", "2", "0"], ["bad.S", "bad", "failure", "2", "0"]]
+    assert "(71)" not in out
+
+
+@pytest.mark.parametrize(("level", "shown"), [("1", "processed 2"), ("2", "0: (b7) r0 = 2"), ("4", "stack depth 0")])
+def test_log_levels(files: Path, capsys: pytest.CaptureFixture[str], level: str, shown: str) -> None:
+    code, out, _ = run(capsys, "good.S", "--type", "xdp", "--log-level", level)
+    assert code == 0
+    assert shown in out
+
+
+def test_versions_write_their_own_logs(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    logs = [run(capsys, "good.S", "--type", "xdp", "--log-level", "2", "--kernel", version)[1]
+            for version in ("6.1", "6.18")]  # fmt: skip
+    assert "R0_w=2" in logs[0]
+    assert "R0_w" not in logs[1]
+
+
+def test_json_and_comparison(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, _ = run(capsys, "bad.S", "good.S", "--type", "xdp", "--json")
+    rows = json.loads(out)
+    assert code == 1
+    assert [row["verdict"] for row in rows] == ["failure", "success"]
+    assert rows[0]["errno"] == 13
+    assert rows[0]["explanation"]["kind"] == "packet-bounds"
+    assert rows[0]["explanation"]["register"]["name"] == "R2"
+    Path("old.json").write_text(out)
+    Path("bad.S").write_text("r1 = 0\nr0 = 1\nexit\n")
+    code, out, _ = run(capsys, "bad.S", "--type", "xdp", "--compare", "old.json")
+    lines = [line.split() for line in out.splitlines() if ".S" in line]
+    assert code == 0
+    assert lines[0][:5] == ["bad.S", "bad", "failure", "success", "MISMATCH"]
+    assert lines[0][5:9] == ["2", "3", "+1", "(+50.00%)"]
+    assert lines[1][:5] == ["good.S", "good", "success", "N/A", "N/A"]
+
+
+def test_stats_and_csv(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    _, out, _ = run(capsys, "good.S", "--type", "xdp", "--stats")
+    assert "Duration (us)" in out
+    assert "Peak states" in out
+    _, text, _ = run(capsys, "good.S", "--type", "xdp", "--csv")
+    assert text.startswith("file_name,prog_name,verdict,duration,total_insns,total_states,peak_states,")
+    Path("old.csv").write_text(text)
+    code, out, _ = run(capsys, "good.S", "--type", "xdp", "--compare", "old.csv")
+    assert code == 0
+    assert "MATCH" in out
+
+
+def test_what_cannot_be_judged(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from bombus.isa.insn import Insn
+
+    Path("kfunc.raw").write_bytes(encode([Insn(0x85, 0, 2, 0, 5), Insn(0xB7), Insn(0x95)]))
+    code, out, _ = run(capsys, "kfunc.raw", "--type", "xdp")
+    assert code == 3
+    assert "not judged: verification of kfunc calls is not supported" in out
+
+
+@pytest.mark.parametrize(
+    ("words", "part"),
+    [
+        (["good.S"], "give --type"),
+        (["good.S", "--type", "nothing"], "no program type"),
+        (["good.S", "--type", "xdp", "--kernel", "5.15"], "begin with Linux 6.1"),
+        (["odd.bin", "--type", "xdp"], "not instructions of 8 bytes"),
+        (["text.txt", "--type", "xdp"], "no ELF object"),
+        (["good.S", "--type", "xdp", "--compare", "text.txt"], "no figures of an earlier run"),
+    ],
+)
+def test_wrong_usage(files: Path, capsys: pytest.CaptureFixture[str], words: list[str], part: str) -> None:
+    Path("odd.bin").write_bytes(b"\0" * 9)
+    Path("text.txt").write_text("hello\n")
+    code, _, err = run(capsys, *words)
+    assert code == 2
+    assert part in err
