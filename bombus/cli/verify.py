@@ -77,7 +77,7 @@ def verify(
     choice = Choice(kernel, name, filters, prog_type, _btf(btf_path))
     show = not (output.as_json() or stats or as_csv or old is not None or log_level == 0)
     results: list[Result] = []
-    for result in _results(files, choice, log_level):
+    for result in _results(files, choice, log_level, bar=not show):
         results.append(result)
         if show:
             _show(result, log_level)
@@ -105,18 +105,18 @@ def _btf(path: str | None) -> bytes | None:
 # Verifying
 
 
-def _results(files: tuple[str, ...], choice: Choice, level: int | None) -> Iterator[Result]:
+def _results(files: tuple[str, ...], choice: Choice, level: int | None, *, bar: bool) -> Iterator[Result]:
     from bombus.cli import verify_inputs
 
     total = sum(verify_inputs.count(path, choice) for path in files)
-    with _progress(total) as bar:
+    with _progress(total if bar else 0) as shown:
         for path in files:
             for item in verify_inputs.read(path, choice):
-                if bar is not None:
-                    bar.update(bar.task_ids[0], description=item.name)
+                if shown is not None:
+                    shown.update(shown.task_ids[0], description=item.name)
                 yield judge(item, level)
-                if bar is not None:
-                    bar.advance(bar.task_ids[0])
+                if shown is not None:
+                    shown.advance(shown.task_ids[0])
 
 
 @contextlib.contextmanager

@@ -44,6 +44,8 @@ _SUM: Final = re.compile(r"[rw]\d+ (?:[-+*/%&|^]|<<|>>|s>>)= [rw](\d+)$")
 _MAX_ORIGINS: Final = 6
 # Rules of a first message that say what was wrong, where a second one follows that says how.
 _EXACT: Final = frozenset({"packet-bounds", "value-bounds", "key-bounds", "memory-bounds", "leaked-reference"})
+# Rules about the number that was added to a pointer, rather than the pointer.
+_OFFSETS: Final = frozenset({"unbounded", "outside-memory", "negative-index", "pointer-offset"})
 
 Found = tuple[Rule, re.Match[str]]
 
@@ -153,7 +155,7 @@ def explain(
     register = _register(rule.register, groups, text)
     values = {"reg": str(register)} if register >= 0 else {}
     values |= {name: value for name, value in groups.items() if value}
-    origins = _origins(path, register)
+    origins = _origins(path, register, through_sums=rule.key in _OFFSETS)
     if rule.key == "leaked-reference" and groups.get("alloc"):
         origins = tuple(step for step in path if step.insn == int(groups["alloc"]))[-1:]
     return Explanation(
@@ -324,8 +326,11 @@ def _written(text: str) -> int:
     return int(match[1]) if match is not None else -1
 
 
-def _origins(path: tuple[Step, ...], register: int) -> tuple[Step, ...]:
-    """Where a register's value came from: the last write, then that of what was copied or loaded, and so on."""
+def _origins(path: tuple[Step, ...], register: int, *, through_sums: bool = False) -> tuple[Step, ...]:
+    """Where a register's value came from: the last write, then that of what was copied or loaded, and so on.
+
+    through_sums: go on with what was added to it, once.
+    """
     found: list[Step] = []
     at = len(path) - 1
     depth = path[-1].depth if path else 0
@@ -364,6 +369,8 @@ def _origins(path: tuple[Step, ...], register: int) -> tuple[Step, ...]:
             slot = fill[1].replace(" ", "")
         elif _COPY.match(step.text) and copy is not None:
             register = int(copy[1])
+        elif copy is not None and through_sums and "+=" in step.text:
+            register, through_sums = int(copy[1]), False
         elif _WRITES.match(step.text) and not re.match(r"[rw]\d+ = ", step.text):
             continue  # changed in place: what was it before
         else:

@@ -223,6 +223,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule("helper-not-allowed", r"(?:program of this type cannot use helper|unknown func) (?P<name>\S*?)#(?P<id>\d+)",
           "Programs of this type may not call the helper {name}, or this kernel does not have it for them.",
           "Use another helper or program type. `bombus feature` shows which programs have which helpers."),
+    _rule("helper-not-allowed", r"func (?P<name>\S*?)#(?P<id>\d+) not supported for program type",
+          "The helper {name} cannot be used with what this program attaches to.", "Use another attach type."),
     _rule("no-helper", r"invalid func (?P<name>\S*)#(?P<id>\d+)",
           "The kernel has no helper with number {id}: it is newer than the kernel, or the number is wrong.",
           "Load into a newer kernel, or guard the call with bpf_core_enum_value_exists(). `bombus inspect` shows what "

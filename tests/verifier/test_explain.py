@@ -175,6 +175,11 @@ def test_origin_of_a_copied_and_spilled_pointer() -> None:
     assert found.value.startswith("map_value_or_null(")
 
 
+def test_origin_of_an_offset() -> None:
+    found = why("XDP", CASES["unbounded index"][1])
+    assert [step.text for step in found.origins] == ["r0 += r6", "r6 = *(u32 *)(r1 +12)"]
+
+
 def test_origin_in_the_caller() -> None:
     found = why("XDP", LOOKUP + "r1 = r0\ncall f\nexit\nf:\nr0 = *(u64 *)(r1 + 0)\nexit")
     assert (found.key, found.register) == ("null-check", 1)
