@@ -56,14 +56,20 @@ def build_times(rounds: int = 7) -> None:
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--clang", default="clang-22")
+    parser.add_argument("--write", action="store_true", help="keep the table in bench/compiler.txt")
     options = parser.parse_args()
-    print(f"{'program':<20} {'C':>6} {'Python':>6} {'ratio':>6}")
+    rows = [f"{'program':<20} {'C':>6} {'Python':>6} {'ratio':>6}"]
+    print(rows[0])
     worst = 0.0
     for source in sorted((HERE / "twins").glob("*.c")):
         c = instructions(twin(options.clang, source))
         python = instructions(build_file(str(EXAMPLES / f"{source.stem}.py")))
         worst = max(worst, python / c)
-        print(f"{source.stem:<20} {c:>6} {python:>6} {python / c:>6.2f}{'  above' * (python / c > LIMIT)}")
+        rows.append(f"{source.stem:<20} {c:>6} {python:>6} {python / c:>6.2f}{'  above' * (python / c > LIMIT)}")
+        print(rows[-1])
+    if options.write:
+        head = f"Instructions of {options.clang} -O2 -mcpu=v3 and of bombus build, from bench/compiler.py --write.\n\n"
+        (HERE / "compiler.txt").write_text(head + "\n".join(rows) + "\n")
     build_times()
     return 1 if worst > LIMIT else 0
 

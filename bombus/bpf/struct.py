@@ -14,6 +14,7 @@ look-ups and `parse`.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator
 from inspect import get_annotations
@@ -264,8 +265,9 @@ def _member(
         return None
     where = f"{cls.__name__}.{name}"
     default = cls.__dict__.get(name, cls.__dict__.get(f"_{cls.__name__.lstrip('_')}{name}"))
-    if isinstance(text, str) and text.startswith("Pointer["):
-        return name, PointerType(frame.f_globals, {cls.__name__: cls, **_own_locals(frame)}, text[8:-1]), 0
+    pointed = re.fullmatch(r"(?:\w+\.)*Pointer\[(.*)\]", text) if isinstance(text, str) else None
+    if pointed is not None:  # its target may be defined later
+        return name, PointerType(frame.f_globals, {cls.__name__: cls, **_own_locals(frame)}, pointed[1]), 0
     if getattr(text, "__origin__", None) is Pointer:
         return name, PointerType({"target": text.__args__[0]}, {}, "target"), 0
     try:

@@ -15,7 +15,7 @@ from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bombus.bpf import core
 from bombus.bpf.context import Context
@@ -28,6 +28,9 @@ from bombus.compiler.source import SourceFile, definition
 from bombus.compiler.types import NONE, IntT, RefT, Type
 from bombus.errors import BombusError, DialectError, UsageError
 from bombus.spec.helpers.model import Helper
+
+if TYPE_CHECKING:
+    import traceback
 
 # is_gpl_compatible of Linux 6.12 include/linux/license.h
 _GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
@@ -316,16 +319,34 @@ def with_place(path: str, run: Any) -> None:
         text = lines[line - 1].rstrip("\n") if 0 < line <= len(lines) else ""
         end = error.end_offset or column + 1
         raise DialectError((Diagnostic(path, line, column, end, error.msg, "", text),)) from None
-    except BombusError as error:
-        if isinstance(error, DialectError):
-            raise
+    except DialectError:
+        raise
+    except Exception as error:  # the program's own, or what bombus.bpf refuses
         import traceback
 
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
         if not frames:
             raise
-        frame = frames[-1]
-        node = ast.Constant(None)
-        node.lineno, node.col_offset = frame.lineno or 1, frame.colno or 0
-        node.end_lineno, node.end_col_offset = frame.end_lineno, frame.end_colno
-        raise DialectError((at_node(path, linecache.getlines(path), node, str(error)),)) from None
+        message = str(error) if isinstance(error, BombusError) else f"{type(error).__name__}: {error}"
+        lines = linecache.getlines(path)
+        node = _member_of_class(lines, frames[-1].lineno or 1, message) or _frame_node(frames[-1])
+        raise DialectError((at_node(path, lines, node, message),)) from error
+
+
+def _frame_node(frame: traceback.FrameSummary) -> ast.AST:
+    """The piece of source that a frame was in."""
+    node = ast.Constant(None)
+    node.lineno, node.col_offset = frame.lineno or 1, frame.colno or 0
+    node.end_lineno, node.end_col_offset = frame.end_lineno, frame.end_colno
+    return node
+
+
+def _member_of_class(lines: list[str], line: int, message: str) -> ast.AST | None:
+    """The member that an error about a struct ("Flow.ports: ...", "ports: ...") speaks of."""
+    name = message.partition(":")[0].rpartition(".")[2]
+    for node in ast.walk(ast.parse("".join(lines))):
+        if isinstance(node, ast.ClassDef) and node.lineno == line:
+            for part in node.body:
+                if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.target.id == name:
+                    return part
+    return None
