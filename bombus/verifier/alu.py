@@ -87,7 +87,9 @@ def _unary(env: Env, insn: Insn) -> None:
     if code & 0xF0 == op.BPF_NEG:
         if code & op.BPF_X or src or off or imm:
             env.fail(EINVAL, "BPF_NEG uses reserved fields")
-    elif src or off or imm not in (16, 32, 64) or (code & 7 == op.BPF_ALU64 and code & op.BPF_X):
+    elif src or off or imm not in (16, 32, 64) or (
+        code & 7 == op.BPF_ALU64 and (code & op.BPF_X or not env.rules.cpu_v4)
+    ):
         env.fail(EINVAL, "BPF_END uses reserved fields")
     use(env, dst)
     regs = env.regs
@@ -128,6 +130,8 @@ def _move(env: Env, insn: Insn) -> None:
         define(env, dst)
         env.state.frames[-1].regs[dst] = env.known(imm & 0xFFFFFFFF if is32 else imm)
         return
+    if off and not env.rules.cpu_v4:
+        env.fail(EINVAL, "BPF_MOV uses reserved fields")
     if is32:
         if off not in (0, 8, 16) or imm:
             env.fail(EINVAL, "BPF_MOV uses reserved fields")
@@ -185,7 +189,7 @@ def _binary(env: Env, insn: Insn) -> None:
     operation = code & 0xF0
     by_register = code & op.BPF_X
     if (by_register and imm) or (not by_register and src) or off not in (0, 1) or (
-        off == 1 and operation not in (op.BPF_MOD, op.BPF_DIV)
+        off == 1 and (operation not in (op.BPF_MOD, op.BPF_DIV) or not env.rules.cpu_v4)
     ):
         env.fail(EINVAL, "BPF_ALU uses reserved fields")
     if by_register:

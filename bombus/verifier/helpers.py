@@ -37,6 +37,7 @@ from bombus.verifier.regs import (
 
 MAX_ERRNO: Final = 4095
 _LSM: Final = PROG_TYPE["BPF_PROG_TYPE_LSM"].id
+_KPROBE: Final = PROG_TYPE["BPF_PROG_TYPE_KPROBE"].id
 _TRACING: Final = PROG_TYPE["BPF_PROG_TYPE_TRACING"].id
 _SOCK_OPS: Final = PROG_TYPE["BPF_PROG_TYPE_SOCK_OPS"].id
 _SOCKMAP_UPDATERS: Final = frozenset(
@@ -56,7 +57,7 @@ def _prototype(env: Env, number: int) -> Proto:
         proto = prototype(env, number)
     except UnknownHelper:
         env.fail(EINVAL, f"invalid func {special.name(number)}#{number}")
-    if proto is None:
+    if proto is None or proto.name in env.program.without:
         word = "program of this type cannot use helper" if env.rules.cannot_use_helper else "unknown func"
         env.fail(EINVAL, f"{word} {special.name(number)}#{number}")
     return proto
@@ -86,8 +87,9 @@ def call(env: Env, insn: Insn) -> None:
     regs[0] = _result(env, number, meta, proto)
     env.frame.regs[0] = _refined(env, number, meta, proto, regs[0])
     _check_map(env, number, meta.map)
-    if number == special.GET_FUNC_IP:
-        raise NotSupported("verification of bpf_get_func_ip", "it depends on how the program is attached")
+    if number == special.GET_FUNC_IP and env.program.prog_type != _KPROBE:
+        env.fail(ENOTSUPP, f"func {special.name(number)}#{number} not supported for program type "
+                           f"{env.program.prog_type}")
     if number == special.TAIL_CALL and len(env.state.frames) > 1 and env.rules.tail_call_exits_subprogs:
         env.touched_regs |= 1
         env.push(env.insn_idx + 1, env.insn_idx)

@@ -108,6 +108,7 @@ class Program:
     log_level: int = 1
     cpus: int = 1  # that the kernel can have (nr_cpu_ids)
     other_fds: frozenset[int] = frozenset()  # open descriptors that are not maps
+    without: frozenset[str] = frozenset()  # helpers that the kernel's configuration leaves out
     log_size: int = 0  # of the buffer that the log rolls through; 0: all of it is kept
 
 

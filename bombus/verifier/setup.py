@@ -136,6 +136,10 @@ def check_lines(env: Env) -> None:
 # What ld_imm64 refers to.
 
 
+def _loads(env: Env) -> tuple[int, ...]:
+    return (op.BPF_MEM, op.BPF_MEMSX) if env.rules.cpu_v4 else (op.BPF_MEM,)
+
+
 def resolve_references(env: Env) -> None:
     """Maps by file descriptor or index, and opcodes that no instruction has."""
     insns = env.insns
@@ -143,7 +147,7 @@ def resolve_references(env: Env) -> None:
     i = 0
     while i < len(insns):
         code, _dst, src, _off, imm = insns[i]
-        if code & 7 == op.BPF_LDX and (code & 0xE0 not in (op.BPF_MEM, op.BPF_MEMSX) or imm):
+        if code & 7 == op.BPF_LDX and (code & 0xE0 not in _loads(env) or imm):
             env.fail(EINVAL, "BPF_LDX uses reserved fields")
         if code != op.LD_IMM64:
             if code not in opcodes:

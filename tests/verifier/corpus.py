@@ -22,7 +22,11 @@ from bombus.verifier.program import NOBODY, ROOT, FuncInfo, LineInfo, MapInfo, P
 
 ORACLE = Path(__file__).resolve().parents[2].parent / "shared" / "oracle"
 VERSIONS = {"6.1": KernelVersion(6, 1), "6.12": KernelVersion(6, 12), "6.18": KernelVersion(6, 18)}
+# The recorded kernels are built without CONFIG_BPF_KPROBE_OVERRIDE.
+WITHOUT = frozenset(("override_return",))
 CPUS = {"6.1": 1, "6.12": 1, "6.18": 2}
+# Object and section: the bytes, without the zeros at their end.
+CONSTANTS: dict[str, str] = json.loads((Path(__file__).parent / "data" / "constants.json").read_text())
 
 
 def rows(name: str) -> Iterator[dict[str, Any]]:
@@ -94,8 +98,9 @@ def _maps(row: dict[str, Any], by_fd: dict[int, Btf | None], version: str) -> di
         special = records.parse(btf, value_id) if btf is not None and value_id else ()
         frozen = bool(m.get("frozen"))
         if contents is None and "rodata" in m.get("name", "") and m.get("flags", 0) & 0x80:
-            # Constants whose contents were not recorded; nearly all are settings that were left 0.
-            contents, frozen = bytes(m["value_size"]), True
+            # Constants whose contents were not recorded: those of the compiled selftest; the others are all 0.
+            name = f"{row.get('obj', '').removeprefix('selftests/').removesuffix('.bpf.o')}:{m['name']}"
+            contents, frozen = bytes.fromhex(CONSTANTS.get(name, "")).ljust(m["value_size"], b"\0"), True
         inner = maps.get(m["inner_map_fd"]) if m.get("inner_map_fd", 0) > 0 else None
         if inner is not None:  # what the outer map keeps of its template has no name
             inner = replace(inner, name="")
@@ -112,7 +117,7 @@ def program_of(row: dict[str, Any], version: str, log_level: int, btfs: dict[str
     attr = row["attr"]
     by_fd: dict[int, Btf | None] = {}
     for entry in row.get("btfs", ()):
-        data = btfs.get(entry["sha1"])
+        data = base64.b64decode(entry["data"]) if "data" in entry else btfs.get(entry["sha1"])
         by_fd[entry["fd"]] = _btf(data) if data is not None else None
     maps = _maps(row, by_fd, version)
     btf = by_fd.get(attr.get("prog_btf_fd", 0)) if attr.get("prog_btf_fd") else None
@@ -137,7 +142,7 @@ def program_of(row: dict[str, Any], version: str, log_level: int, btfs: dict[str
         attr.get("expected_attach_type", 0), attr.get("license", ""), attr.get("name", ""),
         attr.get("prog_flags", 0), NOBODY if row.get("mode") == "unpriv" else ROOT, maps,
         attr.get("fd_array", ()), btf, func_info, lines, attr.get("attach_btf_id", 0),
-        bool(attr.get("attach_prog_fd")), None, log_level, CPUS[version], frozenset((0, 1, 2)),
+        bool(attr.get("attach_prog_fd")), None, log_level, CPUS[version], frozenset((0, 1, 2)), WITHOUT,
     )
 
 
