@@ -11,8 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from bombus.btf.parse import Btf
-from bombus.btf.types import Array, DataSec, Enum, Enum64, FuncProto, Kind, Ptr, Struct, Var
-from bombus.elf.model import Section, Symbol
+from bombus.btf.types import GLOBAL, Array, DataSec, Enum, Enum64, FuncProto, Kind, Ptr, Struct, Var
+from bombus.elf.model import STB_LOCAL, Section, Symbol
 from bombus.errors import ObjectError
 from bombus.object.model import Extern, MapSpec
 from bombus.spec.maptypes import BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_TYPE
@@ -35,6 +35,8 @@ def legacy_maps(section: Section, symbols: Sequence[Symbol], order: str) -> Iter
         raise ObjectError(f"{section.size} bytes for {len(places)} maps", section=section.name)
     each = section.size // len(places)
     for symbol in places:
+        if symbol.bind == STB_LOCAL:
+            raise ObjectError("static maps are not supported", section=section.name, symbol=symbol.name)
         raw = section.data[symbol.value : symbol.value + each]
         if len(raw) != each:
             raise ObjectError("map definition lies behind the end", section=section.name, symbol=symbol.name)
@@ -57,6 +59,8 @@ def read_btf_maps(
         var = btf.type(place.type)
         if not isinstance(var, Var):
             raise ObjectError("not a variable", section=".maps", symbol=var.name)
+        if var.linkage != GLOBAL:
+            raise ObjectError("static maps are not supported", section=".maps", symbol=var.name)
         symbol = offsets.get(var.name)
         if symbol is None:
             raise ObjectError("map without symbol", section=".maps", symbol=var.name)

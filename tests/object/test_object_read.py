@@ -9,9 +9,11 @@ from typing import Any
 
 import pytest
 
+from bombus.elf.model import Symbol as ElfSymbol
 from bombus.errors import NotSupported, ObjectError
 from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load, prepare
+from bombus.object.externs import read_externs
 from bombus.object.model import Extern
 from bombus.object.read import open_object
 from bombus.object.relocate import Symbol
@@ -29,6 +31,14 @@ def test_struct_ops_are_maps_with_programs_bound_to_members() -> None:
     assert obj.btf is not None and obj.btf.name(one.value_type) == "tcp_congestion_ops"
     with pytest.raises(NotSupported, match="the struct_ops map 'one'"):
         load(obj, UserKernel())
+
+
+def test_programs_beside_struct_ops_load_alone() -> None:
+    obj = open_object(DATA / "inspect" / "ops.bpf.o")
+    with pytest.raises(NotSupported, match="the struct_ops map 'my_ops'"):
+        load(obj, UserKernel())
+    with load(obj, UserKernel("6.12", verify="lenient"), programs=["timer"]) as loaded:
+        assert list(loaded.maps) == ["timers", "tasks"]
 
 
 def test_globals_in_an_arena(linux_kernel: Any) -> None:
@@ -83,3 +93,14 @@ def test_a_weak_kernel_function_that_is_missing_poisons_its_call() -> None:
     insns = prepare(obj, UserKernel(), symbols={"nothing": Symbol("missing")}, programs=[program.name])
     first = insns[program.name][0]
     assert (first.src, first.imm) == (0, 2002000000)
+
+
+def test_a_name_in_btf_that_is_no_undefined_symbol() -> None:
+    obj = open_object(FEATURES)
+    assert obj.btf is not None
+    undefined = {e.name: ElfSymbol(0, e.name, 0, 0, 1, 0, 0, 0) for e in obj.externs}
+    assert len(read_externs(obj.btf, undefined)) == len(undefined)
+    del undefined["CONFIG_HZ"]
+    with pytest.raises(ObjectError, match=r"no undefined symbol .*'\.kconfig', symbol 'CONFIG_HZ'"):
+        read_externs(obj.btf, undefined)
+    assert read_externs(obj.btf, {}) == []
