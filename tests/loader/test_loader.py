@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -164,3 +165,24 @@ def test_the_other_byte_order_is_refused() -> None:
 
     with pytest.raises(ObjectError, match="big-endian; kernels here are little-endian"):
         load(replace(open_object(TRAFFIC), byteorder="big"), UserKernel())
+
+
+def test_pinned_in_a_file_system_of_ones_own(linux_kernel: Any, tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    mounted = subprocess.run(["mount", "-t", "bpf", "bombus-test", str(tmp_path)], capture_output=True, check=False)
+    if mounted.returncode:
+        pytest.skip(f"no bpf file system can be mounted: {mounted.stderr.decode().strip()}")
+    try:
+        obj = open_object(TRAFFIC)
+        obj = replace(obj, maps=tuple(replace(m, pinning=1) if m.name == "flows" else m for m in obj.maps))
+        with load(obj, linux_kernel, pin_root=str(tmp_path)) as loaded:
+            loaded.maps["flows"].raw[bytes(16)] = b"\1" * 16
+            number = loaded.maps["flows"].id
+        assert (tmp_path / "flows").exists()
+        with load(obj, linux_kernel, pin_root=str(tmp_path)) as loaded:
+            assert loaded.maps["flows"].id == number and len(loaded.maps["flows"]) == 1
+        with pytest.raises(ObjectError, match="is another one"):
+            load(obj, linux_kernel, pin_root=str(tmp_path), max_entries={"flows": 5})
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -26,6 +26,7 @@ FEATURES = DATA / "features.bpf.o"
 def test_struct_ops_are_maps_with_programs_bound_to_members() -> None:
     obj = open_object(OPS)
     one, two = (spec for spec in obj.maps if spec.type == 26)
+    assert one.data is not None
     assert (one.name, one.values, one.flags, one.data[16:20]) == ("one", ((0, "my_init"),), 0, b"one\0")
     assert (two.name, two.values, two.flags) == ("two", ((8, "my_ssthresh"),), 1 << 13)
     assert obj.btf is not None and obj.btf.name(one.value_type) == "tcp_congestion_ops"
