@@ -24,7 +24,7 @@ COLUMNS: Final[dict[str, str]] = {
 }  # fmt: skip
 SHOWN: Final = ("file_name", "prog_name", "verdict", "duration", "total_insns", "total_states", "peak_states",
                 "prog_size", "stack_depth")  # fmt: skip
-COMPARED: Final = ("verdict", "total_insns", "total_states", "peak_states")
+COMPARED: Final = ("verdict", "total_insns", "total_states")
 TEXTS: Final = ("file_name", "prog_name", "verdict")
 VERDICTS: Final = ("success", "failure", "unknown", "error")
 
