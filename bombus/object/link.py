@@ -199,10 +199,9 @@ class _Linker:
             if section.type not in (SHT_PROGBITS, SHT_NOBITS) or _ignored(section):
                 continue
             out = self.sections.get(section.name)
-            if out is None or not out.real:
-                out = self.sections[section.name] = _Out(
-                    section.name, True, section.type, section.flags, section.entsize
-                )
+            if out is None or not out.real:  # known from BTF only: its variables stay
+                out = self.sections.setdefault(section.name, _Out(section.name))
+                out.real, out.type, out.flags, out.entsize = True, section.type, section.flags, section.entsize
             else:
                 for what in ("type", "flags", "entsize"):
                     if getattr(out, what) != getattr(section, what):

@@ -1,0 +1,2 @@
+#include "common.h"
+char LICENSE[] SEC("license") = "Dual BSD/GPL";
