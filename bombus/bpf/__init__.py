@@ -44,6 +44,7 @@ from bombus.bpf.core import (
     printk,
     ref,
     sizeof,
+    snprintf,
     var,
 )
 from bombus.bpf.ints import be16, be32, be64, bswap, s8, s16, s32, s64, u8, u16, u32, u64
@@ -132,6 +133,7 @@ __all__ = [
     "section",
     "sizeof",
     "sk_lookup",
+    "snprintf",
     "sock_ops",
     "socket_filter",
     "tc",

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import Any, Literal, TypeVar, cast, overload
 
-from bombus.bpf.ints import Int, Scalar, bswap, s64, u16, u32
+from bombus.bpf.ints import Int, Scalar, bswap, s64, u8, u16, u32
 from bombus.bpf.layout import size_of
 from bombus.bpf.machine import call
-from bombus.bpf.struct import Ref, Struct, View, encode, view_as
+from bombus.bpf.struct import Array, Ref, Struct, View, encode, view_as
 from bombus.errors import NotSupported, UsageError
 
 I = TypeVar("I", bound=Scalar)
@@ -201,6 +201,18 @@ def inline(function: F) -> F:
 def global_function(function: F) -> F:
     """A function that the verifier checks on its own, from its types."""
     return _mark(function, "global")
+
+
+def snprintf(into: Array[u8], text: str) -> s64:
+    """Write a text into an array, cut to fit, with a zero byte at its end: `bpf.snprintf(event.text, f"port {port}")`.
+
+    Returns how many bytes the whole text and the zero byte need. (bpf_snprintf)
+    """
+    raw = text.encode()
+    size = len(into)
+    if size:
+        into._view[: min(len(raw) + 1, size)] = raw[: size - 1] + b"\0"
+    return s64(len(raw) + 1)
 
 
 def kfunc(function: F) -> F:

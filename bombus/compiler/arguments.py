@@ -1,11 +1,12 @@
 
-"""Arguments of calls: how many, in which order."""
+"""Arguments of calls: how many, in which order; and who may call."""
 
 from __future__ import annotations
 
 import ast
 
 from bombus.compiler.check import Checker
+from bombus.spec.helpers.model import Helper
 
 
 def no_keywords(c: Checker, node: ast.Call, *counts: int) -> None:
@@ -34,3 +35,11 @@ def bind(c: Checker, node: ast.Call, names: list[str], optional: int = 0) -> lis
         if found[index] is None:
             c.wrong(node, f"{name} wants {names[index]}", f"{name}({', '.join(names)})")
     return found
+
+
+def may_call(c: Checker, node: ast.AST, row: Helper) -> None:
+    """Report a helper that the program's licence or type does not allow."""
+    if row.gpl_only:
+        c.program.needs_gpl(c, node, row.name)
+    if not c.program.allows(c.function, row):
+        c.wrong(node, f"{c.function.prog_type.removeprefix('BPF_PROG_TYPE_').lower()} programs may not call {row.name}")

@@ -13,7 +13,7 @@ from bombus.bpf.ints import u32, u64
 from bombus.bpf.layout import ArrayType, size_of
 from bombus.bpf.special import SpinLock
 from bombus.compiler import tree
-from bombus.compiler.arguments import bind
+from bombus.compiler.arguments import bind, may_call
 from bombus.compiler.check import Checker, python_function
 from bombus.compiler.expressions import expression, is_struct_class, kind_type
 from bombus.compiler.prototypes import argument_kinds, int_type, may_be_null, parameters, result_kind
@@ -28,10 +28,7 @@ def helper_call(
     c: Checker, node: ast.AST, row: Helper, args: list[tree.Expr], result: Type, result_name: str = ""
 ) -> tree.Expr:  # fmt: skip
     """A call with checked arguments, of which integers have the width of the helper's parameters."""
-    if row.gpl_only:
-        c.program.needs_gpl(c, node, row.name)
-    if not c.program.allows(c.function, row):
-        c.wrong(node, f"{c.function.prog_type.removeprefix('BPF_PROG_TYPE_').lower()} programs may not call {row.name}")
+    may_call(c, node, row)
     widths = [arg.type.bits if isinstance(arg.type, IntT) else 0 for arg in args]
     return tree.HelperCall(c.at(node), result, row.id, args, widths, result_name or result_kind(row))
 

@@ -135,6 +135,7 @@ class Invocations(Memory):
     def of_print(self, e: tree.Print) -> str:
         if self.module.native:
             raise NotSupported("printk in native code", self.function.name)
+        into = self.value(e.into) if e.into is not None else ""
         text = self.module.string(e.format)
         values: list[str] = []
         for arg in e.args:
@@ -147,13 +148,20 @@ class Invocations(Memory):
             values.append(value)
         self.at(e.at)
         size = len(e.format)
-        if len(values) <= 3:
+        if not into and len(values) <= 3:
             more = "".join(f", i64 {value}" for value in values)
             self.do(f"call i64 inttoptr (i64 6 to ptr)(ptr {text}, i32 {size}{more})")
             return ""
-        table = self.alloca(f"[{len(values)} x i64]", 8)
+        table = self.alloca(f"[{len(values)} x i64]", 8) if values else "null"
         for index, value in enumerate(values):
             place = self.emit(f"getelementptr inbounds i8, ptr {table}, i64 {index * 8}")
             self.do(f"store i64 {value}, ptr {place}, align 8")
+        if e.into is not None:
+            assert isinstance(e.into.type, RefT)
+            room = size_of(e.into.type.target)
+            return self.emit(
+                f"call i64 inttoptr (i64 165 to ptr)(ptr {into}, i32 {room}, ptr {text}, ptr {table}, "
+                f"i32 {len(values) * 8})"
+            )
         self.do(f"call i64 inttoptr (i64 177 to ptr)(ptr {text}, i32 {size}, ptr {table}, i32 {len(values) * 8})")
         return ""

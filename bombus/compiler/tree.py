@@ -221,10 +221,11 @@ class Atomic(Expr):
 
 
 class Print(Expr):
-    """printk: format as the kernel takes it."""
+    """printk, or snprintf into an array: format as the kernel takes it."""
 
     format: bytes
     args: Sequence[Expr]
+    into: Expr | None = None
 
 
 class Tuple(Expr):

@@ -11,10 +11,11 @@ from bombus.bpf import core, ints, struct
 from bombus.bpf.ints import s32, s64, u32, u64
 from bombus.bpf.layout import ArrayType, is_member_type, name_of, size_of
 from bombus.compiler import tree
-from bombus.compiler.arguments import no_keywords
+from bombus.compiler.arguments import may_call, no_keywords
 from bombus.compiler.check import Checker
 from bombus.compiler.expressions import compare, expression, integer, is_struct_class, spot
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT
+from bombus.spec.helpers import HELPER
 
 
 def _sizeof(c: Checker, node: ast.Call) -> tree.Expr:
@@ -209,7 +210,26 @@ def _fetch(operation: str) -> Callable[[Checker, ast.Call], tree.Expr]:
 
 def _printk(c: Checker, node: ast.Call) -> tree.Expr:
     no_keywords(c, node, 1)
-    text = node.args[0]
+    raw, args = _text(c, node, node.args[0], "printk")
+    may_call(c, node, HELPER["trace_printk" if len(args) <= 3 else "trace_vprintk"])
+    return tree.Print(c.at(node), NONE, raw, args, None)
+
+
+def _snprintf(c: Checker, node: ast.Call) -> tree.Expr:
+    no_keywords(c, node, 2)
+    into = expression(c, node.args[0])
+    kind = into.type
+    if not isinstance(kind, RefT) or not kind.is_array or kind.target.element is not ints.u8:
+        c.wrong(node.args[0], f"snprintf writes into an Array[u8], not into {kind}")
+    if kind.nullable:
+        c.maybe_none(node.args[0], kind)
+    may_call(c, node, HELPER["snprintf"])
+    raw, args = _text(c, node, node.args[1], "snprintf")
+    return tree.Print(c.at(node), S64, raw, args, into)
+
+
+def _text(c: Checker, node: ast.Call, text: ast.expr, word: str) -> tuple[bytes, list[tree.Expr]]:
+    """A text or f-string as the kernel's format and its values."""
     parts: list[str] = []
     args: list[tree.Expr] = []
     if isinstance(text, ast.Constant) and isinstance(text.value, str):
@@ -225,13 +245,13 @@ def _printk(c: Checker, node: ast.Call) -> tree.Expr:
                 if value is not None:
                     args.append(value)
     else:
-        c.wrong(text, "printk wants a text in place", 'bpf.printk(f"port {port}")')
+        c.wrong(text, f"{word} wants a text in place", f'bpf.{word}(f"port {{port}}")')
     if len(args) > 12:
-        c.wrong(node, f"printk takes 12 values, not {len(args)}", "print two lines")
+        c.wrong(node, f"{word} takes 12 values, not {len(args)}", "print two lines")
     raw = "".join(parts)
     if not raw.isascii() or "\0" in raw:
         c.wrong(text, "the kernel prints ASCII only")
-    return tree.Print(c.at(node), NONE, raw.encode() + b"\0", args)
+    return raw.encode() + b"\0", args
 
 
 def _format(c: Checker, piece: ast.FormattedValue) -> tuple[str, tree.Expr | None]:
@@ -287,6 +307,7 @@ WORDS: Final[dict[Any, Callable[[Checker, ast.Call], tree.Expr]]] = {
     core.exchange: _fetch("xchg"),
     core.compare_exchange: _fetch("cmpxchg"),
     core.printk: _printk,
+    core.snprintf: _snprintf,
     core.htons: lambda c, node: _swap(c, node, bits=16),
     core.htonl: lambda c, node: _swap(c, node, bits=32),
     ints.bswap: _swap,
