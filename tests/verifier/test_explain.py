@@ -233,6 +233,31 @@ def test_any_text(log: str) -> None:
     assert isinstance(explain(log), Explanation)
 
 
+@pytest.mark.oracle
+@pytest.mark.parametrize("version", ["6.12", "6.18"])
+def test_logs_of_real_kernels(version: str) -> None:
+    """Of the selftests' programs that a kernel refused, nearly all have an explanation, and no log breaks it."""
+    import gzip
+    import json
+
+    path = ROOM.parents[1].parent / "shared" / "oracle" / f"logs-{version}.jsonl.gz"
+    if not path.exists():
+        pytest.skip("the recorded logs are not here")
+    known = total = 0
+    with gzip.open(path, "rt") as file:
+        for line in file:
+            row = json.loads(line)
+            log = row.get("log1") or ""
+            if not row.get("err") or not log:
+                continue
+            found = explain(log)
+            if found.message:
+                total += 1
+                known += bool(found.key)
+    assert total > 300
+    assert known / total > 0.9, (known, total)
+
+
 def test_unprivileged() -> None:
     given = program("SOCKET_FILTER", "r0 = *(u64 *)(r10 - 8)\nexit", nobody=True)
     found = explain(verify(given).log, given.insns)
