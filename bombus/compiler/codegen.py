@@ -26,7 +26,7 @@ class Codegen:
             return
         spec = importlib.util.find_spec("llvmlite")
         if spec is None or spec.origin is None:
-            raise NotSupported("compiling Python to BPF", "it needs llvmlite: pip install llvmlite")
+            raise NotSupported("compiling Python to BPF", "it needs llvmlite: pip install bombus[py]")
         folder = str(Path(spec.origin).parent.parent)
         # its own errors (assertions, crashes) go to the pipe that `compile` shows
         self._child = subprocess.Popen(

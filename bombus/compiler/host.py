@@ -106,7 +106,7 @@ def _compile(unit: tree.Unit, function: tree.Function) -> Native:
     try:
         import llvmlite.binding as llvm  # type: ignore[import-untyped]
     except ImportError:
-        raise NotSupported("native code", "it needs llvmlite: pip install llvmlite") from None
+        raise NotSupported("native code", "it needs llvmlite: pip install bombus[py]") from None
     params = [parameter.type for parameter in function.params]
     if not (_result_fits(function.result) and all(_result_fits(kind) or isinstance(kind, RefT) for kind in params)):
         raise NotSupported("this signature in native code", f"{function.name} returns {function.result}")
