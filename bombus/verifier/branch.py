@@ -11,7 +11,7 @@ from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.verifier import bounds_alu, prune, refs, tnum
 from bombus.verifier.bounds import Bounds, Range, const, sync
-from bombus.verifier.bounds_cond import OPPOSITE, SWAPPED, refine, taken
+from bombus.verifier.bounds_cond import OPPOSITE, SWAPPED, is_const, refine, taken
 from bombus.verifier.env import EACCES, EINVAL, F_DST_STACK, F_SRC_STACK, MAX_PACKET_OFF, MAX_VAR_OFF, Env, single
 from bombus.verifier.live import use
 from bombus.verifier.log import print_touched
@@ -148,7 +148,12 @@ def check(env: Env, insn: Insn) -> int:
     if flags and env.rules.precise_history:
         remember(env, flags)
     is32 = code & 7 == op.BPF_JMP32
-    decided = _decide(a, b, condition, is32, env.rules.pointer_halves_not_zero)
+    decided = None
+    if env.rules.compare_ranges or (b.type == SCALAR_VALUE and is_const(b.bounds, is32)) or a.type in _PACKET_ANY:
+        decided = _decide(a, b, condition, is32, env.rules.pointer_halves_not_zero)
+        if not env.rules.compare_ranges and decided is not None and condition in _EXTREMES \
+                and a.type == b.type == SCALAR_VALUE and not is_const(a.bounds, is32):
+            decided = None
     if decided is not None:
         if a.type == SCALAR_VALUE:
             mark_precise(env, dst)
@@ -168,7 +173,7 @@ def check(env: Env, insn: Insn) -> int:
     a = regs[dst]
     if by_register:
         b = regs[src]
-        if not is32:
+        if not is32 and env.rules.equal_not_null:
             _equal_pointers(insn, regs, other.frames[-1].regs)
             a, b = regs[dst], regs[src]
     if not by_register and not is32 and imm == 0 and condition in _EXTREMES and a.type & PTR_MAYBE_NULL:
@@ -218,6 +223,9 @@ def _refine(env: Env, insn: Insn, other: State, a: Reg, b: Reg, is32: bool) -> N
     forget = env.rules.forget_ranges_on_not_set
     false_a, false_b = refine(OPPOSITE[condition], a.bounds, b.bounds, is32=is32, forget_ranges=forget)
     true_a, true_b = refine(condition, a.bounds, b.bounds, is32=is32, forget_ranges=forget)
+    if not env.rules.compare_ranges:
+        false_a, false_b = _older(OPPOSITE[condition], a, b, is32, (false_a, false_b))
+        true_a, true_b = _older(condition, a, b, is32, (true_a, true_b))
     new_true_a = _checked(env, a, true_a, "true_reg1")
     new_true_b = _checked(env, b, true_b, "true_reg2")
     new_false_a = _checked(env, a, false_a, "false_reg1")
@@ -233,6 +241,14 @@ def _refine(env: Env, insn: Insn, other: State, a: Reg, b: Reg, is32: bool) -> N
     if a.id:
         _sync_linked(env, state, regs[dst], (dst,))
         _sync_linked(env, other, other_regs[dst], (dst,))
+
+
+def _older(condition: int, a: Reg, b: Reg, is32: bool, learned: tuple[Bounds, Bounds]) -> tuple[Bounds, Bounds]:
+    """What kernels before `compare_ranges` learn: not without a constant, and nothing of being unequal."""
+    constant = any(reg.bounds.is_const or (is32 and reg.bounds.is_const32) for reg in (a, b))
+    if condition == op.BPF_JNE or not (constant or (condition == op.BPF_JEQ and not is32)):
+        return a.bounds, b.bounds
+    return learned
 
 
 def _checked(env: Env, reg: Reg, bounds: Bounds, where: str) -> Reg:

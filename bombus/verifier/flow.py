@@ -92,7 +92,7 @@ class _Graph:
         self.state = [0] * len(env.insns)
         self.stack: list[int] = []
 
-    def edge(self, source: int, target: int, kind: int) -> bool:
+    def edge(self, source: int, target: int, kind: int, loop_ok: bool = True) -> bool:
         """Follow an edge. True when the target is new and must be visited first."""
         env = self.env
         state = self.state
@@ -111,7 +111,7 @@ class _Graph:
             self.stack.append(target)
             return True
         if state[target] & 0xF0 == _DISCOVERED:
-            if env.bpf_capable:
+            if env.bpf_capable and (loop_ok or env.rules.loops_on_any_edge):
                 return False
             print_source(env, source, f"{source}: ")
             print_source(env, target, f"{target}: ")
@@ -136,7 +136,7 @@ class _Graph:
             size = 2 if code == op.LD_IMM64 else 1
             if size == 2 and src == op.BPF_PSEUDO_FUNC:
                 return self.call(at, size, at + imm + 1)
-            return self.edge(at, at + size, _FALLTHROUGH)
+            return self.edge(at, at + size, _FALLTHROUGH, loop_ok=False)
         operation = code & 0xF0
         aux = env.aux[at]
         if operation == op.BPF_EXIT:
@@ -167,7 +167,7 @@ class _Graph:
 
     def call(self, at: int, size: int, callee: int) -> bool:
         env = self.env
-        if self.edge(at, at + size, _FALLTHROUGH):
+        if self.edge(at, at + size, _FALLTHROUGH, loop_ok=False):
             return True
         after = env.aux[at + size]
         after.prune_point = after.jump_point = True
@@ -178,7 +178,7 @@ class _Graph:
         caller = env.subprogs[env.subprog_of(at)]
         caller.changes_packet |= called.changes_packet
         caller.might_sleep |= called.might_sleep
-        return self.edge(at, callee, _BRANCH)
+        return self.edge(at, callee, _BRANCH, loop_ok=size == 2)
 
 
 def _sleeps(env: Env, helper: int) -> bool:

@@ -345,33 +345,34 @@ def _const_string(env: Env, regno: int, reg: Reg, _spec: ArgSpec, _meta: Meta, _
 def _lock(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
     """bpf_spin_lock and bpf_spin_unlock (process_spin_lock)."""
     state = env.state
+    errno = EINVAL if env.rules.lock_errnos else EACCES
     map_ = reg.map
     value, mask = reg.bounds.bits
     if mask:
         env.fail(
-            EINVAL,
+            errno,
             f"R{regno} doesn't have constant offset. bpf_spin_lock has to be at the constant offset",
         )
     assert map_ is not None
     if map_.btf is None:
-        env.fail(EINVAL, f"map '{map_.name}' has to have BTF in order to use bpf_spin_lock")
+        env.fail(errno, f"map '{map_.name}' has to have BTF in order to use bpf_spin_lock")
     field = records.find(map_, "spin_lock")
     if field is None:
-        env.fail(EINVAL, f"map '{map_.name}' has no valid bpf_spin_lock")
+        env.fail(errno, f"map '{map_.name}' has no valid bpf_spin_lock")
     if field.offset != s64(value) + reg.off:
         env.fail(
-            EINVAL,
+            errno,
             f"off {s64(value) + reg.off} doesn't point to 'struct bpf_spin_lock' that is at {field.offset}",
         )
     if meta.helper == special.SPIN_LOCK:
         if state.lock is not None:
-            env.fail(EINVAL, "Locking two bpf_spin_locks are not allowed")
+            env.fail(errno, "Locking two bpf_spin_locks are not allowed")
         state.lock = (map_, reg.id)
         return
     if state.lock is None:
-        env.fail(EINVAL, "bpf_spin_unlock without taking a lock")
+        env.fail(errno, "bpf_spin_unlock without taking a lock")
     if state.lock[0] is not map_ or state.lock[1] != reg.id:
-        env.fail(EINVAL, "bpf_spin_unlock of different lock")
+        env.fail(errno, "bpf_spin_unlock of different lock")
     state.lock = None
 
 

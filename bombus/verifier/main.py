@@ -356,6 +356,8 @@ def _jump(env: Env, insn: Insn) -> int:
 def leave(env: Env) -> int:
     state = env.state
     outermost = len(state.frames) == 1
+    if state.lock is not None and not env.rules.locks_across_functions:
+        env.fail(EINVAL, "bpf_spin_unlock is missing")
     if outermost:
         if not env.rules.refs_in_state:
             if state.lock is not None:

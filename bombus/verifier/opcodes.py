@@ -8,11 +8,11 @@ from bombus.verifier.rules import Rules
 
 def known(rules: Rules) -> frozenset[int]:
     """The opcodes of one kernel version."""
-    found = {op.LD_IMM64, op.CALL, op.EXIT, op.JA}
+    found = {op.LD_IMM64, op.CALL, op.EXIT, op.JA, op.GOTOL}  # late 6.1 has gotol, too
     if rules.may_goto:
         found.add(op.MAY_GOTO)
     if rules.cpu_v4:
-        found |= {op.GOTOL, op.BPF_ALU64 | op.BPF_END}
+        found.add(op.BPF_ALU64 | op.BPF_END)
     for klass in (op.BPF_ALU, op.BPF_ALU64):
         for operation in range(op.BPF_ADD, op.BPF_ARSH + 1, 0x10):
             found.add(klass | operation)

@@ -63,7 +63,7 @@ CHANGES: tuple[Change, ...] = (
     Change("packet_effects", since("6.12"), "global functions that move packet data are known to do so"),
     Change("ld_abs_exits_subprogs", since("6.12"), "a failed packet load returns from the subprogram it is in"),
     Change("ld_abs_in_callback_by_depth", since("6.12"), "packet loads are not allowed within callbacks"),
-    Change("forget_ranges_on_not_set", since("6.12"), "ranges are forgotten where a tested bit is clear"),
+    Change("forget_ranges_on_not_set", since("6.1"), "ranges are forgotten where a tested bit is clear"),
     Change("linked_history", since("6.12"), "linked scalars are part of the history that precision follows"),
     Change("linked_offsets", since("6.11"), "scalars that differ by a constant stay linked"),
     Change("cpu_number_bounded", since("6.10"), "the number of the CPU is known to be small"),
@@ -74,6 +74,13 @@ CHANGES: tuple[Change, ...] = (
     Change("argument_tags", since("6.8"), "__arg_ctx, __arg_nonnull and their kin"),
     Change("precise_history", since("6.8"), "stack accesses are part of the history that precision follows"),
     Change("range_invariants", since("6.8"), "contradicting ranges are noticed after a condition"),
+    Change("compare_ranges", since("6.8"), "jumps that compare two ranges are predicted, and both ranges learn from them"),
+    Change("equal_not_null", since("6.3"), "what equals a pointer that is never null is not null"),
+    Change("loops_on_any_edge", since("6.8"), "calls and instructions that just follow may go back, too: recursion is found while walking"),
+    Change("spills_any_scalar", since("6.9"), "spilled scalars without limits, and those that are 0, stay known and linked"),
+    Change("narrow_fills", since("6.9"), "part of a spilled scalar can be filled"),
+    Change("lock_errnos", since("6.2"), "wrong locks are EINVAL, not EACCES"),
+    Change("locks_across_functions", since("6.9"), "static functions may return with a lock held"),
     Change("callbacks_converge", since("6.7"), "callbacks are verified until their states converge"),
     Change("quiet_anonymous_context", since("6.18"), "no message about context structs without a name"),
     Change("map_checks_once", since("6.14"), "a map is checked against the program once, not at each use"),
@@ -139,6 +146,13 @@ class Rules:
     argument_tags: bool
     precise_history: bool
     range_invariants: bool
+    compare_ranges: bool
+    equal_not_null: bool
+    loops_on_any_edge: bool
+    spills_any_scalar: bool
+    narrow_fills: bool
+    lock_errnos: bool
+    locks_across_functions: bool
     callbacks_converge: bool
     quiet_anonymous_context: bool
     map_checks_once: bool

@@ -42,7 +42,7 @@ from bombus.verifier.regs import (
     UNINIT,
     Reg,
 )
-from bombus.verifier.state import DYNPTR, INVALID, LIVE_WRITTEN, MISC, SPILL, ZEROED, Frame, Slot
+from bombus.verifier.state import DYNPTR, FP, INVALID, LIVE_WRITTEN, MISC, SPILL, ZEROED, Frame, Slot
 
 SPILLABLE: Final = frozenset(
     (
@@ -181,15 +181,20 @@ def _write_fixed(env: Env, frame: Frame, off: int, size: int, value: int) -> Non
         mark_slot_written(env, frame, at)
     is_store_imm = insn.opcode & 7 == op.BPF_ST
     flags = F_STACK_ACCESS
-    if reg is not None and off % 8 == 0 and reg.type == SCALAR_VALUE and env.bpf_capable:
+    older = not env.rules.spills_any_scalar
+    if reg is not None and off % 8 == 0 and reg.type == SCALAR_VALUE and env.bpf_capable and not (
+        older and (is_null(reg) or reg.bounds.is_unknown)
+    ):
+        if older and insn.dst != FP:
+            mark_precise(env, value)
         fits = width(reg) <= 8 * size
-        if fits:
+        if fits and not older:
             reg = linked(env, current, value)
         _save(frame, at, reg, size)
         if not fits:
             slot = frame.stack[at]
             frame.stack[at] = Slot(slot.kinds, slot.reg.but(id_=0))
-    elif reg is None and off % 8 == 0 and is_store_imm and env.bpf_capable:
+    elif reg is None and off % 8 == 0 and is_store_imm and env.bpf_capable and not (older and insn.imm == 0):
         _save(frame, at, Reg(SCALAR_VALUE, const(insn.imm)), size)
     elif reg is not None and reg.type & BASE_MASK in SPILLABLE:
         if size != 8:
@@ -373,7 +378,7 @@ def _read_fixed(env: Env, frame: Frame, off: int, size: int, target: int) -> Non
         mark_slot_read(env, frame, at)
         if target < 0:
             return
-        if size <= spilled and off % 8 == 0:
+        if off % 8 == 0 and (size <= spilled if env.rules.narrow_fills else size == spilled):
             current.regs[target] = reg.but(id_=0, off=0) if width(reg) > 8 * size else reg
         else:
             in_spill, zeros = _bytes_ok(env, slot, place, off, size, allow_spill=True)
