@@ -15,7 +15,6 @@ from typing import Any, NoReturn, Union, get_args, get_origin
 
 from bombus.bpf import core
 from bombus.bpf.ints import Scalar
-from bombus.bpf.layout import size_of
 from bombus.bpf.struct import Array, Ref, Struct
 from bombus.compiler import tree
 from bombus.compiler.diagnostics import Diagnostic, at_node
@@ -268,10 +267,6 @@ class Checker:
             hint = "put the array into a struct: its length is part of its type"
         self.wrong(node, f"{self.text(node)} is no type of values", hint or "use u8 to u64, s8 to s64, bool, a Struct "
                    "class, Ref[...] or such a type | None")  # fmt: skip
-
-
-def stack_size(kind: Any) -> int:
-    return size_of(kind)
 
 
 def check_function(program: Any, function: tree.Function, file: SourceFile, node: ast.FunctionDef) -> list[Diagnostic]:

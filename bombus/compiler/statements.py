@@ -11,8 +11,9 @@ from bombus.bpf.layout import ArrayType
 from bombus.bpf.map import Reservation
 from bombus.compiler import tree
 from bombus.compiler.check import Checker, Loop, State, Wrong, merge
-from bombus.compiler.expressions import condition, expression, kind_type, load_place, operate, spot, value_of
+from bombus.compiler.expressions import condition, expression, kind_type, load_place, spot, value_of
 from bombus.compiler.helpercalls import discard, enter_scope
+from bombus.compiler.operators import operate
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, TupleT
 from bombus.compiler.words import atomic_change
 

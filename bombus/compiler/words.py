@@ -13,7 +13,8 @@ from bombus.bpf.layout import ArrayType, is_member_type, name_of, size_of
 from bombus.compiler import tree
 from bombus.compiler.arguments import may_call, no_keywords
 from bombus.compiler.check import Checker
-from bombus.compiler.expressions import compare, expression, integer, is_struct_class, spot
+from bombus.compiler.expressions import expression, integer, is_struct_class, spot
+from bombus.compiler.operators import compare
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT
 from bombus.spec.helpers import HELPER
 
