@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bombus.bits import s32
 from bombus.errors import NotSupported
 from bombus.isa import opcodes as op
 from bombus.spec.progtypes import PROG_TYPE
@@ -73,7 +74,7 @@ def check_subprograms(env: Env) -> None:
         if klass in (op.BPF_JMP, op.BPF_JMP32) and code & 0xF0 not in (op.BPF_EXIT, op.BPF_CALL):
             target = i + 1 + (imm if code == op.GOTOL else off)
             if not subprog.start <= target < subprog.end:
-                env.fail(EINVAL, f"jump out of range from insn {i} to {target}")
+                env.fail(EINVAL, f"jump out of range from insn {i} to {s32(target)}")
         if i == subprog.end - 1:
             if code not in (op.EXIT, op.GOTOL, op.JA):
                 env.fail(EINVAL, "last insn is not an exit or jmp")
@@ -145,7 +146,7 @@ class _Graph:
             if src == 0 and code == op.CALL:
                 if imm in special.ASYNC_CALLBACKS:
                     aux.prune_point = True
-                if imm in special.SYNC_CALLBACKS:
+                if imm in special.SYNC_CALLBACKS and env.rules.callbacks_converge:
                     aux.calls_callback = aux.force_checkpoint = aux.prune_point = aux.jump_point = True
                 if imm in special.CHANGE_PACKET and env.rules.packet_effects:
                     env.subprogs[env.subprog_of(at)].changes_packet = True

@@ -360,9 +360,13 @@ def _read_fixed(env: Env, frame: Frame, off: int, size: int, target: int) -> Non
     current = env.frame
     env.touched_slots |= 1 << at
     _fastcall_contract(env, current, env.insn_idx, off)
+    marked = env.slot_live is not None
+    if marked:  # from 6.18 on also where the read is refused, which speculation survives
+        mark_slot_read(env, frame, at)
     if kinds[7] != SPILL:
         _bytes_ok(env, slot, place, off, size, allow_spill=False)
-        mark_slot_read(env, frame, at)
+        if not marked:
+            mark_slot_read(env, frame, at)
         if target >= 0:
             _read_bytes(env, frame, off, off + size, target)
         return
@@ -375,7 +379,8 @@ def _read_fixed(env: Env, frame: Frame, off: int, size: int, target: int) -> Non
         if reg.type != SCALAR_VALUE:
             print_source(env, env.insn_idx, "; ")
             env.fail(EACCES, "invalid size of register fill")
-        mark_slot_read(env, frame, at)
+        if not marked:
+            mark_slot_read(env, frame, at)
         if target < 0:
             return
         if off % 8 == 0 and (size <= spilled if env.rules.narrow_fills else size == spilled):
@@ -396,7 +401,8 @@ def _read_fixed(env: Env, frame: Frame, off: int, size: int, target: int) -> Non
         current.live[target] |= LIVE_WRITTEN
     elif env.is_pointer(reg):
         env.fail(EACCES, f"leaking pointer from stack off {off}")
-    mark_slot_read(env, frame, at)
+    if not marked:
+        mark_slot_read(env, frame, at)
     if flags:
         remember(env, flags, frame.number, at)
 
