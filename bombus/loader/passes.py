@@ -16,6 +16,8 @@ from typing import Any
 from bombus.btf.data import layout_of, to_bytes
 from bombus.btf.types import DataSec, Kind, Var
 from bombus.errors import BombusError, KernelError, LoadError, NeedsKernel, NotSupported, ObjectError, UsageError
+from bombus.isa.insn import Insn
+from bombus.isa.opcodes import CALL
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program
 from bombus.loader import externs
@@ -25,7 +27,8 @@ from bombus.object.fixup import for_kernel
 from bombus.object.model import MapSpec, ProgramSpec
 from bombus.object.relocate import core, flatten, reachable, resolve
 from bombus.spec.attachtypes import ATTACH_TYPE
-from bombus.spec.maptypes import MAP_TYPE, MAP_TYPE_BY_ID
+from bombus.spec.helpers import HELPER
+from bombus.spec.maptypes import BPF_F_MMAPABLE, FLAG, MAP_TYPE, MAP_TYPE_BY_ID
 
 _STRUCT_OPS = "BPF_PROG_TYPE_STRUCT_OPS"
 # Maps whose BTF the kernel does not take (libbpf: bpf_object__create_map).
@@ -40,6 +43,11 @@ _ARENA = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id
 _PROG_ARRAY = MAP_TYPE["BPF_MAP_TYPE_PROG_ARRAY"].id
 _PERF = MAP_TYPE["BPF_MAP_TYPE_PERF_EVENT_ARRAY"].id
 _RINGS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("RINGBUF", "USER_RINGBUF"))
+_PROBE_READS = {
+    HELPER[f"probe_read_{memory}{kind}"].id: HELPER[f"probe_read{kind}"].id
+    for memory in ("kernel", "user")
+    for kind in ("", "_str")
+}
 _PAGE = 4096
 _PINNED = 1
 # How the BTF of the kernel names what a program attaches to (libbpf: btf_get_kernel_prefix_kind).
@@ -118,6 +126,8 @@ def _map_name(spec: MapSpec) -> str:
 
 def _size(state: State, spec: MapSpec) -> MapSpec:
     """Sizes that depend on the machine, or that the caller chose."""
+    if spec.section and spec.flags & BPF_F_MMAPABLE and state.kernel.version < FLAG["BPF_F_MMAPABLE"].since:
+        spec = replace(spec, flags=spec.flags & ~BPF_F_MMAPABLE)  # as libbpf does; user space then copies
     entries = state.options.max_entries.get(spec.name, spec.max_entries)
     if spec.type == _PERF and not entries:
         entries = state.kernel.possible_cpus
@@ -295,7 +305,7 @@ def load_programs(state: State) -> None:
     for program in state.chosen:
         flat = flatten(program, state.functions)
         state.flat[program.name] = flat
-        insns = resolve(flat, state.obj, lambda name: _map_fd(state, name), state.symbols)
+        insns = _for_old_kernels(state, resolve(flat, state.obj, lambda name: _map_fd(state, name), state.symbols))
         fields: dict[str, Any] = {}
         if state.btf is not None and flat.func_info:
             fields["prog_btf_fd"] = state.btf.fd
@@ -321,6 +331,18 @@ def load_programs(state: State) -> None:
         except LoadError as error:
             error.add_note(f"program {program.name!r} of {state.obj.name}")
             raise
+
+
+def _for_old_kernels(state: State, insns: list[Insn]) -> list[Insn]:
+    """Kernels before 5.5 have one bpf_probe_read for user and kernel memory (libbpf: bpf_object__sanitize_prog)."""
+    if state.kernel.version >= HELPER["probe_read_kernel"].since:
+        return insns
+    return [
+        insn._replace(imm=_PROBE_READS[insn.imm])
+        if insn.opcode == CALL and not insn.src and insn.imm in _PROBE_READS
+        else insn
+        for insn in insns
+    ]
 
 
 def _prog_name(program: ProgramSpec) -> str:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from bombus.errors import KernelError, LoadError, ObjectError, UsageError
-from bombus.kernel.api import Kernel
+from bombus.isa.insn import decode
+from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles import Map, ids
 from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load, prepare
@@ -186,3 +187,22 @@ def test_pinned_in_a_file_system_of_ones_own(linux_kernel: Any, tmp_path: Path) 
             load(obj, linux_kernel, pin_root=str(tmp_path), max_entries={"flows": 5})
     finally:
         subprocess.run(["umount", str(tmp_path)], check=True)
+
+
+def test_old_kernels_have_one_probe_read() -> None:
+    seen: list[list[int]] = []
+
+    class Watched(UserKernel):
+        def bpf(self, attr: Attr) -> int:
+            if attr.command.name == "BPF_PROG_LOAD":
+                seen.append([i.imm for i in decode(bytes(attr.buffers["insns"])) if i.opcode == 0x85])
+            return super().bpf(attr)
+
+    obj = open_object(ROOT / "tests" / "object" / "data" / "features.bpf.o")
+    config = {"CONFIG_HZ": "250", "CONFIG_BPF_SYSCALL": "y"}
+    for version in ("5.4", "5.5"):
+        kernel = Watched(version, verify="off", kconfig=config, kallsyms={"bpf_prog_alloc": 1})
+        with pytest.raises(LoadError, match="bpf_get_current_task"):  # the user kernel has no tasks
+            load(obj, kernel, programs=["probe"], btf=obj.btf)
+    old, new = seen[0], seen[-1]
+    assert 113 in new and old == [{113: 4}.get(number, number) for number in new]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -75,3 +78,24 @@ def test_objects_inside_libbpf_tools(recorder: Path, tmp_path: Path, debian: Any
     assert sum(loaded for loaded, _ in totals) >= 40
     # Both refuse tracepoints that this kernel's BTF lacks, and stack maps whose size the tools set.
     assert sum(refused for _, refused in totals) <= 17
+
+
+@pytest.mark.parametrize("clang", ["clang-14", "clang-16", "clang-19", "clang-22"])
+def test_what_other_compilers_make(recorder: Path, tmp_path: Path, clang: str) -> None:
+    if shutil.which(clang) is None:
+        pytest.skip(f"{clang} is not installed")
+    root = HERE.parent.parent
+    sources = [root / "examples/traffic.bpf.c", root / "tests/cli/data/packets.bpf.c"]
+    done = 0
+    for source in sources:
+        for cpu in ("v1", "v2", "v3", "v4"):
+            target = tmp_path / f"{source.name[:-2]}.{cpu}.o"
+            include = f"-I/usr/include/{os.uname().machine}-linux-gnu"
+            command = [clang, "-target", "bpf", f"-mcpu={cpu}", "-O2", "-g", include, "-c", source, "-o", target]
+            if subprocess.run(command, capture_output=True, check=False).returncode:
+                assert cpu == "v4", "only old compilers lack v4"
+                continue
+            loaded, refused = compare(recorder, target)
+            assert loaded and not refused
+            done += 1
+    assert done >= 6
