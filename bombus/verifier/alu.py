@@ -167,7 +167,7 @@ def _move(env: Env, insn: Insn) -> None:
     elif off:
         reg = _sign_extended_copy(env, src, off)
         reg = reg.but(bounds=bounds_alu.sign_extend32(reg.bounds, off >> 3))
-    elif width(reg) <= 32:
+    elif width(reg) <= 32 and env.rules.narrow_moves_linked:
         reg = linked(env, frame, src)
     else:
         reg = reg.but(id_=0, off=0)

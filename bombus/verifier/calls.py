@@ -253,6 +253,15 @@ def push_callback(env: Env, helper: int, number: int) -> None:
         callee.async_entries = caller.async_entries + 1
         setup(env, caller, callee, here)
         return
+    if not env.rules.callbacks_converge:  # it is walked once, as any function that is called
+        depth = len(state.frames)
+        if depth >= MAX_FRAMES:
+            env.fail(E2BIG, f"the call stack of {depth + 1} frames is too deep")
+        entered = Frame(here, depth, number)
+        entered.refs = caller.refs
+        setup(env, caller, entered, here)
+        env.entering = entered
+        return
     queued = env.push(subprog.start, here)
     enter(env, queued, number, here, setup)
     queued.callback_unroll_depth += 1
@@ -315,7 +324,7 @@ def leave(env: Env) -> int:
         if not within(low, high, r0):
             say_invalid_scalar(env, r0, low, high, "At callback return", "R0")
             env.fail(EINVAL)
-        target = callee.callsite
+        target = callee.callsite if env.rules.callbacks_converge else callee.callsite + 1
         if env.rules.refs_in_state:
             caller.refs = callee.refs
     else:
@@ -326,7 +335,7 @@ def leave(env: Env) -> int:
         env.log.write("returning from callee:\n" + frame_text(env, callee, True) + "\n")
         env.log.write(f"to caller at {target}:\n" + frame_text(env, caller, True) + "\n")
     state.frames.pop()
-    if in_callback:
+    if in_callback and env.rules.callbacks_converge:
         previous = prune.previous_entry(env, state, target)
         if previous is not None:
             prune.widen(env, previous, state)

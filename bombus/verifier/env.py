@@ -175,6 +175,7 @@ class Env:
         "bypass_spec_v1",
         "bypass_spec_v4",
         "current_history",
+        "entering",
         "explore_alu_limits",
         "explored",
         "free_states",
@@ -292,6 +293,7 @@ class Env:
 
         self.touched_regs = 0
         self.touched_slots = 0
+        self.entering: Frame | None = None  # a callback that the path goes on in, before callbacks converged
         self.insn_line_end = 0
         self.insn_line_width = 0
         self.last_line: LineInfo | None = None

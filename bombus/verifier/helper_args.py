@@ -223,7 +223,7 @@ def check_offset(env: Env, reg: Reg, regno: int, *, release: bool, dynptr: bool 
     if release:
         if dynptr and reg.type == PTR_TO_STACK:
             return
-        if reg.off:
+        if reg.off and env.rules.release_by_offset:
             env.fail(
                 EINVAL,
                 f"R{regno} must have zero offset when passed to release func or trusted arg to kfunc",

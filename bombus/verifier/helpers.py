@@ -14,7 +14,7 @@ from bombus.spec.maptypes import MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier import calls, dynptr, helper_args, memory, records, refs, special, stack
 from bombus.verifier.bounds import Bounds, const, sync
-from bombus.verifier.env import EACCES, EFAULT, EINVAL, ENOTSUPP, WRITE, Env
+from bombus.verifier.env import ALL_TOUCHED, EACCES, EFAULT, EINVAL, ENOTSUPP, WRITE, Env
 from bombus.verifier.formats import check_format
 from bombus.verifier.helper_args import Meta
 from bombus.verifier.precision import mark_precise
@@ -101,6 +101,12 @@ def call(env: Env, insn: Insn) -> None:
         changes_packet = False  # when it fails, nothing moved
     if changes_packet:
         calls.clear_packet_pointers(env)
+    if env.entering is not None:
+        callee = env.entering
+        env.entering = None
+        env.state.frames.append(callee)
+        env.touched_regs = env.touched_slots = ALL_TOUCHED
+        env.insn_idx = env.subprogs[callee.subprog].start - 1
 
 
 def _note_map(env: Env, number: int, meta: Meta) -> None:

@@ -508,6 +508,8 @@ def store_imm(env: Env, insn: Insn) -> None:
         env.fail(EINVAL, "BPF_ST uses reserved fields")
     use(env, insn.dst)
     type_ = env.regs[insn.dst].type
+    if type_ == PTR_TO_CTX and not env.rules.store_imm_to_context:
+        env.fail(EACCES, f"BPF_ST stores into R{insn.dst} {type_name(type_)} is not allowed")
     access(env, insn.dst, insn.off, op.SIZE_BYTES[insn.opcode & 0x18], WRITE, -1)
     save_pointer_type(env, type_)
 

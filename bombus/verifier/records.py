@@ -11,6 +11,7 @@ from bombus.btf.parse import Btf
 from bombus.btf.types import Array, DataSec, Ptr, Struct, TypeTag, Union, Var, Volatile
 from bombus.errors import BtfError
 from bombus.spec.contexts import socket_field
+from bombus.spec.version import KernelVersion, since
 from bombus.verifier.program import Field, MapInfo
 
 KPTRS: Final = ("kptr_unref", "kptr_ref", "kptr_percpu")
@@ -24,37 +25,45 @@ _STRUCTS: Final = {
     "bpf_refcount": ("refcount", 4),
 }
 _TAGS: Final = {"kptr_untrusted": "kptr_unref", "kptr": "kptr_ref", "percpu_kptr": "kptr_percpu"}
+# Until 6.2, references had a name of their own, and there were no per-CPU ones.
+_OLD_TAGS: Final = {"kptr": "kptr_unref", "kptr_ref": "kptr_ref"}
+_NEW_TAGS: Final = since("6.3")
 _MAX_FIELDS: Final = 11
 _MAX_DEPTH: Final = 32
 
 
-def parse(btf: Btf, type_id: int) -> tuple[Field, ...]:
-    """The special fields of a map's value type, by offset. None when its BTF is broken."""
+def parse(btf: Btf, type_id: int, version: KernelVersion = _NEW_TAGS) -> tuple[Field, ...]:
+    """The special fields of a map's value type, by offset, as a kernel of that version reads it. None when its BTF is broken."""
     found: list[Field] = []
+    tags = _TAGS if version >= _NEW_TAGS else _OLD_TAGS
     try:
         type_ = btf.resolved(type_id)
         if isinstance(type_, DataSec):
             for entry in type_.vars:
                 var = btf.type(entry.type)
                 if isinstance(var, Var):
-                    _one(btf, var.type, entry.offset, found, 0)
+                    _one(btf, var.type, entry.offset, found, 0, tags)
         else:
-            _members(btf, type_id, 0, found, 0)
+            _members(btf, type_id, 0, found, 0, tags)
     except BtfError:
         return ()
     return tuple(sorted(found[:_MAX_FIELDS], key=lambda field: field.offset))
 
 
-def _members(btf: Btf, type_id: int, base: int, found: list[Field], depth: int) -> None:
+def _members(
+    btf: Btf, type_id: int, base: int, found: list[Field], depth: int, tags: dict[str, str]
+) -> None:
     type_ = btf.resolved(type_id)
     if not isinstance(type_, (Struct, Union)) or depth > _MAX_DEPTH:
         return
     for member in type_.members:
         if member.offset % 8 == 0:
-            _one(btf, member.type, base + member.offset // 8, found, depth)
+            _one(btf, member.type, base + member.offset // 8, found, depth, tags)
 
 
-def _one(btf: Btf, type_id: int, offset: int, found: list[Field], depth: int) -> None:
+def _one(
+    btf: Btf, type_id: int, offset: int, found: list[Field], depth: int, tags: dict[str, str]
+) -> None:
     count = 1
     type_ = btf.type(type_id)
     while isinstance(type_, Array):
@@ -69,7 +78,7 @@ def _one(btf: Btf, type_id: int, offset: int, found: list[Field], depth: int) ->
                 found.append(Field(kind, type_.name, offset, size))
             return
         inner: list[Field] = []
-        _members(btf, type_id, 0, inner, depth + 1)
+        _members(btf, type_id, 0, inner, depth + 1, tags)
         for i in range(min(count, _MAX_FIELDS)):
             for field in inner:
                 found.append(
@@ -80,8 +89,8 @@ def _one(btf: Btf, type_id: int, offset: int, found: list[Field], depth: int) ->
         type_ = btf.type(type_.type)
     if isinstance(type_, Ptr):
         tag = btf.type(type_.type)
-        if isinstance(tag, TypeTag) and tag.name in _TAGS:
-            kind = _TAGS[tag.name]
+        if isinstance(tag, TypeTag) and tag.name in tags:
+            kind = tags[tag.name]
             name = "percpu_kptr" if kind == "kptr_percpu" else "kptr"
             target = btf.resolved(tag.type).name
             for i in range(min(count, _MAX_FIELDS)):

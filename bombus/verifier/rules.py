@@ -61,7 +61,7 @@ CHANGES: tuple[Change, ...] = (
     Change("cannot_use_helper", since("6.12"), "'program of this type cannot use helper' instead of 'unknown func'"),
     Change("fastcall", since("6.12"), "spills around calls that keep registers may vanish"),
     Change("packet_effects", since("6.12"), "global functions that move packet data are known to do so"),
-    Change("ld_abs_exits_subprogs", since("6.12"), "a failed packet load returns from the subprogram it is in"),
+    Change("ld_abs_exits_subprogs", since("6.1"), "a failed packet load returns from the subprogram it is in"),
     Change("ld_abs_in_callback_by_depth", since("6.12"), "packet loads are not allowed within callbacks"),
     Change("forget_ranges_on_not_set", since("6.1"), "ranges are forgotten where a tested bit is clear"),
     Change("linked_history", since("6.12"), "linked scalars are part of the history that precision follows"),
@@ -72,15 +72,19 @@ CHANGES: tuple[Change, ...] = (
     Change("source_in_log", since("6.9"), "logs name the source file and line"),
     Change("smin_smax_in_errors", since("6.8"), "return values out of range are shown as smin and smax"),
     Change("argument_tags", since("6.8"), "__arg_ctx, __arg_nonnull and their kin"),
-    Change("precise_history", since("6.8"), "stack accesses are part of the history that precision follows"),
+    Change("precise_history", since("6.1"), "stack accesses are part of the history that precision follows"),
     Change("range_invariants", since("6.8"), "contradicting ranges are noticed after a condition"),
-    Change("compare_ranges", since("6.8"), "jumps that compare two ranges are predicted, and both ranges learn from them"),
+    Change("compare_ranges", since("6.8"), "jumps that compare two ranges are predicted and teach both"),
     Change("equal_not_null", since("6.3"), "what equals a pointer that is never null is not null"),
-    Change("loops_on_any_edge", since("6.8"), "calls and instructions that just follow may go back, too: recursion is found while walking"),
-    Change("spills_any_scalar", since("6.9"), "spilled scalars without limits, and those that are 0, stay known and linked"),
+    Change("loops_on_any_edge", since("6.8"), "calls and what just follows may go back: recursion is found while walking"),
+    Change("spills_any_scalar", since("6.9"), "spilled scalars without limits, and 0, stay known and linked"),
     Change("narrow_fills", since("6.9"), "part of a spilled scalar can be filled"),
     Change("lock_errnos", since("6.2"), "wrong locks are EINVAL, not EACCES"),
     Change("locks_across_functions", since("6.9"), "static functions may return with a lock held"),
+    Change("store_imm_to_context", since("6.3"), "constants may be stored to the context"),
+    Change("release_by_offset", since("6.2"), "released pointers that were moved: EINVAL, and memory of ring buffers has a name"),
+    Change("maps_not_null", since("6.8"), "maps and plain memory count as pointers that are never null"),
+    Change("narrow_moves_linked", since("6.8"), "32-bit copies of small scalars stay linked"),
     Change("callbacks_converge", since("6.7"), "callbacks are verified until their states converge"),
     Change("quiet_anonymous_context", since("6.18"), "no message about context structs without a name"),
     Change("map_checks_once", since("6.14"), "a map is checked against the program once, not at each use"),
@@ -153,6 +157,10 @@ class Rules:
     narrow_fills: bool
     lock_errnos: bool
     locks_across_functions: bool
+    store_imm_to_context: bool
+    release_by_offset: bool
+    maps_not_null: bool
+    narrow_moves_linked: bool
     callbacks_converge: bool
     quiet_anonymous_context: bool
     map_checks_once: bool

@@ -95,7 +95,7 @@ def _maps(row: dict[str, Any], by_fd: dict[int, Btf | None], version: str) -> di
         btf = by_fd.get(m.get("btf_fd", 0)) if m.get("btf_fd") else None
         contents = base64.b64decode(m["value"]) if m.get("value") else None
         value_id = m.get("btf_value", 0)
-        special = records.parse(btf, value_id) if btf is not None and value_id else ()
+        special = records.parse(btf, value_id, VERSIONS[version]) if btf is not None and value_id else ()
         frozen = bool(m.get("frozen"))
         if contents is None and "rodata" in m.get("name", "") and m.get("flags", 0) & 0x80:
             # Constants whose contents were not recorded: those of the compiled selftest; the others are all 0.
