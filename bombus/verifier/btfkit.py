@@ -54,12 +54,12 @@ def argument_tags(btf: Btf, func_id: int) -> dict[int, list[str]]:
     return found
 
 
-def has_exception_callback(btf: Btf, func_id: int) -> bool:
-    """Whether a declaration tag of the function names a callback for exceptions."""
+def exception_callback(btf: Btf, func_id: int) -> str:
+    """The name of the function that a declaration tag of the main program makes its callback for exceptions, or ""."""
     for type_id in btf.ids():
         if btf.kind(type_id) == DeclTag.kind:
             tag = btf.type(type_id)
             assert isinstance(tag, DeclTag)
             if tag.type == func_id and tag.component < 0 and tag.name.startswith("exception_callback:"):
-                return True
-    return False
+                return tag.name.removeprefix("exception_callback:")
+    return ""

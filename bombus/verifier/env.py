@@ -177,6 +177,7 @@ class Env:
         "current_history",
         "entering",
         "explore_alu_limits",
+        "exception_callback",
         "explored",
         "free_states",
         "gpl",
@@ -266,6 +267,7 @@ class Env:
 
         self.state: State = State([Frame(-1, 0, 0)], 0)
         self.pending: list[Pending] = []
+        self.exception_callback = -1  # where the program's callback for exceptions begins
         self.explored: dict[int, list[State]] = {}
         self.to_clean: set[int] = set()  # instructions with finished checkpoints that were not cleaned yet
         self.current_history: History | None = None

@@ -298,6 +298,8 @@ def check_stack_depth(env: Env) -> None:
     for i in range(len(env.subprogs) - 1, -1, -1):
         if i == 0 or env.subprogs[i].is_async_callback:
             _depth_from(env, i, apart if i == 0 else set())
+    if env.exception_callback >= 0:
+        raise NotSupported("verification of exception callbacks", "the next stage of the verifier")
 
 
 def _with_own_stack(env: Env) -> set[int]:
@@ -343,6 +345,9 @@ def _depth_from(env: Env, number: int, apart: set[int]) -> None:
                 insn += 1
                 continue
             target = env.subprog_at[insn + imm + 1]
+            if is_call and subprogs[target].start == env.exception_callback:
+                env.say(f"insn {insn} cannot call exception cb directly")
+                env.fail(EINVAL)
             if subprogs[target].is_async_callback and not is_call:
                 insn += 1
                 continue

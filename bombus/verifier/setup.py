@@ -64,8 +64,16 @@ def check_functions_early(env: Env) -> None:
         if not btfkit.is_func_proto(btf, btfkit.proto_of(btf, info.type_id)):
             env.fail(EINVAL)
         before = info.insn
-    if btfkit.has_exception_callback(btf, program.func_info[0].type_id):
-        raise NotSupported("verification of exception callbacks", "the next stage of the verifier")
+    callback = btfkit.exception_callback(btf, program.func_info[0].type_id)
+    if callback:
+        starts = [info.insn for info in program.func_info if btfkit.function(btf, info.type_id) == (callback, 1)]
+        called = any(
+            insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL and at + insn.imm + 1 in starts
+            for at, insn in enumerate(env.insns)
+        )
+        if not called:  # one that is called is refused in the end
+            raise NotSupported("verification of exception callbacks", "the next stage of the verifier")
+        env.exception_callback = starts[-1]
 
 
 def _no_abnormal_return(env: Env) -> None:
