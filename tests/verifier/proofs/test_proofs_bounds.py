@@ -12,6 +12,7 @@ from __future__ import annotations
 import itertools
 import os
 from collections.abc import Callable, Iterator
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,7 +33,7 @@ from meaning import (  # noqa: E402
     signed,
     unsigned,
 )
-from symbolic import Code, Paths, Sym, Term, _pick  # noqa: E402
+from symbolic import Code, Paths, Sym, Term  # noqa: E402
 
 import bombus.verifier.alu  # noqa: E402
 import bombus.verifier.branch  # noqa: E402
@@ -94,6 +95,7 @@ def test_signs(bits: int) -> None:
         paths.prove(in_range(result, x))
 
 
+@pytest.mark.skipif(not FULL, reason="BOMBUS_PROOFS=1 takes the time for it")
 def test_low_by_high() -> None:
     code = Code()
     x, r64, r32 = number("x"), fresh_range(64), fresh_range(32)
@@ -432,7 +434,7 @@ def test_products_of_ranges(name: str, bits: int) -> None:
         paths.prove(in_range(result, x * y), name)
 
 
-_AMOUNTS = range(64) if FULL else (0, 1, 5, 16, 31, 32, 33, 63)
+_AMOUNTS = range(64) if FULL else (0, 5, 31, 32, 63)
 
 
 @pytest.mark.parametrize("shift", _AMOUNTS)
@@ -566,9 +568,8 @@ def test_conditions(name: str, is32: bool) -> None:
     for truth, known in ((True, condition), (False, code.cond.OPPOSITE[condition])):
         for forget in (True, False):
             paths = Paths(in_bounds(a, x), in_bounds(b, y), holds if truth else z3.Not(holds))
-            for new_a, new_b in paths.run(
-                lambda known=known, forget=forget: code.cond.refine(known, a, b, is32=is32, forget_ranges=forget)
-            ):
+            learn = partial(code.cond.refine, known, a, b, is32=is32, forget_ranges=forget)
+            for new_a, new_b in paths.run(learn):
                 paths.prove(z3.And(in_bounds(new_a, x), in_bounds(new_b, y)), f"{name} {truth}")
 
 
@@ -587,18 +588,13 @@ def test_swapped_conditions(name: str, is32: bool) -> None:
 # What the rest of the verifier does with scalars.
 
 
-@pytest.mark.skipif(COMPILED, reason="compiled code takes no terms")
-def test_both_sides_of_one_register(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = with_identity_sync()
-    branch = bombus.verifier.branch
-    monkeypatch.setattr(branch, "sync", code.bounds.Bounds)
-    monkeypatch.setattr(branch, "max", _pick(False), raising=False)
-    monkeypatch.setattr(branch, "min", _pick(True), raising=False)
-    a, b = fresh_bounds(code), fresh_bounds(code)
+@pytest.mark.parametrize("is32", [False, True], ids=["64", "32"])
+def test_a_register_compared_with_itself(is32: bool) -> None:
+    """Its ranges shrink only on the branch that cannot be taken."""
+    klass = op.BPF_JMP32 if is32 else op.BPF_JMP
     x = number("x")
-    paths = Paths(in_bounds(a, x), in_bounds(b, x))
-    for result in paths.run(lambda: branch._both(a, b)):
-        paths.prove(in_bounds(result, x))
+    for condition in bombus.verifier.branch._STRICT:
+        Paths().prove(z3.Not(result_of(condition | op.BPF_X | klass, x, x, off=1)))
 
 
 @pytest.mark.skipif(COMPILED, reason="compiled code takes no terms")
@@ -613,8 +609,9 @@ def test_forked_low_half(low_half: int) -> None:
 
 
 @pytest.mark.skipif(COMPILED, reason="compiled code takes no terms")
+@pytest.mark.skipif(not FULL, reason="BOMBUS_PROOFS=1 takes the time for it")
 @pytest.mark.parametrize("forward", [True, False], ids=["plus", "minus"])
-def test_variable_part_of_pointers(forward: bool) -> None:
+def test_variable_part_of_pointers(forward: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """A pointer plus or minus a scalar: the sum of its variable part and the scalar."""
     from bombus.verifier.regs import PTR_TO_MAP_VALUE, Reg
 
@@ -624,13 +621,21 @@ def test_variable_part_of_pointers(forward: bool) -> None:
     z = x + y if forward else x - y
     pointer = Reg(PTR_TO_MAP_VALUE, a)
     paths = Paths(in_bounds(a, x), in_bounds(b, y))
+
+    def tnums(p: Any, q: Any) -> Any:
+        assert p is a.bits and q is b.bits
+        found, _ = fresh_tnum()
+        paths.solver.add(in_tnum(found, z))
+        return found
+
+    monkeypatch.setattr(bombus.verifier.alu, "tnum", SimpleNamespace(add=tnums, sub=tnums))
     for result in paths.run(lambda: bombus.verifier.alu._moved(None, pointer, b, False, forward=forward)):  # type: ignore[arg-type]
         paths.prove(in_bounds(result.bounds, z))
 
 
 @pytest.mark.skipif(COMPILED, reason="compiled code takes no terms")
 def test_single_values(monkeypatch: pytest.MonkeyPatch) -> None:
-    """`env._single`: what it says of a scalar with one value left (tnum.after is proved apart)."""
+    """`env.single`: what it says of a scalar with one value left (tnum.after is proved apart)."""
     from bombus.verifier import env
     from bombus.verifier.regs import SCALAR_VALUE, Reg
 
@@ -653,7 +658,7 @@ def test_single_values(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(env, "tnum", SimpleNamespace(after=after))
     monkeypatch.setattr(env, "const", code.bounds.const)
-    for result in paths.run(lambda: env._single(Reg(SCALAR_VALUE, a))):
+    for result in paths.run(lambda: env.single(Reg(SCALAR_VALUE, a))):
         paths.prove(in_bounds(result.bounds, x))
 
 
