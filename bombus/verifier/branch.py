@@ -414,7 +414,7 @@ def _null_checked(env: Env, state: State, regno: int, is_null: bool) -> None:
         if not other.type & PTR_MAYBE_NULL or other.id != id_:
             return None
         if is_null:
-            return Reg(SCALAR_VALUE, ZERO, precise=other.precise)
+            return Reg(SCALAR_VALUE, ZERO, precise=other.precise or not env.bpf_capable)
         new = without_null(other)
         return new if _may_hold_lock(new) else new.but(id_=0)
 

@@ -185,6 +185,8 @@ def _map_value(map_reg: Reg) -> Reg:
 
 def _for_each(env: Env, caller: Frame, callee: Frame, callsite: int) -> None:
     map_ = env.aux[callsite].map
+    if env.aux[callsite].map_poisoned and not env.rules.callbacks_converge:
+        env.fail(EINVAL, "tail_call abusing map_ptr")
     if map_ is None or map_.type not in _FOR_EACH_MAPS:
         env.fail(ENOTSUPP, "callback function not allowed for map")
     callee.inherit(1, caller, 1)

@@ -20,6 +20,7 @@ from bombus.verifier.regs import (
     BASE_MASK,
     ID_BITS,
     NOT_INIT,
+    PTR_MAYBE_NULL,
     PTR_TO_ARENA,
     PTR_TO_BUF,
     PTR_TO_MAP_KEY,
@@ -159,7 +160,7 @@ def _reg_safe(env: Env, old: Reg, cur: Reg, exact: int) -> bool:
                 return False
         elif old.id and cur.id & ADD_CONST:
             return False
-        return _same_scalar_ids(env, old.id, cur.id) and _within(old, cur)
+        return (not env.rules.ids_compared or _same_scalar_ids(env, old.id, cur.id)) and _within(old, cur)
     base = type_ & BASE_MASK
     if base in _MEMORY:
         return (
@@ -169,7 +170,7 @@ def _reg_safe(env: Env, old: Reg, cur: Reg, exact: int) -> bool:
             and old.number == cur.number
             and _same_dynptr(old, cur)
             and _within(old, cur)
-            and _same_ids(env, old.id, cur.id)
+            and (not (env.rules.ids_compared or type_ & PTR_MAYBE_NULL) or _same_ids(env, old.id, cur.id))
             and _same_ids(env, old.ref_id, cur.ref_id)
         )
     if base in (PTR_TO_PACKET, PTR_TO_PACKET_META):
@@ -178,7 +179,9 @@ def _reg_safe(env: Env, old: Reg, cur: Reg, exact: int) -> bool:
                 return False
         elif old.number > cur.number:
             return False
-        return old.off == cur.off and _same_ids(env, old.id, cur.id) and _within(old, cur)
+        return old.off == cur.off and (
+            _same_ids(env, old.id, cur.id) or not (env.rules.ids_compared or old.id)
+        ) and _within(old, cur)
     if base == PTR_TO_STACK:
         return _exact(env, old, cur) and old.frame == cur.frame
     if base == PTR_TO_ARENA:
@@ -631,7 +634,7 @@ def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
     if (
         len(state.frames) == len(cur.frames)
         and _maybe_looping(state, cur.frames[-1])
-        and states_equal(env, state, cur, EXACT)
+        and states_equal(env, state, cur, EXACT if env.rules.exact_loops else NOT_EXACT)
         and state.may_goto_depth == cur.may_goto_depth
         and state.callback_unroll_depth == cur.callback_unroll_depth
     ):

@@ -85,6 +85,8 @@ CHANGES: tuple[Change, ...] = (
     Change("release_by_offset", since("6.2"), "released pointers that were moved: EINVAL, and memory of ring buffers has a name"),
     Change("maps_not_null", since("6.8"), "maps and plain memory count as pointers that are never null"),
     Change("narrow_moves_linked", since("6.8"), "32-bit copies of small scalars stay linked"),
+    Change("ids_compared", since("6.3"), "states fit only when scalars and map values are linked alike"),
+    Change("exact_loops", since("6.7"), "an infinite loop is one where nothing at all changed"),
     Change("callbacks_converge", since("6.7"), "callbacks are verified until their states converge"),
     Change("quiet_anonymous_context", since("6.18"), "no message about context structs without a name"),
     Change("map_checks_once", since("6.14"), "a map is checked against the program once, not at each use"),
@@ -161,6 +163,8 @@ class Rules:
     release_by_offset: bool
     maps_not_null: bool
     narrow_moves_linked: bool
+    ids_compared: bool
+    exact_loops: bool
     callbacks_converge: bool
     quiet_anonymous_context: bool
     map_checks_once: bool

@@ -90,6 +90,12 @@ def _places(rows: list[dict[str, Any]], version: str) -> list[tuple[int, dict[st
 def _maps(row: dict[str, Any], by_fd: dict[int, Btf | None], version: str) -> dict[int, MapInfo]:
     recorded = row.get("maps", [])
     places = _places(recorded, version) if "obj" in row else [(m["fd"], m) for m in recorded]
+    if len(places) == 1 and row.get("mode") == "unpriv":
+        # Maps that this user may not create had place holders, too: the one that was created is the one in use.
+        insns = decode(base64.b64decode(row["insns"]))
+        used = {insn.imm for insn in insns if insn.opcode == 0x18 and insn.src in (1, 2)}
+        if len(used) == 1 and min(used) >= 8:
+            places = [(used.pop(), places[0][1])]
     maps: dict[int, MapInfo] = {}
     for number, (fd, m) in enumerate(places):
         btf = by_fd.get(m.get("btf_fd", 0)) if m.get("btf_fd") else None
