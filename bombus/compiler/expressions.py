@@ -325,7 +325,8 @@ def _is_none(c: Checker, node: ast.Compare) -> tuple[tree.Expr, Facts, Facts]:
     test: tree.Expr = tree.IsNone(at, BOOL, value)
     yes, no = ({name: False}, {name: True}) if name else ({}, {})
     if not value.type.nullable:
-        if isinstance(node.left, ast.Name) and c.variables[node.left.id].type.nullable:  # type: ignore[union-attr]
+        variable = c.variables.get(node.left.id) if isinstance(node.left, ast.Name) else None
+        if variable is not None and isinstance(variable.type, RefT) and variable.type.nullable:
             test = tree.Const(at, BOOL, 0)  # tested before: harmless
         else:
             c.wrong(node, f"{c.text(node.left)} is never None", "remove the test")
