@@ -149,8 +149,9 @@ def check(env: Env, insn: Insn) -> int:
         remember(env, flags)
     is32 = code & 7 == op.BPF_JMP32
     decided = None
-    known_null = env.rules.maps_not_null or a.base not in (CONST_PTR_TO_MAP, PTR_TO_MEM)
-    if env.rules.compare_ranges or (known_null and b.type == SCALAR_VALUE and is_const(b.bounds, is32)) or a.type in _PACKET_ANY:
+    comparable = env.rules.maps_not_null or a.base not in (CONST_PTR_TO_MAP, PTR_TO_MEM)
+    by_constant = comparable and b.type == SCALAR_VALUE and is_const(b.bounds, is32)
+    if env.rules.compare_ranges or by_constant or a.type in _PACKET_ANY:
         decided = _decide(a, b, condition, is32, env.rules.pointer_halves_not_zero)
         if not env.rules.compare_ranges and decided is not None and condition in _EXTREMES \
                 and a.type == b.type == SCALAR_VALUE and not is_const(a.bounds, is32):
