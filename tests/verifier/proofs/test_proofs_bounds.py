@@ -634,6 +634,7 @@ def test_variable_part_of_pointers(forward: bool, monkeypatch: pytest.MonkeyPatc
 
 
 @pytest.mark.skipif(COMPILED, reason="compiled code takes no terms")
+@pytest.mark.skipif(not FULL, reason="BOMBUS_PROOFS=1 takes the time for it")
 def test_single_values(monkeypatch: pytest.MonkeyPatch) -> None:
     """`env.single`: what it says of a scalar with one value left (tnum.after is proved apart)."""
     from bombus.verifier import env
