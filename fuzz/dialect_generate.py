@@ -279,15 +279,16 @@ class Generator:
             a, b = rng.sample(kinds, 2)
             self.line(f"{a[0]}, {b[0]} = {self.typed(a[1])}, {self.typed(b[1])}")
         elif pick == 15:
-            a, b = self.fresh(), self.fresh()
-            self.line(f"{a}, {b} = split({self.expression('u64', 2)})")
-            self.variables |= {a: "u32", b: "u16"}
+            wide, narrow = self.fresh(), self.fresh()
+            self.line(f"{wide}, {narrow} = split({self.expression('u64', 2)})")
+            self.variables |= {wide: "u32", narrow: "u16"}
         elif pick == 16 and self.structs:
             name = rng.choice(self.structs)
             self.line(f"fill({name}, {self.expression('u32', 2)})")
             self.line(f"put(u32({rng.randrange(16)}), weigh({name}, {self.expression('u64', 2)}))")
         elif pick == 17:
-            self.line(f"put(u32({rng.randrange(16)}), public({self.expression('u32', 2)}, {self.expression('s32', 2)}))")
+            first, second = self.expression("u32", 2), self.expression("s32", 2)
+            self.line(f"put(u32({rng.randrange(16)}), public({first}, {second}))")
         elif pick == 18 and not self.inside:
             name = self.fresh()
             self.line(f"{name} = Work(sum={self.expression('u64', 2)}, step={self.expression('s32', 1)})")

@@ -1,5 +1,5 @@
-"""Broken programs: pieces of the examples in wrong places. The checker says what is wrong, or the program is right; LLVM
-takes what the checker let through.
+"""Broken programs: pieces of the examples in wrong places. The checker says what is wrong, or the program is right;
+LLVM takes what the checker let through.
 
     python fuzz/fuzz_dialect_errors.py --count 2000 [--seed 1] [--compile]
 
@@ -49,7 +49,8 @@ def expressions(tree: ast.AST) -> list[ast.expr]:
         if isinstance(function, ast.FunctionDef)
         for statement in function.body
         for part in ast.walk(statement)
-        if isinstance(part, ast.expr) and id(part) not in texts and not isinstance(getattr(part, "ctx", None), ast.Store)
+        if isinstance(part, ast.expr) and id(part) not in texts
+        if not isinstance(getattr(part, "ctx", None), ast.Store)
     ]
 
 

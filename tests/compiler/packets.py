@@ -7,7 +7,7 @@ import struct
 
 
 def checksum(data: bytes) -> int:
-    words = struct.unpack(f"!{len(data) // 2}H", data)
+    words: tuple[int, ...] = struct.unpack(f"!{len(data) // 2}H", data)
     total = sum(words)
     while total >> 16:
         total = (total & 0xFFFF) + (total >> 16)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import importlib
 import os
 import sys
 from collections.abc import Iterator
@@ -62,8 +63,7 @@ def test_module_of_a_recorded_kernel(oracle: Path, folder: Path) -> None:
     text = kernel_module(Btf.parse(raw), NAMES, whence="of Linux 6.12")
     assert text.startswith('"""Kernel structs of Linux 6.12.')
     (folder / "made_kernel_structs.py").write_text(text)
-    import made_kernel_structs as made
-
+    made = importlib.import_module("made_kernel_structs")
     task = made.task_struct.LAYOUT.members
     assert {"tgid", "pid", "comm", "__state", "real_parent", "se", "start_time"} <= set(task)
     assert isinstance(task["real_parent"].type, PointerType)

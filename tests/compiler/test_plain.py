@@ -43,7 +43,7 @@ def breaks(ctx: xdp.Context) -> xdp.Action:
 
 def test_lines_are_seen() -> None:
     seen: set[int] = set()
-    code = divide.function.__code__  # type: ignore[attr-defined]
+    code = divide.function.__code__
 
     def trace(frame: FrameType, event: str, arg: Any) -> Any:
         if frame.f_code is code:
@@ -63,7 +63,7 @@ def test_lines_are_seen() -> None:
 
 def test_breakpoints_stop_with_typed_values() -> None:
     found: list[Any] = []
-    code = divide.function.__code__  # type: ignore[attr-defined]
+    code = divide.function.__code__
 
     class Debugger(bdb.Bdb):
         def user_line(self, frame: FrameType) -> None:
