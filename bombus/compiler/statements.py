@@ -160,8 +160,26 @@ def _augmented(c: Checker, node: ast.AugAssign) -> list[tree.Stmt]:
         value = operate(c, node, expression(c, load), node.op, expression(c, node.value), load, node.value)
         return [_set(c, target, value, node)]
     place = spot(c, target, store=True)
+    made = _evaluate_once(node, place)
     value = operate(c, node, load_place(c, target, place), node.op, expression(c, node.value), target, node.value)
-    return [tree.Store(at, place, value)]
+    return [*made, tree.Store(at, place, value)]
+
+
+def _evaluate_once(node: ast.AugAssign, place: tree.Spot) -> list[tree.Stmt]:
+    """The place of `a[i] += v` is read and written but evaluated once, before v: its parts go to hidden variables."""
+    made: list[tree.Stmt] = []
+    rebinds = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node))
+    if rebinds or any(isinstance(part, ast.Call) for part in ast.walk(node.target)):
+        place.base = _hidden(made, f"base.{node.lineno}.{node.col_offset}", place.base)
+    if place.index is not None and not isinstance(place.index, tree.Const):
+        place.index = _hidden(made, f"index.{node.lineno}.{node.col_offset}", place.index)
+    return made
+
+
+def _hidden(made: list[tree.Stmt], name: str, value: tree.Expr) -> tree.Expr:
+    variable = tree.Variable(name, value.type)
+    made.append(tree.Set(value.at, variable, value))
+    return tree.Read(value.at, value.type, variable)
 
 
 def _expression(c: Checker, node: ast.Expr) -> list[tree.Stmt]:
