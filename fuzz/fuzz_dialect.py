@@ -1,6 +1,6 @@
 """Random dialect programs: plain Python against BPF on Linux (or on the user kernel), result for result.
 
-    python fuzz/fuzz_dialect.py --count 50000 [--seed 1] [--kernel linux|user]
+    python fuzz/fuzz_dialect.py --count 50000 [--seed 1] [--kernel linux|user] [--mcpu v4] [--level 1]
 
 Prints what differs, with the seed that makes it again, and counts. Exit code 1 when anything differed.
 """
@@ -77,13 +77,13 @@ def kernel_of(name: str) -> Kernel:
     return UserKernel(version="6.12")
 
 
-def one_module(seed: int, programs: int, kernel: Kernel, counts: dict[str, int]) -> None:
+def one_module(seed: int, programs: int, kernel: Kernel, counts: dict[str, int], cpu: str, level: int) -> None:
     """Compare the programs of one seed."""
     text = Generator(seed).module(programs)
     path = f"seed-{seed}.py"
     try:
         module = import_source(text, path)
-        data = build_module(module)
+        data = build_module(module, cpu=cpu, level=level)
     except BombusError as error:
         counts["not built"] += programs
         print(f"seed {seed}: {type(error).__name__} {str(error)[:600]}", flush=True)
@@ -117,6 +117,8 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--programs", type=int, default=10, help="in one module")
     parser.add_argument("--kernel", choices=["linux", "user"], default="linux")
+    parser.add_argument("--mcpu", choices=["v1", "v2", "v3", "v4"], default="v3")
+    parser.add_argument("--level", type=int, choices=[1, 2, 3], default=2)
     parser.add_argument("--show", action="store_true", help="print the module of --seed and end")
     options = parser.parse_args()
     if options.show:
@@ -127,7 +129,7 @@ def main() -> int:
     start = time.monotonic()
     seed = options.seed
     while sum(counts[key] for key in ("compared", "refused", "not built")) < options.count:
-        one_module(seed, options.programs, kernel, counts)
+        one_module(seed, options.programs, kernel, counts, options.mcpu, options.level)
         seed += 1
     took = time.monotonic() - start
     print(f"{counts}, {took:.0f} s, seeds {options.seed} to {seed - 1}")
