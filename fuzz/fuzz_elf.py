@@ -3,8 +3,8 @@
     python fuzz/fuzz_elf.py [--seconds N] [--seed S] [FILE...]
 
 Seeds are the objects in the tree and FILEs (objects, or binaries with objects inside). Mutations know the format:
-header fields, section headers, symbols, relocations, words of any section, BTF and code; some only flip bits. Each input
-is read as ELF, opened, inspected, relocated and, when that works, loaded on a user kernel.
+header fields, section headers, symbols, relocations, words of any section, BTF and code; some only flip bits. Each
+input is read as ELF, opened, inspected, relocated and, when that works, loaded on a user kernel.
 """
 
 from __future__ import annotations

@@ -33,7 +33,7 @@ _MAX_DEPTH: Final = 32
 
 
 def parse(btf: Btf, type_id: int, version: KernelVersion = _NEW_TAGS) -> tuple[Field, ...]:
-    """The special fields of a map's value type, by offset, as a kernel of that version reads it. None when its BTF is broken."""
+    """The special fields of a map's value type, by offset, as a kernel of that version reads it; none of broken BTF."""
     found: list[Field] = []
     tags = _TAGS if version >= _NEW_TAGS else _OLD_TAGS
     try:

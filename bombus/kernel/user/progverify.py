@@ -172,7 +172,7 @@ def map_info(item: Map) -> MapInfo:
     return MapInfo(
         item.type.id, item.key_size, item.value_size, item.max_entries, item.name.decode(), item.map_flags, item.id,
         template.info if template is not None else None, item.frozen, contents, btf, key_type, value_type,
-        records.parse(btf, value_type) if btf is not None and value_type else (), item.map_extra,
+        records.parse(btf, value_type, item.kernel.version) if btf is not None and value_type else (), item.map_extra,
         start if start > 0 else 0, item.handle,
     )  # fmt: skip
 
