@@ -82,7 +82,7 @@ CHANGES: tuple[Change, ...] = (
     Change("lock_errnos", since("6.2"), "wrong locks are EINVAL, not EACCES"),
     Change("locks_across_functions", since("6.9"), "static functions may return with a lock held"),
     Change("store_imm_to_context", since("6.3"), "constants may be stored to the context"),
-    Change("release_by_offset", since("6.2"), "moved pointers that are released: EINVAL; ring buffer memory has a name"),
+    Change("release_by_offset", since("6.2"), "moved pointers that are released: EINVAL; ring buffer memory is named"),
     Change("maps_not_null", since("6.8"), "maps and plain memory count as pointers that are never null"),
     Change("narrow_moves_linked", since("6.8"), "32-bit copies of small scalars stay linked"),
     Change("ids_compared", since("6.3"), "states fit only when scalars and map values are linked alike"),
