@@ -242,6 +242,9 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule("leaks-address", r"(?:R(?P<reg>\d+) leaks addr|.* leaks addr)",
           "A kernel address would become visible outside, which programs without privileges may not do.",
           "Store a number instead, or load with CAP_PERFMON."),
+    _rule("context-constant", r"BPF_ST stores into R(?P<reg>\d+)",
+          "A constant is stored through R{reg} into the context, which kernels before 6.3 take only from a register.",
+          "Put the constant into a register first, or compile with -mcpu=v3 or older."),
     _rule("packet-helper", r"helper access to the packet is not allowed", "This helper does not take packet memory.",
           "Copy the bytes to the stack first."),
     _rule("map-kind", r"(?:cannot pass map_type|expected prog array map|callback function not allowed for map|"
