@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo setup lint test bench
+.PHONY: demo setup lint test test-compiled bench
 
 demo: setup
 	$(BIN)/bombus run examples/traffic.bpf.o --pcap examples/traffic.pcap
@@ -21,6 +21,9 @@ lint: setup
 
 test: setup lint
 	$(BIN)/pytest -n 2 -q
+
+test-compiled: setup
+	BOMBUS_TEST_COMPILED=1 $(BIN)/pytest -n 0 -q tests/verifier/test_compiled.py
 
 bench: setup
 	for script in bench/*.py; do echo "== $$script"; $(BIN)/python $$script || exit 1; done
