@@ -15,6 +15,7 @@ from bombus.errors import KernelError, LoadError
 from bombus.isa import build as b
 from bombus.isa.insn import Insn
 from bombus.kernel.api import Attr
+from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.kernel.user.kernel import UserKernel
 
 pytestmark = pytest.mark.linux
@@ -310,3 +311,38 @@ def test_equal_to_linux(family: str) -> None:
             wrong.append(f"{name}\n  Linux {shown(expected)}\n  user  {shown(got)}")
     assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong[:5])
     assert count >= 3
+
+
+_DIRECT = """
+r2 = *(u32 *)(r1 + 76)
+r3 = *(u32 *)(r1 + 80)
+r0 = 0
+r4 = r2
+r4 += {end}
+if r4 > r3 goto +2
+r0 = *(u8 *)(r2 + {at})
+r0 &= 1
+exit
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.parametrize("attach", [0, 1])
+def test_cgroup_programs_see_the_packet(linux_kernel: LinuxKernel, attach: int) -> None:
+    """BPF_PROG_TEST_RUN gives them data pointers since 6.18; at the hook they always had them."""
+    from bombus.asm import assemble
+    from bombus.kernel.handles import Program
+    from bombus.kernel.user.run import run_packet
+
+    frame = bytes(12) + b"\x08\x00" + bytes(range(0x45, 0x45 + 60))
+    for at in (0, 1, 13, 20, 59, 60):
+        code = assemble(_DIRECT.format(at=at, end=at + 1)).insns
+        found = {}
+        for kernel in (linux_kernel, UserKernel("6.18"), UserKernel("6.12")):
+            with Program.load(kernel, "cgroup_skb", code, attach_type=attach) as program:
+                found[f"{kernel.name} {kernel.version}"[:9]] = program.test_run(frame).retval
+                if kernel.name == "user":
+                    assert run_packet(kernel, program.fd, frame).verdict == (at < 60 and (0x45 + at) & 1)
+        if linux_kernel.version >= (6, 18):
+            assert found["user 6.18"] == found[f"linux {linux_kernel.version}"[:9]]
+        assert found["user 6.12"] == 0

@@ -61,7 +61,7 @@ def _skb(kernel: UserKernel, prog: Prog) -> PacketRunner:
     def run_skb(data: bytes, ifindex: int) -> tuple[int, bytes]:
         if not ETH_HLEN <= len(data) <= MAX_DATA:
             raise refuse(errno.EINVAL, f"a packet has {ETH_HLEN} to {MAX_DATA} bytes, not {len(data)}")
-        layer2 = prepare(skb, prog, data, world, ifindex)
+        layer2 = prepare(skb, prog, data, world, ifindex, at_hook=True)
         skb.sync()
         verdict = run(ctx) & 0xFFFF_FFFF
         return verdict, finish_packet(skb, layer2)

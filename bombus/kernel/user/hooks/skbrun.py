@@ -21,6 +21,7 @@ from bombus.kernel.user.hooks.skb import (
 )
 from bombus.kernel.user.hooks.testrun import F_CSUM_COMPLETE, context_in, context_out, finish, only, refuse, repeat
 from bombus.kernel.user.world import world_of
+from bombus.spec.version import since
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
@@ -33,6 +34,9 @@ _NAMES: Final = ("SOCKET_FILTER", "SCHED_CLS", "SCHED_ACT", "CGROUP_SKB", "LWT_I
 KINDS: Final = frozenset("BPF_PROG_TYPE_" + name for name in (*_NAMES, "LWT_SEG6LOCAL"))
 _LAYER2: Final = frozenset({"BPF_PROG_TYPE_SCHED_CLS", "BPF_PROG_TYPE_SCHED_ACT"})
 _DIRECT: Final = _LAYER2 | {"BPF_PROG_TYPE_LWT_IN", "BPF_PROG_TYPE_LWT_OUT", "BPF_PROG_TYPE_LWT_XMIT"}
+
+_CGROUP_SKB: Final = "BPF_PROG_TYPE_CGROUP_SKB"
+_CGROUP_DIRECT: Final = since("6.18")  # seen there; not in the source of 6.12
 
 MAX_DATA: Final = 4096 - 64 - 320  # a page less NET_SKB_PAD and the shared info, x86-64
 _GSO_MAX_SEGS: Final = 65535
@@ -64,19 +68,22 @@ def give_back(world: World, skb: Skb) -> None:
     world.spare.setdefault("skb", []).append(skb)
 
 
-def prepare(skb: Skb, prog: Prog, data: bytes, world: World, ifindex: int) -> bool:
+def prepare(skb: Skb, prog: Prog, data: bytes, world: World, ifindex: int, *, at_hook: bool = False) -> bool:
     """Fill a buffer as the kernel does before a run. Returns whether the program sees the Ethernet header.
 
+    at_hook: not BPF_PROG_TEST_RUN, which gave cgroup_skb programs data pointers only since 6.18.
     Raises KernelError(ENODEV, EINVAL).
     """
-    skb.reset(data, direct=prog.type.name in _DIRECT)
+    name = prog.type.name
+    cgroup = name == _CGROUP_SKB and (at_hook or prog.kernel.version >= _CGROUP_DIRECT)
+    skb.reset(data, direct=cgroup or name in _DIRECT)
     device = world.devices.get(ifindex)
     if device is None:
         raise refuse(errno.ENODEV, f"there is no device {ifindex}")
     skb.ifindex = ifindex
     skb.eth_type_trans(device.address)
     _fill_socket(skb)
-    layer2 = prog.type.name in _LAYER2
+    layer2 = name in _LAYER2
     if layer2:
         skb.data -= ETH_HLEN
     return layer2
