@@ -258,7 +258,7 @@ class _Linker:
         btf_id = 0
         if symbol.bind != STB_LOCAL:
             btf_id = one.globals.get((symbol.name, extern), 0)
-            if one.btf is not None and not btf_id:
+            if not btf_id:
                 raise bad("no BTF for this global symbol")
             listed = one.section_of.get(btf_id, "")
             if extern and listed and listed != ".extern":
