@@ -31,10 +31,10 @@ def inspect(obj: str, btf_path: str | None, program: str | None) -> None:
     No kernel is asked and nothing is loaded. Bounds marked "only if" do not count: the code that needs them is not
     looked at by kernels that lack what the guard asks for.
     """
+    from bombus.cli.source import open_program
     from bombus.object.inspect import inspect as make
-    from bombus.object.read import open_object
 
-    report = make(open_object(obj), read_btf(btf_path) if btf_path else None, program=program)
+    report = make(open_program(obj), read_btf(btf_path) if btf_path else None, program=program)
     if output.as_json():
         output.print_json(as_dict(report))
         return

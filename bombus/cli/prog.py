@@ -58,11 +58,11 @@ def xlated(
     obj: str, words: tuple[str, ...], name: str | None, prog_type: str | None, kernel_name: str, btf: str | None
 ) -> None:
     """Load an object and print its programs as the kernel keeps them, in the form of `bpftool prog dump xlated`."""
+    from bombus.cli.source import open_program
     from bombus.cli.xlated import as_rows, as_text
     from bombus.kernel.handles import prog_type_of
     from bombus.kernels import open_kernel
     from bombus.loader.load import load
-    from bombus.object.read import open_object
 
     path, flags = _flags(words)
     raw_btf = None
@@ -70,7 +70,7 @@ def xlated(
         from bombus.cli.inspect import read_btf
 
         raw_btf = read_btf(btf).raw
-    opened = open_object(obj)
+    opened = open_program(obj)
     options: dict[str, Any] = {
         "prog_type": prog_type_of(prog_type).name if prog_type else "", "pin_root": ""
     }
@@ -104,12 +104,12 @@ def xlated(
 def asm(obj: str, words: tuple[str, ...], name: str | None) -> None:
     """Print functions as they were compiled, in llvm-objdump's syntax, with their relocations. Nothing is loaded."""
     from bombus.cli.asmdump import function_rows, function_text
-    from bombus.object.read import open_object
+    from bombus.cli.source import open_program
 
     path, flags = _flags(words)
     if path:
         raise UsageError("asm prints text; redirect it")
-    opened = open_object(obj)
+    opened = open_program(obj)
     names = _functions(opened, name)
     if output.as_json():
         output.print_json([function_rows(opened, opened.functions[each], flags) for each in names])

@@ -77,13 +77,13 @@ def run(
         raise UsageError(f"--repeat {repeat}: once is the least")
     if data_in == "-" and ctx_in == "-":
         raise UsageError("--data-in and --ctx-in cannot both be standard input")
+    from bombus.cli.source import open_program
     from bombus.kernels import open_kernel
     from bombus.loader.load import load
-    from bombus.object.read import open_object
     from bombus.replay import choose_program, needed_programs
     from bombus.spec.verdicts import PACKET_TYPES
 
-    opened = open_object(obj)
+    opened = open_program(obj)
     raw_btf = _read_btf(btf) if btf else None
     kernel = open_kernel(kernel_name, engine=engine, btf=raw_btf, verify=verification)
     given = _type_name(prog_type)

@@ -100,3 +100,11 @@ def test_too_much_stack_names_the_line(bombus: Callable[..., Any], tmp_path: Pat
     assert done.code == 1
     assert "BPF stack limit is exceeded" in done.err
     assert "prog.py:18:12" in done.err
+
+
+def test_commands_take_python_programs(bombus: Callable[..., Any], capture: Path) -> None:
+    """They are built on the way."""
+    program = Path(__file__).parents[2] / "examples" / "bpf" / "xdp_count.py"
+    found = bombus("run", program, "--pcap", capture, "--json").json()
+    assert found["capture"]["packets"] == 99 and found["verdicts"][0]["verdict"] == "XDP_PASS"
+    assert bombus("inspect", program).code == 0
