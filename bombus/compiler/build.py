@@ -52,4 +52,4 @@ def module_text(module: ModuleType | Mapping[str, Any], *, target: str = "bpfel"
         raise UsageError(f"{cpu!r} is no BPF cpu: {', '.join(CPUS)} are")
     names = vars(module) if isinstance(module, ModuleType) else module
     path = str(names.get("__file__", "<program>"))
-    return ModuleText(check_names(names, path), target, cpu).text()
+    return ModuleText(check_names(names, path, cpu=cpu), target, cpu).text()

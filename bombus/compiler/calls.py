@@ -107,8 +107,8 @@ def _new(c: Checker, node: ast.Call, kind: type[Struct]) -> tree.Expr:
             c.wrong(keyword.value, f"{kind.__name__} has no member {keyword.arg!r}", f"it has {names}")
         value = expression(c, keyword.value)
         members.append((member, c.coerce(value, kind_type(member.type, "mem"), keyword.value, f"{member.name}")))
-    if kind.LAYOUT.size > 512:
-        c.wrong(node, f"{kind.__name__} has {kind.LAYOUT.size} bytes, the stack 512", "keep it in a per-CPU array")
+    if kind.LAYOUT.size > (room := c.program.stack_room()):
+        c.wrong(node, f"{kind.__name__} has {kind.LAYOUT.size} bytes, the stack {room}", "keep it in a per-CPU array")
     return tree.New(c.at(node), RefT(kind, "stack"), members)
 
 

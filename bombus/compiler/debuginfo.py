@@ -43,7 +43,9 @@ def quote(text: str) -> str:
 
 
 class DebugInfo:
-    """Numbered metadata nodes; equal nodes are one."""
+    """Numbered metadata nodes; equal nodes are one. on: whether there is any; native code has none."""
+
+    on = True
 
     def __init__(self, path: str) -> None:
         self.lines: list[str] = []
@@ -260,3 +262,18 @@ class DebugInfo:
             f"elements: {self.node('!{' + ', '.join(members) + '}')})",
         )
         return number, count
+
+
+class NoDebugInfo(DebugInfo):
+    """For native code: nothing is written."""
+
+    on = False
+
+    def finish(self) -> list[str]:
+        return []
+
+    def subprogram(self, function: tree.Function) -> str:
+        return ""
+
+    def variable(self, name: str, kind: str, local: bool = False) -> str:
+        return ""

@@ -3,12 +3,28 @@
 from __future__ import annotations
 
 from bombus.bpf.context import REACH, PacketContext
+from bombus.bpf.ints import u64
 from bombus.bpf.layout import size_of
 from bombus.compiler import tree
 from bombus.compiler.memory import Memory
 from bombus.compiler.types import IntT, LitT, RefT
 from bombus.compiler.writer import extension, type_text
 from bombus.errors import NotSupported
+
+_U64 = IntT(u64)
+
+
+def _pieces(size: int, alignment: int) -> list[tuple[int, int]]:
+    """(offset, width) of the words that `size` bytes are looked at in."""
+    found: list[tuple[int, int]] = []
+    at = 0
+    while at < size:
+        width = 8
+        while width > min(alignment, size - at):
+            width //= 2
+        found.append((at, width))
+        at += width
+    return found
 
 
 class Invocations(Memory):
@@ -131,9 +147,92 @@ class Invocations(Memory):
         if e.operation == "cmpxchg":
             both = self.emit(f"cmpxchg ptr {address}, {bits} {expected}, {bits} {value} seq_cst seq_cst")
             return self.emit(f"extractvalue {{ {bits}, i1 }} {both}, 0")
+        # The kernel's atomic_fetch_... are full barriers, atomic_add and its like order nothing.
         # clang: a fetch whose result nobody wants is relaxed, so that it becomes a plain atomic instruction
         order = "seq_cst" if e.fetch else "monotonic"
         return self.emit(f"atomicrmw {e.operation} ptr {address}, {bits} {value} {order}")
+
+    def of_orderedload(self, e: tree.OrderedLoad) -> str:
+        address, alignment = self.address(e.place)
+        how = "atomic" if e.order == "acquire" else "volatile"
+        order = " acquire" if e.order == "acquire" else ""
+        return self.emit(f"load {how} {type_text(e.type)}, ptr {address}{order}, align {alignment}")
+
+    def of_orderedstore(self, e: tree.OrderedStore) -> str:
+        value = self.value(e.value)
+        address, alignment = self.address(e.place)
+        how = "atomic" if e.order == "release" else "volatile"
+        order = " release" if e.order == "release" else ""
+        self.do(f"store {how} {type_text(e.value.type)} {value}, ptr {address}{order}, align {alignment}")
+        return ""
+
+    # Bytes
+
+    def of_bytescall(self, e: tree.BytesCall) -> str:
+        places: list[str] = []
+        for arg in e.args:
+            text = self.value(arg)
+            if arg.type == _U64:
+                text = self.emit(f"inttoptr i64 {text} to ptr")
+            places.append(text)
+        size = self.value(e.size)
+        self.at(e.at)
+        return str(getattr(self, f"_{e.operation}_bytes")(e, places, size))
+
+    def _copy_bytes(self, e: tree.BytesCall, places: list[str], size: str) -> str:
+        self.module.declare("void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
+        target, source = (f"ptr align {a} {p}" for a, p in zip(e.alignments, places, strict=True))
+        self.do(f"call void @llvm.memmove.p0.p0.i64({target}, {source}, i64 {size}, i1 false)")
+        return ""
+
+    def _fill_bytes(self, e: tree.BytesCall, places: list[str], size: str) -> str:
+        self.module.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+        target = f"ptr align {e.alignments[0]} {places[0]}"
+        self.do(f"call void @llvm.memset.p0.i64({target}, i8 {places[1]}, i64 {size}, i1 false)")
+        return ""
+
+    def _equal_bytes(self, e: tree.BytesCall, places: list[str], size: str) -> str:
+        if self.module.native:
+            return self.emit(f"icmp eq i32 {self._memcmp(places, size)}, 0")
+        different = ""
+        for at, width in _pieces(int(size), min(e.alignments)):
+            words = [self._word(place, at, width, min(e.alignments)) for place in places]
+            bits = self.emit(f"xor i{width * 8} {words[0]}, {words[1]}")
+            if width < 8:
+                bits = self.emit(f"zext i{width * 8} {bits} to i64")
+            different = self.emit(f"or i64 {different}, {bits}") if different else bits
+        return self.emit(f"icmp eq i64 {different}, 0") if different else "true"
+
+    def _compare_bytes(self, e: tree.BytesCall, places: list[str], size: str) -> str:
+        if self.module.native:
+            found = self._memcmp(places, size)
+            more = self.emit(f"zext i1 {self.emit(f'icmp sgt i32 {found}, 0')} to i64")
+            less = self.emit(f"zext i1 {self.emit(f'icmp slt i32 {found}, 0')} to i64")
+            return self.emit(f"sub i64 {more}, {less}")
+        end = self.label()
+        answers: list[tuple[str, str]] = []
+        for at, width in _pieces(int(size), min(e.alignments)):
+            words = [self._word(place, at, width, min(e.alignments)) for place in places]
+            if not self.module.big:
+                words = [self.swap(word, f"i{width * 8}") for word in words]
+            below = self.emit(f"icmp ult i{width * 8} {words[0]}, {words[1]}")
+            answer = self.emit(f"select i1 {below}, i64 -1, i64 1")
+            following = self.label()
+            answers.append((answer, self.block))
+            self.branch_on(self.emit(f"icmp eq i{width * 8} {words[0]}, {words[1]}"), following, end)
+            self.begin(following)
+        answers.append(("0", self.block))
+        self.begin(end)
+        return self.emit("phi i64 " + ", ".join(f"[ {answer}, %{block} ]" for answer, block in answers))
+
+    def _memcmp(self, places: list[str], size: str) -> str:
+        self.module.declare("i32 @memcmp(ptr, ptr, i64)")
+        return self.emit(f"call i32 @memcmp(ptr {places[0]}, ptr {places[1]}, i64 {size})")
+
+    def _word(self, place: str, at: int, width: int, alignment: int) -> str:
+        if at:
+            place = self.emit(f"getelementptr inbounds i8, ptr {place}, i64 {at}")
+        return self.emit(f"load i{width * 8}, ptr {place}, align {min(width, alignment)}")
 
     def of_print(self, e: tree.Print) -> str:
         if self.module.native:

@@ -31,12 +31,11 @@ class FunctionText(Invocations):
                 self.do("ret void")
             else:
                 self.do(f"ret {result} {_zero(result)}")  # control does not come here; LLVM would call __bpf_trap
-        local = "dso_local" if function.linkage in ("program", "global") else "internal"
         section = f' section "{function.section}"' if function.section else ""
         widening = extension(function.result) if function.linkage != "callback" else ""
         return "\n".join([
-            f"define {local} {widening}{result} @{function.name}({', '.join(params)}) nounwind "
-            f"{self.attributes}{section} !dbg {self.scope} {{",
+            f"define {self.module.linkage(function)} {widening}{result} @{function.name}({', '.join(params)}) nounwind "
+            f"{self.attributes}{section}{f' !dbg {self.scope}' if self.scope else ''} {{",
             "entry:",
             *self.allocas,
             *self.lines,

@@ -43,7 +43,7 @@ class Memory(Arithmetic):
                 if bits != "i64":
                     signed = isinstance(spot.index.type, IntT) and spot.index.type.signed
                     index = self.emit(f"{'sext' if signed else 'zext'} {bits} {index} to i64")
-                if kind.space in ("stack", "mem") and _root_alignment(spot.base) > size:
+                if not self.module.native and kind.space in ("stack", "mem") and _root_alignment(spot.base) > size:
                     # LLVM adds offsets below the alignment by `or`, which verifiers refuse on pointers: hide what it
                     # knows of the offset.
                     index = self.emit(f'call i64 asm "", "=r,0"(i64 {index})')
@@ -120,7 +120,15 @@ class Memory(Arithmetic):
         return self.address(e.place)[0]
 
     def of_globalref(self, e: tree.GlobalRef) -> str:
-        return f"@{e.name}"
+        known = self.module.addresses.get(e.name)
+        return f"@{self.module.prefix}{e.name}" if known is None else f"inttoptr (i64 {known} to ptr)"
+
+    def of_at(self, e: tree.At) -> str:
+        address = self.value(e.address)
+        return self.emit(f"inttoptr i64 {address} to ptr")
+
+    def of_addressof(self, e: tree.AddressOf) -> str:
+        return self.emit(f"ptrtoint ptr {self.value(e.value)} to i64")
 
     def of_bytes(self, e: tree.Bytes) -> str:
         return self.module.string(e.data)

@@ -23,18 +23,20 @@ _ATTRIBUTES = {
 class ModuleText:
     """Collects declarations while functions are written.
 
-    target: "bpfel" or "bpfeb", with cpu "v1" to "v4"; or "host", with LLVM's layout and triple.
-"""
+    target: "bpfel" or "bpfeb", with cpu "v1" to "v4".
+    """
 
-    def __init__(self, unit: tree.Unit, target: str, cpu: str, *, layout: str = "", triple: str = "") -> None:
+    native = False
+    prefix = ""  # of names
+
+    def __init__(self, unit: tree.Unit, target: str, cpu: str) -> None:
         self.unit = unit
-        self.layout = layout or _LAYOUT[target]
-        self.triple = triple or target
-        self.native = target == "host"
+        self.layout = _LAYOUT[target]
+        self.triple = target
         self.big = target == "bpfeb"
         self.cpu = cpu
-        self.target = target
         self.debug = DebugInfo(unit.path)
+        self.addresses: dict[str, int] = {}  # of globals whose memory is there already
         self.head: list[str] = []
         self.declared: set[str] = set()
         self._strings: dict[bytes, str] = {}
@@ -47,7 +49,7 @@ class ModuleText:
         """The name of constant bytes in .rodata."""
         known = self._strings.get(data)
         if known is None:
-            known = self._strings[data] = f"@.text{len(self._strings)}"
+            known = self._strings[data] = f"@{self.prefix}.text{len(self._strings)}"
             self.head.append(f"{known} = internal constant [{len(data)} x i8] {bytes_text(data)}, align 1")
         return known
 
@@ -59,7 +61,15 @@ class ModuleText:
             self.head.append(line)
         return name
 
+    def linkage(self, function: tree.Function) -> str:
+        """How others see a function."""
+        return "dso_local" if function.linkage in ("program", "global") else "internal"
+
+    def attributes(self, function: tree.Function) -> str:
+        return _ATTRIBUTES[function.linkage]
+
     def text(self) -> str:
+        """The whole module."""
         unit = self.unit
         for row in unit.maps.values():
             kind, count = self.debug.map(row.map)
@@ -68,7 +78,7 @@ class ModuleText:
                 f'@{row.name} = dso_local global [{count} x ptr] zeroinitializer, section ".maps", align 8, !dbg {node}'
             )
         for variable in unit.globals.values():
-            self._global(variable)
+            self.write_global(variable)
         if unit.license:
             data = unit.license.encode() + b"\0"
             from bombus.bpf.ints import s8
@@ -79,11 +89,7 @@ class ModuleText:
                 f"@LICENSE = dso_local global [{len(data)} x i8] {bytes_text(data)}, "
                 f'section "license", align 1, !dbg {node}'
             )
-        bodies = [
-            FunctionText(self, function, _ATTRIBUTES[function.linkage]).text()
-            for function in unit.functions
-            if function.linkage != "kfunc"
-        ]
+        bodies = self.bodies()
         bodies += [self._kfunc(function) for function in unit.functions if function.linkage == "kfunc"]
         return "\n".join([
             f'target datalayout = "{self.layout}"',
@@ -95,6 +101,13 @@ class ModuleText:
             "",
         ])  # fmt: skip
 
+    def bodies(self) -> list[str]:
+        return [
+            FunctionText(self, function, self.attributes(function)).text()
+            for function in self.unit.functions
+            if function.linkage != "kfunc"
+        ]
+
     def _kfunc(self, function: tree.Function) -> str:
         """The declaration of a kernel function, which the loader resolves."""
         params = ", ".join(f"{type_text(p.type)} {extension(p.type)}".strip() for p in function.params)
@@ -102,7 +115,7 @@ class ModuleText:
         result = f"{extension(function.result)}{type_text(function.result)}"
         return f'declare !dbg {node} {result} @{function.name}({params}) section ".ksyms"'
 
-    def _global(self, row: tree.GlobalVariable) -> None:
+    def write_global(self, row: tree.GlobalVariable) -> None:
         kind = self.debug.type(row.kind)
         node = self.debug.variable(row.name, self.debug.constant(kind) if row.config else kind)
         size = size_of(row.kind)

@@ -42,7 +42,10 @@ _TRACING = frozenset({"BPF_PROG_TYPE_TRACEPOINT", "BPF_PROG_TYPE_TRACING", "BPF_
 class Builder:
     """Collects what a program needs while its functions are checked."""
 
-    def __init__(self, names: Mapping[str, Any], path: str) -> None:
+    def __init__(self, names: Mapping[str, Any], path: str, *, native: bool = False, cpu: str = "v3") -> None:
+        """native: for this machine, not for BPF; cpu: the BPF instruction set."""
+        self.native = native
+        self.cpu = cpu
         self.unit = tree.Unit(path)
         self.diagnostics: list[Diagnostic] = []
         self._names = {id(value): name for name, value in names.items() if not name.startswith("__")}
@@ -71,7 +74,11 @@ class Builder:
     def _global(self, value: Any) -> str:
         row = core.GLOBALS[id(value)]
         name = self._names[id(value)]
-        self.unit.globals[name] = tree.GlobalVariable(name, row.type, row.initial, row.config)
+        count = 1
+        while name in self.unit.globals and self.unit.globals[name].view is not value:  # of another module
+            count += 1
+            name = f"{self._names[id(value)]}_{count}"
+        self.unit.globals[name] = tree.GlobalVariable(name, row.type, row.initial, row.config, row.view)
         return name
 
     def map_name(self, value: Map, node: ast.AST, c: Checker) -> str:
@@ -81,12 +88,24 @@ class Builder:
 
     def _map(self, value: Map) -> str:
         name = self._names[id(value)]
+        count = 1
+        while name in self.unit.maps and self.unit.maps[name].map is not value:
+            count += 1
+            name = f"{self._names[id(value)]}_{count}"
         self.unit.maps[name] = tree.MapVariable(name, value)
         return name
 
     def needs_gpl(self, c: Checker, node: ast.AST, helper: str) -> None:
         if self.unit.license not in _GPL:
             c.report(node, f"{helper} is for GPL-compatible programs", 'declare LICENSE = bpf.license("GPL")')
+
+    def needs_cpu(self, c: Checker, node: ast.AST, what: str, cpu: str) -> None:
+        if not self.native and self.cpu < cpu:
+            c.report(node, f"{what} is an instruction of cpu {cpu}", f"build with --mcpu {cpu}")
+
+    def stack_room(self) -> int:
+        """Bytes that a variable may have."""
+        return 1 << 16 if self.native else 512
 
     def allows(self, function: tree.Function, row: Helper) -> bool:
         """Whether programs of this type may call a helper; what functions call is up to who calls them."""
@@ -122,8 +141,10 @@ class Builder:
     def _declare(self, python: FunctionType, file: SourceFile, node: ast.FunctionDef, linkage: str) -> tree.Function:
         made = tree.Function(node.name, file.path, node.lineno, [], NONE, linkage, python=python)
         taken = {function.name for function in self.unit.functions}
-        if made.name in taken:
-            made.name = f"{node.name}_{node.lineno}"
+        count = 0
+        while made.name in taken:
+            made.name = f"{node.name}_{node.lineno}" + (f"_{count}" if count else "")
+            count += 1
         self._functions[python] = made
         self.unit.functions.append(made)
         c = Checker(self, made, file, node)
@@ -156,7 +177,7 @@ class Builder:
                     f"annotate it: {arg.arg}: {kind} | None, and test it",
                 )  # fmt: skip
             made.params.append(tree.Variable(arg.arg, kind))
-        if len(made.params) > 5 and not program:
+        if len(made.params) > 5 and not program and not self.native:
             c.wrong(args.args[5], "a BPF function has at most 5 parameters", "pass a struct")
         if node.returns is None:
             c.wrong(node, f"{node.name} does not say what it returns", f"def {node.name}(...) -> u32:")
@@ -273,12 +294,12 @@ def _context_of(prog_type: str) -> str:
     return PROG_TYPE[prog_type].ctx
 
 
-def check_names(names: Mapping[str, Any], path: str) -> tree.Unit:
+def check_names(names: Mapping[str, Any], path: str, *, cpu: str = "v3") -> tree.Unit:
     """Check the programs among the names of a module. DialectError, UsageError when there is none."""
     programs = list(dict.fromkeys(value for value in names.values() if isinstance(value, Program)))
     if not programs:
         raise UsageError(f"{path}: there is no program in it; decorate a function, for example with @xdp")
-    builder = Builder(names, path)
+    builder = Builder(names, path, cpu=cpu)
     for program in programs:
         builder.add_program(program)
     return builder.finish()

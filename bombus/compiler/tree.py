@@ -220,6 +220,43 @@ class Atomic(Expr):
     fetch: bool = True
 
 
+class At(Expr):
+    """What lies at an address: native code only."""
+
+    address: Expr
+
+
+class AddressOf(Expr):
+    """The address of what a reference refers to, as u64: native code only."""
+
+    value: Expr
+
+
+class BytesCall(Expr):
+    """operation: "copy" (target, source), "fill" (target, byte), "equal" and "compare" (left, right). Places are
+    references, or addresses (u64) in native code. alignment: of each place, 1 when nothing is known."""
+
+    operation: str
+    args: Sequence[Expr]
+    size: Expr
+    alignments: Sequence[int]
+
+
+class OrderedLoad(Expr):
+    """order: "acquire", or "volatile" for a load that is done exactly once, here."""
+
+    place: Spot
+    order: str
+
+
+class OrderedStore(Expr):
+    """order: "release" or "volatile"."""
+
+    place: Spot
+    value: Expr
+    order: str
+
+
 class Print(Expr):
     """printk, or snprintf into an array: format as the kernel takes it."""
 
@@ -368,6 +405,7 @@ class GlobalVariable(Node):
     kind: Any
     initial: bytes
     config: bool
+    view: Any
 
 
 class MapVariable(Node):

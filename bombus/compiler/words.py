@@ -15,6 +15,7 @@ from bombus.compiler.arguments import may_call, no_keywords
 from bombus.compiler.check import Checker
 from bombus.compiler.expressions import expression, integer, is_struct_class, spot
 from bombus.compiler.operators import compare
+from bombus.compiler.rawwords import WORDS as RAW_WORDS
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT
 from bombus.spec.helpers import HELPER
 
@@ -108,11 +109,12 @@ def _zeros(c: Checker, node: ast.Call) -> tree.Expr:
     count = expression(c, node.args[1])
     if not isinstance(element, tree.Object) or not is_member_type(element.value):
         c.wrong(node.args[0], "zeros wants a type")
-    if not isinstance(count, tree.Const) or not 0 < count.value <= 512:
-        c.wrong(node.args[1], "zeros wants a constant number of elements, as many as the stack of 512 bytes holds")
+    room = c.program.stack_room()
+    if not isinstance(count, tree.Const) or not 0 < count.value <= room:
+        c.wrong(node.args[1], f"zeros wants a constant number of elements, as many as the stack of {room} bytes holds")
     kind = ArrayType(element.value, count.value)
-    if size_of(kind) > 512:
-        c.wrong(node, f"{kind} has {size_of(kind)} bytes, the stack 512", "keep it in a per-CPU array")
+    if size_of(kind) > room:
+        c.wrong(node, f"{kind} has {size_of(kind)} bytes, the stack {room}", "keep it in a per-CPU array")
     return tree.New(c.at(node), RefT(kind, "stack"), [])
 
 
@@ -314,6 +316,7 @@ WORDS: Final[dict[Any, Callable[[Checker, ast.Call], tree.Expr]]] = {
     ints.bswap: _swap,
     struct.zeros: _zeros,
     len: _len,
+    **RAW_WORDS,
     min: _extreme("lt"),
     max: _extreme("gt"),
 }

@@ -95,7 +95,7 @@ class Writer:
         self.ended = True
 
     def at(self, place: tree.Place) -> None:
-        if place.line:
+        if place.line and self.module.debug.on:
             self.dbg = f", !dbg {self.module.debug.location(place, self.scope)}"
 
     def alloca(self, kind: str, alignment: int) -> str:
