@@ -59,9 +59,9 @@ class AnonymousKey(str):
 
 
 class Layout(ABC):
-    """Base of all layouts. `size` in bytes; `cost` bounds the work of one decode."""
+    """Base of all layouts. `size` in bytes; `cost` bounds the work of one decode. `made`: what `records` keeps here."""
 
-    __slots__ = ("cost", "name", "size")
+    __slots__ = ("cost", "made", "name", "size")
 
     scalar = True  # whether decode gives a plain Python value rather than a container
 
@@ -69,6 +69,7 @@ class Layout(ABC):
         self.name = name
         self.size = size
         self.cost = cost
+        self.made: Any = None
 
     @abstractmethod
     def decode(self, data: Buffer, at: int) -> Any:

@@ -150,6 +150,10 @@ class Kernel(Protocol):
     def possible_cpus(self) -> int:
         """How many slots a per-CPU value has."""
 
+    @property
+    def online_cpus(self) -> tuple[int, ...]:
+        """Numbers of the CPUs that run now; they may have gaps."""
+
     def bpf(self, attr: Attr) -> int:
         """One bpf(2) call. Returns its (non-negative) result; raises KernelError with errno and log."""
 
@@ -159,15 +163,19 @@ class Kernel(Protocol):
     def mmap(self, fd: int, length: int, offset: int = 0, *, writable: bool = True) -> memoryview:
         """Map a map's memory (array with BPF_F_MMAPABLE, ring buffer, arena). KernelError as mmap(2)."""
 
-    def perf_event(self, cpu: int) -> int:
+    def perf_event(self, cpu: int, *, wakeup: int = 1) -> int:
         """A descriptor of a new, enabled software event (PERF_COUNT_SW_BPF_OUTPUT, PERF_SAMPLE_RAW) of one CPU.
 
         Stored in a perf event array it takes what bpf_perf_event_output writes on that CPU. `mmap` of 1 + 2**n pages
-        gives its ring in the layout of struct perf_event_mmap_page; `wait` and `close` work on it.
+        gives its ring in the layout of struct perf_event_mmap_page; `wait` and `close` work on it. wakeup: samples
+        that wake who waits.
         """
 
-    def wait(self, fds: list[int], timeout: float | None) -> list[int]:
-        """The fds among `fds` with something to read, as epoll; empty after `timeout` seconds."""
+    def perf_lost(self, fd: int) -> int | None:
+        """Samples that a `perf_event` lost for want of room so far; None where the kernel does not count them."""
+
+    def wait(self, fds: list[int], timeout: float | None, *, write: bool = False) -> list[int]:
+        """The fds among `fds` with something to read (or room to write), as epoll; empty after `timeout` seconds."""
 
     def vmlinux_btf(self) -> bytes:
         """Raw BTF of this kernel. NotSupported when it has none."""

@@ -143,7 +143,7 @@ def test_ring_buffer_records() -> None:
     with use(machine):
         for packet in packets()[:9]:
             module.sample.run(packet)
-    from bombus.kernel.handles.readers import RingBuffer
+    from bombus.kernel.handles import RingBuffer
 
     with RingBuffer(machine.map(module.samples)) as ring:
         records = list(ring.poll(0))

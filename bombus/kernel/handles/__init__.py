@@ -1,6 +1,7 @@
 """Handles of kernel objects and readers of their events, over either kernel.
 
-Import from here; the rooms behind it are: base (descriptors), info, maps, rawmap, views, programs, links, btf, readers.
+Import from here; the rooms behind it are: base (descriptors), info, maps, rawmap, views, programs, links, btf; reader,
+ringbuf, perfbuf, userring and readers (several at once).
 """
 
 from __future__ import annotations
@@ -10,9 +11,13 @@ from bombus.kernel.handles.btf import Btf
 from bombus.kernel.handles.info import Info, ids, read_info
 from bombus.kernel.handles.links import Link
 from bombus.kernel.handles.maps import Map, map_type_of
+from bombus.kernel.handles.perfbuf import PerfBuffer, PerfError
 from bombus.kernel.handles.programs import Program, TestRun, attach_type_of, prog_type_of
 from bombus.kernel.handles.rawmap import RawMap
-from bombus.kernel.handles.readers import PerfBuffer, RingBuffer, UserRing
+from bombus.kernel.handles.reader import Reader
+from bombus.kernel.handles.readers import Readers
+from bombus.kernel.handles.ringbuf import RingBuffer, RingError
+from bombus.kernel.handles.userring import Sample, UserRing
 
 __all__ = [
     "Btf",
@@ -21,9 +26,14 @@ __all__ = [
     "Link",
     "Map",
     "PerfBuffer",
+    "PerfError",
     "Program",
     "RawMap",
+    "Reader",
+    "Readers",
     "RingBuffer",
+    "RingError",
+    "Sample",
     "TestRun",
     "UserRing",
     "attach_type_of",

@@ -11,6 +11,7 @@ import gzip
 import os
 import select
 import struct
+import sys
 import threading
 import time
 import weakref
@@ -35,6 +36,7 @@ _FD_MAX = 0x7FFF_FFFF
 _PERF_TYPE_SOFTWARE = 1
 _PERF_COUNT_SW_BPF_OUTPUT = 10
 _PERF_SAMPLE_RAW = 1 << 10
+_PERF_FORMAT_LOST = 1 << 4  # Linux 6.0
 _PERF_FLAG_FD_CLOEXEC = 1 << 3
 _PERF_EVENT_IOC_ENABLE = 0x2400
 _PERF_ATTR = struct.Struct("=IIQQQQQII")  # type, size, config, sample_period, sample_type, read_format, flags, wakeup
@@ -64,6 +66,10 @@ class LinuxKernel:
     @property
     def possible_cpus(self) -> int:
         return _possible_cpus()
+
+    @property
+    def online_cpus(self) -> tuple[int, ...]:
+        return cpu_list(_read("/sys/devices/system/cpu/online")) or tuple(range(os.cpu_count() or 1))
 
     def bpf(self, attr: Attr) -> int:
         if len(attr.raw) == 0:
@@ -133,16 +139,22 @@ class LinuxKernel:
         view = memoryview(cells).cast("B")
         return view if writable else view.toreadonly()
 
-    def perf_event(self, cpu: int) -> int:
-        attr = bytearray(112)  # PERF_ATTR_SIZE_VER5
-        _PERF_ATTR.pack_into(
-            attr, 0, _PERF_TYPE_SOFTWARE, len(attr), _PERF_COUNT_SW_BPF_OUTPUT, 1, _PERF_SAMPLE_RAW, 0, 0, 1, 0
-        )
-        cells = (ctypes.c_char * len(attr)).from_buffer(attr)
-        fd: int = self._syscall(
-            numbers().perf_event_open, ctypes.byref(cells), ctypes.c_long(-1), ctypes.c_long(cpu), ctypes.c_long(-1),
-            ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC),
-        )  # fmt: skip
+    def perf_event(self, cpu: int, *, wakeup: int = 1) -> int:
+        fd = -1
+        # Kernels before 6.0 do not count lost samples.
+        for read_format in (_PERF_FORMAT_LOST, 0):
+            attr = bytearray(112)  # PERF_ATTR_SIZE_VER5
+            _PERF_ATTR.pack_into(
+                attr, 0, _PERF_TYPE_SOFTWARE, len(attr), _PERF_COUNT_SW_BPF_OUTPUT, 1, _PERF_SAMPLE_RAW, read_format, 0,
+                wakeup, 0,
+            )  # fmt: skip
+            cells = (ctypes.c_char * len(attr)).from_buffer(attr)
+            fd = self._syscall(
+                numbers().perf_event_open, ctypes.byref(cells), ctypes.c_long(-1), ctypes.c_long(cpu),
+                ctypes.c_long(-1), ctypes.c_ulong(_PERF_FLAG_FD_CLOEXEC),
+            )  # fmt: skip
+            if fd >= 0 or ctypes.get_errno() != errno.EINVAL:
+                break
         if fd < 0:
             raise KernelError(ctypes.get_errno(), "perf_event_open", f"BPF output on CPU {cpu}")
         try:
@@ -152,11 +164,18 @@ class LinuxKernel:
             raise KernelError(error.errno or errno.EIO, "PERF_EVENT_IOC_ENABLE", f"CPU {cpu}") from None
         return fd
 
-    def wait(self, fds: list[int], timeout: float | None) -> list[int]:
+    def perf_lost(self, fd: int) -> int | None:
+        try:
+            data = os.read(fd, 16)
+        except OSError as error:
+            raise KernelError(error.errno or errno.EIO, "read", f"perf event {fd}") from None
+        return int.from_bytes(data[8:16], sys.byteorder) if len(data) == 16 else None  # value, then lost
+
+    def wait(self, fds: list[int], timeout: float | None, *, write: bool = False) -> list[int]:
         poll = select.poll()
         try:
             for fd in fds:
-                poll.register(fd, select.POLLIN)
+                poll.register(fd, select.POLLOUT if write else select.POLLIN)
             end = None if timeout is None else time.monotonic() + timeout
             found = poll.poll(None if timeout is None else max(0, int(timeout * 1000 + 0.999)))
             while not found and end is not None and time.monotonic() < end:
@@ -255,15 +274,26 @@ def _lift_memlock() -> bool:
 @functools.cache
 def _possible_cpus() -> int:
     """Length of /sys/devices/system/cpu/possible ("0-3,8-11"): per-CPU values have one slot for each."""
+    return len(cpu_list(_read("/sys/devices/system/cpu/possible"))) or os.cpu_count() or 1
+
+
+def _read(path: str) -> str:
     try:
-        text = Path("/sys/devices/system/cpu/possible").read_text().strip()
-        count = 0
-        for part in text.split(","):
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def cpu_list(text: str) -> tuple[int, ...]:
+    """CPU numbers of a list as sysfs writes it, "0-3,8-11". Empty when it is none."""
+    found: list[int] = []
+    try:
+        for part in text.strip().split(","):
             first, _, last = part.partition("-")
-            count += int(last or first) - int(first) + 1
-    except (OSError, ValueError):
-        return os.cpu_count() or 1
-    return count
+            found.extend(range(int(first), int(last or first) + 1))
+    except ValueError:
+        return ()
+    return tuple(found)
 
 
 @functools.cache

@@ -81,6 +81,10 @@ class UserKernel:
     def possible_cpus(self) -> int:
         return self._cpus
 
+    @property
+    def online_cpus(self) -> tuple[int, ...]:
+        return tuple(range(self._cpus))
+
     def bpf(self, attr: Attr) -> int:
         return check_attr(self._version, attr)(self, attr)
 
@@ -100,14 +104,19 @@ class UserKernel:
             raise KernelError(errno.EPERM, "mmap", "the map is frozen")
         return obj.mmap(length, offset, writable=writable)  # type: ignore[attr-defined, no-any-return]
 
-    def perf_event(self, cpu: int) -> int:
+    def perf_event(self, cpu: int, *, wakeup: int = 1) -> int:
         from bombus.kernel.user.perf import PerfEvent
 
         if not 0 <= cpu < self._cpus:
             raise KernelError(errno.EINVAL, "perf_event_open", f"CPU {cpu} of {self._cpus}")
-        return self.install(PerfEvent(self, cpu), "perf_event_open")
+        return self.install(PerfEvent(self, cpu, wakeup), "perf_event_open")
 
-    def wait(self, fds: list[int], timeout: float | None) -> list[int]:
+    def perf_lost(self, fd: int) -> int | None:
+        event: Any = self.object("read", fd, "perf_event")
+        lost: int = event.lost
+        return lost
+
+    def wait(self, fds: list[int], timeout: float | None, *, write: bool = False) -> list[int]:
         end = None if timeout is None else time.monotonic() + timeout
         files = [(fd, self.file("epoll_wait", fd)) for fd in fds]
         while True:

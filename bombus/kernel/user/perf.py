@@ -27,16 +27,20 @@ class PerfEvent(KernelObject):
 
     kind: ClassVar[str] = "perf_event"
 
-    __slots__ = ("_data", "_kernel", "_lost", "_page", "_words", "cpu")
+    __slots__ = ("_data", "_kernel", "_lost", "_page", "_samples", "_wakeup", "_woken", "_words", "cpu", "lost")
 
-    def __init__(self, kernel: UserKernel, cpu: int) -> None:
+    def __init__(self, kernel: UserKernel, cpu: int, wakeup: int = 1) -> None:
         super().__init__()
         self.cpu = cpu
         self._kernel = kernel
         self._page: mmap.mmap | None = None
         self._words: memoryview = memoryview(b"")
         self._data: memoryview = memoryview(b"")
-        self._lost = 0
+        self._lost = 0  # since the last record that told
+        self.lost = 0  # in all
+        self._wakeup = wakeup
+        self._samples = 0  # since the last wake-up
+        self._woken = 0  # where the head was then
 
     def mmap(self, length: int, offset: int, *, writable: bool) -> memoryview:
         """The header page and 2**n pages of data; later calls give the same memory."""
@@ -56,7 +60,7 @@ class PerfEvent(KernelObject):
         return view if writable else view.toreadonly()
 
     def ready(self) -> bool:
-        return len(self._data) > 0 and self._words[DATA_HEAD // 8] != self._words[DATA_TAIL // 8]
+        return len(self._data) > 0 and self._words[DATA_TAIL // 8] < self._woken
 
     def output(self, record: bytes, cpu: int) -> int:
         """One sample from a program on `cpu`. 0, or -EOPNOTSUPP, -ENOENT (no ring), -ENOSPC (full: counted as lost)."""
@@ -74,6 +78,7 @@ class PerfEvent(KernelObject):
         total = len(self._data)
         if len(body) + 8 > 0xFFFF or (tail - head - 1) & (total - 1) < len(out):
             self._lost += 1
+            self.lost += 1
             return -errno.ENOSPC
         self._lost = 0
         start = head & (total - 1)
@@ -81,5 +86,8 @@ class PerfEvent(KernelObject):
         self._data[start : start + first] = out[:first]
         self._data[: len(out) - first] = out[first:]
         self._words[DATA_HEAD // 8] = head + len(out)
-        self._kernel.notify()
+        self._samples += 1
+        if self._samples >= self._wakeup:
+            self._samples, self._woken = 0, head + len(out)
+            self._kernel.notify()
         return 0
