@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import ast
 
+from bombus.bpf.ints import SCALARS
 from bombus.compiler.check import Checker
 from bombus.spec.helpers.model import Helper
 
@@ -31,10 +32,26 @@ def bind(c: Checker, node: ast.Call, names: list[str], optional: int = 0) -> lis
         if found[index] is not None:
             c.wrong(keyword.value, f"{keyword.arg} is given twice")
         found[index] = keyword.value
+    given = [arg for arg in found if arg is not None and not isinstance(arg, ast.Constant)]
+    if any(_acts(arg) for arg in given) and given != sorted(given, key=lambda arg: (arg.lineno, arg.col_offset)):
+        c.wrong(node, f"the arguments of {name} are named in another order than they are computed in",
+                f"write them in the order {', '.join(names)}, or compute them before")  # fmt: skip
     for index in range(len(names) - optional):
         if found[index] is None:
             c.wrong(node, f"{name} wants {names[index]}", f"{name}({', '.join(names)})")
     return found
+
+
+def _acts(node: ast.expr) -> bool:
+    """Does computing this change anything?"""
+    return any(isinstance(part, (ast.Call, ast.NamedExpr)) and not _conversion(part) for part in ast.walk(node))
+
+
+def _conversion(node: ast.AST) -> bool:
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in _CONVERSIONS
+
+
+_CONVERSIONS = frozenset(kind.__name__ for kind in SCALARS)
 
 
 def may_call(c: Checker, node: ast.AST, row: Helper) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ast
-from types import FunctionType
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from bombus.bpf import core, helpers
@@ -68,7 +68,17 @@ def _call_object(c: Checker, node: ast.Call, value: Any) -> tree.Expr:
     function = python_function(value)
     if function is not None and not function.__module__.startswith("bombus.bpf"):
         return _user_call(c, node, function)
-    c.wrong(node.func, f"{c.text(node.func)} cannot be called in a program")
+    hint = _BUILTIN_HINTS.get(value, "") if isinstance(value, BuiltinFunctionType) else ""
+    c.wrong(node.func, f"{c.text(node.func)} cannot be called in a program", hint)
+
+
+_BUILTIN_HINTS: dict[Any, str] = {
+    print: 'write bpf.printk(f"...")', abs: "write a if a >= 0 else -a", sum: "write a loop", any: "write a loop",
+    all: "write a loop", sorted: "write a loop", open: "files are for user space; keep data in maps",
+    isinstance: "types are known when compiling", pow: "multiply or shift", divmod: "write a // b and a % b",
+    getattr: "write the member's name", setattr: "write the member's name", id: "bpf.address(...) in native code",
+    hash: "declare a map: map.hash(u32, u64, max_entries=1024)", ord: "write the number",
+}  # fmt: skip
 
 
 def _convert(c: Checker, node: ast.Call, kind: type[Scalar]) -> tree.Expr:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import importlib.util
+import linecache
+import re
 import subprocess
 import sys
 from pathlib import Path
 from threading import Lock
+from typing import Final
 
-from bombus.errors import CodegenError, NotSupported
+from bombus.compiler.diagnostics import Diagnostic
+from bombus.errors import BombusError, CodegenError, DialectError, NotSupported
 
 _WORKER = Path(__file__).with_name("llvm_worker.py")
 
@@ -60,9 +64,12 @@ class Codegen:
             raise CodegenError("LLVM refuses the module", log=answer.decode(errors="replace"))
         return answer
 
-    def _died(self, child: subprocess.Popen[bytes]) -> CodegenError:
+    def _died(self, child: subprocess.Popen[bytes]) -> BombusError:
         self._child = None
         _out, log = child.communicate()
+        diagnostics = _diagnostics(log.decode(errors="replace"))
+        if diagnostics:
+            return DialectError(diagnostics)
         return CodegenError(f"LLVM ended with {child.returncode}", log=log.decode(errors="replace")[-4000:])
 
     def close(self) -> None:
@@ -74,6 +81,32 @@ class Codegen:
         child, self._child = self._child, None
         if child is not None:
             child.communicate()
+
+
+# What LLVM's BPF target says of functions -> what programs should do
+_SAYINGS: Final = (
+    ("BPF stack limit", "the variables of {function} need more than the 512 bytes of the stack",
+     "keep large structs and arrays in a per-CPU array"),
+    ("too many args", "a BPF function has at most 5 parameters", "pass a struct"),
+    ("stack arguments are not supported", "a BPF function has at most 5 parameters", "pass a struct"),
+)  # fmt: skip
+
+
+def _diagnostics(log: str) -> tuple[Diagnostic, ...]:
+    """LLVM's errors about lines of the program; () when there is one that we do not know."""
+    found: list[Diagnostic] = []
+    for text in re.findall(r"^error: (.*)$", log, re.MULTILINE):
+        match = re.match(r"(.+?):(\d+):(\d+): in function (\S+) [^:]*: (.*)", text)
+        known = [saying for saying in _SAYINGS if match is not None and saying[0] in match[5]]
+        if match is None or not known:
+            return ()
+        path, line, column = match[1], int(match[2]), int(match[3])
+        source = linecache.getline(path, line).rstrip("\n")
+        _words, message, hint = known[0]
+        found.append(Diagnostic(
+            path, line, column, len(source) + 1, message.format(function=match[4]), hint, source
+        ))  # fmt: skip
+    return tuple(dict.fromkeys(found))
 
 
 CODEGEN = Codegen()

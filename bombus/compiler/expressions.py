@@ -85,6 +85,11 @@ def _name(c: Checker, node: ast.Name) -> tree.Expr:
             from bombus.compiler.check import Wrong
 
             raise Wrong
+        if name == "_" and name in c.stores:
+            c.wrong(node, "_ is for values that nobody reads", "give it another name")
+        if name in c.stores and name in c.function.python.__globals__ and name not in c.variables:
+            c.wrong(node, f"{name} is assigned in this function and is not the {name} of the module here",
+                    f"use another name; for state that stays, {name} = bpf.var(u64(0)) and {name}.value")  # fmt: skip
         if name in c.stores and name not in c.constants:
             c.wrong(node, f"{name} has no value yet", "assign it before this line")
         return c.constant(node, c.lookup(node))

@@ -180,12 +180,18 @@ class Invocations(Memory):
         return str(getattr(self, f"_{e.operation}_bytes")(e, places, size))
 
     def _copy_bytes(self, e: tree.BytesCall, places: list[str], size: str) -> str:
+        if not self.module.native:
+            self.copy(places[0], places[1], int(size), min(e.alignments))
+            return ""
         self.module.declare("void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
         target, source = (f"ptr align {a} {p}" for a, p in zip(e.alignments, places, strict=True))
         self.do(f"call void @llvm.memmove.p0.p0.i64({target}, {source}, i64 {size}, i1 false)")
         return ""
 
     def _fill_bytes(self, e: tree.BytesCall, places: list[str], size: str) -> str:
+        if not self.module.native:
+            self.fill(places[0], places[1], int(size), e.alignments[0])
+            return ""
         self.module.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
         target = f"ptr align {e.alignments[0]} {places[0]}"
         self.do(f"call void @llvm.memset.p0.i64({target}, i8 {places[1]}, i64 {size}, i1 false)")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from bombus.bpf.ints import Scalar
@@ -11,6 +13,8 @@ from bombus.compiler.arithmetic import Arithmetic
 from bombus.compiler.types import IntT, RefT
 from bombus.compiler.writer import type_text
 from bombus.errors import NotSupported
+
+_WORDS_AT_ONCE = 64  # LLVM copies up to 128 words without a loop
 
 
 class Memory(Arithmetic):
@@ -140,7 +144,7 @@ class Memory(Arithmetic):
         if isinstance(value.type, RefT) and value.type.space == "kernel":
             self.do(f"call i64 inttoptr (i64 113 to ptr)(ptr {address}, i32 {size_of(kind)}, ptr {text})")
         elif isinstance(kind, ArrayType) or (isinstance(kind, type) and hasattr(kind, "LAYOUT")):
-            self.copy(address, text, size_of(kind), alignment)
+            self.copy(address, text, size_of(kind), alignment, apart=_apart(place.base.type, value.type))
         elif kind is bool:
             self.do(f"store i8 {self.emit(f'zext i1 {text} to i8')}, ptr {address}, align 1")
         else:
@@ -156,12 +160,61 @@ class Memory(Arithmetic):
             text = self.emit(f"or {bits} {kept}, {self.emit(f'and {bits} {moved}, {mask}')}")
         self.do(f"store {bits} {text}, ptr {address}, align {alignment}")
 
-    def copy(self, target: str, source: str, size: int, alignment: int) -> None:
-        self.module.declare("void @llvm.memmove.p0.p0.i64(ptr, ptr, i64, i1)")
+    def copy(self, target: str, source: str, size: int, alignment: int, *, apart: bool = False) -> None:
+        """apart: the places do not overlap, or are one. A copy that keeps all in registers until it stores (memmove)
+        needs stack room for what does not fit."""
+        word = min(alignment, 8)
+        if not self.module.native and size // word > _WORDS_AT_ONCE:
+            self.copy_by_words(target, source, size, word)
+            return
+        name = "memcpy" if apart else "memmove"
+        self.module.declare(f"void @llvm.{name}.p0.p0.i64(ptr, ptr, i64, i1)")
         self.do(
-            f"call void @llvm.memmove.p0.p0.i64(ptr align {alignment} {target}, ptr align {alignment} {source}, "
+            f"call void @llvm.{name}.p0.p0.i64(ptr align {alignment} {target}, ptr align {alignment} {source}, "
             f"i64 {size}, i1 false)"
         )
+
+    def copy_by_words(self, target: str, source: str, size: int, word: int) -> None:
+        """A loop: there is no memcpy to call."""
+        with self.by_words(size // word, word) as at:
+            value = self.emit(f"load i{word * 8}, ptr {self.offset(source, at)}, align {word}")
+            self.do(f"store i{word * 8} {value}, ptr {self.offset(target, at)}, align {word}")
+        for at in map(str, range(size - size % word, size)):
+            value = self.emit(f"load i8, ptr {self.offset(source, at)}, align 1")
+            self.do(f"store i8 {value}, ptr {self.offset(target, at)}, align 1")
+
+    def fill(self, target: str, byte: str, size: int, alignment: int) -> None:
+        """`size` bytes of one value (an i8)."""
+        word = min(alignment, 8)
+        if self.module.native or size // word <= _WORDS_AT_ONCE:
+            self.module.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+            self.do(f"call void @llvm.memset.p0.i64(ptr align {alignment} {target}, i8 {byte}, i64 {size}, i1 false)")
+            return
+        wide = self.emit(f"zext i8 {byte} to i64")
+        wide = self.emit(f"mul i64 {wide}, {0x0101010101010101}")
+        if word < 8:
+            wide = self.emit(f"trunc i64 {wide} to i{word * 8}")
+        with self.by_words(size // word, word) as at:
+            self.do(f"store i{word * 8} {wide}, ptr {self.offset(target, at)}, align {word}")
+        for at in map(str, range(size - size % word, size)):
+            self.do(f"store i8 {byte}, ptr {self.offset(target, at)}, align 1")
+
+    def offset(self, base: str, at: str) -> str:
+        return self.emit(f"getelementptr i8, ptr {base}, i64 {at}")
+
+    @contextmanager
+    def by_words(self, count: int, word: int) -> Iterator[str]:
+        """A loop over byte offsets of words; the body is what is written inside of the `with`."""
+        head, end = self.label(), self.label()
+        before = self.block
+        self.begin(head)
+        at, following = self.fresh(), self.fresh()
+        self.lines.append(f"  {at} = phi i64 [ 0, %{before} ], [ {following}, %{head} ]")
+        # LLVM must make no call of memcpy or memset of this loop
+        yield self.emit(f'call i64 asm sideeffect "", "=r,0"(i64 {at})')
+        self.lines.append(f"  {following} = add i64 {at}, {word}{self.dbg}")
+        self.branch_on(self.emit(f"icmp ult i64 {following}, {count * word}"), head, end)
+        self.begin(end)
 
     def room(self, kind: Any) -> str:
         """Zeroed bytes on the stack."""
@@ -169,8 +222,7 @@ class Memory(Arithmetic):
         # No more than natural: with a larger one LLVM adds small offsets by `or`, which verifiers refuse on pointers.
         alignment = align_of(kind)
         place = self.alloca(f"[{size} x i8]", alignment)
-        self.module.declare("void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
-        self.do(f"call void @llvm.memset.p0.i64(ptr align {alignment} {place}, i8 0, i64 {size}, i1 false)")
+        self.fill(place, "0", size, alignment)
         return place
 
     def of_new(self, e: tree.New) -> str:
@@ -186,7 +238,7 @@ class Memory(Arithmetic):
             if member.type is bool:
                 self.do(f"store i8 {self.emit(f'zext i1 {text} to i8')}, ptr {address}, align 1")
             elif isinstance(member.type, ArrayType) or hasattr(member.type, "LAYOUT"):
-                self.copy(address, text, size_of(member.type), alignment)
+                self.copy(address, text, size_of(member.type), alignment, apart=True)
             else:
                 self.store_int(member.type, address, alignment, text, member)
         return place
@@ -195,14 +247,16 @@ class Memory(Arithmetic):
         assert isinstance(e.type, RefT)
         source = self.value(e.source)
         place = self.room(e.type.target)
-        self.copy(place, source, size_of(e.type.target), 1 if e.type.target.LAYOUT.packed else align_of(e.type.target))
+        kind = e.type.target
+        self.copy(place, source, size_of(kind), 1 if kind.LAYOUT.packed else align_of(kind), apart=True)
         return place
 
     def of_copyto(self, e: tree.CopyTo) -> str:
         assert isinstance(e.target.type, RefT)
         kind = e.target.type.target
         target, source = self.value(e.target), self.value(e.source)
-        self.copy(target, source, size_of(kind), 1 if kind.LAYOUT.packed else align_of(kind))
+        apart = _apart(e.target.type, e.source.type)
+        self.copy(target, source, size_of(kind), 1 if kind.LAYOUT.packed else align_of(kind), apart=apart)
         return ""
 
     def of_slot(self, e: tree.Slot) -> str:
@@ -216,6 +270,14 @@ class Memory(Arithmetic):
             place = self.alloca(f"i{kind.BITS}", kind.SIZE)
             self.do(f"store i{kind.BITS} {value}, ptr {place}, align {kind.SIZE}")
         return place
+
+
+_OWN = frozenset({"stack", "map", "global", "packet", "ringbuf"})
+
+
+def _apart(one: Any, other: Any) -> bool:
+    """Do references surely point to different memory?"""
+    return one.space != other.space and one.space in _OWN and other.space in _OWN
 
 
 def _root_alignment(base: tree.Expr) -> int:

@@ -25,7 +25,7 @@ from bombus.compiler import tree
 from bombus.compiler.check import Checker, Wrong, check_function
 from bombus.compiler.diagnostics import Diagnostic, at_node
 from bombus.compiler.source import SourceFile, definition
-from bombus.compiler.types import NONE, IntT, RefT, Type
+from bombus.compiler.types import BOOL, NONE, IntT, RefT, Type
 from bombus.errors import BombusError, DialectError, UsageError
 from bombus.spec.helpers.model import Helper
 
@@ -67,6 +67,7 @@ class Builder:
     # What the checker asks for
 
     def global_name(self, value: Any, node: ast.AST, c: Checker) -> str:
+        self._learn(value, c)
         if id(value) not in self._names:
             c.wrong(node, "this global has no name of its own", "declare it at module level: name = bpf.var(...)")
         return self._global(value)
@@ -78,10 +79,17 @@ class Builder:
         while name in self.unit.globals and self.unit.globals[name].view is not value:  # of another module
             count += 1
             name = f"{self._names[id(value)]}_{count}"
+        self._refuse_name(name, "global")
         self.unit.globals[name] = tree.GlobalVariable(name, row.type, row.initial, row.config, row.view)
         return name
 
+    def _learn(self, value: Any, c: Checker) -> None:
+        """The name of a global or map of another module, which a function of that module uses."""
+        if id(value) not in self._names:
+            self._names |= {id(value): name for name, known in c.names.items() if known is value}
+
     def map_name(self, value: Map, node: ast.AST, c: Checker) -> str:
+        self._learn(value, c)
         if id(value) not in self._names:
             c.wrong(node, "this map has no name of its own", "declare it at module level: name = map.hash(...)")
         return self._map(value)
@@ -92,8 +100,20 @@ class Builder:
         while name in self.unit.maps and self.unit.maps[name].map is not value:
             count += 1
             name = f"{self._names[id(value)]}_{count}"
+        self._refuse_name(name, "map")
         self.unit.maps[name] = tree.MapVariable(name, value)
         return name
+
+    def _refuse_name(self, name: str, what: str) -> None:
+        if not name.isascii() and not self.native:
+            path = self.unit.path
+            lines = linecache.getlines(path)
+            line = next((i for i, text in enumerate(lines, 1) if text.startswith(name)), 1)
+            here = ast.Constant(None, lineno=line, col_offset=0, end_lineno=line, end_col_offset=len(name.encode()))
+            message = f"{name}: names of {what}s are ASCII in BPF objects"
+            found = at_node(path, lines, here, message, "use a-z, A-Z, 0-9 and _")
+            if found not in self.diagnostics:
+                self.diagnostics.append(found)
 
     def needs_gpl(self, c: Checker, node: ast.AST, helper: str) -> None:
         if self.unit.license not in _GPL:
@@ -140,6 +160,8 @@ class Builder:
 
     def _declare(self, python: FunctionType, file: SourceFile, node: ast.FunctionDef, linkage: str) -> tree.Function:
         made = tree.Function(node.name, file.path, node.lineno, [], NONE, linkage, python=python)
+        if not self.native:
+            self._check_names(file, node)
         taken = {function.name for function in self.unit.functions}
         count = 0
         while made.name in taken:
@@ -154,6 +176,13 @@ class Builder:
             made.wrong = False
         self.diagnostics += c.diagnostics
         return made
+
+    def _check_names(self, file: SourceFile, node: ast.FunctionDef) -> None:
+        """Names that BTF and the kernel see are ASCII (btf_name_valid_identifier)."""
+        for part, name in ((node, node.name), *((arg, arg.arg) for arg in node.args.args)):
+            if not name.isascii():
+                message = f"{name}: names of functions and parameters are ASCII in BPF objects"
+                self.diagnostics.append(at_node(file.path, file.lines, part, message, "use a-z, A-Z, 0-9 and _"))
 
     def _signature(self, c: Checker, made: tree.Function, node: ast.FunctionDef) -> None:
         args = node.args
@@ -183,6 +212,8 @@ class Builder:
             c.wrong(node, f"{node.name} does not say what it returns", f"def {node.name}(...) -> u32:")
         returned = c.annotation(node.returns)
         made.result = self._result(c, node, returned, program)
+        if program and not (isinstance(made.result, IntT) and not made.result.kind.NETWORK) and made.result != BOOL:
+            c.wrong(node.returns, f"a program returns an integer, not {made.result}", "annotate it: -> s32")
         if made.linkage == "global" and not isinstance(made.result, IntT):
             c.wrong(node.returns, f"a global function returns an integer, not {made.result}", "annotate it: -> u32")
 
@@ -199,7 +230,19 @@ class Builder:
     # Building
 
     def add_program(self, program: Program[Any, Any]) -> None:
-        file, node = definition(program.function)  # type: ignore[arg-type]
+        try:
+            file, node = definition(program.function)  # type: ignore[arg-type]
+        except UsageError:
+            code = program.function.__code__
+            lines = linecache.getlines(code.co_filename)
+            if not lines:
+                raise
+            here = ast.Constant(None, lineno=code.co_firstlineno, col_offset=0)
+            what = "a lambda" if code.co_name == "<lambda>" else "no plain function"
+            self.diagnostics.append(
+                at_node(code.co_filename, lines, here, f"{code.co_name} is {what}", "define it with `def`")
+            )
+            return
         made = self._declare(program.function, file, node, "program")  # type: ignore[arg-type]
         made.section = program.section
         row = _section(program.section)

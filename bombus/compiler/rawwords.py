@@ -17,6 +17,7 @@ from bombus.compiler.expressions import expression, integer, is_struct_class
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT
 
 U64: Final = IntT(u64)
+_OVERLAPPING: Final = 64  # bytes that a copy holds in registers and on the stack
 _FARTHEST: Final = 1 << 59  # elements of a span: nothing is known of its length
 
 
@@ -99,6 +100,11 @@ def _bytes_word(operation: str, names: list[str], result: Any) -> Callable[[Chec
             value = _place(c, place, operation, name, size)
             args.append(value)
             alignments.append(_alignment(value))
+        if operation == "copy" and not c.program.native and isinstance(size, tree.Const):
+            spaces = {arg.type.space for arg in args if isinstance(arg.type, RefT)}
+            if size.value > _OVERLAPPING and (len(spaces) == 1 or "mem" in spaces):
+                c.wrong(node, f"copies of more than {_OVERLAPPING} bytes between places that may overlap",
+                        "copy in pieces")  # fmt: skip
         return tree.BytesCall(c.at(node), result, operation, args, size, alignments)
 
     return word

@@ -120,6 +120,9 @@ def _unpack(c: Checker, target: ast.Tuple | ast.List, source: ast.expr, node: as
     for element, kind in zip(target.elts, value.type.items, strict=True):
         if not isinstance(element, ast.Name):
             c.wrong(element, "several results go to names", "assign to a name first")
+        if element.id == "_":
+            variables.append(tree.Variable(f"_.{len(variables)}", kind))
+            continue
         if isinstance(kind, LitT):
             c.wrong(source, f"{element.id} has no width", "convert the items: u64(...)")
         variables.append(c.variable(element, element.id, kind))
@@ -489,16 +492,25 @@ def _match(c: Checker, node: ast.Match) -> list[tree.Stmt]:
     inside = made
     ends: list[State] = []
     read = tree.Read(at, subject.type, hidden)
+    wrong = False
     for case in node.cases:
-        tests = [_pattern(c, case.pattern, read, one) for one in _alternatives(case.pattern)]
+        tests: list[tree.Expr | None] = []
+        for one in _alternatives(case.pattern):
+            try:
+                tests.append(_pattern(c, case.pattern, read, one))
+            except Wrong:  # the other cases are looked at too
+                wrong = True
         if None in tests:
             test: tree.Expr = tree.Const(at, BOOL, 1)
         else:
             test = tree.Logic(at, BOOL, False, [t for t in tests if t is not None])
         facts: dict[str, bool] = {}
         if case.guard is not None:
-            guard, facts, _no = condition(c, case.guard)
-            test = tree.Logic(at, BOOL, True, [test, guard])
+            try:
+                guard, facts, _no = condition(c, case.guard)
+                test = tree.Logic(at, BOOL, True, [test, guard])
+            except Wrong:
+                wrong = True
         before = c.state
         c.state = before.knowing(facts)
         then = body(c, case.body)
@@ -510,6 +522,8 @@ def _match(c: Checker, node: ast.Match) -> list[tree.Stmt]:
         if None in tests and case.guard is None:
             c.state.reachable = False
     c.state = merge([*ends, c.state])
+    if wrong:
+        raise Wrong
     return made
 
 
