@@ -19,6 +19,7 @@ LAYERS = [
     {"kernel.handles"},
     {"loader", "compiler", "kernel.user", "kernel.linux"},
     {"kernels", "replay", "plain"},
+    {"skeleton"},
     {"cli", ""},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
