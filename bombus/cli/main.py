@@ -22,7 +22,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "inspect": ("bombus.cli.inspect", "inspect", "What is in an object, and the oldest kernel that can run it."),
     "prog": ("bombus.cli.prog", "prog", "Programs of an object: dump their instructions."),
     "btf": ("bombus.cli.btf", "btf", "Dump BTF as C or raw."),
-    "gen": ("bombus.cli.gen", "gen", "Link objects, make minimal BTF for CO-RE."),
+    "gen": ("bombus.cli.gen", "gen", "Link objects, make minimal BTF and typed loaders (skeletons)."),
     "feature": ("bombus.cli.feature", "feature", "Every BPF feature with the kernel version that brought it."),
 }
 

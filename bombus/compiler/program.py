@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import importlib.util
 import linecache
+import os
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
@@ -350,6 +351,7 @@ def check_names(names: Mapping[str, Any], path: str, *, cpu: str = "v3") -> tree
 
 def import_file(path: str) -> ModuleType:
     """Run a program file as a module of its own. DialectError for what bombus.bpf refuses while it runs."""
+    path = os.path.abspath(path)  # as tracebacks and line information name it
     name = "bombus_program_" + "".join(ch if ch.isalnum() else "_" for ch in Path(path).stem)
     spec = importlib.util.spec_from_file_location(name, path)
     if spec is None or spec.loader is None:

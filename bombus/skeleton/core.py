@@ -207,7 +207,10 @@ class Core:
         for section in self._sections:
             spec = self._data_spec(section.C_NAME)
             handle = loaded.maps.get(spec.name)
-            if not spec.section or handle is None:
+            if not spec.section:
+                section.move(bytes(section))  # struct_ops: the kernel has taken it
+                continue
+            if handle is None:
                 continue
             if handle.flags & BPF_F_MMAPABLE:
                 memory = handle.mmap(writable=not spec.frozen)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import textwrap
 import zlib
 from collections.abc import Sequence
 
@@ -52,16 +51,18 @@ class _Module:
         self.name = name
         self.path = path
         self.embed = embed
-        parts = ("", "Maps", "Progs", "Links")
-        self.types = Types(obj.btf or Builder().build(), {name + part for part in parts} | _RESERVED)
-        self.typing: set[str] = set()
-        self.imports: set[str] = {"Core", "Skeleton"}
+        parts = ("", "Maps", "Progs", "Links", "StructOps")
+        self.types = Types(obj.btf or Builder().build(), {name + part for part in parts} | {
+            "skeleton", "Iterable", "builtins",
+        })
 
     def text(self) -> str:
         maps, progs, links = self._maps(), self._programs(), self._links()
         sections, attributes = self._sections()
+        if operations := self._struct_ops():
+            sections.append(operations)
+            attributes.append(("struct_ops", ""))
         main = self._main(attributes)
-        used = sorted(self.imports | (self.types.used - {"Iterable", "builtins"}), key=str)
         head = [
             f'"""{self.obj.name}: maps, programs and variables with their types. Made by `bombus gen skeleton`."""',
             "",
@@ -72,24 +73,21 @@ class _Module:
             head += ["import builtins"]
         if "Iterable" in self.types.used:
             head += ["from collections.abc import Iterable", ""]
-        if "Link" in self.typing:
-            head += ["from bombus.kernel.handles import Link"]
-        names = textwrap.wrap(", ".join(used), 100)
-        head += ["from bombus.skeleton import (", *(f"    {line}" for line in names), ")  # fmt: skip", ""]
+        head += ["from bombus import skeleton", ""]
         blocks = [*self.types.blocks, *sections, maps, progs, links, main]
         return "\n".join(head) + "\n\n" + "\n\n".join(blocks)
 
     # Maps
 
     def _maps(self) -> str:
-        lines = [f"class {self.name}Maps:", "    def __init__(self, core: Core) -> None:"]
+        lines = [f"class {self.name}Maps:", "    def __init__(self, core: skeleton.Core) -> None:"]
         taken: set[str] = set()
         for spec in self.obj.maps:
             attribute = identifier(_section_name(spec.section) if spec.section else spec.name, taken)
             taken.add(attribute)
             kind, codecs = self._map_kind(spec)
             args = ["core", f'"{spec.section or spec.name}"', *codecs]
-            lines.append(f"        self.{attribute} = {kind}({', '.join(args)})")
+            lines.append(f"        self.{attribute} = skeleton.{kind}({', '.join(args)})")
         if len(lines) == 2:
             lines.append("        pass")
         return "\n".join(lines) + "\n"
@@ -100,9 +98,7 @@ class _Module:
         if row is None:
             raise ObjectError(f"map type {spec.type} is not known", symbol=spec.name)
         short = row.short
-        kind, codecs = self._map_class(spec, short)
-        self.imports.add(kind)
-        return kind, codecs
+        return self._map_class(spec, short)
 
     def _map_class(self, spec: MapSpec, short: str) -> tuple[str, list[str]]:
         key, value = self._codec(spec, "key"), self._codec(spec, "value")
@@ -126,8 +122,7 @@ class _Module:
             return "ArenaMap", []
         if short in ("array_of_maps", "hash_of_maps"):
             inner, codecs = ("TypedMap", []) if spec.inner is None else self._map_kind(spec.inner)
-            self.imports |= {inner, "Inner"}
-            return "MapOfMaps", [key, f"Inner({', '.join([inner, *codecs])})"]
+            return "MapOfMaps", [key, f"skeleton.Inner({', '.join([f'skeleton.{inner}', *codecs])})"]
         if short == "percpu_array":
             return "PerCpuArrayMap", [key, value]
         if short in ("percpu_hash", "lru_percpu_hash", "percpu_cgroup_storage"):
@@ -138,19 +133,19 @@ class _Module:
         type_id, size = (spec.key_type, spec.key_size) if what == "key" else (spec.value_type, spec.value_size)
         if type_id and not spec.section and self.types.btf.size_of(type_id) == size:
             return self.types.kind(type_id, f"{spec.name}_{what}").codec
-        return self.types.use(f"U{size * 8}" if size in (1, 2, 4, 8) else f"BytesCodec({size})")
+        return f"skeleton.U{size * 8}" if size in (1, 2, 4, 8) else f"skeleton.BytesCodec({size})"
 
     # Programs
 
     def _programs(self) -> str:
-        lines = [f"class {self.name}Progs:", "    def __init__(self, core: Core) -> None:"]
+        lines = [f"class {self.name}Progs:", "    def __init__(self, core: skeleton.Core) -> None:"]
         taken: set[str] = set()
         for spec in self.obj.programs:
             attribute = identifier(spec.name, taken)
             taken.add(attribute)
             kind, context = self._program_kind(spec)
             more = f", {context}" if context else ""
-            lines.append(f'        self.{attribute} = {kind}(core, "{spec.name}"{more})')
+            lines.append(f'        self.{attribute} = skeleton.{kind}(core, "{spec.name}"{more})')
         if len(lines) == 2:
             lines.append("        pass")
         return "\n".join(lines) + "\n"
@@ -163,8 +158,7 @@ class _Module:
                 kind = "TracingProgram"
             elif spec.prog_type in _PACKETS or spec.prog_type in _CONTEXTS:
                 kind = "PacketProgram" if spec.prog_type in _PACKETS else "ContextProgram"
-                context = self.types.context_of(spec.function.name, f"{spec.name}_ctx") or "Struct"
-        self.imports |= {kind, context} & {"Program", "TracingProgram", "PacketProgram", "ContextProgram", "Struct"}
+                context = self.types.context_of(spec.function.name, f"{spec.name}_ctx") or "skeleton.Struct"
         return kind, context
 
     def _attributes(self) -> list[tuple[str, str]]:
@@ -177,12 +171,9 @@ class _Module:
         return found
 
     def _links(self) -> str:
-        self.imports.add("Links")
         rows = self._attributes()
-        lines = [f"class {self.name}Links(Links):"]
-        if rows:
-            self.typing.add("Link")
-        lines += [f"    {attribute}: Link | None" for _name, attribute in rows] or ["    pass"]
+        lines = [f"class {self.name}Links(skeleton.Links):"]
+        lines += [f"    {attribute}: skeleton.Link | None" for _name, attribute in rows] or ["    pass"]
         return "\n".join(lines) + "\n"
 
     # Data
@@ -190,7 +181,7 @@ class _Module:
     def _sections(self) -> tuple[list[str], list[tuple[str, str]]]:
         blocks, attributes = [], []
         taken = {"maps", "progs", "links", "kernel", "loaded", "open", "load", "attach", "detach", "close", "over",
-                 "open_and_load", "elf_bytes"}  # fmt: skip
+                 "open_and_load", "elf_bytes", "struct_ops"}  # fmt: skip
         for spec in self.obj.maps:
             if not spec.section or not spec.value_type or not self.obj.btf:
                 continue
@@ -204,9 +195,26 @@ class _Module:
             attributes.append((attribute, name))
         return blocks, attributes
 
+    def _struct_ops(self) -> str:
+        """Values of struct_ops variables, settable before load; "" when there are none."""
+        blocks, lines, taken = [], [], set[str]()
+        for spec in self.obj.maps:
+            row = MAP_TYPE_BY_ID.get(spec.type)
+            if row is None or row.short != "struct_ops" or not spec.value_type:
+                continue
+            attribute = identifier(spec.name, taken)
+            taken.add(attribute)
+            name = self.types.name(pascal(f"{self.name}_ops_{spec.name}"))
+            blocks.append(self.types.operations(name, spec.name, spec.value_type, spec.value_size))
+            lines.append(f"        self.{attribute} = {name}.of(core)")
+        if not blocks:
+            return ""
+        head = [f"class {self.name}StructOps:", "    def __init__(self, core: skeleton.Core) -> None:"]
+        return "\n\n".join([*blocks, "\n".join([*head, *lines]) + "\n"])
+
     def _main(self, attributes: list[tuple[str, str]]) -> str:
         name = self.name
-        lines = [f"class {name}(Skeleton):", f'    """{self.obj.name}"""', "", f'    NAME = "{self.obj.name}"']
+        lines = [f"class {name}(skeleton.Skeleton):", f'    """{self.obj.name}"""', "", f'    NAME = "{self.obj.name}"']
         names = ", ".join(f'"{program}": "{attribute}"' for program, attribute in self._attributes())
         if len(names) < 90:
             lines.append(f"    LINKS = {{{names}}}")
@@ -215,22 +223,23 @@ class _Module:
         if not self.embed:
             pass
         elif self.path:
-            self.imports.add("Beside")
             digest = hashlib.sha256(self.data).hexdigest()
-            lines += ["    OBJECT = Beside(", f"        __file__, {self.path!r},", f'        "{digest}",', "    )"]
+            lines.append(f'    OBJECT = skeleton.Beside(__file__, {self.path!r}, "{digest}")')
         else:
-            self.imports.add("Embedded")
             text = base64.b85encode(zlib.compress(self.data, 9)).decode()
-            lines += ["    OBJECT = Embedded(", *(f'        "{line}"' for line in _pieces(text, 96)), "    )"]
+            lines += ["    OBJECT = skeleton.Embedded(", *(f'        "{line}"' for line in _pieces(text, 96)), "    )"]
         links = ", ".join(f'"{attribute}"' for _program, attribute in self._attributes())
         lines += [
             "",
-            "    def __init__(self, core: Core) -> None:",
+            "    def __init__(self, core: skeleton.Core) -> None:",
             "        super().__init__(core)",
             f"        self.maps = {name}Maps(core)",
             f"        self.progs = {name}Progs(core)",
             f"        self.links = self._links = {name}Links({links})",
-            *(f"        self.{attribute} = {kind}.of(core)" for attribute, kind in attributes),
+            *(
+                f"        self.{attribute} = {f'{kind}.of(core)' if kind else f'{name}StructOps(core)'}"
+                for attribute, kind in attributes
+            ),
         ]
         return "\n".join(lines) + "\n"
 
@@ -242,13 +251,3 @@ def _pieces(text: str, width: int) -> list[str]:
 def _section_name(section: str) -> str:
     """bpftool's name of a data section: ".data.custom" gives "data_custom"."""
     return section.removeprefix(".").replace(".", "_")
-
-
-_RESERVED = {
-    "Array", "ArrayCodec", "ArrayMap", "ArenaMap", "Beside", "Bits", "BloomMap", "BoolBits", "BoolCodec", "BytesCodec",
-    "Chars", "CharsCodec", "ContextProgram", "Core", "Embedded", "Enum", "EnumBits", "EnumCodec", "Field", "HashMap",
-    "Inner", "Items", "Iterable", "Link", "Links", "MapOfMaps", "PacketProgram", "PerCpuArrayMap", "PerCpuHashMap",
-    "PerfEventMap", "Program", "ProgramArray", "QueueMap", "RingBufMap", "Run", "Section", "Skeleton", "StackTraceMap",
-    "Struct", "StructCodec", "TracingProgram", "TypedMap", "UserRingMap", "BOOL", "F32", "F64", "POINTER", "S8", "S16",
-    "S32", "S64", "S128", "U8", "U16", "U32", "U64", "U128",
-}  # fmt: skip

@@ -55,11 +55,11 @@ class Kind:
 
 
 def _plain(codec: str, hint: str, default: str) -> Kind:
-    return Kind(codec, hint, hint, default, f"Field({codec}, {{}})")
+    return Kind(codec, hint, hint, default, f"skeleton.Field({codec}, {{}})")
 
 
 class Types:
-    """Collects classes in the order in which they must stand. `used` are the names to import."""
+    """Collects classes in the order in which they must stand. `used`: which of Iterable and builtins to import."""
 
     def __init__(self, btf: Btf, taken: set[str]) -> None:
         self.btf = btf
@@ -75,18 +75,6 @@ class Types:
         self._taken.add(name)
         return name
 
-    def use(self, text: str) -> str:
-        """Note the names of `bombus.skeleton` in an expression."""
-        word = ""
-        for char in text + " ":
-            if char.isalnum() or char == "_":
-                word += char
-            else:
-                if word in _EXPORTED:
-                    self.used.add(word)
-                word = ""
-        return text
-
     def kind(self, type_id: int, path: str, depth: int = 0) -> Kind:
         """How values of a type are written. path: the name of types that have none."""
         if depth > _DEPTH:
@@ -95,11 +83,7 @@ class Types:
         key = (resolved, "" if name or self._named(resolved) else path)
         if key not in self._done:
             self._done[key] = self._kind(resolved, name, path, depth)
-        found = self._done[key]
-        self.use(found.codec)
-        self.use(found.field)
-        self.use(found.put)
-        return found
+        return self._done[key]
 
     def _named(self, type_id: int) -> bool:
         return bool(self.btf.name(type_id)) if type_id else False
@@ -123,14 +107,15 @@ class Types:
         match type_:
             case Int():
                 if type_.boolean:
-                    return _plain("BOOL" if type_.size == 1 else f"BoolCodec({type_.size})", "bool", "False")
-                return _plain(f"{'S' if type_.signed else 'U'}{type_.size * 8}", "int", "0")
+                    codec = "skeleton.BOOL" if type_.size == 1 else f"skeleton.BoolCodec({type_.size})"
+                    return _plain(codec, "bool", "False")
+                return _plain(f"skeleton.{'S' if type_.signed else 'U'}{type_.size * 8}", "int", "0")
             case Ptr():
-                return _plain("POINTER", "int", "0")
+                return _plain("skeleton.POINTER", "int", "0")
             case Float():
                 if type_.size not in (4, 8):
                     raise NotSupported("a skeleton", f"{path} is a floating-point number of {type_.size} bytes")
-                return _plain(f"F{type_.size * 8}", "float", "0.0")
+                return _plain(f"skeleton.F{type_.size * 8}", "float", "0.0")
             case Enum() | Enum64():
                 return self._enum(type_id, type_, alias, path)
             case Array():
@@ -143,16 +128,15 @@ class Types:
         inner = self.btf.resolved(type_.type)
         count = type_.nelems
         if isinstance(inner, Int) and inner.size == 1 and (inner.char or inner.name == "char"):
-            return Kind(f"CharsCodec({count})", "str", "str | bytes", 'b""', f"Chars({{}}, {count})")
+            return Kind(f"skeleton.CharsCodec({count})", "str", "str | bytes", 'b""', f"skeleton.Chars({{}}, {count})")
         each = self.kind(type_.type, path, depth + 1)
-        codec = f"ArrayCodec({each.codec}, {count})"
+        codec = f"skeleton.ArrayCodec({each.codec}, {count})"
         put = f"Iterable[{each.get}]"
-        return Kind(codec, f"Array[{each.get}]", put, "()", f"Items({each.codec}, {{}}, {count})")
+        return Kind(codec, f"skeleton.Array[{each.get}]", put, "()", f"skeleton.Items({each.codec}, {{}}, {count})")
 
     def _enum(self, type_id: int, type_: Enum | Enum64, alias: str, path: str) -> Kind:
         name = self.name(pascal(type_.name or alias or path))
         self._names[type_id] = name
-        self.used.add("Enum")
         rows: list[str] = []
         taken = set(_ENUM)
         for text, number in type_.values:
@@ -162,8 +146,8 @@ class Types:
             taken.add(member)
             rows.append(f"    {member} = {number}")
         doc = f"enum {type_.name}" if type_.name else f"enum of {path}"
-        self.blocks.append("\n".join([f"class {name}(Enum):", f'    """{doc}"""', "", *rows]).rstrip() + "\n")
-        codec = f"EnumCodec({name}, {type_.size}{', True' if type_.signed else ''})"
+        self.blocks.append("\n".join([f"class {name}(skeleton.Enum):", f'    """{doc}"""', "", *rows]).rstrip() + "\n")
+        codec = f"skeleton.EnumCodec({name}, {type_.size}{', True' if type_.signed else ''})"
         return _plain(codec, name, f"{name}(0)")
 
     def _struct(self, type_id: int, type_: Struct | Union, alias: str, path: str, depth: int) -> Kind:
@@ -171,14 +155,15 @@ class Types:
         self._names[type_id] = name
         word = "union" if isinstance(type_, Union) else "struct"
         c_name = f"{word} {type_.name}" if type_.name else alias or f"{word} of {path}"
-        self.blocks.append(self._class(name, "Struct", c_name, type_.size, self._members(type_, name, depth)))
-        self.used.add("Struct")
-        return Kind(f"StructCodec({name})", name, name, "", f"Field(StructCodec({name}), {{}})")
+        self.blocks.append(self._class(name, "skeleton.Struct", c_name, type_.size, self._members(type_, name, depth)))
+        return Kind(
+            f"skeleton.StructCodec({name})", name, name, "", f"skeleton.Field(skeleton.StructCodec({name}), {{}})"
+        )  # fmt: skip
 
     def _members(self, holder: Struct | Union, path: str, depth: int) -> list[tuple[str, Kind, str, bool]]:
         """(Python name, kind, text of the field, whether it shares its bytes with others)."""
         found: list[tuple[str, Kind, str, bool]] = []
-        taken = set(_STRUCT) | self._taken
+        taken = set(_STRUCT) | self._taken  # a member must not hide a class, which its neighbours may need
         self._collect(holder, path, 0, isinstance(holder, Union), depth, found, taken)
         return found
 
@@ -209,10 +194,10 @@ class Types:
         signed = getattr(type_, "signed", False)
         tail = f"{offset}, {bits}{', True' if signed else ''}"
         if isinstance(type_, (Enum, Enum64)):
-            return self.use(f"EnumBits({kind.get}, {tail})")
+            return f"skeleton.EnumBits({kind.get}, {tail})"
         if isinstance(type_, Int) and type_.boolean:
-            return self.use(f"BoolBits({tail})")
-        return self.use(f"Bits({tail})")
+            return f"skeleton.BoolBits({tail})"
+        return f"skeleton.Bits({tail})"
 
     def _class(self, name: str, base: str, c_name: str, size: int, rows: list[tuple[str, Kind, str, bool]]) -> str:
         lines = [f'class {name}({base}, name="{c_name}", size={size}):', f'    """{c_name}, {size} bytes"""', "",
@@ -245,14 +230,27 @@ class Types:
 
     def section(self, name: str, section: str, size: int, rows: list[tuple[str, int, int]]) -> str:
         """A class for a data section. rows: variable, BTF type, offset."""
-        self.used.add("Section")
         taken = set(_STRUCT) | self._taken | {"of", "move"}
-        lines = [f'class {name}(Section, name="{section}", size={size}):', "    __slots__ = ()"]
+        lines = [f'class {name}(skeleton.Section, name="{section}", size={size}):', "    __slots__ = ()"]
         for variable, type_id, offset in rows:
             member = identifier(variable, taken)
             taken.add(member)
             lines.append(f"    {member} = {self.kind(type_id, variable).field.format(offset)}")
         return "\n".join(lines) + "\n"
+
+    def operations(self, name: str, variable: str, type_id: int, size: int) -> str:
+        """A class for the values of a struct_ops variable: members that are not functions."""
+        holder = self.btf.resolved(type_id)
+        assert isinstance(holder, Struct)
+        rows = [(member, kind, text, shared) for member, kind, text, shared in self._members(holder, variable, 0)
+                if not self._is_function(holder, member)]  # fmt: skip
+        lines = [f'class {name}(skeleton.Section, name="{variable}", size={size}):', "    __slots__ = ()"]
+        return "\n".join([*lines, *(f"    {member} = {text}" for member, _kind, text, _shared in rows)]) + "\n"
+
+    def _is_function(self, holder: Struct, member: str) -> bool:
+        found = next((row for row in holder.members if row.name == member), None)
+        pointer = self.btf.resolved(found.type) if found is not None else None
+        return isinstance(pointer, Ptr) and isinstance(self.btf.resolved(pointer.type), FuncProto)
 
     def add(self, name: str) -> bool:
         """The structs, unions and enums of this name, with or without the word before it. False when there is none."""
@@ -297,8 +295,3 @@ def variables(btf: Btf, section: int) -> list[tuple[str, int, int]]:
 
 _KINDS = {"struct": (TypeKind.STRUCT,), "union": (TypeKind.UNION,), "enum": (TypeKind.ENUM, TypeKind.ENUM64)}
 _ANY = (TypeKind.STRUCT, TypeKind.UNION, TypeKind.ENUM, TypeKind.ENUM64, TypeKind.TYPEDEF)
-_EXPORTED = frozenset({
-    "BOOL", "F32", "F64", "POINTER", "S8", "S16", "S32", "S64", "S128", "U8", "U16", "U32", "U64", "U128", "Array",
-    "ArrayCodec", "Bits", "BoolBits", "BoolCodec", "BytesCodec", "Chars", "CharsCodec", "EnumBits", "EnumCodec",
-    "Field", "Items", "StructCodec",
-})  # fmt: skip

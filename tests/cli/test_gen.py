@@ -63,3 +63,20 @@ def test_min_core_btf_is_bpftools(bombus: Callable[..., Any], tmp_path: Path, de
             assert prepare(obj, UserKernel(), btf=ours.read_bytes()) == full, tool
             compared += 1
     assert compared >= 5
+
+
+def test_skeleton(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    obj = str(Path(__file__).parents[2] / "examples" / "traffic.bpf.o")
+    target = tmp_path / "skel.py"
+    assert main(["gen", "skeleton", obj, "--name", "flow_counter", "-o", str(target)]) == 0
+    assert "class FlowCounter(skeleton.Skeleton):" in target.read_text()
+    assert main(["gen", "skeleton", obj, "name", "flow_counter"]) == 0
+    assert capsys.readouterr().out == target.read_text()
+    assert main(["gen", "subskeleton", obj]) == 0
+    assert "OBJECT" not in capsys.readouterr().out
+    for wrong, message in (
+        (["name"], "expected 'name NAME'"), (["--name", "1x"], "no name for a class"),
+        (["--type", "struct nothing"], "no type 'struct nothing'"), (["--lang", "c"], "not supported"),
+    ):  # fmt: skip
+        assert main(["gen", "skeleton", obj, *wrong]) != 0
+        assert message in capsys.readouterr().err
