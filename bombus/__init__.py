@@ -20,7 +20,7 @@ __all__ = ["load", "open_kernel"]
 def open_kernel(name: str = "user", *, engine: str = "fast", btf: bytes | None = None) -> Kernel:
     """A kernel by name: "user" (in process, no root), "user:5.15" (as that version), "linux" (the running one).
 
-    engine ("fast", "reference") and btf (raw vmlinux BTF) are for the user kernel.
+    engine ("fast", "reference", "native") and btf (raw vmlinux BTF) are for the user kernel.
     """
     from bombus.kernels import open_kernel as open_
 

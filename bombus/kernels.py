@@ -15,8 +15,8 @@ def open_kernel(
 ) -> Kernel:
     """A user kernel of a version ("user": the newest that bombus models whole) or the running Linux.
 
-    engine ("fast", "reference"), btf (raw vmlinux BTF) and verify ("strict", "lenient", "off") are for the user
-    kernel. UsageError for other names.
+    engine ("fast", "reference", "native"), btf (raw vmlinux BTF) and verify ("strict", "lenient", "off") are for the
+    user kernel. UsageError for other names.
     """
     kind, _, version = name.partition(":")
     if kind == "user":

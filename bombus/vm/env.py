@@ -45,6 +45,10 @@ class Env(Protocol):
 
     memory: Memory
 
+    @property
+    def verified(self) -> bool:
+        """Did a verifier accept the program? Then an engine may leave out checks of what it proved."""
+
     def helper(self, number: int) -> HelperFn:
         """The body of a helper, bound to this program. Asked once per call site, when compiling.
 
@@ -88,6 +92,8 @@ class PlainEnv:
     """Surroundings that offer memory and a table of helpers, nothing else. Base class for richer ones."""
 
     __slots__ = ("helpers", "kfuncs", "memory")
+
+    verified = False
 
     def __init__(self, memory: Memory | None = None, helpers: dict[int, HelperFn] | None = None) -> None:
         self.memory = memory or Memory()

@@ -32,9 +32,9 @@ class UserKernel:
     """One kernel instance with its own descriptors, ids, maps and memory.
 
     version: the Linux that it answers as. cpus: possible CPUs, which decides the size of per-CPU values.
-    engine: "fast" or "reference" (vm.engines). btf: raw BTF of the pretended vmlinux. kconfig, kallsyms, modules:
-    what `kconfig()`, `kallsyms()` and `module_btf()` answer. verify: "strict" verifies every program, and one that
-    the verifier cannot judge (it needs kernel BTF types, kfuncs, ...) raises NotSupported; "lenient" loads such
+    engine: "fast", "reference" or "native" (vm.engines). btf: raw BTF of the pretended vmlinux. kconfig, kallsyms,
+    modules: what `kconfig()`, `kallsyms()` and `module_btf()` answer. verify: "strict" verifies every program, and one
+    that the verifier cannot judge (it needs kernel BTF types, kfuncs, ...) raises NotSupported; "lenient" loads such
     programs, "off" all, without verification: the engines check every access, so they are safe to run. Versions
     before 6.1 verify as 6.1 does.
     """

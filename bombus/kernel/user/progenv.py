@@ -29,6 +29,11 @@ class ProgEnv:
 
     # For engines
 
+    @property
+    def verified(self) -> bool:
+        """Did the verifier accept the program? Then engines may leave out checks of what it proved."""
+        return self.prog.verified_insns > 0
+
     def helper(self, number: int) -> HelperFn:
         body = bind(number, self)
         if body is None:

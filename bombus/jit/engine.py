@@ -1,0 +1,407 @@
+"""The native engine: programs through LLVM to machine code of this process.
+
+It does what the reference interpreter does, faults included. Programs that a verifier accepted (their Env says so) run
+without checks of what it proved.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import itertools
+import struct
+from collections.abc import Callable, Sequence
+from typing import Any, Final
+from weakref import WeakValueDictionary
+
+from bombus.bits import U64, s32
+from bombus.errors import NotSupported, VmFault
+from bombus.isa.insn import Insn
+from bombus.jit import abi
+from bombus.jit.compile import COMPILER, llvmlite_folder
+from bombus.jit.link import Linked, link
+from bombus.jit.lower import Lowered, Options, lower
+from bombus.jit.target import host
+from bombus.vm.env import Compiled, Env, HelperFn
+from bombus.vm.memory import Memory, Region
+from bombus.vm.reference import ReferenceProgram, at, bind_calls, function_base
+from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run
+
+_U64_MAIN = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
+_U64_FIVE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 5)
+_U64_FOUR = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 3)
+_FIND = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32)
+_ROUTINES: Final = ("memset", "memcpy", "memmove")
+_LIBC = ctypes.CDLL(None)
+
+# Words (u64) and halves (u32) of `struct run`.
+_STATUS, _INSN, _FAULT, _TAIL_CALLS = (abi.RUN[name][0] // 4 for name in ("status", "insn", "fault", "tail_calls"))
+_COUNT = abi.RUN["count"][0] // 4
+_BUDGET, _FRAME, _TOP, _RESULT, _PROGRAM = (
+    abi.RUN[name][0] // 8 for name in ("budget", "frame", "top", "result", "program")
+)
+# Instructions up to which LLVM's levels are worth their time.
+_FOR_LEVEL_2, _FOR_LEVEL_1 = 2000, 4000
+_REGIONS: Final = abi.RUN["regions"][0]
+_REGION = struct.Struct("<QQQ")
+_KINDS: Final = ("load", "store", "atomic")
+
+_states: dict[int, State] = {}  # by address of `struct run`
+_programs: WeakValueDictionary[int, NativeProgram] = WeakValueDictionary()
+_serial = itertools.count(1)
+
+
+class State:
+    """One run's `struct run` and what Python keeps beside it. It is used again for later runs."""
+
+    __slots__ = ("address", "base", "buffer", "epoch", "error", "halves", "keep", "memory", "next", "run", "words")
+
+    def __init__(self, memory: Memory) -> None:
+        self.buffer = ctypes.create_string_buffer(abi.RUN_BYTES + 8)
+        self.address = ctypes.addressof(self.buffer)
+        view = memoryview(self.buffer).cast("B")[: abi.RUN_BYTES]
+        self.halves, self.words = view.cast("I"), view.cast("Q")
+        self.memory = memory
+        self.epoch = -1
+        self.error: BaseException | None = None
+        self.keep: list[object] = []  # programs that were jumped to
+        self.next = 0  # the entry of the table of regions that goes next
+        self.run: Run | None = None
+        self.base = 0
+        _states[self.address] = self
+
+    def begin(self, run: Run, budget: int | None) -> None:
+        """Be ready for a run in the frame that `run` is in now."""
+        self.run = run
+        self.base = run.stack.bases[0]
+        halves, words = self.halves, self.words
+        words[0] = words[1] = 0
+        halves[_TAIL_CALLS] = run.tail_calls
+        words[_BUDGET] = U64 if budget is None else budget
+        words[_FRAME] = self.base + run.frame * FRAME_STRIDE
+        words[_TOP] = self.base + run.top * FRAME_STRIDE
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Forget the regions when some may be gone."""
+        if self.epoch != self.memory.epoch:
+            self.epoch = self.memory.epoch
+            self.halves[_COUNT] = 0
+            self.next = 0
+
+    def frame(self) -> int:
+        """The number of the frame that runs now."""
+        return (self.words[_FRAME] - self.base) // FRAME_STRIDE
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the run: the error leaves when native code has returned."""
+        self.error = error
+        self.halves[_STATUS] = abi.ERROR
+
+    def find(self, address: int, size: int, kind: int) -> int:
+        """Enter the region of an access into the table. Raises VmFault."""
+        self.refresh()
+        memory = self.memory
+        region = memory.find(address, size)
+        if region is None:
+            raise VmFault(_KINDS[kind], memory.explain(address, size), address=address, size=size)
+        if kind != abi.LOAD and not region.writable:
+            raise VmFault("readonly", f"{region.name} is read-only", address=address, size=size)
+        start, length = _slot(region, address)
+        number = self.next
+        self.next = (number + 1) % abi.MAX_REGIONS
+        count = self.halves[_COUNT]
+        if number >= count:
+            self.halves[_COUNT] = number + 1
+        _REGION.pack_into(
+            self.buffer, _REGIONS + number * abi.REGION_BYTES, start, length, length if region.writable else 0
+        )
+        return number
+
+
+def _slot(region: Region, address: int) -> tuple[int, int]:
+    """Where the bytes begin that an access may touch, and how many they are."""
+    if not region.stride:
+        return region.start, region.size
+    return address - (address - region.start) % region.stride, region.limit
+
+
+def _find(run: int, address: int, size: int, kind: int) -> int:
+    state = _states[run]
+    try:
+        return state.find(address, size, kind)
+    except BaseException as error:
+        state.fail(error)
+        return abi.NOT_FOUND
+
+
+_FIND_CALLBACK = _FIND(_find)
+
+
+class NativeProgram:
+    """One program. See `vm.env.Compiled`. Several threads may run it at once."""
+
+    def __init__(self, insns: Sequence[Insn], env: Env, budget: int | None, *, checked: bool, level: int) -> None:
+        self._insns = list(insns)
+        self._env = env
+        self._budget = budget
+        self._checked = checked
+        self._level = level
+        self._base = function_base()
+        self._number = next(_serial)
+        self._idle: list[State] = []
+        self._active: list[State] = []  # runs of this program that are in a helper now
+        self._bound: dict[int, HelperFn] = bind_calls(self._insns, env)
+        self._keep: list[object] = []
+        self._main: Callable[[int, int], int] | None = None
+        self._linked: Linked | None = None
+        self._functions: dict[int, Any] = {}
+        self._faults: list[tuple[str, str]] = []
+        self._fallback: ReferenceProgram | None = None
+
+    # ------------------------------------------------------------------------------------------ running
+
+    def run(self, ctx: int) -> int:
+        if self._main is None:
+            self.prepare()
+        run = Run(self._env.memory, self._budget)
+        try:
+            return self.enter(ctx, run)
+        finally:
+            run.close()
+
+    def enter(self, ctx: int, run: Run) -> int:
+        if self._main is None:
+            self.prepare()
+        main = self._main
+        if main is None:
+            return self._reference().enter(ctx, run)
+        state = self._begin(run)
+        try:
+            result = main(state.address, ctx & U64)
+            if state.halves[_STATUS]:
+                raise self._stopped(state)
+            return result
+        finally:
+            self._end(state)
+
+    def call(self, address: int, args: Sequence[int]) -> int:
+        if self._main is None:
+            self.prepare()
+        entry, rest = divmod(address - self._base, 8)
+        if rest or not 0 <= entry < len(self._insns):
+            raise VmFault("call", f"{address:#x} is no function of this program")
+        function = self._functions.get(entry)
+        if function is None:
+            return self._reference().call(address, args)
+        registers = [*(value & U64 for value in args[:5]), 0, 0, 0, 0, 0][:5]
+        if self._active:
+            state = self._active[-1]
+            if self._checked and state.words[_FRAME] == state.words[_TOP]:
+                raise VmFault("stack", NO_FRAME)
+            frame, insn = state.words[_FRAME], state.halves[_INSN]
+            result: int = function(state.address, *registers)
+            state.words[_FRAME] = frame
+            if state.halves[_STATUS]:
+                error = self._stopped(state)
+                state.halves[_STATUS] = abi.RETURNED  # the helper may catch what it raises
+                state.halves[_INSN] = insn
+                raise error
+            return result
+        run = Run(self._env.memory, self._budget)
+        state = self._begin(run)
+        try:
+            state.words[_FRAME] -= FRAME_STRIDE  # the function takes the next one
+            result = function(state.address, *registers)
+            if state.halves[_STATUS]:
+                raise self._stopped(state)
+            return result
+        finally:
+            self._end(state)
+            run.close()
+
+    def _begin(self, run: Run) -> State:
+        try:
+            state = self._idle.pop()
+        except IndexError:
+            state = State(self._env.memory)
+        state.begin(run, self._budget)
+        return state
+
+    def _end(self, state: State) -> None:
+        state.run = None
+        if state.keep:
+            state.keep.clear()
+        self._idle.append(state)
+
+    def _stopped(self, state: State) -> BaseException:
+        """Why a run stopped, as what its caller gets."""
+        status, insn = state.halves[_STATUS], s32(state.halves[_INSN])
+        if status == abi.ERROR:
+            error, state.error = state.error, None
+            assert error is not None
+            return at(error, insn) if isinstance(error, VmFault) else error
+        if status == abi.FAULT:
+            kind, message = _programs[state.words[_PROGRAM]]._faults[state.halves[_FAULT]]
+            return VmFault(kind, message, insn=insn)
+        if status == abi.BUDGET:
+            return VmFault("budget", "the program used up its instructions", insn=insn)
+        return VmFault("stack", NO_FRAME, insn=insn)
+
+    def __del__(self) -> None:
+        for state in self._idle:
+            _states.pop(state.address, None)
+
+    def _reference(self) -> ReferenceProgram:
+        """For what has no native code: callbacks to addresses that no instruction names, programs beyond reason."""
+        if self._fallback is None:
+            self._fallback = ReferenceProgram(self._insns, self._env, budget=self._budget, base=self._base)
+        return self._fallback
+
+    # ------------------------------------------------------------------------------------------ compiling
+
+    def prepare(self) -> None:
+        """Compile now what the first run would compile."""
+        if self._main is not None or self._fallback is not None:
+            return
+        if not self._insns:
+            self._reference()
+            return
+        options = Options(checked=self._checked, budget=self._budget is not None)
+        try:
+            lowered = lower(self._insns, host(), options)
+        except NotSupported:
+            self._reference()
+            return
+        level = min(
+            self._level, 2 if len(self._insns) <= _FOR_LEVEL_2 else 1 if len(self._insns) <= _FOR_LEVEL_1 else 0
+        )
+        data = COMPILER.compile(lowered.text, host(), level=level)
+        self._install(lowered, data)
+
+    def _install(self, lowered: Lowered, data: bytes) -> None:
+        self._faults = lowered.faults
+        _programs[self._number] = self
+        symbols = self._symbols(lowered)
+        self._linked = linked = link(data, symbols.__getitem__)
+        self._functions = {entry: _U64_FIVE(linked.symbols[abi.function_symbol(entry)]) for entry in lowered.entries}
+        self._main = _U64_MAIN(linked.symbols[abi.MAIN])
+
+    def _symbols(self, lowered: Lowered) -> dict[str, int]:
+        """What the code needs, as addresses."""
+        found = {abi.FUNCTIONS: self._base, abi.PROGRAM: self._number}
+        for number, value in enumerate(lowered.immediates):
+            found[abi.immediate_symbol(number)] = value
+        for name in _ROUTINES:
+            found[name] = _address(getattr(_LIBC, name))
+        for symbol, index in lowered.helpers.items():
+            found[symbol] = self._keep_callback(_U64_FIVE(self._helper(self._bound[index])))
+        if abi.TAIL_CALL in lowered.needs:
+            found[abi.TAIL_CALL] = self._keep_callback(_U64_FOUR(self._tail_call))
+        if abi.LOAD_PACKET in lowered.needs:
+            found[abi.LOAD_PACKET] = self._keep_callback(_U64_FOUR(self._load_packet))
+        if abi.ADDRESS_CAST in lowered.needs:
+            found[abi.ADDRESS_CAST] = self._keep_callback(_U64_FOUR(self._address_cast))
+        if abi.FIND in lowered.needs:
+            found[abi.FIND] = _address(_FIND_CALLBACK)
+        return found
+
+    def _keep_callback(self, callback: Any) -> int:
+        self._keep.append(callback)
+        return _address(callback)
+
+    # ------------------------------------------------------------------------------------------ called by native code
+
+    def _helper(self, body: HelperFn) -> Callable[[int, int, int, int, int, int], int]:
+        active, memory = self._active, self._env.memory
+
+        def call(run: int, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+            state = _states[run]
+            active.append(state)
+            try:
+                return body(r1, r2, r3, r4, r5) & U64
+            except BaseException as error:
+                state.fail(error)
+                return 0
+            finally:
+                active.remove(state)
+                if state.epoch != memory.epoch:
+                    state.refresh()
+
+        return call
+
+    def _tail_call(self, run: int, ctx: int, array: int, index: int) -> int:
+        state = _states[run]
+        try:
+            target = self._env.tail_call(ctx, array, index)
+            if target is None:
+                return 0
+            if isinstance(target, NativeProgram):
+                target.prepare()
+                if target._linked is not None:
+                    state.keep.append(target)
+                    return target._linked.symbols[abi.MAIN]
+            return self._elsewhere(state, target, ctx)
+        except BaseException as error:
+            state.fail(error)
+            return 0
+        finally:
+            state.refresh()
+
+    def _elsewhere(self, state: State, target: Compiled, ctx: int) -> int:
+        """Run a program of another engine."""
+        run = state.run
+        assert run is not None
+        frame, top = run.frame, run.top
+        run.tail_calls = state.halves[_TAIL_CALLS]
+        try:
+            state.words[_RESULT] = run.tail_call(target, ctx, state.frame())
+        finally:
+            run.frame, run.top = frame, top
+            state.halves[_TAIL_CALLS] = run.tail_calls
+        return abi.ALREADY_RAN
+
+    def _load_packet(self, run: int, skb: int, offset: int, size: int) -> int:
+        try:
+            found = self._env.load_packet(skb, s32(offset & 0xFFFF_FFFF), size)
+            return U64 if found is None else found
+        except BaseException as error:
+            _states[run].fail(error)
+            return 0
+
+    def _address_cast(self, run: int, value: int, to: int, from_: int) -> int:
+        try:
+            return self._env.address_cast(value, to, from_) & U64
+        except BaseException as error:
+            _states[run].fail(error)
+            return 0
+
+
+def _address(function: Any) -> int:
+    address = ctypes.cast(function, ctypes.c_void_p).value
+    assert address is not None
+    return address
+
+
+class NativeEngine:
+    """`vm.env.Engine`.
+
+    budget: instructions after which a run of an unverified program is VmFault("budget"); None: no limit. checked: check
+    every access; None: as the Env's `verified` says. NotSupported without llvmlite, and on machines that code cannot be
+    placed on yet.
+    """
+
+    __slots__ = ("_budget", "_checked", "_level", "name")
+
+    def __init__(self, *, budget: int | None = DEFAULT_BUDGET, checked: bool | None = None, level: int = 2) -> None:
+        host()
+        llvmlite_folder()
+        self.name = "native"
+        self._budget = budget
+        self._checked = checked
+        self._level = level
+
+    def compile(self, insns: Sequence[Insn], env: Env) -> NativeProgram:
+        checked = self._checked
+        if checked is None:
+            checked = not env.verified
+        return NativeProgram(insns, env, self._budget if checked else None, checked=checked, level=self._level)

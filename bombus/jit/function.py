@@ -1,0 +1,430 @@
+"""One BPF function as one LLVM function.
+
+Registers are stack slots that LLVM promotes; within a block their values are handed on directly. `%frame` is the
+address of the function's stack frame.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from bombus.errors import EncodingError
+from bombus.isa import opcodes as op
+from bombus.isa import semantics as sem
+from bombus.isa.insn import Insn, imm64
+from bombus.jit import abi
+from bombus.jit.ops import LlvmOps, number
+from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, MAX_LOOPS, MAX_TAIL_CALLS
+
+if TYPE_CHECKING:
+    from bombus.jit.lower import Module
+    from bombus.vm.flow import Block
+
+TAIL_CALL: Final = 12
+_STACK: Final = op.MAX_BPF_STACK
+_FIVE: Final = range(1, 6)
+
+
+def field_of(name: str, into: str) -> str:
+    """The line that makes `into` the address of a member of `run`."""
+    return f"  {into} = getelementptr i8, ptr %run, i64 {abi.RUN[name][0]}"
+
+
+class _Left(Exception):
+    """The block ends here: control has gone."""
+
+
+class Function:
+    """Writes one function. `main`: it is bpf_main itself."""
+
+    def __init__(self, module: Module, entry: int, blocks: dict[int, Block], *, main: bool) -> None:
+        self.module = module
+        self.insns = module.insns
+        self.options = module.out.options
+        self.entry = entry
+        self.blocks = blocks
+        self.main = main
+        self.ops = LlvmOps()
+        self.values: dict[int, str] = {}  # registers whose value is at hand
+        self.dirty: set[int] = set()  # those whose slot does not have it yet
+        self.slots: set[int] = set()  # registers that have a slot
+        self.caches: set[int] = set()  # base registers whose accesses are checked
+        self.resets: list[int] = []  # lines that forget the caches
+        self.loops = False
+        self.here = entry
+        self.byteorder = module.out.target.byteorder
+
+    # ------------------------------------------------------------------------------------------ text
+
+    def text(self) -> str:
+        order = sorted(self.blocks.values(), key=lambda block: block.start)
+        for block in order:
+            self._block(block)
+        body = self.ops.lines
+        for at in self.resets:
+            body[at] = "\n".join(
+                f"  store i64 0, ptr %c{reg}{part}, align 8" for reg in sorted(self.caches) for part in "lw"
+            )
+        return "\n".join([*self._prologue(), *body, "}", ""])
+
+    def _prologue(self) -> list[str]:
+        if self.main:
+            lines = [f"define i64 @{abi.MAIN}(ptr %run, i64 %a1) nounwind {{"]
+        else:
+            args = ", ".join(f"i64 %a{n}" for n in _FIVE)
+            lines = [f"define internal i64 @f{self.entry}(ptr %run, i64 %frame, {args}) nounwind {{"]
+        if self.main:
+            lines += [field_of("frame", "%framep"), "  %frame = load i64, ptr %framep, align 8"]
+        for reg in sorted(self.slots):
+            lines.append(f"  %r{reg} = alloca i64, align 8")
+            given = reg in _FIVE and (reg == 1 or not self.main)
+            lines.append(f"  store i64 {f'%a{reg}' if given else '0'}, ptr %r{reg}, align 8")
+        for reg in sorted(self.caches):
+            for part in "slw":
+                lines += [f"  %c{reg}{part} = alloca i64, align 8", f"  store i64 0, ptr %c{reg}{part}, align 8"]
+        if self.loops:
+            lines += ["  %loops = alloca i64, align 8", f"  store i64 {MAX_LOOPS}, ptr %loops, align 8"]
+        lines += [
+            f"  %fp = add i64 %frame, {_STACK}",
+            "  %framemem = inttoptr i64 %frame to ptr",
+            f"  call void @llvm.memset.p0.i64(ptr align 8 %framemem, i8 0, i64 {_STACK}, i1 false)",
+            f"  br label %b{self.entry}",
+        ]
+        return lines
+
+    def _line(self, text: str) -> None:
+        self.ops.lines.append("  " + text)
+
+    def _label(self, name: str) -> None:
+        self.ops.lines.append(f"{name[1:]}:")
+
+    def _field(self, name: str) -> str:
+        return self.ops.emit(f"getelementptr i8, ptr %run, i64 {abi.RUN[name][0]}")
+
+    # ------------------------------------------------------------------------------------------ registers
+
+    def read(self, reg: int) -> str:
+        value = self.values.get(reg)
+        if value is None:
+            if reg == op.BPF_REG_FP:
+                value = "%fp"
+            else:
+                self.slots.add(reg)
+                value = self.ops.emit(f"load i64, ptr %r{reg}, align 8")
+            self.values[reg] = value
+        return value
+
+    def write(self, reg: int, value: str) -> None:
+        if reg == op.BPF_REG_FP:
+            raise EncodingError("writes r10, the frame pointer", field="dst")
+        self.values[reg] = value
+        self.dirty.add(reg)
+
+    def _flush(self) -> None:
+        for reg in sorted(self.dirty):
+            self.slots.add(reg)
+            self._line(f"store i64 {self.values[reg]}, ptr %r{reg}, align 8")
+        self.dirty.clear()
+
+    # ------------------------------------------------------------------------------------------ blocks
+
+    def _block(self, block: Block) -> None:
+        self._label(f"%b{block.start}")
+        self.values = {}
+        self.dirty = set()
+        self.here = block.start
+        try:
+            if self.options.budget:
+                self._count(block)
+            condition = self._straight(block)
+        except _Left:
+            return
+        self._flush()
+        if condition is not None and len(block.next) == 2:
+            straight_on, taken = block.next
+            self._line(f"br i1 {condition}, label {self._to(taken)}, label {self._to(straight_on)}")
+        else:
+            self._line(f"br label {self._to(block.next[0])}")
+        for target in dict.fromkeys(block.next):
+            if target not in self.blocks:
+                self._label(self._to(target))
+                length = len(self.insns)
+                self._fault("jump", f"goes to {target}, outside the program's {length} instructions")
+
+    def _to(self, target: int) -> str:
+        if target in self.blocks:
+            return f"%b{target}"
+        return f"%out{self.here}_{target}".replace("-", "m")
+
+    def _count(self, block: Block) -> None:
+        count = block.end - block.start
+        place = self._field("budget")
+        left = self.ops.emit(f"load i64, ptr {place}, align 8")
+        enough = self.ops.emit(f"icmp uge i64 {left}, {count}")
+        less = self.ops.emit(f"sub i64 {left}, {count}")
+        good, bad = self.ops.name(), self.ops.name()
+        self._line(f"br i1 {enough}, label {good}, label {bad}")
+        self._label(bad)
+        self._stop(abi.BUDGET)
+        self._label(good)
+        self._line(f"store i64 {less}, ptr {place}, align 8")
+
+    def _straight(self, block: Block) -> str | None:
+        """The instructions of a block. The condition of its branch, if there is one."""
+        index = block.start
+        insns = self.insns
+        while index < block.end:
+            insn = insns[index]
+            self.here = index
+            second = insns[index + 1] if index + 1 < len(insns) else None
+            try:
+                effect: Any = sem.effect(insn, self.ops, self.read, second, self.byteorder)
+                condition = self._carry_out(effect, insn, second)
+            except EncodingError as error:
+                self._fault("opcode", str(error))
+                raise _Left from None
+            if condition is not None:
+                return condition
+            index += 2 if insn.opcode == op.LD_IMM64 else 1
+        return None
+
+    def _stop(self, status: int, fault: int = 0) -> None:
+        self._line(f"call void @stop(ptr %run, i32 {status}, i32 {self.here}, i32 {fault})")
+        self._line("ret i64 0")
+
+    def _fault(self, kind: str, message: str) -> None:
+        self._stop(abi.FAULT, self.module.fault(kind, message))
+
+    # ------------------------------------------------------------------------------------------ effects
+
+    def _carry_out(self, effect: Any, insn: Insn, second: Insn | None) -> str | None:
+        ops = self.ops
+        match effect:
+            case sem.Write(reg, value):
+                self.write(reg, value)
+            case sem.Load(reg, address, size):
+                raw = self._load(insn.src, address, size, acquire=effect.acquire)
+                self.write(reg, effect.extend(ops, raw))
+            case sem.Store(address, size, value):
+                place = self._access(insn.dst, address, size, abi.STORE)
+                if effect.release:
+                    self._line(f"store atomic i{size * 8} {value}, ptr {place} release, align {size}")
+                else:
+                    self._line(f"store i{size * 8} {value}, ptr {place}, align {self._align(size)}")
+            case sem.Branch(condition):
+                return str(condition)
+            case sem.Goto():
+                pass
+            case sem.Exit():
+                self._line(f"ret i64 {self.read(0)}")
+                raise _Left
+            case sem.CallHelper(helper) if helper == TAIL_CALL:
+                self._tail_call()
+            case sem.CallHelper(helper):
+                self._call(abi.helper_symbol(helper))
+            case sem.CallKfunc(btf_id, fd_index):
+                self._call(abi.kfunc_symbol(btf_id, fd_index))
+            case sem.CallLocal(off):
+                self._call_local(self.here + 1 + off)
+            case sem.Atomic():
+                self._atomic(effect, insn)
+            case sem.MayGoto():
+                return self._may_goto()
+            case sem.LoadPacket(offset, size):
+                self._load_packet(offset, size)
+            case sem.LoadPseudo(reg, kind, imm):
+                assert second is not None
+                self.write(reg, self._pseudo(insn, second, kind, imm))
+            case sem.AddressCast(reg, value, to, from_):
+                self.write(reg, self._service(abi.ADDRESS_CAST, [value, str(to), str(from_)]))
+            case _:
+                raise EncodingError("calls through a register; no kernel does", field="opcode")
+        return None
+
+    def _pseudo(self, insn: Insn, second: Insn, kind: int, imm: int) -> str:
+        if kind == op.BPF_PSEUDO_FUNC:
+            base = self.ops.emit(f"ptrtoint ptr @{abi.FUNCTIONS} to i64")
+            return self.ops.add(base, number(8 * (self.here + 1 + imm), 64), 64)
+        value = imm64(insn, second)
+        if self.module.is_address(insn):
+            return self.ops.emit(f"ptrtoint ptr @{self.module.immediate(value)} to i64")
+        return number(value, 64)
+
+    def _may_goto(self) -> str:
+        self.loops = True
+        left = self.ops.emit("load i64, ptr %loops, align 8")
+        used = self.ops.emit(f"icmp eq i64 {left}, 0")
+        less = self.ops.emit(f"sub i64 {left}, 1")
+        kept = self.ops.emit(f"select i1 {used}, i64 0, i64 {less}")
+        self._line(f"store i64 {kept}, ptr %loops, align 8")
+        return used
+
+    # ------------------------------------------------------------------------------------------ memory
+
+    def _align(self, size: int) -> int:
+        return 1
+
+    def _load(self, base: int, address: str, size: int, *, acquire: bool) -> str:
+        place = self._access(base, address, size, abi.LOAD)
+        if acquire:
+            return self.ops.emit(f"load atomic i{size * 8}, ptr {place} acquire, align {size}")
+        return self.ops.emit(f"load i{size * 8}, ptr {place}, align {self._align(size)}")
+
+    def _access(self, base: int, address: str, size: int, kind: int) -> str:
+        """The place of an access as a pointer, after whatever check it takes."""
+        if self.here not in self.options.plain:
+            insn = self.insns[self.here]
+            if not (base == op.BPF_REG_FP and -_STACK <= insn.off <= -size):
+                self._check(base, address, size, kind)
+        return self.ops.emit(f"inttoptr i64 {address} to ptr")
+
+    def _check(self, base: int, address: str, size: int, kind: int) -> None:
+        self.module.out.needs.add(abi.FIND)
+        self.caches.add(base)
+        emit, ops = self.ops.emit, self.ops
+        length = f"%c{base}{'l' if kind == abi.LOAD else 'w'}"
+        start = emit(f"load i64, ptr %c{base}s, align 8")
+        size_ = emit(f"load i64, ptr {length}, align 8")
+        offset = emit(f"sub i64 {address}, {start}")
+        inside = emit(f"icmp ult i64 {offset}, {size_}")
+        left = emit(f"sub i64 {size_}, {offset}")
+        fits = emit(f"icmp uge i64 {left}, {size}")
+        both = emit(f"and i1 {inside}, {fits}")
+        good, miss, lost, there = ops.name(), ops.name(), ops.name(), ops.name()
+        self._line(f"br i1 {both}, label {good}, label {miss}, !prof !0")
+        self._label(miss)
+        entry = emit(f"call ptr @lookup(ptr %run, i64 {address}, i64 {size}, i32 {kind}, i32 {self.here})")
+        none = emit(f"icmp eq ptr {entry}, null")
+        self._line(f"br i1 {none}, label {lost}, label {there}")
+        self._label(lost)
+        self._line("ret i64 0")
+        self._label(there)
+        for at, part in ((0, "s"), (8, "l"), (16, "w")):
+            place = emit(f"getelementptr i8, ptr {entry}, i64 {at}")
+            value = emit(f"load i64, ptr {place}, align 8")
+            self._line(f"store i64 {value}, ptr %c{base}{part}, align 8")
+        self._line(f"br label {good}")
+        self._label(good)
+
+    def _forget(self) -> None:
+        """Regions may have changed behind a call."""
+        self.resets.append(len(self.ops.lines))
+        self.ops.lines.append("")
+
+    def _atomic(self, effect: Any, insn: Insn) -> None:
+        bits, size = effect.size * 8, effect.size
+        place = self._access(insn.dst, effect.address, size, abi.ATOMIC)
+        emit = self.ops.emit
+        if effect.operation == "cmpxchg":
+            values = f"i{bits} {effect.expected}, i{bits} {effect.operand}"
+            pair = emit(f"cmpxchg ptr {place}, {values} seq_cst seq_cst, align {size}")
+            old = emit(f"extractvalue {{ i{bits}, i1 }} {pair}, 0")
+        else:
+            order = "monotonic" if effect.result is None else "seq_cst"
+            old = emit(f"atomicrmw {effect.operation} ptr {place}, i{bits} {effect.operand} {order}, align {size}")
+        if effect.result is not None:
+            self.write(effect.result, effect.fetched(self.ops, old))
+
+    # ------------------------------------------------------------------------------------------ calls
+
+    def _arguments(self) -> str:
+        return ", ".join(f"i64 {self.read(n)}" for n in _FIVE)
+
+    def _outside(self) -> None:
+        """What code behind a call may want to know: where we are, and in which frame."""
+        self._line(f"store i32 {self.here}, ptr {self._field('insn')}, align 4")
+        if self.module.callbacks:
+            self._line(f"store i64 %frame, ptr {self._field('frame')}, align 8")
+
+    def _leave_if_stopped(self) -> None:
+        status = self.ops.emit("load i32, ptr %run, align 8")
+        stopped = self.ops.emit(f"icmp ne i32 {status}, {abi.RETURNED}")
+        out, on = self.ops.name(), self.ops.name()
+        self._line(f"br i1 {stopped}, label {out}, label {on}, !prof !1")
+        self._label(out)
+        self._line("ret i64 0")
+        self._label(on)
+
+    def _call(self, symbol: str) -> None:
+        self.module.out.helpers.setdefault(symbol, self.here)
+        self._outside()
+        result = self.ops.emit(f"call i64 @{symbol}(ptr %run, {self._arguments()})")
+        self._leave_if_stopped()
+        self._forget()
+        self.write(0, result)
+
+    def _service(self, symbol: str, args: list[str]) -> str:
+        self.module.out.needs.add(symbol)
+        self._outside()
+        listed = ", ".join(f"i64 {arg}" for arg in args)
+        result = self.ops.emit(f"call i64 @{symbol}(ptr %run, {listed})")
+        self._leave_if_stopped()
+        return result
+
+    def _call_local(self, target: int) -> None:
+        if not 0 <= target < len(self.insns):
+            self._fault("call", f"there is no instruction {target} to call")
+            raise _Left
+        self.module.call(target)
+        if self.options.checked:
+            top = self.ops.emit(f"load i64, ptr {self._field('top')}, align 8")
+            last = self.ops.emit(f"icmp eq i64 %frame, {top}")
+            bad, good = self.ops.name(), self.ops.name()
+            self._line(f"br i1 {last}, label {bad}, label {good}, !prof !1")
+            self._label(bad)
+            self._stop(abi.STACK)
+            self._label(good)
+        frame = self.ops.emit(f"add i64 %frame, {FRAME_STRIDE}")
+        result = self.ops.emit(f"call i64 @f{target}(ptr %run, i64 {frame}, {self._arguments()})")
+        self._leave_if_stopped()
+        self._forget()
+        self.write(0, result)
+
+    def _tail_call(self) -> None:
+        """Jump to the program that bpf_tail_call names; from a subprogram: call it and return what it returns."""
+        ops, emit = self.ops, self.ops.emit
+        args = [self.read(1), self.read(2), ops.zext(ops.trunc(self.read(3), 64, 32), 32, 64)]
+        self._flush()
+        place = self._field("tail_calls")
+        count = emit(f"load i32, ptr {place}, align 4")
+        below = emit(f"icmp ult i32 {count}, {MAX_TAIL_CALLS}")
+        ask, jump, ran, native, on = (ops.name() for _ in range(5))
+        self._line(f"br i1 {below}, label {ask}, label {on}")
+        self._label(ask)
+        frame, top = self._field("frame"), self._field("top")
+        self._line(f"store i64 %frame, ptr {frame}, align 8")
+        target = self._service(abi.TAIL_CALL, args)
+        found = emit(f"icmp ne i64 {target}, 0")
+        self._line(f"br i1 {found}, label {jump}, label {on}")
+        self._label(jump)
+        already = emit(f"icmp eq i64 {target}, {abi.ALREADY_RAN}")
+        self._line(f"br i1 {already}, label {ran}, label {native}")
+        self._label(ran)
+        result = emit(f"load i64, ptr {self._field('result')}, align 8")
+        self._line(f"ret i64 {result}")
+        self._label(native)
+        self._line(f"store i32 {emit(f'add i32 {count}, 1')}, ptr {place}, align 4")
+        before = emit(f"load i64, ptr {top}, align 8")
+        last = emit(f"add i64 %frame, {(MAX_CALL_FRAMES - 1) * FRAME_STRIDE}")
+        self._line(f"store i64 {last}, ptr {top}, align 8")
+        self._line(f"store i64 %frame, ptr {frame}, align 8")
+        code = emit(f"inttoptr i64 {target} to ptr")
+        if self.main and self.module.out.target.musttail:
+            result = emit(f"musttail call i64 {code}(ptr %run, i64 {args[0]})")
+        else:
+            result = emit(f"call i64 {code}(ptr %run, i64 {args[0]})")
+            self._line(f"store i64 {before}, ptr {top}, align 8")
+        self._line(f"ret i64 {result}")
+        self._label(on)
+        self._forget()
+
+    def _load_packet(self, offset: str, size: int) -> None:
+        wide = self.ops.sext(offset, 32, 64)
+        found = self._service(abi.LOAD_PACKET, [self.read(6), wide, str(size)])
+        none = self.ops.emit(f"icmp eq i64 {found}, -1")
+        out, on = self.ops.name(), self.ops.name()
+        self._line(f"br i1 {none}, label {out}, label {on}")
+        self._label(out)
+        self._line("ret i64 0")
+        self._label(on)
+        self.write(0, found)

@@ -1,0 +1,230 @@
+"""From instructions to the text of an LLVM module. See `abi` for what the module exports and needs.
+
+Two kinds of code:
+
+- checked, for anything: every access is looked up in the run's table of regions, calls count frames, and a budget of
+  instructions can be kept. Nothing that the bytes say makes it leave its regions.
+- trusted, for what a verifier accepted: frames are not counted, and accesses that it says are plain memory (`plain`) go
+  straight through.
+
+The text holds no address of this process, so its object can be kept and used elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from bombus.errors import NotSupported
+from bombus.isa import opcodes as op
+from bombus.isa.insn import Insn
+from bombus.jit import abi
+from bombus.jit.function import Function, field_of
+from bombus.jit.target import Target
+from bombus.vm.flow import blocks_from
+from bombus.vm.run import FRAME_STRIDE
+
+# Functions that share code each get a copy of it; beyond this many instructions per instruction it is no program that
+# a compiler wrote.
+_MAX_COPIES: Final = 4
+
+# ld_imm64 kinds whose immediate is an address of this process.
+_ADDRESSES: Final = (
+    op.BPF_PSEUDO_MAP_FD, op.BPF_PSEUDO_MAP_VALUE, op.BPF_PSEUDO_BTF_ID, op.BPF_PSEUDO_MAP_IDX,
+    op.BPF_PSEUDO_MAP_IDX_VALUE,
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """checked: see above. budget: count instructions. plain: indices of accesses that need no check."""
+
+    checked: bool = True
+    budget: bool = True
+    plain: Collection[int] = ()
+
+
+@dataclass(slots=True)
+class Lowered:
+    """text: the module. faults: what status FAULT counts into: kind and message of a VmFault. immediates: value of each
+    bpf_imm_N. helpers, kfuncs: what the module calls: symbol -> index of a call instruction. entries: exported
+    functions by instruction. needs: other symbols of `abi` that it calls."""
+
+    target: Target
+    options: Options
+    text: str = ""
+    faults: list[tuple[str, str]] = field(default_factory=list)
+    immediates: list[int] = field(default_factory=list)
+    helpers: dict[str, int] = field(default_factory=dict)
+    entries: list[int] = field(default_factory=list)
+    needs: set[str] = field(default_factory=set)
+
+
+class Module:
+    """What the functions of one program share while they are written."""
+
+    def __init__(self, insns: Sequence[Insn], target: Target, options: Options) -> None:
+        self.insns = insns
+        self.out = Lowered(target, options)
+        self.todo: list[int] = []  # functions that are called
+        self.written: set[int] = set()
+        self.size = 0
+        self.callbacks = any(insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC for insn in insns)
+        self._fault_numbers: dict[tuple[str, str], int] = {}
+        self._immediate_numbers: dict[int, int] = {}
+        self.intrinsics: set[str] = set()
+
+    def fault(self, kind: str, message: str) -> int:
+        """The number of a fault."""
+        key = kind, message
+        number = self._fault_numbers.setdefault(key, len(self.out.faults))
+        if number == len(self.out.faults):
+            self.out.faults.append(key)
+        return number
+
+    def immediate(self, value: int) -> str:
+        """The symbol whose address is `value`."""
+        number = self._immediate_numbers.setdefault(value, len(self.out.immediates))
+        if number == len(self.out.immediates):
+            self.out.immediates.append(value)
+        return abi.immediate_symbol(number)
+
+    def call(self, entry: int) -> None:
+        """A function is called: it has to be written."""
+        if entry not in self.written:
+            self.written.add(entry)
+            self.todo.append(entry)
+
+    def is_address(self, insn: Insn) -> bool:
+        return insn.src in _ADDRESSES
+
+
+def lower(insns: Sequence[Insn], target: Target, options: Options | None = None) -> Lowered:
+    """The module of a program. NotSupported when its functions share too much code to be native functions."""
+    module = Module(insns, target, options or Options())
+    parts: list[str] = []
+    if insns:
+        parts.append(_function(module, 0, main=True))
+    for index, insn in enumerate(insns):
+        if insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC:
+            entry = index + 1 + insn.imm
+            if 0 <= entry < len(insns) and entry not in module.out.entries:
+                module.out.entries.append(entry)
+                module.call(entry)
+    while module.todo:
+        parts.append(_function(module, module.todo.pop(), main=False))
+    out = module.out
+    parts += [_callback(entry, out) for entry in out.entries]
+    out.text = "\n".join([*_head(module), *parts, _WEIGHTS])
+    return out
+
+
+def _function(module: Module, entry: int, *, main: bool) -> str:
+    blocks = blocks_from(module.insns, entry)
+    module.size += sum(block.end - block.start for block in blocks.values())
+    if module.size > _MAX_COPIES * len(module.insns) + 1000:
+        raise NotSupported("native code of this program", "its functions share most of their code")
+    return Function(module, entry, blocks, main=main).text()
+
+
+def _callback(entry: int, out: Lowered) -> str:
+    """The exported form of a function: one frame deeper than what runs now."""
+    args = ", ".join(f"i64 %r{n}" for n in range(1, 6))
+    return f"""
+define i64 @{abi.function_symbol(entry)}(ptr %run, {args}) nounwind {{
+{field_of("frame", "%p")}
+  %f = load i64, ptr %p, align 8
+  %g = add i64 %f, {FRAME_STRIDE}
+  %r = call i64 @f{entry}(ptr %run, i64 %g, {args})
+  store i64 %f, ptr %p, align 8
+  ret i64 %r
+}}
+"""
+
+
+def _head(module: Module) -> list[str]:
+    out = module.out
+    lines = [f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bits in (16, 32, 64)]
+    lines.append("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+    five = ", ".join(["ptr", *["i64"] * 5])
+    lines += [f"declare i64 @{name}({five}) nounwind nonlazybind" for name in out.helpers]
+    for name in sorted(out.needs):
+        result, *params = abi.SIGNATURES[name]
+        lines.append(f"declare {result} @{name}({', '.join(['ptr', *params])}) nounwind nonlazybind")
+    lines += [f"@{abi.immediate_symbol(n)} = external global i8" for n in range(len(out.immediates))]
+    if module.callbacks:
+        lines.append(f"@{abi.FUNCTIONS} = external global i8")
+    lines.append(_STOP)
+    if abi.FIND in out.needs:
+        lines.append(_LOOKUP)
+    return lines
+
+
+_STOP = f"""
+@{abi.PROGRAM} = external global i8
+define internal void @stop(ptr %run, i32 %status, i32 %insn, i32 %fault) noinline cold nounwind {{
+  store i32 %status, ptr %run, align 8
+  %p = getelementptr i8, ptr %run, i64 {abi.RUN["insn"][0]}
+  store i32 %insn, ptr %p, align 4
+  %q = getelementptr i8, ptr %run, i64 {abi.RUN["fault"][0]}
+  store i32 %fault, ptr %q, align 8
+  %r = getelementptr i8, ptr %run, i64 {abi.RUN["program"][0]}
+  %id = ptrtoint ptr @{abi.PROGRAM} to i64
+  store i64 %id, ptr %r, align 8
+  ret void
+}}
+"""
+
+# The table's entry that holds an access, or what bpf_find says; null when there is none.
+_LOOKUP = f"""
+define internal ptr @lookup(ptr %run, i64 %address, i64 %size, i32 %kind, i32 %insn) noinline nounwind {{
+  %cp = getelementptr i8, ptr %run, i64 {abi.RUN["count"][0]}
+  %count = load i32, ptr %cp, align 4
+  %table = getelementptr i8, ptr %run, i64 {abi.RUN["regions"][0]}
+  %load = icmp eq i32 %kind, {abi.LOAD}
+  %which = select i1 %load, i64 8, i64 16
+  br label %head
+head:
+  %i = phi i32 [ 0, %0 ], [ %j, %next ]
+  %more = icmp ult i32 %i, %count
+  br i1 %more, label %body, label %miss
+body:
+  %w = zext i32 %i to i64
+  %off = mul i64 %w, {abi.REGION_BYTES}
+  %e = getelementptr i8, ptr %table, i64 %off
+  %start = load i64, ptr %e, align 8
+  %lp = getelementptr i8, ptr %e, i64 %which
+  %len = load i64, ptr %lp, align 8
+  %o = sub i64 %address, %start
+  %in = icmp ult i64 %o, %len
+  %left = sub i64 %len, %o
+  %fits = icmp uge i64 %left, %size
+  %ok = and i1 %in, %fits
+  br i1 %ok, label %found, label %next
+found:
+  ret ptr %e
+next:
+  %j = add i32 %i, 1
+  br label %head
+miss:
+  %ip = getelementptr i8, ptr %run, i64 {abi.RUN["insn"][0]}
+  store i32 %insn, ptr %ip, align 4
+  %n = call i32 @{abi.FIND}(ptr %run, i64 %address, i64 %size, i32 %kind)
+  %none = icmp eq i32 %n, {-1}
+  br i1 %none, label %lost, label %there
+lost:
+  ret ptr null
+there:
+  %nw = zext i32 %n to i64
+  %noff = mul i64 %nw, {abi.REGION_BYTES}
+  %ne = getelementptr i8, ptr %table, i64 %noff
+  ret ptr %ne
+}}
+"""
+
+# Likely first, unlikely first.
+_WEIGHTS = """
+!0 = !{!"branch_weights", i32 2000, i32 1}
+!1 = !{!"branch_weights", i32 1, i32 2000}
+"""

@@ -1,0 +1,102 @@
+"""The reading of `isa.semantics` as LLVM IR: a value is the text of an operand, an operation is a line."""
+
+from __future__ import annotations
+
+_RELATIONS = frozenset(("eq", "ne", "ugt", "uge", "ult", "ule", "sgt", "sge", "slt", "sle"))
+
+
+def number(value: int, bits: int) -> str:
+    """A constant as LLVM writes it: signed."""
+    half = 1 << (bits - 1)
+    return str(((value & (2 * half - 1)) ^ half) - half)
+
+
+class LlvmOps:
+    """`semantics.Ops[str, str]`. Lines go to `lines`; names are numbered through one function.
+
+    Constants are folded by LLVM.
+    """
+
+    __slots__ = ("count", "lines")
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self.count = 0
+
+    def name(self) -> str:
+        self.count += 1
+        return f"%v{self.count}"
+
+    def emit(self, text: str) -> str:
+        """A line whose value gets a name."""
+        self.count += 1
+        name = f"%v{self.count}"
+        self.lines.append(f"  {name} = {text}")
+        return name
+
+    def const(self, value: int, bits: int) -> str:
+        return number(value, bits)
+
+    def _two(self, operation: str, a: str, b: str, bits: int) -> str:
+        return self.emit(f"{operation} i{bits} {a}, {b}")
+
+    def add(self, a: str, b: str, bits: int) -> str:
+        return self._two("add", a, b, bits)
+
+    def sub(self, a: str, b: str, bits: int) -> str:
+        return self._two("sub", a, b, bits)
+
+    def mul(self, a: str, b: str, bits: int) -> str:
+        return self._two("mul", a, b, bits)
+
+    def udiv(self, a: str, b: str, bits: int) -> str:
+        return self._two("udiv", a, b, bits)
+
+    def urem(self, a: str, b: str, bits: int) -> str:
+        return self._two("urem", a, b, bits)
+
+    def sdiv(self, a: str, b: str, bits: int) -> str:
+        return self._two("sdiv", a, b, bits)
+
+    def srem(self, a: str, b: str, bits: int) -> str:
+        return self._two("srem", a, b, bits)
+
+    def and_(self, a: str, b: str, bits: int) -> str:
+        return self._two("and", a, b, bits)
+
+    def or_(self, a: str, b: str, bits: int) -> str:
+        return self._two("or", a, b, bits)
+
+    def xor(self, a: str, b: str, bits: int) -> str:
+        return self._two("xor", a, b, bits)
+
+    def shl(self, a: str, n: str, bits: int) -> str:
+        return self._two("shl", a, n, bits)
+
+    def lshr(self, a: str, n: str, bits: int) -> str:
+        return self._two("lshr", a, n, bits)
+
+    def ashr(self, a: str, n: str, bits: int) -> str:
+        return self._two("ashr", a, n, bits)
+
+    def neg(self, a: str, bits: int) -> str:
+        return self.emit(f"sub i{bits} 0, {a}")
+
+    def bswap(self, a: str, bits: int) -> str:
+        return self.emit(f"call i{bits} @llvm.bswap.i{bits}(i{bits} {a})")
+
+    def zext(self, a: str, from_bits: int, to_bits: int) -> str:
+        return self.emit(f"zext i{from_bits} {a} to i{to_bits}")
+
+    def sext(self, a: str, from_bits: int, to_bits: int) -> str:
+        return self.emit(f"sext i{from_bits} {a} to i{to_bits}")
+
+    def trunc(self, a: str, from_bits: int, to_bits: int) -> str:
+        return self.emit(f"trunc i{from_bits} {a} to i{to_bits}")
+
+    def compare(self, relation: str, a: str, b: str, bits: int) -> str:
+        assert relation in _RELATIONS
+        return self.emit(f"icmp {relation} i{bits} {a}, {b}")
+
+    def select(self, condition: str, a: str, b: str, bits: int) -> str:
+        return self.emit(f"select i1 {condition}, i{bits} {a}, i{bits} {b}")
