@@ -13,6 +13,7 @@ LAYERS = [
     {"spec"},
     {"isa"},
     {"asm", "classic", "btf", "elf", "capture"},
+    {"kernel.sites"},
     {"kernel.api"},
     {"object", "verifier", "vm"},
     {"rewrite", "jit", "bpf"},

@@ -13,6 +13,7 @@ import os
 from typing import Any, Protocol, runtime_checkable
 
 from bombus.errors import KernelError, UsageError
+from bombus.kernel.sites import Sites
 from bombus.spec.commands import COMMAND, Command
 from bombus.spec.version import KernelVersion
 
@@ -192,3 +193,7 @@ class Kernel(Protocol):
     def printk(self) -> list[str]:
         """Lines that bpf_printk wrote since the last call, without the newline (on Linux those of this process's
         threads, from programs that this Kernel object loaded). NotSupported when the kernel shows none."""
+
+    @property
+    def sites(self) -> Sites:
+        """Where programs attach: targets by name, and hooks beside bpf(2)."""

@@ -9,9 +9,10 @@ from typing import Any
 from bombus.btf.parse import Btf
 from bombus.isa.insn import Insn
 from bombus.kernel.api import Kernel
-from bombus.kernel.handles import Map, Program
+from bombus.kernel.handles import Attachment, Group, Link, Map, Program
 from bombus.loader.passes import PASSES, choose, relocate_core
 from bombus.loader.state import Options, State
+from bombus.loader.structops import StructOps
 from bombus.object.model import MapSpec, Object, ProgramSpec
 from bombus.object.relocate import Flat, Symbol, flatten, resolve
 
@@ -45,6 +46,21 @@ class Loaded:
     def flat(self, name: str) -> Flat:
         """A program's code before maps and externs were put in."""
         return self._state.flat[name]
+
+    def attach(self, *, cookies: Mapping[str, int] | None = None) -> dict[str, Link | Attachment | Group]:
+        """Attach what needs no more than its section's name, as a libbpf skeleton does; the rest is left to the caller.
+
+        cookies: bpf_get_attach_cookie by program. Returns what was attached, by name; `close` detaches it. When one
+        fails, all are detached again.
+        """
+        from bombus.loader.autoattach import attach_all
+
+        return attach_all(self._state, cookies or {})
+
+    @property
+    def struct_ops(self) -> Mapping[str, StructOps]:
+        """struct_ops maps; their `attach` registers them one by one."""
+        return self._state.struct_ops
 
     def close(self) -> None:
         self._state.close()

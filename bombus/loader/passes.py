@@ -15,12 +15,14 @@ from typing import Any
 
 from bombus.btf.data import layout_of, to_bytes
 from bombus.btf.types import DataSec, Kind, Var
-from bombus.errors import BombusError, KernelError, LoadError, NeedsKernel, NotSupported, ObjectError, UsageError
+from bombus.errors import BombusError, KernelError, LoadError, NeedsKernel, ObjectError, UsageError
 from bombus.isa.insn import Insn
 from bombus.isa.opcodes import CALL
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program
-from bombus.loader import externs
+from bombus.kernel.handles.attach.tracing import function_id
+from bombus.kernel.handles.attaching import Origin
+from bombus.loader import externs, structops
 from bombus.loader.sanitize import for_version
 from bombus.loader.state import State
 from bombus.object.fixup import for_kernel
@@ -28,7 +30,7 @@ from bombus.object.model import MapSpec, ProgramSpec
 from bombus.object.relocate import core, flatten, reachable, resolve
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.helpers import HELPER
-from bombus.spec.maptypes import BPF_F_MMAPABLE, FLAG, MAP_TYPE, MAP_TYPE_BY_ID
+from bombus.spec.maptypes import BPF_F_MMAPABLE, BPF_F_VTYPE_BTF_OBJ_FD, FLAG, MAP_TYPE, MAP_TYPE_BY_ID
 
 _STRUCT_OPS = "BPF_PROG_TYPE_STRUCT_OPS"
 # Maps whose BTF the kernel does not take (libbpf: bpf_object__create_map).
@@ -62,12 +64,16 @@ _ATTACH_PREFIX = {
 def choose(state: State) -> None:
     """Which programs to load."""
     obj, options = state.obj, state.options
+    known = {program.name: program for program in obj.programs}
+    maps = {spec.name for spec in obj.maps}
+    for name in (*options.autoload, *(n for n in options.autoattach if n not in maps), *options.targets):
+        if name not in known:
+            raise UsageError(f"no program {name!r} in {obj.name}; there are {', '.join(known) or 'none'}")
     if obj.byteorder != sys.byteorder:
         raise ObjectError(f"{obj.name} is {obj.byteorder}-endian; kernels here are {sys.byteorder}-endian")
     if options.programs is None:
-        state.chosen = [program for program in obj.programs if program.autoload]
+        state.chosen = [program for program in obj.programs if options.autoload.get(program.name, program.autoload)]
     else:
-        known = {program.name: program for program in obj.programs}
         for name in options.programs:
             if name not in known:
                 raise UsageError(f"no program {name!r} in {obj.name}; there are {', '.join(known) or 'none'}")
@@ -138,12 +144,12 @@ def _size(state: State, spec: MapSpec) -> MapSpec:
 
 
 def create_maps(state: State) -> None:
-    """Make, reuse or open every map. NotSupported for struct_ops."""
+    """Make, reuse or open every map."""
     for spec in state.obj.maps:
         if spec.type == _STRUCT_OPS_MAP:
-            if any(program.prog_type == _STRUCT_OPS for program in state.chosen):
-                raise NotSupported(f"loading the struct_ops map {spec.name!r}")
-            continue  # nothing that was chosen needs it
+            if spec.name in state.struct_ops:
+                _create_struct_ops(state, spec)
+            continue
         spec = _size(state, spec)
         state.specs[spec.name] = spec
         given = state.options.reuse.get(spec.name)
@@ -158,6 +164,51 @@ def create_maps(state: State) -> None:
         state.maps[spec.name] = _create(state, spec)
         if spec.pinning == _PINNED and state.options.pin_root:
             state.maps[spec.name].pin(_pin_path(state, spec))
+
+
+def _create_struct_ops(state: State, spec: MapSpec) -> None:
+    ops = state.struct_ops[spec.name]
+    if state.btf is None:
+        raise ObjectError("struct_ops need BTF that the kernel takes", symbol=spec.name)
+    fields: dict[str, Any] = {"btf_vmlinux_value_type_id": ops.value_type, "btf_fd": state.btf.fd}
+    flags = spec.flags
+    if ops.module:
+        fields["value_type_btf_obj_fd"] = state.module_fd(ops.module)
+        flags |= BPF_F_VTYPE_BTF_OBJ_FD
+    ops.map = state.maps[spec.name] = Map.create(
+        state.kernel, MAP_TYPE_BY_ID[spec.type], 4, len(ops.data), 1, flags=flags, name=_map_name(spec), **fields
+    )
+    state.specs[spec.name] = spec
+
+
+def plan_struct_ops(state: State) -> None:
+    """Which struct_ops maps there will be: those whose programs are all chosen; and what their programs are for."""
+    chosen = {program.name for program in state.chosen}
+    for spec in state.obj.maps:
+        if spec.type != _STRUCT_OPS_MAP:
+            continue
+        members = {name for _, name in spec.values}
+        if not members <= chosen if members else state.options.programs is not None:
+            continue
+        vmlinux = state.vmlinux()
+        if vmlinux is None or state.obj.btf is None:
+            raise ObjectError("struct_ops need the kernel's BTF, and there is none", symbol=spec.name)
+        ops = state.struct_ops[spec.name] = structops.plan(spec, state.obj.btf, vmlinux, state.modules())
+        ops.autoattach = state.options.autoattach.get(spec.name, True)
+        for name, _, member in ops.functions:
+            before = state.members.setdefault(name, (ops, member))
+            if before[0].type_id != ops.type_id or before[1] != member:
+                raise ObjectError(f"program {name!r} stands for different members of struct_ops", symbol=spec.name)
+    for program in state.chosen:
+        if program.prog_type == _STRUCT_OPS and program.name not in state.members:
+            raise ObjectError(f"no struct_ops map that is made uses the program {program.name!r}", symbol=program.name)
+
+
+def fill_struct_ops(state: State) -> None:
+    """Put descriptors of programs in the place of their pointers."""
+    for ops in state.struct_ops.values():
+        for name, at, _ in ops.functions:
+            ops.data[at : at + 8] = state.programs[name].fd.to_bytes(8, "little")
 
 
 def _pin_path(state: State, spec: MapSpec) -> str:
@@ -318,19 +369,29 @@ def load_programs(state: State) -> None:
                     "line_info": flat.line_info_bytes(), "line_info_rec_size": 16,
                     "line_info_cnt": len(flat.line_info),
                 }  # fmt: skip
-        if program.attach_btf:
-            fields["attach_btf_id"] = _attach_target(state, program)
+        attach_type = _attach_type(state, program)
+        if program.name in state.members and program.prog_type == _STRUCT_OPS:
+            ops, attach_type = state.members[program.name]
+            fields["attach_btf_id"] = ops.type_id
+            if ops.module:
+                fields["attach_btf_obj_fd"] = state.module_fd(ops.module)
+        elif program.attach_btf:
+            fields |= _attach_target(state, program)
         # Kernels before 5.0 compare it for kprobes; libbpf sends it always.
         fields["kern_version"] = state.obj.version or externs.version_code(state.kernel.version)
         try:
             state.programs[program.name] = Program.load(
                 state.kernel, program.prog_type, insns, license=state.obj.license, name=_prog_name(program),
-                attach_type=_attach_type(state, program), flags=program.flags, log_level=state.options.log_level,
+                attach_type=attach_type, flags=program.flags, log_level=state.options.log_level,
                 **fields,
             )  # fmt: skip
         except LoadError as error:
             error.add_note(f"program {program.name!r} of {state.obj.name}")
             raise
+        state.programs[program.name].origin = Origin(
+            program.section, program.attach_type,
+            state.options.autoattach.get(program.name, program.autoattach), state.maps, state.shared
+        )
 
 
 def _for_old_kernels(state: State, insns: list[Insn]) -> list[Insn]:
@@ -361,26 +422,39 @@ def _attach_type(state: State, program: ProgramSpec) -> str | int:
     return name
 
 
-def _attach_target(state: State, program: ProgramSpec) -> int:
-    """The BTF id of the kernel function or type that a program attaches to."""
+def _attach_target(state: State, program: ProgramSpec) -> dict[str, int]:
+    """Fields for what a program attaches to: a kernel (or module's) function or type, or a program's function."""
+    given = state.options.targets.get(program.name)
+    if given is not None:
+        item, function = given if isinstance(given, tuple) else (given, program.target)
+        return {"attach_prog_fd": item.fd, "attach_btf_id": function_id(item, function)}
     if program.prog_type == "BPF_PROG_TYPE_EXT":
-        raise NotSupported("loading freplace programs", "they need the program that they replace a function of")
+        raise UsageError(
+            f"{program.name!r} replaces a function of another program: give targets={{{program.name!r}: program}}"
+        )
     prefix, kind = _ATTACH_PREFIX.get(program.attach_type, ("", Kind.FUNC))
     vmlinux = state.vmlinux()
     if vmlinux is None:
         raise ObjectError(f"{program.name!r} attaches by kernel BTF, and there is none", symbol=program.name)
-    found = vmlinux.find(prefix + program.target, kind)
-    if found is None:
-        raise ObjectError(
-            f"{program.name!r} attaches to {program.target!r}, which is not in the kernel's BTF", symbol=program.name
-        )
-    return found
+    module, colon, target = program.target.rpartition(":")
+    if not module or module == "vmlinux":
+        found = vmlinux.find(prefix + target, kind)
+        if found is not None:
+            return {"attach_btf_id": found}
+    for name, btf in state.modules().items() if not colon or module != "vmlinux" else ():
+        if module in ("", name):
+            found = next((i for i in btf.find_all(prefix + target, kind) if i >= btf.first_id), None)
+            if found is not None:
+                return {"attach_btf_id": found, "attach_btf_obj_fd": state.module_fd(name)}
+    raise ObjectError(
+        f"{program.name!r} attaches to {program.target!r}, which is not in the kernel's BTF", symbol=program.name
+    )
 
 
 def fill_fd_arrays(state: State) -> None:
     """Initial values of prog arrays and of maps of maps."""
     for spec in state.specs.values():
-        for index, name in spec.values:
+        for index, name in spec.values if spec.type != _STRUCT_OPS_MAP else ():
             target = state.maps[spec.name]
             if spec.type == _PROG_ARRAY:
                 program = state.programs.get(name)
@@ -393,5 +467,6 @@ def fill_fd_arrays(state: State) -> None:
 
 
 PASSES: tuple[Callable[[State], None], ...] = (
-    choose, relocate_core, load_btf, resolve_externs, create_maps, fill_maps, load_programs, fill_fd_arrays,
+    choose, relocate_core, plan_struct_ops, load_btf, resolve_externs, create_maps, fill_maps, load_programs,
+    fill_fd_arrays, fill_struct_ops,
 )  # fmt: skip

@@ -8,10 +8,11 @@ from typing import Any
 
 from bombus.btf.core import Resolver, Result
 from bombus.btf.parse import Btf
-from bombus.errors import NotSupported
+from bombus.errors import NotSupported, ObjectError
 from bombus.kernel.api import Kernel
 from bombus.kernel.handles import Btf as BtfHandle
-from bombus.kernel.handles import Map, Program
+from bombus.kernel.handles import Map, Program, ids
+from bombus.loader.structops import StructOps
 from bombus.object.model import Function, MapSpec, Object, ProgramSpec
 from bombus.object.relocate import Flat, Symbol
 
@@ -24,7 +25,9 @@ class Options:
     default); max_entries: other sizes by map name; data: contents of data sections (".rodata") or values of their
     variables by name; pin_root: the directory for maps that are pinned by name ("": they are made anew and not
     pinned); prog_type: for sections that say nothing; reuse: maps to use instead of making them, which stay the
-    caller's; log_level: of BPF_PROG_LOAD.
+    caller's; log_level: of BPF_PROG_LOAD; targets: for freplace, fentry and fexit of BPF programs by program name, the
+    program (and function) that they attach to; autoload: programs to load although their section starts with "?", or
+    not to; autoattach: programs and struct_ops maps that `Loaded.attach` leaves out (False).
     """
 
     btf: Btf | bytes | None = None
@@ -35,6 +38,9 @@ class Options:
     prog_type: str = ""
     reuse: Mapping[str, Map] = field(default_factory=dict)
     log_level: int = 0
+    targets: Mapping[str, Program | tuple[Program, str]] = field(default_factory=dict)
+    autoload: Mapping[str, bool] = field(default_factory=dict)
+    autoattach: Mapping[str, bool] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -56,6 +62,12 @@ class State:
     arenas: dict[str, memoryview] = field(default_factory=dict)
     flat: dict[str, Flat] = field(default_factory=dict)
     programs: dict[str, Program] = field(default_factory=dict)
+    struct_ops: dict[str, StructOps] = field(default_factory=dict)
+    members: dict[str, tuple[StructOps, int]] = field(default_factory=dict)  # of struct_ops, by program
+    shared: dict[str, Any] = field(default_factory=dict)  # what attachments of the object keep together
+    links: list[Any] = field(default_factory=list)
+    module_btf: dict[str, BtfHandle] = field(default_factory=dict)
+    _modules: dict[str, Btf] | None = None
     _vmlinux: Btf | None = None
     _asked: bool = False
 
@@ -79,15 +91,42 @@ class State:
             return None
         vmlinux = self.vmlinux()
         targets = [vmlinux] if vmlinux is not None else []
-        if vmlinux is not None and self.options.btf is None:
-            targets += [Btf.parse(raw, vmlinux) for raw in self.kernel.module_btf().values()]
+        if self.options.btf is None:
+            targets += self.modules().values()
         return Resolver(self.obj.btf, targets)
 
+    def modules(self) -> dict[str, Btf]:
+        """BTF of loaded kernel modules by name."""
+        if self._modules is None:
+            vmlinux = self.vmlinux()
+            found = self.kernel.module_btf() if vmlinux is not None else {}
+            self._modules = {name: Btf.parse(raw, vmlinux) for name, raw in found.items()}
+        return self._modules
+
+    def module_fd(self, name: str) -> int:
+        """A descriptor of a module's BTF, open as long as the state. ObjectError when it is gone."""
+        if name not in self.module_btf:
+            for number in ids(self.kernel, "btf"):
+                handle = BtfHandle.from_id(self.kernel, number)
+                if handle.name == name:
+                    self.module_btf[name] = handle
+                    break
+                handle.close()
+            else:
+                raise ObjectError(f"the kernel module {name!r} is gone")
+        return self.module_btf[name].fd
+
     def close(self) -> None:
+        for link in reversed(self.links):
+            link.close()
+        self.links.clear()
         self.arenas.clear()
         given = {id(item) for item in self.options.reuse.values()}
         for handle in (*self.programs.values(), *self.maps.values()):
             if id(handle) not in given:
                 handle.close()
+        for module in self.module_btf.values():
+            module.close()
+        self.module_btf.clear()
         if self.btf is not None:
             self.btf.close()

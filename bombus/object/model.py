@@ -56,6 +56,7 @@ class ProgramSpec:
     autoload: bool = True
     attach_btf: bool = False
     attach: str = ""
+    autoattach: bool = True
 
 
 @dataclass(frozen=True, slots=True)

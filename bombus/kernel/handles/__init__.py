@@ -1,15 +1,16 @@
 """Handles of kernel objects and readers of their events, over either kernel.
 
-Import from here; the rooms behind it are: base (descriptors), info, maps, rawmap, views, programs, links, btf; reader,
-ringbuf, perfbuf, userring and readers (several at once).
+Import from here; the rooms behind it are: base (descriptors), info, maps, rawmap, views, programs, attaching and attach
+(what programs attach to), attachment, links, btf; reader, ringbuf, perfbuf, userring and readers (several at once).
 """
 
 from __future__ import annotations
 
+from bombus.kernel.handles.attachment import Attachment, Group
 from bombus.kernel.handles.base import Handle
 from bombus.kernel.handles.btf import Btf
 from bombus.kernel.handles.info import Info, ids, read_info
-from bombus.kernel.handles.links import Link
+from bombus.kernel.handles.links import IterLink, Link
 from bombus.kernel.handles.maps import Map, map_type_of
 from bombus.kernel.handles.perfbuf import PerfBuffer, PerfError
 from bombus.kernel.handles.programs import Program, TestRun, attach_type_of, prog_type_of
@@ -20,9 +21,12 @@ from bombus.kernel.handles.ringbuf import RingBuffer, RingError
 from bombus.kernel.handles.userring import Sample, UserRing
 
 __all__ = [
+    "Attachment",
     "Btf",
+    "Group",
     "Handle",
     "Info",
+    "IterLink",
     "Link",
     "Map",
     "PerfBuffer",

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
-from typing import Any, Self
+import struct
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
 
-from bombus.errors import UsageError
+from bombus.errors import KernelError, UsageError
 from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.base import Handle, open_id, open_pin
 from bombus.kernel.handles.info import Info, read_info
 from bombus.kernel.handles.programs import Program, attach_type_of
+from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.linktypes import LINK_TYPE_BY_ID
+
+if TYPE_CHECKING:
+    from bombus.kernel.handles.maps import Map
 
 
 class Link(Handle):
@@ -76,7 +82,7 @@ class Link(Handle):
         """Exchange the program. old: refuse (EPERM) unless this one is attached now."""
         attr = Attr("BPF_LINK_UPDATE", link_fd=self.fd, new_prog_fd=program.fd)
         if old is not None:
-            attr.set("flags", 4)  # BPF_F_REPLACE
+            attr.set("flags", _REPLACE)
             attr.set("old_prog_fd", old.fd)
         self.kernel.bpf(attr)
 
@@ -84,15 +90,85 @@ class Link(Handle):
         """Detach now; the handle stays open. KernelError(EOPNOTSUPP) for types that cannot."""
         self.kernel.bpf(Attr("BPF_LINK_DETACH", link_fd=self.fd))
 
+    @classmethod
+    def struct_ops(cls, kernel: Kernel, map: Map) -> Self:
+        """Register a struct_ops map that was made with BPF_F_LINK (Linux 6.4)."""
+        return cls(kernel, kernel.bpf(Attr("BPF_LINK_CREATE", map_fd=map.fd, attach_type=_STRUCT_OPS)))
+
+    def update_map(self, map: Map, *, old: Map | None = None) -> None:
+        """Exchange the struct_ops map. old: refuse (EINVAL) unless this one is registered now."""
+        attr = Attr("BPF_LINK_UPDATE", link_fd=self.fd, new_map_fd=map.fd)
+        if old is not None:
+            attr.set("flags", _REPLACE)
+            attr.set("old_map_fd", old.fd)
+        self.kernel.bpf(attr)
+
     def read_iterator(self, limit: int = 1 << 24) -> bytes:
         """Run an iterator link once and return its output, at most `limit` bytes. Only on Linux."""
+        data = bytearray()
+        for chunk in self._chunks():
+            data += chunk
+            if len(data) >= limit:
+                break
+        return bytes(data[:limit])
+
+    def _chunks(self) -> Iterator[bytes]:
         if self.kernel.name != "linux":
             raise UsageError("iterators write to a descriptor of Linux")
         fd = self.kernel.bpf(Attr("BPF_ITER_CREATE", link_fd=self.fd))
         try:
-            data = b""
-            while len(data) < limit and (chunk := os.read(fd, 1 << 16)):
-                data += chunk
-            return data
+            while True:
+                try:
+                    chunk = os.read(fd, _CHUNK)
+                except BlockingIOError:
+                    continue  # EAGAIN: the program asked for another try, with 0 bytes so far
+                except OSError as error:
+                    raise KernelError(error.errno or 5, "read", "the iterator") from None
+                if not chunk:
+                    return
+                yield chunk
         finally:
             self.kernel.close(fd)
+
+
+class IterLink(Link):
+    """The link of an iterator program. Each of these runs the program over everything once, reading as it goes."""
+
+    def read(self, limit: int = 1 << 24) -> bytes:
+        """What the program wrote, at most `limit` bytes."""
+        return self.read_iterator(limit)
+
+    def lines(self) -> Iterator[str]:
+        """Its text (bpf_seq_printf) line by line."""
+        rest = b""
+        for chunk in self._chunks():
+            *whole, rest = (rest + chunk).split(b"\n")
+            for line in whole:
+                yield line.decode(errors="replace")
+        if rest:
+            yield rest.decode(errors="replace")
+
+    def records(self, layout: str | struct.Struct) -> Iterator[tuple[Any, ...]]:
+        """Its binary records (bpf_seq_write) of one layout, as of the struct module.
+
+        UsageError when the output ends within a record.
+        """
+        form = struct.Struct(layout) if isinstance(layout, str) else layout
+        rest = b""
+        for chunk in self._chunks():
+            rest += chunk
+            whole = len(rest) - len(rest) % form.size
+            yield from form.iter_unpack(rest[:whole])
+            rest = rest[whole:]
+        if rest:
+            raise UsageError(f"{len(rest)} bytes after the last record of {form.size} bytes")
+
+    def rows(self) -> Iterator[list[str]]:
+        """Its text as words of each line."""
+        for line in self.lines():
+            yield line.split()
+
+
+_CHUNK = 1 << 16
+_REPLACE = 4  # BPF_F_REPLACE
+_STRUCT_OPS = ATTACH_TYPE["BPF_STRUCT_OPS"].id

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bombus.errors import KernelError, UsageError
 from bombus.isa.insn import Insn, decode, encode
 from bombus.kernel.api import Attr, Kernel
+from bombus.kernel.handles.attaching import Attaching
 from bombus.kernel.handles.base import Handle, open_id, open_pin
 from bombus.kernel.handles.info import Info, check_kind, read_info
 from bombus.spec.attachtypes import ATTACH_TYPE
@@ -73,7 +74,7 @@ def attach_type_of(kind: str | int) -> int:
     return row.id
 
 
-class Program(Handle):
+class Program(Attaching, Handle):
     """One loaded program. `log` is what the verifier wrote, when that was asked for."""
 
     kind = "program"

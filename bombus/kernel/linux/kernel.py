@@ -26,6 +26,7 @@ from bombus.spec.version import KernelVersion
 
 if TYPE_CHECKING:
     from bombus.kernel.linux.trace import Printk
+    from bombus.kernel.sites import Sites
 
 LOAD_RETRIES = 5  # Linux 6.12 tools/lib/bpf/bpf.c: PROG_LOAD_ATTEMPTS; EAGAIN means a signal interrupted the verifier
 MEMCG_SINCE = KernelVersion(5, 11)  # before, BPF memory counted against RLIMIT_MEMLOCK
@@ -229,12 +230,23 @@ class LinuxKernel:
             raise NotSupported("bpf_printk output", self._printk_problem)
         return []
 
+    @property
+    def sites(self) -> Sites:
+        return _sites()
+
     def close_tracing(self) -> None:
         """Remove the trace instance that `printk` reads, if there is one. The next load makes a new one."""
         with self._lock:
             if self._printk is not None:
                 self._printk.close()
                 self._printk = None
+
+
+@functools.cache
+def _sites() -> Sites:
+    from bombus.kernel.linux.sites import LinuxSites
+
+    return LinuxSites()
 
 
 _PROG_LOAD = 5

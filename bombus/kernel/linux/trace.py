@@ -7,7 +7,6 @@ every line, so nobody else's trace_pipe loses anything.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import errno
 import itertools
 import os
@@ -16,14 +15,9 @@ import threading
 import weakref
 from pathlib import Path
 
-from bombus.errors import KernelError, NotSupported
-from bombus.kernel.linux.syscall import libc
+from bombus.errors import KernelError
+from bombus.kernel.linux.tracefs import ROOTS, private_mount
 
-ROOTS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
-# include/uapi/linux/mount.h; the numbers of these calls are the same on every architecture
-_FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
-_FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
-_FSCONFIG_CMD_CREATE = 6
 # "            python3-1234    [000] ...11   123.456: bpf_trace_printk: text"
 _LINE = re.compile(r"^.*?-(\d+)\s+(?:\([-\d ]+\) )?\[\d+\]\s+\S+\s+[\d.]+: bpf_trace_printk: (.*)$")
 _LOST = re.compile(r"^CPU:\d+ \[LOST \d+ EVENTS\]$")
@@ -39,7 +33,7 @@ class Printk:
         root = next((r for r in ROOTS if (r / "instances").is_dir()), None)
         mount = -1
         if root is None:
-            mount = _private_mount()
+            mount = private_mount()
             root = Path(f"/proc/self/fd/{mount}")
         path = root / "instances" / f"bombus-{os.getpid()}-{next(_COUNTER)}"
         fd = -1
@@ -102,25 +96,6 @@ def _threads() -> set[int]:
     with contextlib.suppress(OSError, ValueError):
         return {int(name) for name in os.listdir("/proc/self/task")}
     return set()
-
-
-def _private_mount() -> int:
-    """A descriptor of a tracefs mount that is in no directory tree: nothing on the machine changes.
-
-    NotSupported without the right or before Linux 5.2.
-    """
-    calls = libc().syscall
-    context = calls(_FSOPEN, b"tracefs", _FSOPEN_CLOEXEC)
-    if context >= 0:
-        try:
-            if calls(_FSCONFIG, context, _FSCONFIG_CMD_CREATE, None, None, 0) >= 0:
-                mount: int = calls(_FSMOUNT, context, _FSMOUNT_CLOEXEC, 0)
-                if mount >= 0:
-                    return mount
-        finally:
-            os.close(context)
-    why = os.strerror(ctypes.get_errno())
-    raise NotSupported("bpf_printk output", f"tracefs is not mounted on /sys/kernel/tracing and cannot be: {why}")
 
 
 def _remove(path: Path, fd: int, mount: int, owner: int) -> None:

@@ -19,6 +19,7 @@ from bombus.vm.memory import Memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from bombus.kernel.sites import Sites
     from bombus.kernel.user.maps.base import Map
     from bombus.kernel.user.pins import BpfFs
     from bombus.verifier.program import Program
@@ -146,6 +147,12 @@ class UserKernel:
     def printk(self) -> list[str]:
         lines, self._printk = self._printk, []
         return lines
+
+    @property
+    def sites(self) -> Sites:
+        from bombus.kernel.user.sites import sites_of
+
+        return sites_of(self)
 
     # For commands, helpers and hooks
 

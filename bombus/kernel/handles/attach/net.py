@@ -1,0 +1,221 @@
+"""Attaching to interfaces, network namespaces and routes.
+
+Facts: Linux 6.12 net/core/dev.c (bpf_xdp_link_attach), kernel/bpf/tcx.c, drivers/net/netkit.c,
+net/netfilter/nf_bpf_link.c, kernel/bpf/net_namespace.c.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from bombus.errors import KernelError, NotSupported, UsageError
+from bombus.kernel.handles.attach.targets import attach_type, has_links, interface, names, opened, order
+from bombus.kernel.handles.attachment import Attachment
+from bombus.kernel.handles.links import Link
+from bombus.kernel.sites import TcFilter
+from bombus.spec.attachtypes import ATTACH_TYPE
+
+if TYPE_CHECKING:
+    from bombus.kernel.handles.attach.targets import Path
+    from bombus.kernel.handles.programs import Program
+
+# include/uapi/linux/if_link.h: XDP_FLAGS_*
+XDP_MODES = {"": 0, "skb": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
+_XDP_UPDATE_IF_NOEXIST = 1
+# include/uapi/linux/pkt_sched.h: TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS / EGRESS)
+TC_PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
+_NETFILTER_HOOKS = {"prerouting": 0, "local_in": 1, "forward": 2, "local_out": 3, "postrouting": 4}
+_NETFILTER_PF = {"ipv4": 2, "ipv6": 10}
+_DEFRAG = 1  # BPF_F_NETFILTER_IP_DEFRAG
+
+
+def attach_xdp(
+    program: Program, target: str | int, *, mode: str = "", netlink: bool | None = None, replace: Program | bool = False
+) -> Link | Attachment:
+    """An XDP program to an interface (name or number).
+
+    mode: "native" (the driver's), "skb" (generic), "offload", "" (the kernel chooses). netlink: the way without a
+    link, which stays when the process dies (None: where the kernel has no XDP links, before 5.9).
+    replace (netlink only): the program that must be there now, or True for whichever is.
+    """
+    kernel = program.kernel
+    ifindex = interface(kernel, target)
+    if mode not in XDP_MODES:
+        raise UsageError(f"XDP mode {mode!r}: it is one of {', '.join(m for m in XDP_MODES if m)}, or ''")
+    if netlink is None:
+        netlink = replace is not False or not has_links(kernel, ATTACH_TYPE["BPF_XDP"])
+    if not netlink:
+        if replace is not False:
+            raise UsageError("replace goes with netlink; a link has update()")
+        return Link.create(kernel, program, "BPF_XDP", ifindex=ifindex, flags=XDP_MODES[mode])
+    flags = XDP_MODES[mode] | (_XDP_UPDATE_IF_NOEXIST if replace is False else 0)
+    kernel.sites.xdp_set(ifindex, program.fd, flags, replace.fd if replace and not isinstance(replace, bool) else None)
+    number = program.id
+
+    def change(new: Program, old: Program | None) -> None:
+        nonlocal number
+        kernel.sites.xdp_set(ifindex, new.fd, XDP_MODES[mode], old.fd if old is not None else None)
+        number = new.id
+
+    def undo() -> None:
+        # Not another's program: what is there may have been exchanged since.
+        try:
+            if number in kernel.sites.xdp_query(ifindex).ids.values():
+                kernel.sites.xdp_set(ifindex, -1, XDP_MODES[mode], None)
+        except KernelError as error:
+            if error.errno != 19:  # ENODEV: the interface is gone
+                raise
+
+    facts = {"ifindex": ifindex, "mode": mode, "prog_id": number}
+    return Attachment("xdp netlink", undo, facts=facts, change=change)
+
+
+def attach_tcx(
+    program: Program, target: str | int, direction: str = "", *, before: Program | Link | str | None = None,
+    after: Program | Link | str | None = None, revision: int = 0,
+) -> Link:  # fmt: skip
+    """A tc program to an interface by a tcx link (Linux 6.6). direction: "ingress", "egress", "" as in the section.
+
+    before, after: a program or link there, or "all". revision: refuse (ESTALE) unless the list is still this one.
+    """
+    return _ordered(program, target, "tcx", _direction(program, direction, "TCX"), before, after, revision)
+
+
+def attach_netkit(
+    program: Program, target: str | int, side: str = "", *, before: Program | Link | str | None = None,
+    after: Program | Link | str | None = None, revision: int = 0,
+) -> Link:  # fmt: skip
+    """A tc program to a netkit device, named by its primary side (Linux 6.7). side: "primary" or "peer"."""
+    if not side:
+        name = program.origin.attach_type
+    elif side in ("primary", "peer"):
+        name = f"BPF_NETKIT_{side.upper()}"
+    else:
+        raise UsageError(f"netkit side {side!r}: it is primary or peer")
+    return _ordered(program, target, "netkit", name, before, after, revision)
+
+
+def _direction(program: Program, direction: str, family: str) -> str:
+    if not direction:
+        given = program.origin.attach_type
+        if given.startswith("BPF_TCX_"):
+            return given
+        raise UsageError(f"{program.name or 'this program'}: say the direction, ingress or egress")
+    if direction not in TC_PARENTS:
+        raise UsageError(f"direction {direction!r}: it is ingress or egress")
+    return f"BPF_{family}_{direction.upper()}"
+
+
+def _ordered(
+    program: Program, target: str | int, kind: str, name: str, before: Program | Link | str | None,
+    after: Program | Link | str | None, revision: int,
+) -> Link:  # fmt: skip
+    flags, relative = order(before, after)
+    fields: dict[str, Any] = names({f"{kind}_relative_fd": relative, f"{kind}_expected_revision": revision or None})
+    row = attach_type(program, name)
+    return Link.create(
+        program.kernel, program, row.name, ifindex=interface(program.kernel, target), flags=flags, **fields
+    )
+
+
+def attach_tc(
+    program: Program, target: str | int, direction: str = "", *, tcx: bool | None = None, handle: int = 0,
+    priority: int = 0, replace: bool = False,
+) -> Link | Attachment:  # fmt: skip
+    """A tc program to an interface: by a tcx link, or (tcx=False, or before Linux 6.6) as a clsact classifier.
+
+    handle, priority: of the classifier; 0 lets the kernel choose. replace: the classifier with this handle and
+    priority. The clsact qdisc is made when missing, and taken away again when it was, and no other filter is left.
+    """
+    kernel = program.kernel
+    if tcx is None:
+        tcx = not (handle or priority or replace) and has_links(kernel, ATTACH_TYPE["BPF_TCX_INGRESS"])
+    if tcx:
+        return attach_tcx(program, target, direction)
+    way = direction or program.origin.attach_type.removeprefix("BPF_TCX_").lower()
+    if way not in TC_PARENTS:
+        raise UsageError(f"{program.name or 'this program'}: say the direction, ingress or egress")
+    if replace and not (handle and priority):
+        raise UsageError("replace names a classifier by handle and priority")
+    ifindex = interface(kernel, target)
+    made = kernel.sites.tc_qdisc(ifindex, add=True)
+    name = f"{program.name or 'bombus'}:[{program.id}]"
+    wanted = TcFilter(ifindex, TC_PARENTS[way], handle, priority, 0, name)
+    try:
+        place = kernel.sites.tc_attach(wanted, program.fd, replace=replace)
+    except BaseException:
+        if made:
+            kernel.sites.tc_qdisc(ifindex, add=False)
+        raise
+
+    def change(new: Program, old: Program | None) -> None:
+        if old is not None:
+            raise NotSupported("updating a classifier only if it has a given program", "tcx links can")
+        again = TcFilter(ifindex, place.parent, place.handle, place.priority, 0, f"{new.name or 'bombus'}:[{new.id}]")
+        kernel.sites.tc_attach(again, new.fd, replace=True)
+
+    def undo() -> None:
+        try:
+            kernel.sites.tc_detach(place)
+            if made and not any(kernel.sites.tc_filters(ifindex, parent) for parent in TC_PARENTS.values()):
+                kernel.sites.tc_qdisc(ifindex, add=False)
+        except KernelError as error:
+            if error.errno not in (19, 2, 22):  # the interface, the filter or the qdisc is gone
+                raise
+
+    facts = {
+        "ifindex": ifindex, "direction": way, "handle": place.handle, "priority": place.priority, "prog_id": program.id,
+    }  # fmt: skip
+    return Attachment("clsact", undo, facts=facts, change=change)
+
+
+def attach_netns(program: Program, target: Path | int = "/proc/self/ns/net", *, kind: str | None = None) -> Link:
+    """An sk_lookup or flow_dissector program to a network namespace (a file of /proc/PID/ns or /run/netns)."""
+    row = attach_type(program, kind)
+    with opened(program.kernel, "netns", target) as fd:
+        return Link.create(program.kernel, program, row.name, target_fd=fd)
+
+
+def attach_netfilter(
+    program: Program, hook: str | int, *, family: str = "ipv4", priority: int = 0, defrag: bool = False
+) -> Link:
+    """A program to a netfilter hook of the thread's network namespace (Linux 6.4).
+
+    hook: "prerouting", "local_in", "forward", "local_out", "postrouting". family: "ipv4" or "ipv6".
+    defrag: packets come whole, for priorities after -400.
+    """
+    if family not in _NETFILTER_PF:
+        raise UsageError(f"family {family!r}: it is {' or '.join(_NETFILTER_PF)}")
+    if isinstance(hook, str):
+        if hook not in _NETFILTER_HOOKS:
+            raise UsageError(f"netfilter hook {hook!r}: it is one of {', '.join(_NETFILTER_HOOKS)}")
+        hook = _NETFILTER_HOOKS[hook]
+    return Link.create(
+        program.kernel, program, "BPF_NETFILTER", netfilter_pf=_NETFILTER_PF[family], netfilter_hooknum=hook,
+        netfilter_priority=priority, netfilter_flags=_DEFRAG if defrag else 0,
+    )  # fmt: skip
+
+
+_LWT = {"BPF_PROG_TYPE_LWT_IN": "in", "BPF_PROG_TYPE_LWT_OUT": "out", "BPF_PROG_TYPE_LWT_XMIT": "xmit"}
+
+
+def attach_lwt(program: Program, destination: str, target: str | int, *, headroom: int = 0) -> Attachment:
+    """A lightweight-tunnel program to a new route: packets to `destination` ("10.1.0.0/16") through an interface.
+
+    headroom: bytes that the program may push in front. The program's type says which of in, out and xmit it is.
+    """
+    way = _LWT.get(program.type.name)
+    if way is None:
+        raise UsageError(f"{program.type.short} programs do not attach to routes")
+    kernel, ifindex = program.kernel, interface(program.kernel, target)
+    kernel.sites.route_encap(destination, ifindex, {way: program.fd}, headroom=headroom)
+
+    def undo() -> None:
+        try:
+            kernel.sites.route_encap(destination, ifindex, {}, remove=True)
+        except KernelError as error:
+            if error.errno not in (3, 19):  # ESRCH, ENODEV
+                raise
+
+    facts = {"destination": destination, "ifindex": ifindex, "way": way, "prog_id": program.id}
+    return Attachment("lwt route", undo, facts=facts)

@@ -1,0 +1,122 @@
+"""Attaching to sockets, socket maps and infrared devices.
+
+Facts: Linux 6.12 net/core/sock_map.c, net/core/sock.c, drivers/media/rc/bpf-lirc.c.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Protocol
+
+from bombus.errors import KernelError, UsageError
+from bombus.kernel.api import Attr
+from bombus.kernel.handles.attach.targets import attach_type, has_links, opened
+from bombus.kernel.handles.attachment import Attachment
+from bombus.kernel.handles.links import Link
+
+if TYPE_CHECKING:
+    from bombus.kernel.api import Kernel
+    from bombus.kernel.handles.attach.targets import Path
+    from bombus.kernel.handles.maps import Map
+    from bombus.kernel.handles.programs import Program
+
+
+class HasFileno(Protocol):
+    def fileno(self) -> int: ...
+
+
+def attach_sockmap(
+    program: Program, target: Map, *, kind: str | None = None, link: bool | None = None
+) -> Link | Attachment:
+    """An sk_msg or sk_skb (parser, verdict) program to a sockmap or sockhash.
+
+    link: None makes a link where the kernel has them (6.10), else BPF_PROG_ATTACH is used.
+    """
+    kernel, row = program.kernel, attach_type(program, kind)
+    if link is None:
+        link = has_links(kernel, row)
+    if link:
+        return Link.create(kernel, program, row.name, target_fd=target.fd)
+    kernel.bpf(Attr("BPF_PROG_ATTACH", target_fd=target.fd, attach_bpf_fd=program.fd, attach_type=row.id))
+    map_id, cls, number, map_cls = target.id, type(program), program.id, type(target)
+
+    def undo() -> None:
+        try:
+            with cls.from_id(kernel, number) as item, map_cls.from_id(kernel, map_id) as place:
+                kernel.bpf(Attr("BPF_PROG_DETACH", target_fd=place.fd, attach_bpf_fd=item.fd, attach_type=row.id))
+        except KernelError as error:
+            if error.errno != 2:  # ENOENT: map or program is gone
+                raise
+
+    def change(new: Program, old: Program | None) -> None:
+        nonlocal number
+        with map_cls.from_id(kernel, map_id) as place:
+            kernel.bpf(Attr("BPF_PROG_ATTACH", target_fd=place.fd, attach_bpf_fd=new.fd, attach_type=row.id))
+        number = new.id
+
+    facts = {"map_id": map_id, "attach_type": row.name, "prog_id": number}
+    return Attachment("sockmap", undo, facts=facts, change=change)
+
+
+def attach_socket(program: Program, target: HasFileno | int, *, reuseport: bool | None = None) -> Attachment:
+    """A socket filter to a socket, or a program that chooses among a reuseport group's sockets (Linux 4.5, 4.19).
+
+    reuseport: None decides by the program's type; True also takes socket filters. The kernel forgets the program with
+    the socket, or the whole group.
+    """
+    kernel = program.kernel
+    if reuseport is None:
+        reuseport = program.type.short == "sk_reuseport"
+    fd = target if isinstance(target, int) else target.fileno()
+    kernel.sites.socket_attach(fd, program.fd, reuseport=reuseport)
+    mine = _inode(kernel, fd)
+
+    def undo() -> None:
+        # The socket may be closed by now, and its number be another's. A duplicate would keep it open.
+        if _inode(kernel, fd) != mine:
+            return
+        try:
+            kernel.sites.socket_detach(fd, reuseport=reuseport)
+        except KernelError as error:
+            if error.errno not in (2, 9, 92):  # ENOENT, EBADF, ENOPROTOOPT: nothing is attached any more
+                raise
+
+    def change(new: Program, old: Program | None) -> None:
+        kernel.sites.socket_attach(fd, new.fd, reuseport=reuseport)
+
+    facts = {"socket": fd, "reuseport": reuseport, "prog_id": program.id}
+    return Attachment("socket", undo, facts=facts, change=change)
+
+
+def _inode(kernel: Kernel, fd: int) -> int | None:
+    if kernel.name != "linux":
+        return fd
+    try:
+        return os.fstat(fd).st_ino
+    except OSError:
+        return None
+
+
+def attach_lirc(program: Program, target: Path | int) -> Attachment:
+    """A program to an infrared receiver (/dev/lircN). Several may be attached."""
+    kernel, row = program.kernel, attach_type(program, "BPF_LIRC_MODE2")
+    with opened(kernel, "file", target) as fd:
+        kernel.bpf(Attr("BPF_PROG_ATTACH", target_fd=fd, attach_bpf_fd=program.fd, attach_type=row.id))
+    cls, number = type(program), program.id
+
+    def undo() -> None:
+        try:
+            with cls.from_id(kernel, number) as item, opened(kernel, "file", target) as place:
+                kernel.bpf(Attr("BPF_PROG_DETACH", target_fd=place, attach_bpf_fd=item.fd, attach_type=row.id))
+        except KernelError as error:
+            if error.errno != 2:
+                raise
+
+    return Attachment("lirc", undo, facts={"device": str(target), "prog_id": number})
+
+
+def not_alone(program: Program) -> None:
+    raise UsageError(f"{program.origin.section or program.type.short} programs are run by others: {_RUN_BY_OTHERS}")
+
+
+_RUN_BY_OTHERS = "through a devmap or cpumap entry, a prog array, a struct_ops map or BPF_PROG_TEST_RUN"

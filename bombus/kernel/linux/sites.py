@@ -1,0 +1,93 @@
+"""Where programs attach on Linux. See `bombus.kernel.sites`."""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+
+from bombus.errors import KernelError
+from bombus.kernel.linux import perf, rtnl, tracefs
+from bombus.kernel.sites import PerfEvent, Probe, TcFilter, XdpState
+
+_SO_DETACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_EBPF, _SO_DETACH_REUSEPORT_BPF = 27, 50, 52, 68
+
+
+class LinuxSites:
+    def ifindex(self, name: str) -> int:
+        try:
+            return socket.if_nametoindex(name)
+        except OSError as error:
+            number = error.errno or errno.ENODEV
+            text = f"there is no interface {name!r} in this network namespace"
+            raise KernelError(number, "if_nametoindex", text) from None
+
+    def open(self, kind: str, path: str) -> int:
+        flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECTORY if kind == "cgroup" else 0)
+        try:
+            return os.open(path, flags)
+        except OSError as error:
+            raise KernelError(error.errno or errno.EIO, "open", f"the {kind} {path}") from None
+
+    def online_cpus(self) -> list[int]:
+        return perf.online_cpus()
+
+    def perf_open(self, event: PerfEvent, *, pid: int = -1, cpu: int = -1) -> int:
+        return perf.open_event(event, pid=pid, cpu=cpu)
+
+    def perf_start(self, fd: int, prog_fd: int | None = None) -> None:
+        perf.start(fd, prog_fd)
+
+    def tracepoint(self, category: str, name: str) -> Probe:
+        return perf.tracepoint(category, name)
+
+    def kprobe(self, function: str, offset: int, *, ret: bool, legacy: bool | None = None) -> Probe:
+        return perf.kprobe(function, offset, ret=ret, legacy=legacy)
+
+    def uprobe(
+        self, path: str, offset: int, *, ret: bool, pid: int = -1, ref_ctr: int = 0, legacy: bool | None = None
+    ) -> Probe:
+        return perf.uprobe(path, offset, ret=ret, pid=pid, ref_ctr=ref_ctr, legacy=legacy)
+
+    def functions(self) -> list[str]:
+        return tracefs.functions()
+
+    def xdp_set(self, ifindex: int, prog_fd: int, flags: int, expected_fd: int | None = None) -> None:
+        rtnl.xdp_set(ifindex, prog_fd, flags, expected_fd)
+
+    def xdp_query(self, ifindex: int) -> XdpState:
+        return rtnl.xdp_query(ifindex)
+
+    def tc_qdisc(self, ifindex: int, *, add: bool) -> bool:
+        return rtnl.tc_qdisc(ifindex, add=add)
+
+    def tc_attach(self, place: TcFilter, prog_fd: int, *, replace: bool) -> TcFilter:
+        return rtnl.tc_attach(place, prog_fd, replace=replace)
+
+    def tc_detach(self, place: TcFilter) -> None:
+        rtnl.tc_detach(place)
+
+    def tc_filters(self, ifindex: int, parent: int) -> list[TcFilter]:
+        return rtnl.tc_filters(ifindex, parent)
+
+    def socket_attach(self, socket_fd: int, prog_fd: int, *, reuseport: bool) -> None:
+        option = _SO_ATTACH_REUSEPORT_EBPF if reuseport else _SO_ATTACH_BPF
+        self._option(socket_fd, option, prog_fd, "SO_ATTACH_REUSEPORT_EBPF" if reuseport else "SO_ATTACH_BPF")
+
+    def socket_detach(self, socket_fd: int, *, reuseport: bool) -> None:
+        option = _SO_DETACH_REUSEPORT_BPF if reuseport else _SO_DETACH_FILTER
+        self._option(socket_fd, option, 0, "SO_DETACH_REUSEPORT_BPF" if reuseport else "SO_DETACH_FILTER")
+
+    @staticmethod
+    def _option(fd: int, option: int, value: int, call: str) -> None:
+        try:
+            with socket.socket(fileno=os.dup(fd)) as item:
+                item.setsockopt(socket.SOL_SOCKET, option, struct.pack("=i", value))
+        except OSError as error:
+            raise KernelError(error.errno or errno.EIO, call, f"socket descriptor {fd}") from None
+
+    def route_encap(
+        self, destination: str, ifindex: int, programs: dict[str, int], *, headroom: int = 0, remove: bool = False
+    ) -> None:
+        rtnl.route_encap(destination, ifindex, programs, headroom, {}, remove=remove)

@@ -1,0 +1,131 @@
+"""Places where programs are attached: what attaching needs of a kernel beside bpf(2).
+
+Both kernels have a `Sites`. Calls that a kernel does not have raise NotSupported; refused ones KernelError.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+from bombus.errors import NotSupported
+
+
+@dataclass(frozen=True, slots=True)
+class PerfEvent:
+    """What perf_event_open(2) is asked for. include/uapi/linux/perf_event.h: struct perf_event_attr.
+
+    period: sample_period, or samples a second when `frequency` is set. exclude: bits of "user", "kernel", "hv", "idle".
+    """
+
+    type: int
+    config: int
+    config1: int = 0
+    config2: int = 0
+    period: int = 0
+    frequency: bool = False
+    inherit: bool = False
+    exclude: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """An open perf event of a kprobe, uprobe or tracepoint. remove: undoes what opening left behind (tracefs)."""
+
+    fd: int
+    remove: Callable[[], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class TcFilter:
+    """A BPF classifier at a clsact qdisc: where it is, and its program's id."""
+
+    ifindex: int
+    parent: int
+    handle: int
+    priority: int
+    prog_id: int = 0
+    name: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class XdpState:
+    """Programs of an interface by mode ("skb", "native", "offload"): ids. mode: the mode word of the kernel."""
+
+    mode: str
+    ids: dict[str, int]
+
+
+@runtime_checkable
+class Sites(Protocol):
+    """Targets by name, and hooks that have no bpf(2) command."""
+
+    def ifindex(self, name: str) -> int:
+        """The number of a network interface. KernelError(ENODEV)."""
+
+    def open(self, kind: str, path: str) -> int:
+        """A descriptor of a "cgroup" directory, a "netns" file or a "file"; closed with Kernel.close."""
+
+    def online_cpus(self) -> list[int]:
+        """Numbers of the CPUs that are on; there may be gaps."""
+
+    def perf_open(self, event: PerfEvent, *, pid: int = -1, cpu: int = -1) -> int:
+        """perf_event_open(2); the event does not count yet."""
+
+    def perf_start(self, fd: int, prog_fd: int | None = None) -> None:
+        """Let an event count; prog_fd: set the program first, for kernels without links (before 5.15)."""
+
+    def tracepoint(self, category: str, name: str) -> Probe:
+        """The event of a tracepoint. KernelError(ENOENT)."""
+
+    def kprobe(self, function: str, offset: int, *, ret: bool, legacy: bool | None = None) -> Probe:
+        """A probe in the kernel. legacy: through tracefs (None: where there is no perf PMU for it)."""
+
+    def uprobe(
+        self, path: str, offset: int, *, ret: bool, pid: int = -1, ref_ctr: int = 0, legacy: bool | None = None
+    ) -> Probe:
+        """A probe in a file. offset: in the file; ref_ctr: file offset of a semaphore."""
+
+    def functions(self) -> list[str]:
+        """Kernel functions that kprobe.multi can be attached to."""
+
+    def xdp_set(self, ifindex: int, prog_fd: int, flags: int, expected_fd: int | None = None) -> None:
+        """Set (-1: remove) the XDP program of an interface. expected_fd: only if this one is there now."""
+
+    def xdp_query(self, ifindex: int) -> XdpState:
+        """Which XDP programs an interface has."""
+
+    def tc_qdisc(self, ifindex: int, *, add: bool) -> bool:
+        """Add or remove the clsact qdisc. False when it was there already (not there)."""
+
+    def tc_attach(self, place: TcFilter, prog_fd: int, *, replace: bool) -> TcFilter:
+        """Add a classifier in direct-action mode; handle and priority 0 are chosen by the kernel."""
+
+    def tc_detach(self, place: TcFilter) -> None: ...
+
+    def tc_filters(self, ifindex: int, parent: int) -> list[TcFilter]: ...
+
+    def socket_attach(self, socket_fd: int, prog_fd: int, *, reuseport: bool) -> None: ...
+
+    def socket_detach(self, socket_fd: int, *, reuseport: bool) -> None: ...
+
+    def route_encap(
+        self, destination: str, ifindex: int, programs: dict[str, int], *, headroom: int = 0, remove: bool = False
+    ) -> None:
+        """A route through LWT programs. programs: descriptors by "in", "out", "xmit"; destination: "10.0.0.0/8"."""
+
+
+class NoSites:
+    """A kernel without any of it: every call raises NotSupported. Kernels override what they have."""
+
+    kernel = "this kernel"
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or name not in Sites.__dict__:
+            raise AttributeError(name)
+
+        def refuse(*args: object, **options: object) -> Any:
+            raise NotSupported(f"{name} on {self.kernel}", "it has no such place to attach to")
+
+        return refuse

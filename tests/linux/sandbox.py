@@ -1,0 +1,95 @@
+"""A child process with a network namespace of its own: what it does there goes with it."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import subprocess
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+CLONE_NEWNET = 0x4000_0000
+SKIP = "skip: "
+
+
+class Refused(Exception):
+    """The kernel refuses here; not a failure of ours."""
+
+
+def run(*words: str) -> str:
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise Refused(f"{' '.join(words)}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def in_namespace(function: Callable[[], None], *, net: bool = True) -> None:
+    """Run a function in a child; its failure is ours, and Refused skips with the reason."""
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        try:
+            text = ""
+            try:
+                if net and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
+                    raise Refused(f"unshare(CLONE_NEWNET): {os.strerror(ctypes.get_errno())}")
+                if net:
+                    run("ip", "link", "set", "lo", "up")
+                function()
+            except Refused as error:
+                text = SKIP + str(error)
+            except BaseException:
+                text = traceback.format_exc()
+            os.write(writer, text.encode()[:60000])
+        finally:
+            os._exit(0)
+    os.close(writer)
+    data = b""
+    while chunk := os.read(reader, 1 << 16):
+        data += chunk
+    os.close(reader)
+    os.waitpid(child, 0)
+    text = data.decode()
+    if text.startswith(SKIP):
+        pytest.skip(f"the kernel refuses here: {text[len(SKIP):]}")
+    assert not text, text
+
+
+def veth(name: str = "va", peer: str = "vb") -> None:
+    """A pair of interfaces in this namespace, up."""
+    run("ip", "link", "add", name, "type", "veth", "peer", "name", peer)
+    for one in (name, peer):
+        run("ip", "link", "set", one, "up")
+
+
+def cgroup_root() -> Path | None:
+    roots = (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
+    return next((root for root in roots if (root / "cgroup.controllers").exists()), None)
+
+
+@contextmanager
+def own_cgroup(name: str = "") -> Iterator[Path]:
+    """A new cgroup, removed afterwards. Processes that were put in go back to the root first."""
+    root = cgroup_root()
+    if root is None:
+        raise Refused("no cgroup v2 file system")
+    path = root / f"bombus-test-{os.getpid()}{name}"
+    try:
+        path.mkdir()
+    except OSError as error:
+        raise Refused(f"a cgroup cannot be made: {error}") from None
+    try:
+        yield path
+    finally:
+        for pid in (path / "cgroup.procs").read_text().split():
+            (root / "cgroup.procs").write_text(pid)
+        path.rmdir()
+
+
+def join(path: Path) -> None:
+    (path / "cgroup.procs").write_text(str(os.getpid()))
