@@ -175,6 +175,20 @@ class CodegenError(BombusError):
         super().__init__(f"{message}\n{log}" if log else message)
 
 
+class CompileError(BombusError):
+    """A C compiler refused a program.
+
+    `text` is what it said, as it said it; `diagnostics` the same as data (compiler.c.diagnostics.CDiagnostic: file,
+    line, column, severity, message).
+    """
+
+    def __init__(self, text: str, diagnostics: tuple[Any, ...], *, compiler: str = "") -> None:
+        self.text = text
+        self.diagnostics = diagnostics
+        self.compiler = compiler
+        super().__init__(text.rstrip())
+
+
 class VmFault(BombusError):
     """A running program did something it must not: `kind` says what, `insn` where.
 

@@ -95,7 +95,7 @@ class CDumper:
 
     def __init__(self, btf: Btf) -> None:
         self.btf = btf
-        self._declarer = Declarer(btf, self._named)
+        self._declarer = Declarer(btf, self.named)
         self._ordered = {0: _State.DONE}
         self._emitted = {0: _State.DONE}
         self._forwarded: set[int] = set()
@@ -257,7 +257,7 @@ class CDumper:
     def _line(self, text: str) -> None:
         self._out.append(text + ";\n\n")
 
-    def _named(self, type_id: int, type_: Type, level: int) -> str:
+    def named(self, type_id: int, type_: Type, level: int) -> str:
         """How a declaration spells a type: by name, or whole when it has none."""
         match type_:
             case Struct() | Union():

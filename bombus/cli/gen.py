@@ -1,5 +1,4 @@
-"""`bombus gen object`, `min_core_btf`, `skeleton`, `subskeleton`: files made of other files, with bpftool's argument
-order."""
+"""`bombus gen`: files made of other files; those that bpftool makes too with its argument order."""
 
 from __future__ import annotations
 
@@ -13,7 +12,7 @@ from bombus.cli import output
 
 @click.group()
 def gen() -> None:
-    """Link objects, make minimal BTF for CO-RE, typed loaders of objects."""
+    """Link objects, make vmlinux.h, minimal BTF for CO-RE, typed loaders of objects, typed kernel structs."""
 
 
 @gen.command("object")
@@ -118,3 +117,45 @@ def _skeleton(
         click.echo(text, nl=False)
     if output.as_json() and target:
         output.print_json({"module": target})
+
+
+@gen.command("vmlinux")
+@click.option("--btf", "source", metavar="FILE|vmlinux", default="vmlinux", show_default=True,
+              help="BTF of a kernel: raw, or an ELF file; 'vmlinux' is the running kernel's.")  # fmt: skip
+@click.option("--names", metavar="A,B,...", default="", help="Only these structs, unions, enums, enumerators, typedefs "
+              "and functions, and what they need.")  # fmt: skip
+@click.option("--lang", type=click.Choice(["c", "python"]), default="c", show_default=True,
+              help="c: vmlinux.h; python: a module of typed structs for programs in Python.")  # fmt: skip
+@click.option("-o", "--output", "target", type=click.Path(dir_okay=False), help="The file; by default it is printed.")
+@output.json_options
+def vmlinux(source: str, names: str, lang: str, target: str | None) -> None:
+    """A kernel's types as vmlinux.h, or as a module of typed Python classes."""
+    import gc
+
+    from bombus.cli.inspect import read_btf
+    from bombus.errors import UsageError
+
+    wanted = [name.strip() for name in names.split(",") if name.strip()]
+    if names and not wanted:
+        raise UsageError("--names is empty")
+    if output.as_json() and target is None:
+        raise UsageError("the text goes to a file with -j and -p: add -o FILE")
+    btf = read_btf(source)
+    gc.disable()  # millions of small objects, of which none is garbage
+    try:
+        if lang == "c":
+            from bombus.compiler.kernelheader import header_text
+
+            text = header_text(btf, wanted)
+        else:
+            from bombus.compiler.kernelstructs import kernel_module, struct_names
+
+            text = kernel_module(btf, wanted or struct_names(btf))
+    finally:
+        gc.enable()
+    if target is None:
+        click.echo(text, nl=False)
+        return
+    Path(target).write_text(text)
+    if output.as_json():
+        output.print_json({"file": target, "size": Path(target).stat().st_size})

@@ -17,12 +17,12 @@ from bombus.errors import BombusError, UsageError
 # verb -> (module, attribute, one line of help): help must not import the verbs.
 VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("bombus.cli.run", "run", "Run a program over a capture or over given data."),
-    "build": ("bombus.cli.build", "build", "Compile a program in typed Python to an object."),
+    "build": ("bombus.cli.build", "build", "Compile a program in Python, C or assembly to an object."),
     "verify": ("bombus.cli.verify", "verify", "What a kernel's verifier says of programs, and why."),
     "inspect": ("bombus.cli.inspect", "inspect", "What is in an object, and the oldest kernel that can run it."),
     "prog": ("bombus.cli.prog", "prog", "Programs of an object: dump their instructions."),
     "btf": ("bombus.cli.btf", "btf", "Dump BTF as C or raw."),
-    "gen": ("bombus.cli.gen", "gen", "Link objects, make minimal BTF and typed loaders (skeletons)."),
+    "gen": ("bombus.cli.gen", "gen", "Link objects, make vmlinux.h, minimal BTF, typed loaders, typed kernel structs."),
     "feature": ("bombus.cli.feature", "feature", "Every BPF feature with the kernel version that brought it."),
 }
 

@@ -1,4 +1,4 @@
-"""Objects that commands are given: object files, or BPF programs in Python, which are built on the way."""
+"""Objects that commands are given: object files, or sources of BPF programs, which are built on the way."""
 
 from __future__ import annotations
 
@@ -11,19 +11,16 @@ if TYPE_CHECKING:
 
 def program_bytes(path: str) -> bytes:
     """The object file's bytes, built when `path` is a source."""
-    if not path.endswith(".py"):
-        return Path(path).read_bytes()
-    from bombus.compiler.build import build_file
+    from bombus.compiler.sources import build_source_file, language
 
-    return build_file(path)
+    return Path(path).read_bytes() if language(path) is None else build_source_file(path)
 
 
 def open_program(path: str) -> Object:
-    """An object file, or a .py file in the dialect (which is imported). ElfError, ObjectError, DialectError, ..."""
+    """An object file, or a source: .py (which is imported), .c, .S. ElfError, ObjectError, DialectError, ..."""
+    from bombus.compiler.sources import build_source_file, language
     from bombus.object.read import open_object, read_object
 
-    if not path.endswith(".py"):
+    if language(path) is None:
         return open_object(path)
-    from bombus.compiler.build import build_file
-
-    return read_object(build_file(path), name=Path(path).stem)
+    return read_object(build_source_file(path), name=Path(path).stem)

@@ -11,7 +11,7 @@ import keyword
 from collections.abc import Iterable
 
 from bombus.btf.parse import Btf
-from bombus.btf.types import Array, Const, Int, Ptr, Struct, Typedef, Union, Volatile
+from bombus.btf.types import Array, Const, Int, Kind, Ptr, Struct, Typedef, Union, Volatile
 from bombus.errors import UsageError
 
 _HEAD = '''"""Kernel structs{whence}. Members are found by name when a program is loaded (CO-RE)."""
@@ -39,6 +39,17 @@ _WORDS = frozenset({
     "s32", "s64", "u8", "u16", "u32", "u64",
 })  # fmt: skip
 _NETWORK = {"__be16": "be16", "__be32": "be32", "__be64": "be64", "__sum16": "be16"}
+
+
+def struct_names(btf: Btf) -> list[str]:
+    """All structs and unions that have a name which Python can say, without flavours (`x___y`)."""
+    names = []
+    for type_id in range(1, len(btf)):
+        if btf.kind(type_id) in (Kind.STRUCT, Kind.UNION):
+            name = btf.name(type_id)
+            if name.isidentifier() and "___" not in name and not keyword.iskeyword(name):
+                names.append(name)
+    return list(dict.fromkeys(names))
 
 
 class _Writer:
