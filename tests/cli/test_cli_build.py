@@ -98,7 +98,7 @@ def test_too_much_stack_names_the_line(bombus: Callable[..., Any], tmp_path: Pat
     )  # fmt: skip
     done = bombus("build", source)
     assert done.code == 1
-    assert "BPF stack limit is exceeded" in done.err
+    assert "need more than the 512 bytes of the stack" in done.err
     assert "prog.py:18:12" in done.err
 
 
