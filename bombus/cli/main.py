@@ -46,8 +46,17 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, text) for name, (_module, _attribute, text) in VERBS.items()])
 
 
+def _no_cache(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:
+    if wanted:
+        before = os.environ.get("BOMBUS_CACHE", "")
+        os.environ["BOMBUS_CACHE"] = "off"
+        ctx.call_on_close(lambda: os.environ.__setitem__("BOMBUS_CACHE", before))
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(None, "-V", "--version", package_name="bombus", message="bombus %(version)s")
+@click.option("--no-cache", is_flag=True, expose_value=False, callback=_no_cache,
+              help="Build sources anew (as the environment's BOMBUS_CACHE=off).")  # fmt: skip
 @output.json_options
 def cli() -> None:
     """bombus: write, link, inspect and run BPF, on an in-process kernel or on Linux."""

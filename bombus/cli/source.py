@@ -9,18 +9,25 @@ if TYPE_CHECKING:
     from bombus.object.model import Object
 
 
-def program_bytes(path: str) -> bytes:
-    """The object file's bytes, built when `path` is a source."""
-    from bombus.compiler.sources import build_source_file, language
+def is_source(path: str) -> bool:
+    """Whether a file is built before it is used, by the end of its name."""
+    from bombus.compiler.sources import language
 
-    return Path(path).read_bytes() if language(path) is None else build_source_file(path)
+    return language(path) is not None
+
+
+def program_bytes(path: str) -> bytes:
+    """The object file's bytes, built (or taken from the cache) when `path` is a source."""
+    from bombus.compiler.sources import build_cached
+
+    return build_cached(path) if is_source(path) else Path(path).read_bytes()
 
 
 def open_program(path: str) -> Object:
     """An object file, or a source: .py (which is imported), .c, .S. ElfError, ObjectError, DialectError, ..."""
-    from bombus.compiler.sources import build_source_file, language
+    from bombus.compiler.sources import build_cached
     from bombus.object.read import open_object, read_object
 
-    if language(path) is None:
+    if not is_source(path):
         return open_object(path)
-    return read_object(build_source_file(path), name=Path(path).stem)
+    return read_object(build_cached(path), name=Path(path).stem)

@@ -14,6 +14,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from bombus.cli.source import is_source, open_program
 from bombus.errors import BombusError, UsageError
 
 if TYPE_CHECKING:
@@ -65,10 +66,8 @@ def count(path: str, choice: Choice) -> int:
     """How many programs a file will give, for a progress bar."""
     if _kind(path) != "object":
         return 1
-    from bombus.object.read import open_object
-
     try:
-        return sum(choice.wants(program.name) for program in open_object(path).programs)
+        return sum(choice.wants(program.name) for program in open_program(path).programs)
     except (BombusError, OSError):
         return 1
 
@@ -110,6 +109,8 @@ def _text_lines(path: str, text: str, numbers: tuple[int, ...]) -> tuple[LineInf
 
 def _kind(path: str) -> str:
     suffix = Path(path).suffix.lower()
+    if is_source(path):
+        return "object"
     with open(path, "rb") as file:
         if file.read(4) == b"\x7fELF":
             return "object"
@@ -171,9 +172,7 @@ def _take(taken: list[Program], program: Program) -> None:
 
 
 def _objects(path: str, choice: Choice) -> Iterator[Input]:
-    from bombus.object.read import open_object
-
-    obj = open_object(path)
+    obj = open_program(path)
     known = [program.name for program in obj.programs]
     if choice.name is not None and choice.name not in known:
         raise UsageError(f"no program {choice.name!r} in {path}; there are {', '.join(known) or 'none'}")

@@ -6,22 +6,43 @@ The file is imported: what it computes at import is taken as it is, only functio
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from bombus.compiler.codegen import CODEGEN
 from bombus.errors import UsageError
+
+if TYPE_CHECKING:
+    from bombus.compiler.watch import Watch
 
 TARGETS = ("bpfel", "bpfeb")
 CPUS = ("v1", "v2", "v3", "v4")
 
 
-def build_file(path: str, *, target: str = "bpfel", cpu: str = "v3", level: int = 2) -> bytes:
-    """Compile a program file. DialectError with everything that is wrong in it, CodegenError, UsageError."""
+def build_file(
+    path: str, *, target: str = "bpfel", cpu: str = "v3", level: int = 2, watch: Watch | None = None
+) -> bytes:
+    """Compile a program file. DialectError with everything that is wrong in it, CodegenError, UsageError.
+
+    watch: takes notes of what the import depends on.
+    """
     CODEGEN.start()  # LLVM loads while the program is checked
     from bombus.compiler.program import import_file
 
-    return build_module(import_file(path), target=target, cpu=cpu, level=level)
+    with watch or nullcontext():
+        module = import_file(path)
+    return build_module(module, target=target, cpu=cpu, level=level)
+
+
+def build_cached(path: str, *, target: str = "bpfel", cpu: str = "v3", level: int = 2) -> bytes:
+    """As `build_file`, or from the cache (see `compiler.cache`) when nothing that it depends on has changed."""
+    from bombus.compiler import cache
+
+    return cache.build(
+        path, f"python {target} {cpu} {level}",
+        lambda watch: build_file(path, target=target, cpu=cpu, level=level, watch=watch),
+    )  # fmt: skip
 
 
 def build_source(

@@ -350,7 +350,10 @@ def check_names(names: Mapping[str, Any], path: str, *, cpu: str = "v3") -> tree
 
 
 def import_file(path: str) -> ModuleType:
-    """Run a program file as a module of its own. DialectError for what bombus.bpf refuses while it runs."""
+    """Run a program file as a module of its own. DialectError for what bombus.bpf refuses while it runs.
+
+    As for a script, modules beside it can be imported; they are its own: another program's may have the same names.
+    """
     path = os.path.abspath(path)  # as tracebacks and line information name it
     name = "bombus_program_" + "".join(ch if ch.isalnum() else "_" for ch in Path(path).stem)
     spec = importlib.util.spec_from_file_location(name, path)
@@ -358,8 +361,24 @@ def import_file(path: str) -> ModuleType:
         raise UsageError(f"{path} is no Python file")
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with_place(path, lambda: spec.loader.exec_module(module))
+    folder = os.path.dirname(path)
+    before = set(sys.modules)
+    sys.path.insert(0, folder)
+    try:
+        with_place(path, lambda: spec.loader.exec_module(module))
+    finally:
+        if folder in sys.path:
+            sys.path.remove(folder)
+        for other in set(sys.modules) - before:
+            if _lies_in(sys.modules[other], folder):
+                del sys.modules[other]
     return module
+
+
+def _lies_in(module: Any, folder: str) -> bool:
+    """Whether a module (or a package of several files) was imported from a folder, and is no installed one."""
+    file = getattr(module, "__file__", None)
+    return isinstance(file, str) and file.startswith(folder + os.sep) and "site-packages" not in file
 
 
 def import_source(text: str, path: str = "<program>") -> ModuleType:
