@@ -13,6 +13,7 @@ import pytest
 if TYPE_CHECKING:
     from bombus.kernel.api import Kernel
 
+os.environ["BOMBUS_CACHE"] = "off"  # tests build what they say that they build
 ROOT = Path(__file__).resolve().parent.parent
 ORACLE = ROOT.parent / "shared" / "oracle"
 

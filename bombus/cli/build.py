@@ -128,7 +128,7 @@ def _python(source: str, target: str, mcpu: str, level: str, emit: str) -> bytes
             from bombus.compiler.program import import_file
 
             return compiler.module_text(import_file(source), target=target, cpu=mcpu).encode()
-        return compiler.build_file(source, target=target, cpu=mcpu, level=int(level))
+        return compiler.build_cached(source, target=target, cpu=mcpu, level=int(level))
     except DialectError as error:
         _show(error.diagnostics)
         raise click.exceptions.Exit(1) from None

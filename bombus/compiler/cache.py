@@ -5,8 +5,8 @@ each of its last builds had (see `watch`) and the digest of its object; and `DIG
 come to their names whole, by renaming, so that many processes may use one folder; what is damaged counts as missing;
 what cannot be read or written is not used, and nothing fails for it.
 
-$BOMBUS_CACHE is the folder, or "off"; without it, $XDG_CACHE_HOME/bombus/objects or ~/.cache/bombus/objects. A folder that others than
-its owner may write, or of another owner, is not used: its objects could be anybody's.
+$BOMBUS_CACHE is the folder, or "off"; without it, $XDG_CACHE_HOME/bombus/objects or ~/.cache/bombus/objects. A folder
+that others than its owner may write, or of another owner, is not used: its objects could be anybody's.
 """
 
 from __future__ import annotations

@@ -242,6 +242,46 @@ def test_many_writers_and_a_vandal(source: Source) -> None:
     assert not list(source.place.glob(".new-*"))
 
 
+def test_c_programs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import bombus.compiler.c as c
+    from bombus.compiler.c import toolchain
+    from bombus.compiler.sources import build_cached
+    from bombus.errors import NotSupported
+
+    try:
+        toolchain.find()
+    except NotSupported as problem:
+        pytest.skip(str(problem))
+    monkeypatch.setenv("BOMBUS_CACHE", str(tmp_path / "cache"))
+    builds: list[str] = []
+    real = c.build
+
+    def counted(path: str, options: c.Options | None = None) -> c.Built:
+        builds.append(path)
+        return real(path, options)
+
+    monkeypatch.setattr(c, "build", counted)
+    (tmp_path / "value.h").write_text("#define VALUE 1\n")
+    source = tmp_path / "prog.c"
+    source.write_text(
+        '#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\n#include "value.h"\n'
+        'SEC("xdp") int f(struct xdp_md *ctx) { return VALUE; }\nchar l[] SEC("license") = "GPL";\n'
+    )
+    time.sleep(0.03)
+    first = build_cached(str(source))
+    assert build_cached(str(source)) == first
+    assert len(builds) == 1
+    (tmp_path / "value.h").write_text("#define VALUE 2\n")
+    time.sleep(0.03)
+    assert build_cached(str(source)) != first
+    assert len(builds) == 2
+    (tmp_path / "bpf").mkdir()
+    (tmp_path / "bpf/bpf_helpers.h").write_text("")
+    build_cached_again = len(builds)
+    build_cached(str(source))
+    assert len(builds) == build_cached_again + 1
+
+
 def test_commands_use_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
