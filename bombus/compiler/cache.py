@@ -80,13 +80,12 @@ def _key(path: str, options: str) -> str:
 
 
 def fingerprint() -> str:
-    """Of the compiler: its version and its files, and those of LLVM."""
+    """Of the compiler: its files, and LLVM's version."""
     from importlib.util import find_spec
 
-    from bombus import __version__
-
-    digest = hashlib.sha256(__version__.encode())
+    digest = hashlib.sha256()
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
+    _stat(digest, os.path.join(root, "__init__.py"))
     for room in _ROOMS:
         for above, folders, names in os.walk(os.path.join(root, room)):
             folders.sort()
