@@ -109,7 +109,7 @@ def _text_lines(path: str, text: str, numbers: tuple[int, ...]) -> tuple[LineInf
 
 def _kind(path: str) -> str:
     suffix = Path(path).suffix.lower()
-    if is_source(path):
+    if is_source(path) and suffix not in ASSEMBLY:  # which may be the code of one program, without sections
         return "object"
     with open(path, "rb") as file:
         if file.read(4) == b"\x7fELF":
