@@ -15,11 +15,12 @@ from weakref import WeakValueDictionary
 
 from bombus.bits import U64, s32
 from bombus.errors import NotSupported, VmFault
+from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
-from bombus.jit.lower import Lowered, Options, lower
+from bombus.jit.lower import NO_FACTS, Lowered, Options, lower
 from bombus.jit.target import host
 from bombus.vm.env import Compiled, Env, HelperFn
 from bombus.vm.memory import Memory, Region
@@ -39,6 +40,8 @@ _COUNT = abi.RUN["count"][0] // 4
 _BUDGET, _FRAME, _TOP, _RESULT, _PROGRAM = (
     abi.RUN[name][0] // 8 for name in ("budget", "frame", "top", "result", "program")
 )
+_PLAIN: Final = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
+
 # Instructions up to which LLVM's levels are worth their time.
 _FOR_LEVEL_2, _FOR_LEVEL_1 = 2000, 4000
 _REGIONS: Final = abi.RUN["regions"][0]
@@ -140,11 +143,11 @@ _FIND_CALLBACK = _FIND(_find)
 class NativeProgram:
     """One program. See `vm.env.Compiled`. Several threads may run it at once."""
 
-    def __init__(self, insns: Sequence[Insn], env: Env, budget: int | None, *, checked: bool, level: int) -> None:
+    def __init__(self, insns: Sequence[Insn], env: Env, budget: int | None, *, level: int, options: Options) -> None:
         self._insns = list(insns)
         self._env = env
         self._budget = budget
-        self._checked = checked
+        self._options = options
         self._level = level
         self._base = function_base()
         self._number = next(_serial)
@@ -196,7 +199,7 @@ class NativeProgram:
         registers = [*(value & U64 for value in args[:5]), 0, 0, 0, 0, 0][:5]
         if self._active:
             state = self._active[-1]
-            if self._checked and state.words[_FRAME] == state.words[_TOP]:
+            if self._options.checked and state.words[_FRAME] == state.words[_TOP]:
                 raise VmFault("stack", NO_FRAME)
             frame, insn = state.words[_FRAME], state.halves[_INSN]
             result: int = function(state.address, *registers)
@@ -266,9 +269,8 @@ class NativeProgram:
         if not self._insns:
             self._reference()
             return
-        options = Options(checked=self._checked, budget=self._budget is not None)
         try:
-            lowered = lower(self._insns, host(), options)
+            lowered = lower(self._insns, host(), self._options)
         except NotSupported:
             self._reference()
             return
@@ -401,7 +403,9 @@ class NativeEngine:
         self._level = level
 
     def compile(self, insns: Sequence[Insn], env: Env) -> NativeProgram:
-        checked = self._checked
-        if checked is None:
-            checked = not env.verified
-        return NativeProgram(insns, env, self._budget if checked else None, checked=checked, level=self._level)
+        facts = env.facts
+        checked = facts is None if self._checked is None else self._checked
+        budget = self._budget if checked else None
+        plain = _PLAIN | (CTX if env.whole_context else 0)
+        options = Options(checked=checked, budget=budget is not None, facts=facts or NO_FACTS, plain=plain)
+        return NativeProgram(insns, env, budget, level=self._level, options=options)

@@ -9,11 +9,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from bombus.errors import EncodingError
+from bombus.isa import facts
 from bombus.isa import opcodes as op
 from bombus.isa import semantics as sem
+from bombus.isa.facts import DST, SRC
 from bombus.isa.insn import Insn, imm64
 from bombus.jit import abi
-from bombus.jit.ops import LlvmOps, number
+from bombus.jit.ops import ADDRESS, LlvmOps, number
+from bombus.jit.uses import Uses, base_of, reads_writes
 from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, MAX_LOOPS, MAX_TAIL_CALLS
 
 if TYPE_CHECKING:
@@ -28,6 +31,31 @@ _FIVE: Final = range(1, 6)
 def field_of(name: str, into: str) -> str:
     """The line that makes `into` the address of a member of `run`."""
     return f"  {into} = getelementptr i8, ptr %run, i64 {abi.RUN[name][0]}"
+
+
+# Metadata of the module: memory of each kind, for type-based alias analysis.
+TAGS: Final = {
+    facts.CTX: 11, facts.STACK: 12, facts.PACKET: 13, facts.MAP_VALUE: 14, facts.MAP_KEY: 15, facts.MEM: 16,
+}  # fmt: skip
+TREE: Final = "\n".join(
+    ['!10 = !{!"memory of BPF programs"}']
+    + [f"!{tag} = !{{!{tag + 10}, !{tag + 10}, i64 0}}" for tag in TAGS.values()]
+    + [f'!{tag + 10} = !{{!"kind {kind}", !10, i64 0}}' for kind, tag in TAGS.items()]
+)
+
+
+def _depth(module: Module, entry: int, blocks: dict[int, Block]) -> int:
+    """Bytes of stack that the function may touch, a multiple of 16."""
+    known = module.out.options.facts.depths.get(entry)
+    if module.out.options.checked or known is None:
+        return _STACK
+    # What the verifier left out because kernels do without it (spills around some calls) we still do.
+    for block in blocks.values():
+        for index in range(block.start, block.end):
+            insn = module.insns[index]
+            if insn.opcode & 7 in (op.BPF_LDX, op.BPF_ST, op.BPF_STX) and op.BPF_REG_FP in (insn.dst, insn.src):
+                known = max(known, -insn.off)
+    return min((known + 15) // 16 * 16, _STACK)
 
 
 class _Left(Exception):
@@ -45,9 +73,16 @@ class Function:
         self.blocks = blocks
         self.main = main
         self.ops = LlvmOps()
-        self.values: dict[int, str] = {}  # registers whose value is at hand
-        self.dirty: set[int] = set()  # those whose slot does not have it yet
-        self.slots: set[int] = set()  # registers that have a slot
+        self.facts = module.out.options.facts
+        self.plain = module.plain
+        self.uses = Uses(self.insns, blocks, self.plain, self.facts.pointer)
+        # Registers whose value is at hand, as numbers and as pointers; slots that have it: "r3", "p3".
+        self.values: dict[int, str] = {}
+        self.places: dict[int, str] = {}
+        self.clean: set[str] = set()
+        self.pointers = 0  # registers that the block gets as pointers
+        self.slots: set[str] = set()
+        self.depth = _depth(module, entry, blocks)
         self.caches: set[int] = set()  # base registers whose accesses are checked
         self.resets: list[int] = []  # lines that forget the caches
         self.loops = False
@@ -73,23 +108,52 @@ class Function:
         else:
             args = ", ".join(f"i64 %a{n}" for n in _FIVE)
             lines = [f"define internal i64 @f{self.entry}(ptr %run, i64 %frame, {args}) nounwind {{"]
-        if self.main:
-            lines += [field_of("frame", "%framep"), "  %frame = load i64, ptr %framep, align 8"]
-        for reg in sorted(self.slots):
-            lines.append(f"  %r{reg} = alloca i64, align 8")
-            given = reg in _FIVE and (reg == 1 or not self.main)
-            lines.append(f"  store i64 {f'%a{reg}' if given else '0'}, ptr %r{reg}, align 8")
+        pointers = self.uses.pointers[self.entry]
+        for slot in sorted(self.slots):
+            reg = int(slot[1])
+            if slot[0] == "r":
+                given = f"%a{reg}" if reg in _FIVE and (reg == 1 or not self.main) else "0"
+                lines += [f"  %{slot} = alloca i64, align 8", f"  store i64 {given}, ptr %{slot}, align 8"]
+            else:
+                lines.append(f"  %{slot} = alloca ptr, align 8")
+                if pointers >> reg & 1 and reg in _FIVE and (reg == 1 or not self.main):
+                    lines += [
+                        f"  %a{reg}p = inttoptr i64 %a{reg} to ptr",
+                        f"  store ptr %a{reg}p, ptr %{slot}, align 8",
+                    ]
+                else:
+                    lines.append(f"  store ptr null, ptr %{slot}, align 8")
         for reg in sorted(self.caches):
             for part in "slw":
                 lines += [f"  %c{reg}{part} = alloca i64, align 8", f"  store i64 0, ptr %c{reg}{part}, align 8"]
         if self.loops:
             lines += ["  %loops = alloca i64, align 8", f"  store i64 {MAX_LOOPS}, ptr %loops, align 8"]
+        return [*lines, *self._stack(), f"  br label %b{self.entry}"]
+
+    def _stack(self) -> list[str]:
+        """%fpp and %fp, the end of the frame, and zeros in it."""
+        if self.module.native_frames:
+            if not self.depth:
+                return ["  %fpp = getelementptr i8, ptr null, i64 0", "  %fp = add i64 0, 0"]
+            return [
+                f"  %mem = alloca [{self.depth} x i8], align 16",
+                f"  call void @llvm.memset.p0.i64(ptr align 16 %mem, i8 0, i64 {self.depth}, i1 false)",
+                f"  %fpp = getelementptr i8, ptr %mem, i64 {self.depth}",
+                "  %fp = ptrtoint ptr %fpp to i64",
+            ]
+        lines = []
+        if self.main:
+            lines = [field_of("frame", "%framep"), "  %frame = load i64, ptr %framep, align 8"]
         lines += [
             f"  %fp = add i64 %frame, {_STACK}",
             "  %framemem = inttoptr i64 %frame to ptr",
-            f"  call void @llvm.memset.p0.i64(ptr align 8 %framemem, i8 0, i64 {_STACK}, i1 false)",
-            f"  br label %b{self.entry}",
+            f"  %fpp = getelementptr i8, ptr %framemem, i64 {_STACK}",
         ]
+        if self.depth:
+            lines += [
+                f"  %mem = getelementptr i8, ptr %framemem, i64 {_STACK - self.depth}",
+                f"  call void @llvm.memset.p0.i64(ptr align 8 %mem, i8 0, i64 {self.depth}, i1 false)",
+            ]
         return lines
 
     def _line(self, text: str) -> None:
@@ -104,34 +168,75 @@ class Function:
     # ------------------------------------------------------------------------------------------ registers
 
     def read(self, reg: int) -> str:
+        """A register as a number."""
         value = self.values.get(reg)
         if value is None:
             if reg == op.BPF_REG_FP:
                 value = "%fp"
+            elif reg in self.places or self.pointers >> reg & 1:
+                value = self.ops.emit(f"ptrtoint ptr {self.pointer(reg)} to i64")
             else:
-                self.slots.add(reg)
+                self.slots.add(f"r{reg}")
                 value = self.ops.emit(f"load i64, ptr %r{reg}, align 8")
             self.values[reg] = value
         return value
 
-    def write(self, reg: int, value: str) -> None:
+    def pointer(self, reg: int) -> str:
+        """A register as a pointer."""
+        place = self.places.get(reg)
+        if place is None:
+            if reg == op.BPF_REG_FP:
+                place = "%fpp"
+            elif reg not in self.values and self.pointers >> reg & 1:
+                self.slots.add(f"p{reg}")
+                place = self.ops.emit(f"load ptr, ptr %p{reg}, align 8")
+            else:
+                place = self.ops.emit(f"inttoptr i64 {self.read(reg)} to ptr")
+            self.places[reg] = place
+        return place
+
+    def is_pointer(self, reg: int) -> bool:
+        """Is the register at hand as a pointer?"""
+        return reg == op.BPF_REG_FP or reg in self.places or (reg not in self.values and bool(self.pointers >> reg & 1))
+
+    def write(self, reg: int, value: str | None, place: str | None = None) -> None:
+        """The register becomes a number, a pointer, or both in one."""
         if reg == op.BPF_REG_FP:
             raise EncodingError("writes r10, the frame pointer", field="dst")
-        self.values[reg] = value
-        self.dirty.add(reg)
+        self.values.pop(reg, None)
+        self.places.pop(reg, None)
+        self.pointers &= ~(1 << reg)
+        self.clean -= {f"r{reg}", f"p{reg}"}
+        if value is not None:
+            self.values[reg] = value
+        if place is not None:
+            self.places[reg] = place
 
-    def _flush(self) -> None:
-        for reg in sorted(self.dirty):
-            self.slots.add(reg)
-            self._line(f"store i64 {self.values[reg]}, ptr %r{reg}, align 8")
-        self.dirty.clear()
+    def _flush(self, targets: tuple[int, ...]) -> None:
+        """Bring the slots that the next blocks begin with up to date."""
+        for target in targets:
+            live = self.uses.live.get(target, 0)
+            pointers = self.uses.pointers.get(target, 0)
+            for reg in range(10):
+                if not live >> reg & 1:
+                    continue
+                kind = "p" if pointers >> reg & 1 else "r"
+                slot = f"{kind}{reg}"
+                if slot in self.clean:
+                    continue
+                self.slots.add(slot)
+                self.clean.add(slot)
+                text = f"ptr {self.pointer(reg)}" if kind == "p" else f"i64 {self.read(reg)}"
+                self._line(f"store {text}, ptr %{slot}, align 8")
 
     # ------------------------------------------------------------------------------------------ blocks
 
     def _block(self, block: Block) -> None:
         self._label(f"%b{block.start}")
-        self.values = {}
-        self.dirty = set()
+        self.values, self.places = {}, {}
+        self.pointers = pointers = self.uses.pointers[block.start]
+        live = self.uses.live[block.start]
+        self.clean = {f"{'p' if pointers >> reg & 1 else 'r'}{reg}" for reg in range(10) if live >> reg & 1}
         self.here = block.start
         try:
             if self.options.budget:
@@ -139,7 +244,7 @@ class Function:
             condition = self._straight(block)
         except _Left:
             return
-        self._flush()
+        self._flush(block.next)
         if condition is not None and len(block.next) == 2:
             straight_on, taken = block.next
             self._line(f"br i1 {condition}, label {self._to(taken)}, label {self._to(straight_on)}")
@@ -178,8 +283,13 @@ class Function:
             self.here = index
             second = insns[index + 1] if index + 1 < len(insns) else None
             try:
-                effect: Any = sem.effect(insn, self.ops, self.read, second, self.byteorder)
-                condition = self._carry_out(effect, insn, second)
+                if self._moved(insn):
+                    condition = None
+                else:
+                    self.base = self._base(insn)
+                    effect: Any = sem.effect(insn, self.ops, self._operand, second, self.byteorder)
+                    condition = self._carry_out(effect, insn, second)
+                    self._want(insn)
             except EncodingError as error:
                 self._fault("opcode", str(error))
                 raise _Left from None
@@ -187,6 +297,52 @@ class Function:
                 return condition
             index += 2 if insn.opcode == op.LD_IMM64 else 1
         return None
+
+    def _base(self, insn: Insn) -> int:
+        """The base register of a plain access: its address is not computed as a number. -1 for others."""
+        if self.here not in self.plain:
+            return -1
+        both = insn.opcode & 7 == op.BPF_STX and insn.src == insn.dst
+        return -1 if both else base_of(insn)
+
+    def _operand(self, reg: int) -> str:
+        return ADDRESS if reg == self.base else self.read(reg)
+
+    def _want(self, insn: Insn) -> None:
+        """Where a result is needed as a pointer, it becomes one here, once."""
+        if self.here in self.uses.wanted:
+            _read, written = reads_writes(insn)
+            if written:
+                self.pointer(written.bit_length() - 1)
+
+    def _moved(self, insn: Insn) -> bool:
+        """Moves and additions of pointers: what they give is a pointer into the same object."""
+        opcode, dst, src, off, imm = insn
+        if opcode & 7 != op.BPF_ALU64 or dst >= op.BPF_REG_FP or src > op.BPF_REG_FP:
+            return False
+        operation, by_register = opcode & 0xF0, opcode & op.BPF_X
+        if operation == op.BPF_MOV and by_register and not off:
+            if self.is_pointer(src):
+                self.write(dst, self.values.get(src), self.pointer(src))
+                return True
+            return False
+        if operation not in (op.BPF_ADD, op.BPF_SUB) or off:
+            return False
+        subtracts = operation == op.BPF_SUB
+        if not by_register:
+            if not self.is_pointer(dst):
+                return False
+            step = -imm if subtracts else imm
+            self.write(dst, None, self.ops.emit(f"getelementptr i8, ptr {self.pointer(dst)}, i64 {step}"))
+            return True
+        which = self.facts.pointer.get(self.here, 0)
+        if which not in (DST, SRC) or (subtracts and which == SRC):
+            return False
+        place, step_ = (self.pointer(dst), self.read(src)) if which == DST else (self.pointer(src), self.read(dst))
+        if subtracts:
+            step_ = self.ops.neg(step_, 64)
+        self.write(dst, None, self.ops.emit(f"getelementptr i8, ptr {place}, i64 {step_}"))
+        return True
 
     def _stop(self, status: int, fault: int = 0) -> None:
         self._line(f"call void @stop(ptr %run, i32 {status}, i32 {self.here}, i32 {fault})")
@@ -210,7 +366,8 @@ class Function:
                 if effect.release:
                     self._line(f"store atomic i{size * 8} {value}, ptr {place} release, align {size}")
                 else:
-                    self._line(f"store i{size * 8} {value}, ptr {place}, align {self._align(size)}")
+                    aligned = f"align {self._align(size)}{self._kind()}"
+                    self._line(f"store i{size * 8} {value}, ptr {place}, {aligned}")
             case sem.Branch(condition):
                 return str(condition)
             case sem.Goto():
@@ -262,20 +419,31 @@ class Function:
     # ------------------------------------------------------------------------------------------ memory
 
     def _align(self, size: int) -> int:
-        return 1
+        """Accesses to frames and contexts are aligned: the verifier sees to it."""
+        kinds = self.facts.access.get(self.here, 0) if self.here in self.plain else 0
+        return size if kinds and not kinds & ~(facts.STACK | facts.CTX) else 1
+
+    def _kind(self) -> str:
+        """Memory of different kinds never overlaps."""
+        if self.here not in self.plain:
+            return ""
+        number_ = TAGS.get(self.facts.access.get(self.here, 0))
+        return "" if number_ is None else f", !tbaa !{number_}"
 
     def _load(self, base: int, address: str, size: int, *, acquire: bool) -> str:
         place = self._access(base, address, size, abi.LOAD)
         if acquire:
             return self.ops.emit(f"load atomic i{size * 8}, ptr {place} acquire, align {size}")
-        return self.ops.emit(f"load i{size * 8}, ptr {place}, align {self._align(size)}")
+        return self.ops.emit(f"load i{size * 8}, ptr {place}, align {self._align(size)}{self._kind()}")
 
     def _access(self, base: int, address: str, size: int, kind: int) -> str:
         """The place of an access as a pointer, after whatever check it takes."""
-        if self.here not in self.options.plain:
-            insn = self.insns[self.here]
-            if not (base == op.BPF_REG_FP and -_STACK <= insn.off <= -size):
-                self._check(base, address, size, kind)
+        insn = self.insns[self.here]
+        in_frame = base == op.BPF_REG_FP and -_STACK <= insn.off <= -size
+        if self.here in self.plain or in_frame:
+            place = self.pointer(base)
+            return self.ops.emit(f"getelementptr i8, ptr {place}, i64 {insn.off}") if insn.off else place
+        self._check(base, address, size, kind)
         return self.ops.emit(f"inttoptr i64 {address} to ptr")
 
     def _check(self, base: int, address: str, size: int, kind: int) -> None:
@@ -333,7 +501,7 @@ class Function:
     def _outside(self) -> None:
         """What code behind a call may want to know: where we are, and in which frame."""
         self._line(f"store i32 {self.here}, ptr {self._field('insn')}, align 4")
-        if self.module.callbacks:
+        if self.module.callbacks and not self.module.native_frames:
             self._line(f"store i64 %frame, ptr {self._field('frame')}, align 8")
 
     def _leave_if_stopped(self) -> None:
@@ -374,9 +542,10 @@ class Function:
             self._label(bad)
             self._stop(abi.STACK)
             self._label(good)
-        frame = self.ops.emit(f"add i64 %frame, {FRAME_STRIDE}")
+        frame = "0" if self.module.native_frames else self.ops.emit(f"add i64 %frame, {FRAME_STRIDE}")
         result = self.ops.emit(f"call i64 @f{target}(ptr %run, i64 {frame}, {self._arguments()})")
-        self._leave_if_stopped()
+        if self.module.stops(target):
+            self._leave_if_stopped()
         self._forget()
         self.write(0, result)
 
@@ -384,7 +553,6 @@ class Function:
         """Jump to the program that bpf_tail_call names; from a subprogram: call it and return what it returns."""
         ops, emit = self.ops, self.ops.emit
         args = [self.read(1), self.read(2), ops.zext(ops.trunc(self.read(3), 64, 32), 32, 64)]
-        self._flush()
         place = self._field("tail_calls")
         count = emit(f"load i32, ptr {place}, align 4")
         below = emit(f"icmp ult i32 {count}, {MAX_TAIL_CALLS}")
@@ -392,7 +560,8 @@ class Function:
         self._line(f"br i1 {below}, label {ask}, label {on}")
         self._label(ask)
         frame, top = self._field("frame"), self._field("top")
-        self._line(f"store i64 %frame, ptr {frame}, align 8")
+        if not self.module.native_frames:
+            self._line(f"store i64 %frame, ptr {frame}, align 8")
         target = self._service(abi.TAIL_CALL, args)
         found = emit(f"icmp ne i64 {target}, 0")
         self._line(f"br i1 {found}, label {jump}, label {on}")
@@ -405,9 +574,11 @@ class Function:
         self._label(native)
         self._line(f"store i32 {emit(f'add i32 {count}, 1')}, ptr {place}, align 4")
         before = emit(f"load i64, ptr {top}, align 8")
-        last = emit(f"add i64 %frame, {(MAX_CALL_FRAMES - 1) * FRAME_STRIDE}")
+        here = emit(f"load i64, ptr {frame}, align 8") if self.module.native_frames else "%frame"
+        last = emit(f"add i64 {here}, {(MAX_CALL_FRAMES - 1) * FRAME_STRIDE}")
         self._line(f"store i64 {last}, ptr {top}, align 8")
-        self._line(f"store i64 %frame, ptr {frame}, align 8")
+        if not self.module.native_frames:
+            self._line(f"store i64 %frame, ptr {frame}, align 8")
         code = emit(f"inttoptr i64 {target} to ptr")
         if self.main and self.module.out.target.musttail:
             result = emit(f"musttail call i64 {code}(ptr %run, i64 {args[0]})")

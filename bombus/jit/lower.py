@@ -12,18 +12,21 @@ The text holds no address of this process, so its object can be kept and used el
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from bombus.errors import NotSupported
 from bombus.isa import opcodes as op
+from bombus.isa.facts import MAP_KEY, MAP_VALUE, MEM, PACKET, STACK, Facts
 from bombus.isa.insn import Insn
 from bombus.jit import abi
-from bombus.jit.function import Function, field_of
+from bombus.jit.function import TREE, Function, field_of
 from bombus.jit.target import Target
-from bombus.vm.flow import blocks_from
+from bombus.vm.flow import Block, blocks_from
 from bombus.vm.run import FRAME_STRIDE
+
+NO_FACTS: Final = Facts()
 
 # Functions that share code each get a copy of it; beyond this many instructions per instruction it is no program that
 # a compiler wrote.
@@ -38,11 +41,15 @@ _ADDRESSES: Final = (
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """checked: see above. budget: count instructions. plain: indices of accesses that need no check."""
+    """checked: see above. budget: count instructions. facts: what the verifier of trusted code found. plain: kinds of
+    memory (`isa.facts`) that trusted code accesses without a check. outside_stack: callees look at the stack by its
+    address and need it in the run's frames."""
 
     checked: bool = True
     budget: bool = True
-    plain: Collection[int] = ()
+    facts: Facts = NO_FACTS
+    plain: int = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
+    outside_stack: bool = True
 
 
 @dataclass(slots=True)
@@ -73,7 +80,15 @@ class Module:
         self.callbacks = any(insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC for insn in insns)
         self._fault_numbers: dict[tuple[str, str], int] = {}
         self._immediate_numbers: dict[int, int] = {}
-        self.intrinsics: set[str] = set()
+        facts = options.facts
+        self.plain = (
+            frozenset()
+            if options.checked
+            else frozenset(index for index, kinds in facts.access.items() if not kinds & ~options.plain)
+        )
+        self.native_frames = not options.checked and not (options.outside_stack and facts.stack_arguments)
+        self._blocks: dict[int, dict[int, Block]] = {}
+        self._stops: dict[int, bool] = {}
 
     def fault(self, kind: str, message: str) -> int:
         """The number of a fault."""
@@ -96,6 +111,36 @@ class Module:
             self.written.add(entry)
             self.todo.append(entry)
 
+    def blocks(self, entry: int) -> dict[int, Block]:
+        if entry not in self._blocks:
+            self._blocks[entry] = blocks_from(self.insns, entry)
+        return self._blocks[entry]
+
+    def stops(self, entry: int) -> bool:
+        """May a function leave because the run is over? Then its callers look."""
+        if self.out.options.checked:
+            return True
+        if entry not in self._stops:
+            self._stops[entry] = True  # for what calls itself
+            self._stops[entry] = self.out.options.budget or any(
+                self._stopping(index)
+                for block in self.blocks(entry).values()
+                for index in range(block.start, block.end)
+            )
+        return self._stops[entry]
+
+    def _stopping(self, index: int) -> bool:
+        insn = self.insns[index]
+        cls = insn.opcode & 7
+        if insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL:
+            target = index + 1 + insn.imm
+            return not 0 <= target < len(self.insns) or self.stops(target)
+        if insn.opcode in (op.CALL, op.CALLX) or insn.opcode & 0xE7 in (op.BPF_LD | op.BPF_ABS, op.BPF_LD | op.BPF_IND):
+            return True
+        if cls in (op.BPF_LDX, op.BPF_ST, op.BPF_STX):
+            return index not in self.plain
+        return insn.opcode == op.BPF_ALU64 | op.BPF_MOV | op.BPF_X and insn.off == op.BPF_ADDR_SPACE_CAST
+
     def is_address(self, insn: Insn) -> bool:
         return insn.src in _ADDRESSES
 
@@ -115,24 +160,27 @@ def lower(insns: Sequence[Insn], target: Target, options: Options | None = None)
     while module.todo:
         parts.append(_function(module, module.todo.pop(), main=False))
     out = module.out
-    parts += [_callback(entry, out) for entry in out.entries]
-    out.text = "\n".join([*_head(module), *parts, _WEIGHTS])
+    parts += [_callback(entry, native_frames=module.native_frames) for entry in out.entries]
+    out.text = "\n".join([*_head(module), *parts, _WEIGHTS, TREE])
     return out
 
 
 def _function(module: Module, entry: int, *, main: bool) -> str:
-    blocks = blocks_from(module.insns, entry)
+    blocks = module.blocks(entry)
     module.size += sum(block.end - block.start for block in blocks.values())
     if module.size > _MAX_COPIES * len(module.insns) + 1000:
         raise NotSupported("native code of this program", "its functions share most of their code")
     return Function(module, entry, blocks, main=main).text()
 
 
-def _callback(entry: int, out: Lowered) -> str:
+def _callback(entry: int, *, native_frames: bool) -> str:
     """The exported form of a function: one frame deeper than what runs now."""
     args = ", ".join(f"i64 %r{n}" for n in range(1, 6))
+    head = f"define i64 @{abi.function_symbol(entry)}(ptr %run, {args}) nounwind {{"
+    if native_frames:
+        return f"{head}\n  %r = call i64 @f{entry}(ptr %run, i64 0, {args})\n  ret i64 %r\n}}\n"
     return f"""
-define i64 @{abi.function_symbol(entry)}(ptr %run, {args}) nounwind {{
+{head}
 {field_of("frame", "%p")}
   %f = load i64, ptr %p, align 8
   %g = add i64 %f, {FRAME_STRIDE}

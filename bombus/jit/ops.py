@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Stands for the base of an access whose address is not wanted as a number; nothing is added to it.
+ADDRESS = "%address"
+
 _RELATIONS = frozenset(("eq", "ne", "ugt", "uge", "ult", "ule", "sgt", "sge", "slt", "sle"))
 
 
@@ -41,6 +44,8 @@ class LlvmOps:
         return self.emit(f"{operation} i{bits} {a}, {b}")
 
     def add(self, a: str, b: str, bits: int) -> str:
+        if a == ADDRESS:
+            return a
         return self._two("add", a, b, bits)
 
     def sub(self, a: str, b: str, bits: int) -> str:

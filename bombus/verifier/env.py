@@ -77,6 +77,7 @@ class Aux:
     """What the verifier learns about one instruction over all paths."""
 
     __slots__ = (
+        "access",
         "alu",
         "barrier",
         "barrier_after",
@@ -91,12 +92,15 @@ class Aux:
         "map",
         "map_off",
         "map_poisoned",
+        "pointer_operand",
         "pointer_type",
         "prune_point",
         "seen",
+        "stack_argument",
     )
 
     def __init__(self) -> None:
+        self.access = 0  # kinds of memory that it touches, of isa.facts
         self.alu: tuple[int, int] | None = None
         self.barrier = False  # against speculation, before the instruction
         self.barrier_after = False  # after a store that could hide what it overwrites
@@ -111,9 +115,11 @@ class Aux:
         self.map: MapInfo | None = None
         self.map_off = 0
         self.map_poisoned = False
+        self.pointer_operand = 0  # of an addition or subtraction, of isa.facts
         self.pointer_type = 0
         self.prune_point = False
         self.seen = False
+        self.stack_argument = False  # a call that gets a pointer into the stack
 
 
 @dataclass(slots=True)

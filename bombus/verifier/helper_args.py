@@ -158,6 +158,8 @@ def check(env: Env, i: int, meta: Meta, proto: Proto) -> None:
     use(env, regno)
     regs = env.regs
     reg = regs[regno]
+    if reg.type == PTR_TO_STACK:
+        env.aux[env.insn_idx].stack_argument = True
     if kind == "ARG_ANYTHING":
         if env.is_pointer(reg):
             env.fail(EACCES, f"R{regno} leaks addr into helper function")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Final
 
 from bombus.isa import opcodes as op
+from bombus.isa.facts import Facts
 from bombus.isa.insn import Insn
 from bombus.verifier import (
     alu,
@@ -76,7 +77,17 @@ def verify(program: Program, recorder: Recorder | None = None) -> Verdict:
     return Verdict(
         errno, env.log.text(), where, env.processed, env.total_states, env.peak_states, env.max_states_per_insn,
         env.mark_read_walk, tuple(subprog.stack_depth for subprog in env.subprogs), microseconds,
-        env.max_ctx_offset, env.log.start, env.log.peak,
+        env.max_ctx_offset, env.log.start, env.log.peak, _facts(env),
+    )
+
+
+def _facts(env: Env) -> Facts:
+    aux = env.aux
+    return Facts(
+        {i: one.access for i, one in enumerate(aux) if one.access},
+        {i: one.pointer_operand for i, one in enumerate(aux) if one.pointer_operand},
+        frozenset(i for i, one in enumerate(aux) if one.stack_argument),
+        {subprog.start: subprog.stack_depth for subprog in env.subprogs},
     )
 
 

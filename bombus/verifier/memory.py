@@ -9,6 +9,7 @@ from typing import Final
 
 from bombus.bits import s64
 from bombus.errors import NotSupported
+from bombus.isa import facts
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.spec.contexts import access as context_access
@@ -26,6 +27,7 @@ from bombus.verifier.regs import (
     BASE_MASK,
     CONST_PTR_TO_MAP,
     MEM_RDONLY,
+    MEM_RINGBUF,
     PTR_MAYBE_NULL,
     PTR_TO_ARENA,
     PTR_TO_BTF_ID,
@@ -293,6 +295,20 @@ def _context(env: Env, regno: int, off: int, size: int, access: int, value: int,
             regs[value] = Reg(type_, ZERO, id_=env.new_id() if type_ & PTR_MAYBE_NULL else 0)
 
 
+# What is memory and nothing else. Flagged types (of users, of other CPUs, untrusted) are not.
+_KINDS: Final = {
+    PTR_TO_CTX: facts.CTX,
+    PTR_TO_STACK: facts.STACK,
+    PTR_TO_PACKET: facts.PACKET,
+    PTR_TO_PACKET_META: facts.PACKET,
+    PTR_TO_MAP_VALUE: facts.MAP_VALUE,
+    PTR_TO_MAP_KEY: facts.MAP_KEY,
+    PTR_TO_MEM: facts.MEM,
+    PTR_TO_MEM | MEM_RDONLY: facts.MEM,
+    PTR_TO_MEM | MEM_RINGBUF: facts.MEM,
+}
+
+
 def access(
     env: Env, regno: int, off: int, size: int, kind: int, value: int, *,
     strict: bool = False, signed: bool = False,
@@ -305,6 +321,7 @@ def access(
     regs = env.state.frames[-1].regs
     reg = regs[regno]
     type_ = reg.type
+    env.aux[env.insn_idx].access |= _KINDS.get(type_, facts.OTHER)
     if type_ == PTR_TO_STACK:
         if (reg.off + off) % size or reg.bounds.bits[1]:
             check_alignment(env, reg, off, size, strict=strict)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 
 from bombus.btf.parse import Btf
 from bombus.errors import BombusError
+from bombus.isa.facts import Facts
 from bombus.isa.insn import Insn
 from bombus.spec.version import KernelVersion
 
@@ -138,6 +139,7 @@ class Verdict:
     max_ctx_offset: int = 0  # the end of the last byte of the context that the program reaches
     log_start: int = 0  # characters at the log's beginning that rolled out of its buffer
     log_peak: int = 0  # characters that the log had at most, before parts were taken back
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def accepted(self) -> bool:

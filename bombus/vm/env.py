@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from bombus.errors import VmFault
+from bombus.isa.facts import Facts
 from bombus.isa.insn import Insn
 from bombus.vm.memory import Memory
 from bombus.vm.run import Run
@@ -46,8 +47,12 @@ class Env(Protocol):
     memory: Memory
 
     @property
-    def verified(self) -> bool:
-        """Did a verifier accept the program? Then an engine may leave out checks of what it proved."""
+    def facts(self) -> Facts | None:
+        """What a verifier that accepted the program found: an engine may leave out checks of that. None: unverified."""
+
+    @property
+    def whole_context(self) -> bool:
+        """Is the context there as far as a verifier lets programs read it?"""
 
     def helper(self, number: int) -> HelperFn:
         """The body of a helper, bound to this program. Asked once per call site, when compiling.
@@ -93,7 +98,8 @@ class PlainEnv:
 
     __slots__ = ("helpers", "kfuncs", "memory")
 
-    verified = False
+    facts: Facts | None = None
+    whole_context = False
 
     def __init__(self, memory: Memory | None = None, helpers: dict[int, HelperFn] | None = None) -> None:
         self.memory = memory or Memory()

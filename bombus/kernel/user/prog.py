@@ -25,6 +25,7 @@ from bombus.spec.version import since
 from bombus.vm.engines import engine
 
 if TYPE_CHECKING:
+    from bombus.isa.facts import Facts
     from bombus.kernel.api import Attr
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.maps.base import Map
@@ -41,9 +42,9 @@ class Prog(KernelObject):
     kind: ClassVar[str] = "prog"
 
     __slots__ = (
-        "btf", "compiled", "env", "expected_attach_type", "flags", "func_info", "gpl", "insns", "kernel", "license",
-        "line_info", "load_time", "maps", "max_ctx_offset", "name", "run_count", "run_time", "runner", "tag", "type",
-        "verified_insns", "xlated",
+        "btf", "compiled", "env", "expected_attach_type", "facts", "flags", "func_info", "gpl", "insns", "kernel",
+        "license", "line_info", "load_time", "maps", "max_ctx_offset", "name", "run_count", "run_time", "runner", "tag",
+        "type", "verified_insns", "xlated",
     )  # fmt: skip
 
     compiled: Compiled
@@ -67,6 +68,7 @@ class Prog(KernelObject):
         self.line_info: tuple[int, bytes] = (0, b"")
         self.max_ctx_offset = 0
         self.verified_insns = 0
+        self.facts: Facts | None = None
         self.run_count = 0
         self.run_time = 0
         self.runner: object = None  # what its hook keeps between runs

@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 from bombus.errors import VmFault
 from bombus.kernel.user.helpers.registry import bind
 from bombus.kernel.user.world import world_of
+from bombus.spec.verdicts import PACKET_TYPES
 from bombus.vm.env import Compiled, HelperFn
 
 if TYPE_CHECKING:
+    from bombus.isa.facts import Facts
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.maps.base import Map
     from bombus.kernel.user.prog import Prog
@@ -30,9 +32,12 @@ class ProgEnv:
     # For engines
 
     @property
-    def verified(self) -> bool:
-        """Did the verifier accept the program? Then engines may leave out checks of what it proved."""
-        return self.prog.verified_insns > 0
+    def facts(self) -> Facts | None:
+        return self.prog.facts
+
+    @property
+    def whole_context(self) -> bool:
+        return self.prog.type.name in PACKET_TYPES
 
     def helper(self, number: int) -> HelperFn:
         body = bind(number, self)

@@ -78,6 +78,7 @@ def verify(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
     if not verdict.accepted:
         raise _refusal(kernel, attr, prog, verdict)
     prog.verified_insns = verdict.processed
+    prog.facts = verdict.facts
     prog.max_ctx_offset = verdict.max_ctx_offset
 
 

@@ -1,0 +1,35 @@
+"""What a verifier learned about a program over all paths, for who compiles it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Final
+
+# Kinds of memory, as bits.
+CTX: Final = 1
+STACK: Final = 2
+PACKET: Final = 4
+MAP_VALUE: Final = 8
+MAP_KEY: Final = 16
+MEM: Final = 32  # of known size: ring buffer records, dynptr slices, arguments of global functions
+OTHER: Final = 64  # what a kernel reads with care: kernel objects, sockets, arenas, buffers of tracepoints
+
+# Operands of an addition or subtraction.
+DST: Final = 1
+SRC: Final = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All by index of instruction.
+
+    access: kinds of memory that a load, store or atomic may touch. pointer: which operand of an addition or subtraction
+    is the pointer. stack_arguments: calls that get pointers into the stack. depths: bytes of stack that the function
+    starting there uses at most.
+    """
+
+    access: Mapping[int, int] = field(default_factory=dict)
+    pointer: Mapping[int, int] = field(default_factory=dict)
+    stack_arguments: frozenset[int] = frozenset()
+    depths: Mapping[int, int] = field(default_factory=dict)
