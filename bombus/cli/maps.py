@@ -110,8 +110,16 @@ def _describe(name: str, item: Map) -> str:
     return f"{name} ({item.type.short}, {item.max_entries} entries)"
 
 
-def _table(name: str, item: Map, spec: MapSpec, btf: Any, limit: int, names: dict[int, str]) -> None:
-    """names: of maps or programs by their ids, for maps that hold such."""
+def show_table(loaded: Loaded, name: str, limit: int, pairs: list[tuple[bytes, bytes]]) -> None:
+    """Print these elements of a map in this order."""
+    _table(name, loaded.maps[name], loaded.specs[name], loaded.obj.btf, limit, {}, pairs)
+
+
+def _table(
+    name: str, item: Map, spec: MapSpec, btf: Any, limit: int, names: dict[int, str],
+    pairs: list[tuple[bytes, bytes]] | None = None,
+) -> None:  # fmt: skip
+    """names: of maps or programs by their ids, for maps that hold such. pairs: the elements, when they are read."""
     title = _describe(name, item)
     if not _readable(item):
         if "lookup" in item.type.operations and item.type.short in ("queue", "stack"):
@@ -129,7 +137,7 @@ def _table(name: str, item: Map, spec: MapSpec, btf: Any, limit: int, names: dic
     ids = item.type.short in _IDS
     array = "array" in item.type.short and not ids
     try:
-        for key, value in _pairs(item):
+        for key, value in _pairs(item) if pairs is None else pairs:
             entries += 1
             if array and not any(value):
                 zeros += 1

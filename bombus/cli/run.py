@@ -89,7 +89,7 @@ def run(
     given = _type_name(prog_type)
     spec = choose_program(opened, name, PACKET_TYPES if capture else (), given)
     options: dict[str, Any] = {
-        "programs": needed_programs(opened, spec), "prog_type": given, "data": _variables(opened, data),
+        "programs": needed_programs(opened, spec), "prog_type": given, "data": variables(opened, data),
         "pin_root": "",  # a run begins with fresh maps and leaves nothing behind
     }  # fmt: skip
     if raw_btf is not None:
@@ -120,7 +120,7 @@ def _type_name(text: str | None) -> str:
     return prog_type_of(text).name
 
 
-def _variables(obj: Object, texts: tuple[str, ...]) -> dict[str, Any]:
+def variables(obj: Object, texts: tuple[str, ...]) -> dict[str, Any]:
     """VAR=VALUE pairs; numbers as in C, the rest as strings."""
     found: dict[str, Any] = {}
     for text in texts:
@@ -236,53 +236,23 @@ def _show_rest(loaded: Loaded, outcome: Outcome, event_types: tuple[str, ...], l
 def _event_types(
     loaded: Loaded, texts: tuple[str, ...], outcome: Outcome
 ) -> dict[str, tuple[Any, int, str]]:
-    """map -> (layout, BTF type, words). Chosen by --event, else the only struct of the events' size."""
-    from bombus.btf.data import layout_of
-    from bombus.btf.types import Kind
+    """map -> (layout, BTF type, words). Chosen by --event, else what `loader.events` finds."""
+    from bombus.loader.events import event_type
 
-    btf = loaded.obj.btf
-    found: dict[str, tuple[Any, int, str]] = {}
+    chosen: dict[str, str] = {}
     for text in texts:
         name, equals, type_name = text.partition("=")
         if not equals or name not in loaded.maps:
             raise UsageError(f"--event {text}: give MAP=TYPE with a map of {loaded.obj.name}")
-        short = type_name.removeprefix("struct ")
-        type_id = btf.find(short, Kind.STRUCT) or btf.find(short, Kind.TYPEDEF) if btf is not None else None
-        if btf is None or type_id is None:
-            raise UsageError(f"--event {text}: the object's BTF has no struct {short!r}")
-        found[name] = (layout_of(btf, type_id), type_id, type_name)
-    for name in outcome.event_counts:
-        if name in found or btf is None:
-            continue
+        chosen[name] = type_name
+    found: dict[str, tuple[Any, int, str]] = {}
+    for name in dict.fromkeys((*chosen, *outcome.event_counts)):
         sizes = {len(event.data) for event in outcome.events if event.map == name}
-        guess = _only_struct(loaded, sizes)
-        if guess is not None:
-            type_name = btf.name(guess)
-            found[name] = (layout_of(btf, guess), guess, f"struct {type_name}, the only one of this size")
+        kind = event_type(loaded, name, chosen.get(name), size=sizes.pop() if len(sizes) == 1 else None)
+        if kind is not None:
+            words = kind.name if name in chosen else f"{kind.name}, {kind.why}"
+            found[name] = (kind.layout, kind.type_id, words)
     return found
-
-
-def _only_struct(loaded: Loaded, sizes: set[int]) -> int | None:
-    """The one named struct of the object that has the events' size and is no key, value or context."""
-    from bombus.btf.types import Struct
-    from bombus.spec.contexts import CONTEXT
-
-    btf = loaded.obj.btf
-    if btf is None or len(sizes) != 1:
-        return None
-    size = next(iter(sizes))
-    taken = {btf.strip_modifiers(t) for s in loaded.specs.values() for t in (s.key_type, s.value_type) if t}
-    fit = [
-        type_id
-        for type_id in btf.ids()
-        if isinstance(type_ := btf.type(type_id), Struct)
-        and type_.name
-        and type_.size <= size < type_.size + 8  # perf events are padded
-        and type_id not in taken
-        and type_.name not in CONTEXT
-    ]
-    exact = [t for t in fit if getattr(btf.type(t), "size", 0) == size] or fit
-    return exact[0] if len(exact) == 1 else None
 
 
 def _capture_json(

@@ -188,7 +188,7 @@ def _show(result: Result, level: int | None) -> None:
             click.echo(f"  {line}" if line else "")
     if result.explanation is not None:
         click.echo()
-        _explain(result.explanation)
+        show_explanation(result.explanation)
     if verdict is None or not verdict.accepted or level is not None:
         click.echo()
 
@@ -200,7 +200,7 @@ def _shortened(log: str, level: int | None) -> list[str]:
     return [f"... {len(lines) - LOG_TAIL} more lines (--log-level 1 shows them)", *lines[-LOG_TAIL:]]
 
 
-def _explain(found: Explanation) -> None:
+def show_explanation(found: Explanation) -> None:
     """A grid of labels and texts."""
     from rich.padding import Padding
     from rich.table import Table

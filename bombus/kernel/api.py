@@ -13,6 +13,7 @@ import os
 from typing import Any, Protocol, runtime_checkable
 
 from bombus.errors import KernelError, UsageError
+from bombus.kernel.printk import PrintkRow
 from bombus.kernel.sites import Sites
 from bombus.spec.commands import COMMAND, Command
 from bombus.spec.version import KernelVersion
@@ -197,3 +198,7 @@ class Kernel(Protocol):
     @property
     def sites(self) -> Sites:
         """Where programs attach: targets by name, and hooks beside bpf(2)."""
+
+    def printk_rows(self) -> list[PrintkRow]:
+        """The same with task, CPU and time; on Linux the lines of all tasks, whoever's program printed them, since this
+        Kernel object loaded a program that prints."""

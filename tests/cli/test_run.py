@@ -280,7 +280,7 @@ def test_single_runs_write_files(bombus: Callable[..., Any], traffic: Path, tmp_
         (("--pcap", "{obj}"), 1, "neither pcap nor pcapng"),
         (("--pcap", "{capture}", "--write", "{capture}"), 2, "would overwrite"),
         (("--pcap", "{capture}", "--event", "flows"), 2, "give MAP=TYPE"),
-        (("--pcap", "{capture}", "--event", "events=nope"), 2, "no struct 'nope'"),
+        (("--pcap", "{capture}", "--event", "events=nope"), 2, "no type 'nope'"),
         (("--pcap", "/nonexistent"), 2, "does not exist"),
     ],
 )

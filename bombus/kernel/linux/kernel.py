@@ -26,6 +26,7 @@ from bombus.spec.version import KernelVersion
 
 if TYPE_CHECKING:
     from bombus.kernel.linux.trace import Printk
+    from bombus.kernel.printk import PrintkRow
     from bombus.kernel.sites import Sites
 
 LOAD_RETRIES = 5  # Linux 6.12 tools/lib/bpf/bpf.c: PROG_LOAD_ATTEMPTS; EAGAIN means a signal interrupted the verifier
@@ -233,6 +234,13 @@ class LinuxKernel:
     @property
     def sites(self) -> Sites:
         return _sites()
+
+    def printk_rows(self) -> list[PrintkRow]:
+        if self._printk is not None:
+            return self._printk.rows()
+        if self._printk_problem:
+            raise NotSupported("bpf_printk output", self._printk_problem)
+        return []
 
     def close_tracing(self) -> None:
         """Remove the trace instance that `printk` reads, if there is one. The next load makes a new one."""

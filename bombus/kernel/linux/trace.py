@@ -17,6 +17,7 @@ from pathlib import Path
 
 from bombus.errors import KernelError
 from bombus.kernel.linux.tracefs import ROOTS, private_mount
+from bombus.kernel.printk import PrintkRow, RowParser
 
 # "            python3-1234    [000] ...11   123.456: bpf_trace_printk: text"
 _LINE = re.compile(r"^.*?-(\d+)\s+(?:\([-\d ]+\) )?\[\d+\]\s+\S+\s+[\d.]+: bpf_trace_printk: (.*)$")
@@ -51,6 +52,7 @@ class Printk:
         self._threads: set[int] = set()
         self._rest = b""
         self._mine = False  # whether the line before was ours: text with newlines goes on without a prefix
+        self._parser = RowParser()
         self._lock = threading.Lock()
         self._remove = weakref.finalize(self, _remove, path, fd, mount, os.getpid())
 
@@ -61,19 +63,28 @@ class Printk:
     def read(self) -> list[str]:
         """Our lines since the last call."""
         with self._lock:
-            data = self._rest
-            while len(data) < MAX_READ:
-                try:
-                    chunk = os.read(self.fd, _CHUNK)
-                except BlockingIOError:
-                    break
-                except OSError as error:
-                    raise KernelError(error.errno or errno.EIO, "trace_pipe", str(error)) from None
-                if not chunk:
-                    break
-                data += chunk
-            complete, newline, self._rest = data.rpartition(b"\n")
-            return self._ours(complete.decode(errors="replace").split("\n")) if newline else []
+            return self._ours(self._lines())
+
+    def rows(self) -> list[PrintkRow]:
+        """Everybody's lines since the last call: programs on shared hooks print in the name of any task."""
+        with self._lock:
+            return self._parser.rows(self._lines())
+
+    def _lines(self) -> list[str]:
+        """Whole lines that are there now."""
+        data = self._rest
+        while len(data) < MAX_READ:
+            try:
+                chunk = os.read(self.fd, _CHUNK)
+            except BlockingIOError:
+                break
+            except OSError as error:
+                raise KernelError(error.errno or errno.EIO, "trace_pipe", str(error)) from None
+            if not chunk:
+                break
+            data += chunk
+        complete, newline, self._rest = data.rpartition(b"\n")
+        return complete.decode(errors="replace").split("\n") if newline else []
 
     def _ours(self, lines: list[str]) -> list[str]:
         threads = self._threads | _threads()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr
+from bombus.kernel.printk import PrintkRow
 from bombus.kernel.user.commands import check_attr, load_bodies
 from bombus.kernel.user.fds import FdTable, File
 from bombus.kernel.user.objects import Ids, KernelObject
@@ -153,6 +154,9 @@ class UserKernel:
         from bombus.kernel.user.sites import sites_of
 
         return sites_of(self)
+
+    def printk_rows(self) -> list[PrintkRow]:
+        return [PrintkRow("", 0, self.cpu, 0.0, line) for line in self.printk()]
 
     # For commands, helpers and hooks
 

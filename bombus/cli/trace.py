@@ -1,0 +1,278 @@
+"""`bombus trace OBJ`: attach everything, show events as they come and maps at the end."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from bombus.cli import output
+from bombus.errors import UsageError
+
+if TYPE_CHECKING:
+    from bombus.cli.values import Cells
+    from bombus.kernel.printk import PrintkRow
+    from bombus.loader.load import Loaded
+    from bombus.object.model import Object
+    from bombus.trace import Event, Session
+
+_SLICE = 0.1  # seconds between two looks at the clock, signals and prints
+
+
+@click.command("trace")
+@click.argument("obj", metavar="OBJ", type=click.Path(exists=True, dir_okay=False))
+@click.option("--prog", "names", multiple=True, metavar="NAME", help="Only these programs (may be given again).")
+@click.option("--kernel", "kernel_name", default="linux", show_default=True, metavar="KERNEL",
+              help="linux (needs root), user or user:VERSION.")
+@click.option("--duration", type=float, metavar="S", help="Stop after so many seconds.")
+@click.option("--count", type=int, metavar="N", help="Stop after so many events.")
+@click.option("--pid", "pids", multiple=True, type=int, metavar="PID",
+              help="Trace only this process: sets the object's target_pid, targ_tgid, ...")
+@click.option("--set", "data", multiple=True, metavar="VAR=VALUE", help="Set a global variable before the load.")
+@click.option("--type", "types", multiple=True, metavar="MAP=TYPE",
+              help="The type of a buffer's events, a struct of the object's BTF.")
+@click.option("--pages", default=64, show_default=True, metavar="N", help="Pages of each CPU's perf ring.")
+@click.option("--limit", default=20, show_default=True, metavar="N", help="Rows of each map to print at the end.")
+@click.option("--no-maps", is_flag=True, help="Print no maps at the end.")
+@output.json_options
+def trace(
+    obj: str, names: tuple[str, ...], kernel_name: str, duration: float | None, count: int | None,
+    pids: tuple[int, ...], data: tuple[str, ...], types: tuple[str, ...], pages: int, limit: int, no_maps: bool,
+) -> None:  # fmt: skip
+    """Load an object (or a program in Python or C), attach its programs, show what they tell until Ctrl-C.
+
+    Events of ring and perf buffers and bpf_printk lines come as a table, or with -j as one JSON object a line. At the
+    end histograms and other maps are printed, and everything is detached.
+    """
+    if duration is not None and duration < 0:
+        raise UsageError(f"--duration {duration}: seconds from 0 on")
+    if count is not None and count < 1:
+        raise UsageError(f"--count {count}: one event is the least")
+    from bombus.cli.run import variables
+    from bombus.cli.source import open_program
+    from bombus.kernels import open_kernel
+    from bombus.trace import Session
+    from bombus.trace.session import pid_settings
+
+    opened = open_program(obj)
+    kernel = open_kernel(kernel_name)
+    chosen = {**pid_settings(opened, pids), **variables(opened, data)}
+    for name in names:
+        if all(program.name != name for program in opened.programs):
+            raise UsageError(f"no program {name!r} in {opened.name}; it has "
+                             f"{', '.join(program.name for program in opened.programs) or 'none'}")  # fmt: skip
+    with _load(opened, kernel, list(names) or None, chosen) as loaded, \
+            Session(loaded, _pairs(types), pages=pages) as session:  # fmt: skip
+        links = loaded.attach()
+        _say_attached(loaded, links)
+        view: Json | Table = Json() if output.as_json() else Table(loaded)
+        with _stopping() as stop:
+            _stream(session, view, stop, duration, count)
+        for link in links.values():
+            link.close()
+        _rest(session, view)
+        _finish(loaded, session, limit, maps=not no_maps)
+
+
+def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for text in texts:
+        name, equals, type_name = text.partition("=")
+        if not (name and equals and type_name):
+            raise UsageError(f"--type {text}: give MAP=TYPE")
+        found[name] = type_name
+    return found
+
+
+def _load(opened: Object, kernel: Any, names: list[str] | None, data: dict[str, Any]) -> Loaded:
+    """Load; a refusal of the verifier is explained as `bombus verify` does."""
+    from bombus.errors import LoadError
+    from bombus.loader.load import load
+
+    try:
+        return load(opened, kernel, programs=names, data=data, pin_root="")
+    except LoadError as error:
+        if error.log and not output.as_json():
+            from bombus.cli.verify import show_explanation
+            from bombus.verifier.explain import explain
+
+            found = explain(error.log)
+            if found.message:
+                show_explanation(found)
+        raise
+
+
+def _say_attached(loaded: Loaded, links: dict[str, Any]) -> None:
+    rest = [name for name in loaded.programs if name not in links]
+    if not links:
+        sections = ", ".join(f"{name} ({loaded.program_spec(name).section})" for name in rest) or "no program"
+        raise UsageError(f"nothing can be attached by its section alone: {sections}")
+    if output.as_json():
+        return
+    click.echo(f"Attached {', '.join(links)}. Ctrl-C ends." if sys.stdin.isatty() else f"Attached {', '.join(links)}.",
+               err=True)  # fmt: skip
+    for name in rest:
+        click.echo(f"Not attached: {name}: its section {loaded.program_spec(name).section!r} does not say where to.",
+                   err=True)  # fmt: skip
+
+
+class _Stop:
+    def __init__(self) -> None:
+        self.asked = False
+
+
+@contextlib.contextmanager
+def _stopping() -> Iterator[_Stop]:
+    """Ctrl-C and SIGTERM end the stream, not the process: what was collected is still printed."""
+    stop = _Stop()
+
+    def ask(_number: int, _frame: Any) -> None:
+        if stop.asked:  # the second time is meant
+            raise KeyboardInterrupt
+        stop.asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _stream(
+    session: Session, view: Json | Table, stop: _Stop, duration: float | None, count: int | None
+) -> None:  # fmt: skip
+    end = None if duration is None else time.monotonic() + duration
+    seen = 0
+    while not stop.asked:
+        events = session.events()
+        prints = session.printed()
+        if count is not None and seen + len(events) > count:
+            events = events[: count - seen]
+        seen += len(events)
+        view.show(events, prints)
+        left = None if end is None else end - time.monotonic()
+        if (left is not None and left <= 0) or (count is not None and seen >= count):
+            return
+        if not events and not prints:
+            session.wait(_SLICE if left is None else min(_SLICE, left))
+
+
+def _rest(session: Session, view: Json | Table) -> None:
+    """What came between the last look and the detaching."""
+    while events := session.events():
+        view.show(events, [])
+    view.show([], session.printed())
+
+
+class Json:
+    """One JSON object a line."""
+
+    def show(self, events: list[Event], prints: list[PrintkRow]) -> None:
+        from bombus.trace.values import jsonable
+
+        out = sys.stdout
+        for event in events:
+            row: dict[str, Any] = {"map": event.map, "time": round(event.time, 6)}
+            if event.type is None:
+                row["data"] = event.data.hex()
+            else:
+                row["event"] = jsonable(event.type.layout, event.data)
+            out.write(json.dumps(row, separators=(",", ":")) + "\n")
+        for line in prints:
+            row = {"printk": line.text, "task": line.task, "pid": line.pid, "cpu": line.cpu, "time": line.time}
+            if line.lost:
+                row["lost"] = line.lost
+            out.write(json.dumps(row, separators=(",", ":")) + "\n")
+        if events or prints:
+            out.flush()
+
+
+class Table:
+    """Lines with columns: a heading whenever the source changes, columns that grow with what they hold."""
+
+    def __init__(self, loaded: Loaded) -> None:
+        from bombus.loader.events import is_buffer
+
+        self._btf = loaded.obj.btf
+        self._cells: dict[tuple[str, int], Cells | None] = {}
+        self._widths: dict[tuple[str, int], list[int]] = {}
+        self._last: tuple[str, int] | None = None
+        self._several = sum(is_buffer(item) for item in loaded.maps.values()) > 1
+
+    def show(self, events: list[Event], prints: list[PrintkRow]) -> None:
+        for event in events:
+            type_id = event.type.type_id if event.type is not None else 0
+            key = (event.map, type_id)
+            if key not in self._cells:
+                from bombus.cli.values import Cells
+
+                kind = event.type
+                self._cells[key] = Cells("data", kind.layout, self._btf, kind.type_id) if kind is not None else None
+            cells = self._cells[key]
+            row = cells.row(event.data) if cells is not None else [event.data.hex(" ") or "(empty)"]
+            titles = cells.titles if cells is not None else [f"{event.map} ({len(event.data)} bytes)"]
+            self._row(key, ["time", *titles], [_clock(event.time), *row])
+        for line in prints:
+            text = line.text + (f"  [{line.lost} lines lost before]" if line.lost else "")
+            self._row(("printk", -1), ["time", "task", "pid", "cpu", "bpf_printk"],
+                      [f"{line.time:.6f}", line.task, str(line.pid), str(line.cpu), text])  # fmt: skip
+        if events or prints:
+            sys.stdout.flush()
+
+    def _row(self, key: tuple[str, int], titles: list[str], row: list[str]) -> None:
+        widths = self._widths.setdefault(key, [len(title) for title in titles])
+        write = sys.stdout.write
+        if self._last != key:
+            if self._last is not None:
+                write("\n")
+            if self._several and key[1] >= 0:
+                write(f"{key[0]}\n")
+            write(_line(titles, widths).upper() + "\n")
+            self._last = key
+        for i, cell in enumerate(row[:-1]):
+            widths[i] = max(widths[i], min(len(cell), 48))
+        write(_line(row, widths) + "\n")
+
+
+def _line(cells: list[str], widths: list[int]) -> str:
+    parts = [f"{cell:<{width}}" for cell, width in zip(cells[:-1], widths, strict=False)]
+    return "  ".join([*parts, cells[-1]]).rstrip()
+
+
+def _clock(when: float) -> str:
+    return time.strftime("%H:%M:%S", time.localtime(when)) + f".{int(when % 1 * 1000):03d}"
+
+
+def _finish(loaded: Loaded, session: Session, limit: int, *, maps: bool) -> None:
+    lost = session.lost()
+    if output.as_json():
+        from bombus.trace.report import as_json
+
+        summary: dict[str, Any] = {"events": session.counts, "printk_lines": session.prints, "lost": lost}
+        if maps:
+            summary |= as_json(loaded)
+        sys.stdout.write(json.dumps(summary, separators=(",", ":"), default=str) + "\n")
+        sys.stdout.flush()
+        return
+    total = sum(session.counts.values()) + session.prints
+    if session.talks:
+        click.echo(f"{total} events" if total != 1 else "1 event", err=True)
+    for name, number in lost.items():
+        click.echo(f"{number} events lost ({name})", err=True)
+    if maps:
+        from bombus.cli.tracemaps import show_maps
+
+        show_maps(loaded, limit)
+
+
+def quiet_stdout() -> None:
+    """After a broken pipe: nothing more goes to standard output."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
