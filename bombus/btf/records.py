@@ -18,6 +18,7 @@ is inside), unpack and match like tuples of their members, compare with dicts, a
 from __future__ import annotations
 
 import enum
+import re
 import struct
 from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
@@ -135,6 +136,18 @@ def _rebuild(name: str, names: tuple[str, ...], values: tuple[Any, ...]) -> Reco
 def text_of(raw: bytes) -> str:
     """A char array as str: up to the NUL; what is no UTF-8 as \\xNN."""
     return raw.partition(b"\0")[0].decode("utf-8", "backslashreplace")
+
+
+# Names under which programs keep text in arrays of u8, for want of a char type.
+_TEXT = re.compile(r"comm|name|path|file|cmd|arg|text|str|msg|message|host|query|label|symbol|func", re.IGNORECASE)
+
+
+def is_text(name: str, raw: bytes) -> bool:
+    """Whether an array of u8 is text: it is named so, and what stands before the NUL can be printed."""
+    if not _TEXT.search(name) or len(raw) < 4:
+        return False
+    head = raw.partition(b"\0")[0]
+    return all(byte >= 0x20 and byte != 0x7F for byte in head)
 
 
 def enum_of(layout: EnumLayout) -> type[enum.IntEnum] | None:

@@ -68,17 +68,28 @@ def trace(
         if all(program.name != name for program in opened.programs):
             raise UsageError(f"no program {name!r} in {opened.name}; it has "
                              f"{', '.join(program.name for program in opened.programs) or 'none'}")  # fmt: skip
-    with _load(opened, kernel, list(names) or None, chosen) as loaded, \
+    with _until_pipe_breaks(), _load(opened, kernel, list(names) or None, chosen) as loaded, \
             Session(loaded, _pairs(types), pages=pages) as session:  # fmt: skip
         links = loaded.attach()
         _say_attached(loaded, links)
         view: Json | Table = Json() if output.as_json() else Table(loaded)
         with _stopping() as stop:
-            _stream(session, view, stop, duration, count)
+            enough = _stream(session, view, stop, duration, count)
         for link in links.values():
             link.close()
-        _rest(session, view)
-        _finish(loaded, session, limit, maps=not no_maps)
+        if not enough:
+            _rest(session, view)
+        _finish(loaded, session, view.shown, limit, maps=not no_maps)
+
+
+@contextlib.contextmanager
+def _until_pipe_breaks() -> Iterator[None]:
+    """The reader of our output has seen enough: that is an end like any other."""
+    try:
+        yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
@@ -148,7 +159,8 @@ def _stopping() -> Iterator[_Stop]:
 
 def _stream(
     session: Session, view: Json | Table, stop: _Stop, duration: float | None, count: int | None
-) -> None:  # fmt: skip
+) -> bool:  # fmt: skip
+    """True when `count` events came."""
     end = None if duration is None else time.monotonic() + duration
     seen = 0
     while not stop.asked:
@@ -159,10 +171,13 @@ def _stream(
         seen += len(events)
         view.show(events, prints)
         left = None if end is None else end - time.monotonic()
-        if (left is not None and left <= 0) or (count is not None and seen >= count):
-            return
+        if count is not None and seen >= count:
+            return True
+        if left is not None and left <= 0:
+            return False
         if not events and not prints:
             session.wait(_SLICE if left is None else min(_SLICE, left))
+    return False
 
 
 def _rest(session: Session, view: Json | Table) -> None:
@@ -175,9 +190,13 @@ def _rest(session: Session, view: Json | Table) -> None:
 class Json:
     """One JSON object a line."""
 
+    def __init__(self) -> None:
+        self.shown = 0  # events and printed lines
+
     def show(self, events: list[Event], prints: list[PrintkRow]) -> None:
         from bombus.trace.values import jsonable
 
+        self.shown += len(events) + len(prints)
         out = sys.stdout
         for event in events:
             row: dict[str, Any] = {"map": event.map, "time": round(event.time, 6)}
@@ -201,6 +220,7 @@ class Table:
     def __init__(self, loaded: Loaded) -> None:
         from bombus.loader.events import is_buffer
 
+        self.shown = 0
         self._btf = loaded.obj.btf
         self._cells: dict[tuple[str, int], Cells | None] = {}
         self._widths: dict[tuple[str, int], list[int]] = {}
@@ -208,6 +228,7 @@ class Table:
         self._several = sum(is_buffer(item) for item in loaded.maps.values()) > 1
 
     def show(self, events: list[Event], prints: list[PrintkRow]) -> None:
+        self.shown += len(events) + len(prints)
         for event in events:
             type_id = event.type.type_id if event.type is not None else 0
             key = (event.map, type_id)
@@ -221,24 +242,24 @@ class Table:
             titles = cells.titles if cells is not None else [f"{event.map} ({len(event.data)} bytes)"]
             self._row(key, ["time", *titles], [_clock(event.time), *row])
         for line in prints:
+            where = f"{line.task}-{line.pid} [{line.cpu}] {line.time:.6f}" if line.task else "bpf_printk"
             text = line.text + (f"  [{line.lost} lines lost before]" if line.lost else "")
-            self._row(("printk", -1), ["time", "task", "pid", "cpu", "bpf_printk"],
-                      [f"{line.time:.6f}", line.task, str(line.pid), str(line.cpu), text])  # fmt: skip
+            sys.stdout.write(f"{where}: {text}\n")
         if events or prints:
             sys.stdout.flush()
 
     def _row(self, key: tuple[str, int], titles: list[str], row: list[str]) -> None:
         widths = self._widths.setdefault(key, [len(title) for title in titles])
         write = sys.stdout.write
+        for i, cell in enumerate(row[:-1]):
+            widths[i] = max(widths[i], min(len(cell), 48))
         if self._last != key:
             if self._last is not None:
                 write("\n")
-            if self._several and key[1] >= 0:
+            if self._several:
                 write(f"{key[0]}\n")
             write(_line(titles, widths).upper() + "\n")
             self._last = key
-        for i, cell in enumerate(row[:-1]):
-            widths[i] = max(widths[i], min(len(cell), 48))
         write(_line(row, widths) + "\n")
 
 
@@ -251,28 +272,23 @@ def _clock(when: float) -> str:
     return time.strftime("%H:%M:%S", time.localtime(when)) + f".{int(when % 1 * 1000):03d}"
 
 
-def _finish(loaded: Loaded, session: Session, limit: int, *, maps: bool) -> None:
+def _finish(loaded: Loaded, session: Session, shown: int, limit: int, *, maps: bool) -> None:
     lost = session.lost()
     if output.as_json():
         from bombus.trace.report import as_json
 
-        summary: dict[str, Any] = {"events": session.counts, "printk_lines": session.prints, "lost": lost}
+        summary: dict[str, Any] = {"shown": shown, "events": session.counts, "printk_lines": session.prints,
+                                   "lost": lost}  # fmt: skip
         if maps:
             summary |= as_json(loaded)
         sys.stdout.write(json.dumps(summary, separators=(",", ":"), default=str) + "\n")
         sys.stdout.flush()
         return
-    total = sum(session.counts.values()) + session.prints
     if session.talks:
-        click.echo(f"{total} events" if total != 1 else "1 event", err=True)
+        click.echo(f"{shown} events" if shown != 1 else "1 event", err=True)
     for name, number in lost.items():
         click.echo(f"{number} events lost ({name})", err=True)
     if maps:
         from bombus.cli.tracemaps import show_maps
 
         show_maps(loaded, limit)
-
-
-def quiet_stdout() -> None:
-    """After a broken pipe: nothing more goes to standard output."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

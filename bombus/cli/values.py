@@ -73,7 +73,19 @@ def _shower(btf: Btf, type_id: int, name: str) -> Show:
         element = btf.resolved(type_.type)
         if type_.nelems == 6 and isinstance(element, Int) and element.size == 1:
             return lambda value: bytes(value).hex(":") if not isinstance(value, str) else value
+        if isinstance(element, Int) and element.size == 1 and not (element.signed or element.boolean or element.char):
+            return lambda value: _bytes(name, value)
     return plain
+
+
+def _bytes(name: str, value: Any) -> str:
+    """An array of u8: text where it is named and looks so, as in programs without a char type."""
+    if isinstance(value, str):
+        return value
+    from bombus.btf.records import is_text, text_of
+
+    raw = bytes(value)
+    return text_of(raw) if is_text(name, raw) else plain(list(raw))
 
 
 class Cells:

@@ -15,6 +15,7 @@ from typing import Any
 from bombus.symbols.rustv0 import demangle_v0
 
 _HASH = re.compile(r"::h[0-9a-f]{16}$")
+_LEGACY = re.compile(r"(_ZN.*17h[0-9a-f]{16}E)(.*)$")
 _DOLLARS = {
     "SP": "@", "BP": "*", "RF": "&", "LT": "<", "GT": ">", "LP": "(", "RP": ")", "C": ",",
 }  # fmt: skip
@@ -25,11 +26,16 @@ _DOLLAR = re.compile(r"\$(u[0-9a-f]{1,6}|[A-Z]{1,2})\$")
 def demangle(name: str) -> str:
     """The readable form of a symbol; the symbol itself when it has none."""
     base, at, version = name.partition("@")
-    base, dot, clone = base.partition(".") if base.startswith(("_Z", "_R", "__Z")) else (base, "", "")
+    old = _LEGACY.match(base)  # has dots of its own
+    if old is not None:
+        base, clone = old[1], old[2]
+    else:
+        base, dot, clone = base.partition(".")
+        clone = dot + clone
     text = _demangled(base)
     if text == base:
         return name
-    return text + (f" [{dot}{clone}]" if clone else "") + (at + version if at else "")
+    return text + (f" [{clone}]" if clone else "") + (at + version if at else "")
 
 
 def _demangled(name: str) -> str:

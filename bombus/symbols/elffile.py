@@ -19,7 +19,7 @@ from bombus.symbols.model import Table
 
 _SHT_SYMTAB, _SHT_NOTE, _SHT_NOBITS, _SHT_DYNSYM = 2, 7, 8, 11
 _PT_LOAD, _PT_NOTE = 1, 4
-_FUNC, _IFUNC, _NOTYPE = 2, 10, 0
+_FUNC, _IFUNC = 2, 10
 _GNU_BUILD_ID = 3
 DEBUG_ROOT = "/usr/lib/debug"
 _MOST_SYMBOLS = 1 << 23
@@ -126,7 +126,7 @@ class ElfFile:
                         at, info, _, section, value, size = row
                     else:
                         at, value, size, info, _, section = row
-                    if info & 15 in (_FUNC, _IFUNC) and section and value:
+                    if info & 15 in (_FUNC, _IFUNC) and section:
                         end = names.find(b"\0", at)
                         if end > at:
                             yield value, size, names[at:end].decode(errors="replace")

@@ -23,8 +23,8 @@ class Frame:
 
     def __str__(self) -> str:
         place = f"+{self.offset:#x}" if self.offset else ""
-        where = f" [{self.module.rpartition('/')[2] or self.module}]" if self.module else ""
-        return f"{self.name}{place}{where}"
+        module = self.module.rpartition("/")[2].strip("[]")
+        return f"{self.name}{place} [{module}]" if module else f"{self.name}{place}"
 
 
 class Table:

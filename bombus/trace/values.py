@@ -3,22 +3,10 @@
 from __future__ import annotations
 
 import enum
-import re
 from typing import Any
 
 from bombus.btf.layouts import Buffer, EnumInt, Layout
-from bombus.btf.records import Record, members, record_of, text_of
-
-# Names under which programs keep text in arrays of u8, for want of a char type.
-_TEXT = re.compile(r"comm|name|path|file|cmd|arg|text|str|msg|message|host|query|label|symbol|func", re.IGNORECASE)
-
-
-def is_text(name: str, raw: bytes) -> bool:
-    """Whether an array of u8 is text: it is named so, and what stands before the NUL can be printed."""
-    if not _TEXT.search(name) or len(raw) < 4:
-        return False
-    head = raw.partition(b"\0")[0]
-    return all(byte >= 0x20 and byte != 0x7F for byte in head)
+from bombus.btf.records import Record, is_text, members, record_of, text_of
 
 
 def plain(value: Any, name: str = "") -> Any:

@@ -8,7 +8,6 @@ of instructions and a lock (the GIL's), which is a barrier in practice.
 
 from __future__ import annotations
 
-import asyncio
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -153,6 +152,8 @@ class Reader:
 
     async def __aiter__(self) -> AsyncIterator[Any]:
         """Typed events for ever; other tasks run while there are none."""
+        import asyncio  # late: it takes longer to import than everything else here
+
         while True:
             found = self.records()
             for event in found:
@@ -182,6 +183,8 @@ class Reader:
 
 async def wait_readable(kernel: Any, fds: list[int]) -> None:
     """Return when one of a kernel's descriptors is readable."""
+    import asyncio
+
     loop = asyncio.get_running_loop()
     if kernel.name != "linux":
         while not await loop.run_in_executor(None, kernel.wait, fds, _USER_SLICE):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from types import TracebackType
@@ -64,6 +63,8 @@ class Readers:
         return self.events(None)
 
     async def __aiter__(self) -> AsyncIterator[tuple[str, Any]]:
+        import asyncio
+
         while True:
             found = self.records()
             for pair in found:
