@@ -19,7 +19,6 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("bombus.cli.run", "run", "Run a program over a capture or over given data."),
     "build": ("bombus.cli.build", "build", "Compile a program in Python, C or assembly to an object."),
     "trace": ("bombus.cli.trace", "trace", "Attach an object's programs, show their events and maps."),
-    "build": ("bombus.cli.build", "build", "Compile a program in typed Python to an object."),
     "verify": ("bombus.cli.verify", "verify", "What a kernel's verifier says of programs, and why."),
     "inspect": ("bombus.cli.inspect", "inspect", "What is in an object, and the oldest kernel that can run it."),
     "prog": ("bombus.cli.prog", "prog", "Programs of an object: dump their instructions."),
