@@ -229,7 +229,7 @@ NAMES = [
     ("_Z3addii", "add(int, int)"),
     ("_ZNSt6vectorIiSaIiEE9push_backEOi", "std::vector<int, std::allocator<int> >::push_back(int&&)"),
     ("_ZN4core3fmt9Formatter3pad17h0123456789abcdefE", "core::fmt::Formatter::pad"),
-    ("_ZN70_$LT$alloc..vec..Vec$LT$T$GT$$u20$as$u20$core..ops..drop..Drop$GT$4drop17h0123456789abcdefE",
+    ("_ZN66_$LT$alloc..vec..Vec$LT$T$GT$$u20$as$u20$core..ops..drop..Drop$GT$4drop17h0123456789abcdefE",
      "<alloc::vec::Vec<T> as core::ops::drop::Drop>::drop"),
     ("_RNvCs1234_7mycrate3foo", "mycrate::foo"),
     ("_RNvNtCs1234_7mycrate3bar3baz", "mycrate::bar::baz"),
