@@ -186,10 +186,39 @@ def test_kernel_header_is_made_once_and_whole(
         thread.join()
     assert not failed
     files = [p for p in (tmp_path / "cache").rglob("*") if p.is_file()]
-    assert [p.name for p in files] == ["vmlinux.h"]
+    assert sorted(p.suffix for p in files) == [".h", ".pch"]
+    files = [p for p in files if p.suffix == ".h"]
     before = files[0].stat().st_mtime_ns
     c.build(xdp, Options(btf=kernel_types, defines=["RESULT=1"]))
     assert files[0].stat().st_mtime_ns == before
+
+
+def test_precompiled_header_changes_nothing(
+    xdp: str, kernel_types: str, clang: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Taken from the second build on at the latest, and never for programs that could tell."""
+    from bombus.compiler.c import precompiled
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    options = Options(btf=kernel_types, defines=["RESULT=1"])
+    first = c.build(xdp, options)
+    made = list((tmp_path / "cache").rglob("*.pch"))
+    assert len(made) == 1
+    second = c.build(xdp, options)
+    assert list((tmp_path / "cache").rglob("*.pch")) == made
+    with monkeypatch.context() as patch:
+        patch.setattr(precompiled, "header", lambda *_args: None)
+        plain = c.build(xdp, options)
+    code = [[(p.name, p.function.insns) for p in read_object(built.data).programs] for built in (first, second, plain)]
+    assert code[0] == code[1] == code[2]
+    assert sorted(first.files) == sorted(plain.files)
+    made[0].write_bytes(b"damaged")
+    assert c.build(xdp, options).data[:4] == b"\x7fELF"
+    before = tmp_path / "before.c"
+    before.write_text("#define BPF_NO_PRESERVE_ACCESS_INDEX\n" + XDP)
+    assert not precompiled.begins_with_it(str(before))
+    before.write_text("// one\n/* two\n */\n\n" + XDP)
+    assert precompiled.begins_with_it(str(before))
 
 
 def test_own_kernel_header_is_taken(xdp: str, clang: str, tmp_path: Path) -> None:

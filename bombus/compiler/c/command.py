@@ -53,17 +53,31 @@ class Options:
 
 
 def words(
-    tool: Toolchain, source: str, goal: str, rules: str, options: Options, generated: Sequence[Path]
-) -> list[str]:
+    tool: Toolchain, source: str, goal: str, rules: str, options: Options, generated: Sequence[Path],
+    precompiled: Path | None = None,
+) -> list[str]:  # fmt: skip
     """The command: `source` to `goal`; the names of all files that were read go to `rules`, in make's syntax.
 
-    generated: folders with headers that are taken where the program has none of its own.
+    generated: folders with headers that are taken where the program has none of its own. precompiled: clang's form of
+    the header that the program includes first.
     """
     if tool.kind == "gcc" and options.emit == "llvm":
         raise NotSupported("LLVM IR from gcc", "use clang, or emit asm")
-    line = [*tool.command, *_machine(tool, options), f"-O{options.level}"]
-    line += _debug(tool, options)
+    line = _common(tool, options, generated)
     line += {"obj": ["-c"], "llvm": ["-S", "-emit-llvm"], "asm": ["-S"]}[options.emit]
+    if precompiled is not None:
+        line += ["-include-pch", str(precompiled)]
+    line += ["-MD", "-MF", rules, "-fdiagnostics-color=always" if options.colour else "-fdiagnostics-color=never"]
+    return [*line, *options.flags, "-x", "c", _plain(source), "-o", goal]
+
+
+def precompile_words(tool: Toolchain, header: str, goal: str, options: Options) -> list[str]:
+    """The command that makes clang's form of a header. It must be given what `words` gives."""
+    return [*_common(tool, options, [Path(header).parent]), "-x", "c-header", header, "-o", goal]
+
+
+def _common(tool: Toolchain, options: Options, generated: Sequence[Path]) -> list[str]:
+    line = [*tool.command, *_machine(tool, options), f"-O{options.level}", *_debug(tool)]
     line += [f"-D{name}" for name in _arch(options)]
     line += [f"-D{name}" for name in options.defines] + [f"-U{name}" for name in options.undefines]
     for folder in options.includes:
@@ -71,8 +85,7 @@ def words(
     line += ["-isystem", str(INCLUDE)]
     for path in (*system_folders(tool), INCLUDE.parent / "fallback", *generated):
         line += ["-idirafter", str(path)]
-    line += ["-MD", "-MF", rules, "-fdiagnostics-color=always" if options.colour else "-fdiagnostics-color=never"]
-    return [*line, *options.flags, "-x", "c", _plain(source), "-o", goal]
+    return line
 
 
 def _plain(path: str) -> str:
@@ -89,7 +102,7 @@ def _machine(tool: Toolchain, options: Options) -> list[str]:
                    if tool.kind == "zig" else [])  # fmt: skip
 
 
-def _debug(tool: Toolchain, options: Options) -> list[str]:
+def _debug(tool: Toolchain) -> list[str]:
     """BTF, with places in the source."""
     if tool.kind == "gcc":
         return ["-gbtf", "-mco-re", "-Wno-attributes"]

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bombus.compiler.c import toolchain, vmlinux
+from bombus.compiler.c import precompiled, toolchain, vmlinux
 from bombus.compiler.c.command import Options, words
 from bombus.compiler.c.diagnostics import CDiagnostic, parse
 from bombus.errors import CodegenError, CompileError
@@ -49,27 +49,34 @@ def build(path: str, options: Options | None = None) -> Built:
     with open(path, "rb"):  # the compiler's own words for this are many
         pass
     tool = toolchain.find(options.compiler)
-    generated: list[Path] = []
     if vmlinux.includes_it(path, options.includes):
-        generated.append(vmlinux.folder(options.btf))
-    built = _once(tool, path, options, generated)
-    if not generated and isinstance(built, CompileError) and _NO_VMLINUX.search(built.text):
-        built = _once(tool, path, options, [vmlinux.folder(options.btf)])  # by way of a header elsewhere
+        folder = vmlinux.folder(options.btf)
+        ready = precompiled.header(tool, path, options, folder, lambda line: _run(line, options.timeout)[0] == 0)
+        built = _once(tool, path, options, [folder], ready)
+        if ready is not None and isinstance(built, CompileError):
+            built = _once(tool, path, options, [folder])
+    else:
+        built = _once(tool, path, options, [])
+        if isinstance(built, CompileError) and _NO_VMLINUX.search(built.text):
+            built = _once(tool, path, options, [vmlinux.folder(options.btf)])  # by way of a header elsewhere
     if isinstance(built, CompileError):
         raise built
     return built
 
 
 def _once(
-    tool: toolchain.Toolchain, path: str, options: Options, generated: Sequence[Path]
+    tool: toolchain.Toolchain, path: str, options: Options, generated: Sequence[Path], ready: Path | None = None
 ) -> Built | CompileError:
     with tempfile.TemporaryDirectory(prefix="bombus-c-") as room:
         goal, rules = os.path.join(room, "out"), os.path.join(room, "rules")
-        line = words(tool, path, goal, rules, options, generated)
+        line = words(tool, path, goal, rules, options, generated, ready)
         code, text = _run(line, options.timeout)
         diagnostics = parse(text)
         if code == 0:
-            return Built(Path(goal).read_bytes(), text, diagnostics, _files(path, rules), tool.name)
+            files = [name for name in _files(path, rules) if name != str(ready)]
+            if ready is not None and generated:
+                files.append(str(generated[0] / "vmlinux.h"))
+            return Built(Path(goal).read_bytes(), text, diagnostics, tuple(dict.fromkeys(files)), tool.name)
         if code < 0 or not any("error" in d.severity for d in diagnostics):
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
             raise CodegenError(f"{tool.name} {how}", log=text.strip())
