@@ -221,6 +221,21 @@ def test_precompiled_header_changes_nothing(
     assert precompiled.begins_with_it(str(before))
 
 
+@pytest.mark.parametrize("how", ["others may write", "read-only"])
+def test_a_cache_that_cannot_be_trusted_or_written(
+    how: str, xdp: str, kernel_types: str, clang: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    base = tmp_path / "cache"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(base))
+    if how == "read-only":
+        base.write_text("a file where a folder should be")
+    else:
+        (base / "bombus").mkdir(parents=True)
+        (base / "bombus").chmod(0o777)
+    assert c.build(xdp, Options(btf=kernel_types, defines=["RESULT=1"])).data[:4] == b"\x7fELF"
+    assert not list(base.rglob("vmlinux.h")) if how != "read-only" else base.is_file()
+
+
 def test_own_kernel_header_is_taken(xdp: str, clang: str, tmp_path: Path) -> None:
     """Beside the source, or in a folder that is given."""
     types = (Path(__file__).parent / "conftest.py").read_text().split('TYPES = """\\\n')[1].split('"""')[0]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import hashlib
 import os
 import re
+import stat
+import tempfile
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -68,11 +72,39 @@ def folder(btf: str = "") -> Path:
         raise NotSupported(
             "making vmlinux.h here", f"this kernel has no {RUNNING}; give a kernel's BTF with --btf FILE"
         ) from None
-    place = cache_home() / "vmlinux" / f"{hashlib.blake2b(data, digest_size=16).hexdigest()}-{FORM}"
-    header = place / "vmlinux.h"
+    name = f"{hashlib.blake2b(data, digest_size=16).hexdigest()}-{FORM}"
+    home = cache_home()
+    if not _usable(home):
+        home = _own_home()
+    header = home / "vmlinux" / name / "vmlinux.h"
     if not header.is_file():
-        write(header, _text(data))
-    return place
+        text = _text(data)
+        try:
+            write(header, text)
+        except OSError:  # read-only, or full
+            header = _own_home() / "vmlinux" / name / "vmlinux.h"
+            write(header, text)
+    return header.parent
+
+
+def _usable(home: Path) -> bool:
+    """Whether nobody else can put files there: their headers would become part of our programs."""
+    for place in (home, home / "vmlinux", home / "pch"):
+        try:
+            found = place.stat()
+        except OSError:
+            continue  # it will be made
+        if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            return False
+    return True
+
+
+@cache
+def _own_home() -> Path:
+    """A folder for this process alone."""
+    room = tempfile.TemporaryDirectory(prefix="bombus-cache-")
+    atexit.register(room.cleanup)
+    return Path(room.name)
 
 
 def _text(data: bytes) -> bytes:
@@ -89,7 +121,7 @@ def _text(data: bytes) -> bytes:
 
 def write(path: Path, data: bytes) -> None:
     """Write a file so that others see all of it or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    path.parent.mkdir(parents=True, exist_ok=True, mode=0o755)
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
     try:
         part.write_bytes(data)

@@ -1,0 +1,3 @@
+/* SPDX-License-Identifier: BSD-2-Clause */
+/* The kernel's own sources say uapi/ where others do not. */
+#include <linux/if.h>
