@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from bombus.kernel.handles import Link
-from bombus.skeleton.core import Beside, Core, Embedded, Links, Section, Skeleton
+from bombus.skeleton.core import Attached, Beside, Core, Embedded, Links, Section, Skeleton
 from bombus.skeleton.maps import (
     ArenaMap,
     ArrayMap,
@@ -56,9 +55,9 @@ from bombus.skeleton.values import (
 
 __all__ = [
     "BOOL", "F32", "F64", "POINTER", "S8", "S16", "S32", "S64", "S128", "U8", "U16", "U32", "U64", "U128",
-    "ArenaMap", "Array", "ArrayCodec", "ArrayMap", "Beside", "Bits", "BloomMap", "BoolBits", "BoolCodec",
+    "ArenaMap", "Array", "ArrayCodec", "ArrayMap", "Attached", "Beside", "Bits", "BloomMap", "BoolBits", "BoolCodec",
     "BytesCodec", "Chars", "CharsCodec", "ContextProgram", "Core", "Embedded", "Enum", "EnumBits", "EnumCodec",
-    "Field", "HashMap", "Inner", "Items", "Link", "Links", "MapOfMaps", "PacketProgram", "PerCpuArrayMap",
+    "Field", "HashMap", "Inner", "Items", "Links", "MapOfMaps", "PacketProgram", "PerCpuArrayMap",
     "PerCpuHashMap", "PerfEventMap", "Program", "ProgramArray", "QueueMap", "RingBufMap", "Run", "Section",
     "Skeleton", "StackTraceMap", "Struct", "StructCodec", "TracingProgram", "TypedMap", "UserRingMap",
 ]  # fmt: skip

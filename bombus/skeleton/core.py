@@ -9,19 +9,23 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from bombus.errors import ObjectError, UsageError
+from bombus.kernel.handles import Attachment, Group, Link
 from bombus.skeleton.values import Struct
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Kernel
-    from bombus.kernel.handles import Link, Map
+    from bombus.kernel.handles import Map
     from bombus.kernel.handles import Program as Handle
     from bombus.loader.load import Loaded
     from bombus.object.model import MapSpec, Object, ProgramSpec
     from bombus.skeleton.maps import TypedMap
     from bombus.skeleton.programs import Program
+
+
+Attached: TypeAlias = Link | Attachment | Group  # what attaching gives
 
 
 class Embedded:
@@ -230,7 +234,7 @@ class Core:
 
 
 class Links:
-    """One attribute for each program: its link, or None. What is stored here ends with detach()."""
+    """One attribute for each program and struct_ops map: its link, or None. What is stored here ends with detach()."""
 
     def __init__(self, *names: str) -> None:
         for name in names:
@@ -324,19 +328,20 @@ class Skeleton:
         self._core.load()
 
     def attach(self) -> None:
-        """Attach every loaded program whose section says where, and keep the links in `links`. Programs that need to
-        be told (xdp, tc, cgroup: an interface, a cgroup) are left out, as libbpf does: `progs.NAME.attach(...)`.
-        What was attached is detached again when one fails."""
-        from bombus.skeleton.attach import attach, attaches_by_itself
+        """Attach every loaded program whose section says where, and struct_ops; keep the links in `links`. Programs
+        that need to be told (xdp, tc, cgroup: an interface, a cgroup) are left out, as libbpf does:
+        `progs.NAME.attach(...)`. What was attached is detached again when one fails."""
+        from bombus.kernel.handles.attach import can_attach_alone
 
         loaded = self.loaded
-        done: list[tuple[str, Link]] = []
+        done: list[tuple[str, Attached]] = []
         try:
             for program in self._core.programs:
                 handle = loaded.programs.get(program.name)
-                if handle is None or not program.autoattach or not attaches_by_itself(program.spec):
-                    continue
-                done.append((program.name, attach(self.kernel, handle, program.spec)))
+                if handle is not None and program.autoattach and can_attach_alone(handle):
+                    done.append((program.name, handle.attach()))
+            for name, operations in loaded.struct_ops.items():
+                done.append((name, operations.attach()))
         except BaseException:
             for _, link in done:
                 link.close()

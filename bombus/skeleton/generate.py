@@ -162,18 +162,25 @@ class _Module:
         return kind, context
 
     def _attributes(self) -> list[tuple[str, str]]:
+        """What has a link: programs and struct_ops maps, with their attributes."""
         taken: set[str] = set()
         found = []
         for spec in self.obj.programs:
             attribute = identifier(spec.name, taken | {"close"})
             taken.add(attribute)
             found.append((spec.name, attribute))
+        for item in self.obj.maps:
+            row = MAP_TYPE_BY_ID.get(item.type)
+            if row is not None and row.short == "struct_ops":
+                attribute = identifier(item.name, taken | {"close"})
+                taken.add(attribute)
+                found.append((item.name, attribute))
         return found
 
     def _links(self) -> str:
         rows = self._attributes()
         lines = [f"class {self.name}Links(skeleton.Links):"]
-        lines += [f"    {attribute}: skeleton.Link | None" for _name, attribute in rows] or ["    pass"]
+        lines += [f"    {attribute}: skeleton.Attached | None" for _name, attribute in rows] or ["    pass"]
         return "\n".join(lines) + "\n"
 
     # Data

@@ -12,10 +12,9 @@ from bombus.skeleton.values import S, Struct
 if TYPE_CHECKING:
     import os
 
-    from bombus.kernel.handles import Link
     from bombus.kernel.handles import Program as Handle
     from bombus.object.model import ProgramSpec
-    from bombus.skeleton.core import Core
+    from bombus.skeleton.core import Attached, Core
 
 C = TypeVar("C", bound=Struct)
 
@@ -77,12 +76,11 @@ class Program:
     def autoattach(self, wanted: bool) -> None:
         self._core.autoattach[self.name] = wanted
 
-    def attach(self, **where: Any) -> Link:
-        """Attach it where its section says, or to what is given: `ifindex=` (xdp, tc), `cgroup=` (a path or a
-        descriptor), `netns=`, `cookie=` as `bombus.skeleton.attach.attach` takes them. The link is the caller's."""
-        from bombus.skeleton.attach import attach
-
-        return attach(self._core.kernel, self.handle, self.spec, **where)
+    def attach(self, *target: Any, **options: Any) -> Attached:
+        """Attach it as its section says; `target` where the section does not: an interface, a cgroup, a socket, ...
+        See `attach` of `handle`, which also has methods for each kind. The link is the caller's: store it in `links`,
+        use it in `with`, or close it."""
+        return self.handle.attach(*target, **options)
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         self.handle.pin(path)

@@ -15,15 +15,16 @@ from bombus.skeleton.generate import skeleton
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With traffic_skel.py and, where llvmlite is installed, shapes_skel.py."""
+    """With traffic_skel.py and, where llvmlite is installed, shapes_skel.py and enter_skel.py."""
     made = tmp_path_factory.mktemp("skeletons")
     data = (ROOT / "examples/traffic.bpf.o").read_bytes()
     (made / "traffic_skel.py").write_text(skeleton(read_object(data, name="traffic"), data, types=["struct event"]))
     if importlib.util.find_spec("llvmlite") is not None:
         from bombus.compiler.build import build_file
 
-        data = build_file(str(HERE / "data/shapes.py"))
-        (made / "shapes_skel.py").write_text(skeleton(read_object(data, name="shapes"), data))
+        for name in ("shapes", "enter"):
+            data = build_file(str(HERE / f"data/{name}.py"))
+            (made / f"{name}_skel.py").write_text(skeleton(read_object(data, name=name), data))
     return made
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -238,6 +239,41 @@ def test_object_beside(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "traffic.o").write_bytes(data)
     with module.Traffic.open_and_load("user") as skel:
         assert skel.progs.traffic.test_run(TCP).retval == 2
+
+
+GETPPID = 110  # x86-64
+
+
+def test_attached_on_linux(folder: Path, linux_kernel: Kernel) -> None:
+    """What programs count of this process alone, while they are attached."""
+    pytest.importorskip("llvmlite")
+    module = imported(folder / "enter_skel.py")
+    with module.Enter.open(linux_kernel) as skel:
+        skel.rodata.pid = os.getpid()
+        skel.load()
+        skel.progs.parent.autoattach = False
+        skel.attach()
+        assert skel.links.enter is not None
+        assert skel.links.parent is None
+        for _ in range(50):
+            os.getppid()
+        assert skel.maps.counts[GETPPID] == 50
+        assert skel.bss.total >= 50
+        assert skel.bss.others == 0
+        skel.links.parent = skel.progs.parent.attach()
+        for _ in range(7):
+            os.getppid()
+        assert skel.bss.others == 7
+        skel.detach()
+        assert skel.links.enter is None
+        before = (skel.maps.counts[GETPPID], skel.bss.others)
+        for _ in range(9):
+            os.getppid()
+        assert (skel.maps.counts[GETPPID], skel.bss.others) == before
+        with skel.progs.parent.attach():
+            os.getppid()
+        os.getppid()
+        assert skel.bss.others == 8
 
 
 def test_struct_ops_values() -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from shapes_skel import Inner, Shape, Shapes, Word
 from traffic_skel import Counters, Event, Flow, Reason, Traffic
 
-from bombus.skeleton import Link
+from bombus.skeleton import Attached
 
 with Traffic.open("user:6.12") as skel:
     skel.rodata.blocked_port = 443
@@ -27,8 +27,8 @@ with Traffic.open("user:6.12") as skel:
     events: list[Event] = skel.maps.events.read(Event)
     reasons: list[Reason] = [event.reason for event in events]
     each: list[Counters] = skel.maps.protocols[6]
-    link: Link | None = skel.links.traffic
-    skel.links.traffic = skel.progs.traffic.attach(ifindex=1)
+    link: Attached | None = skel.links.traffic
+    skel.links.traffic = skel.progs.traffic.attach(1)
     skel.maps.flows[Flow(saddr=1, pad=[1, 2, 3])] = Counters(1, bytes=2)
 
 with Shapes.open_and_load("user") as shapes:
@@ -58,7 +58,7 @@ WRONG = (
     ("name: str = skel.bss.seen", 'expression has type "int"'),
     ("skel.progs.traffic.test_run(3)", 'incompatible type "int"'),
     ("skel.progs.traffic.test_run(b'', Flow())", 'incompatible type "Flow"'),
-    ("skel.links.traffic = 3", 'variable has type "Link | None"'),
+    ("skel.links.traffic = 3", 'variable has type "Link | Attachment | Group | None"'),
     ("skel.maps.events.read(int)", 'cannot be "int"'),
     ("del skel.maps.protocols[1]", 'has no attribute "__delitem__"'),
     ("skel.maps.protocols[1] = Counters()", 'target has type "list[Counters]"'),
