@@ -15,6 +15,7 @@ from typing import Any, Final
 
 from bombus.bits import U32, U64
 from bombus.bpf.contexts import Skb, XdpMd
+from bombus.bpf.flow import Thrown
 from bombus.bpf.ints import Scalar
 from bombus.bpf.machine import pointed
 from bombus.bpf.map import Map as Declared
@@ -192,9 +193,11 @@ class PlainMachine:
     def _enter(self, program: Program[Any, Any], ctx: Any) -> Any:
         self._running.append(self._prog(program))
         try:
-            return program.function(ctx)
+            return program.function(*ctx) if isinstance(ctx, tuple) else program.function(ctx)
         except _Left as left:
             return left.value
+        except Thrown as thrown:
+            return thrown.value
         finally:
             self._running.pop()
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import wraps
-from typing import Any, Literal, TypeVar, cast, overload
+from typing import Any, Literal, TypeVar, overload
+from typing import cast as typed
 
-from bombus.bpf.ints import Int, Scalar, bswap, s64, u8, u16, u32
+from bombus.bpf.ints import Int, Scalar, bswap, s64, u8, u16, u32, u64
 from bombus.bpf.layout import size_of
 from bombus.bpf.machine import call
 from bombus.bpf.struct import Array, Ref, Struct, View, encode, view_as
@@ -168,6 +170,53 @@ def kernel_has(kind: type[Struct], member: str = "") -> bool:
     return True
 
 
+def kernel_size(kind: type[Struct], member: str = "") -> u32:
+    """Bytes of a struct, or of a member of it, in the kernel that loads the program (CO-RE). In plain Python: as
+    declared."""
+    kernel_has(kind, member)
+    return u32(size_of(kind.LAYOUT.members[member].type) if member else size_of(kind))
+
+
+def kernel_offset(kind: type[Struct], member: str) -> u32:
+    """Bytes from the start of a struct to a member in the kernel that loads the program (CO-RE). In plain Python: as
+    declared."""
+    kernel_has(kind, member)
+    return u32(kind.LAYOUT.members[member].offset)
+
+
+def kernel_matches(kind: type[Struct]) -> bool:
+    """Whether the kernel that loads the program has a struct with all these members, of these types (CO-RE). In plain
+    Python: yes."""
+    return kernel_has(kind)
+
+
+class KernelEnum(IntEnum):
+    """Base of enums of the kernel: `class bpf_map_type(KernelEnum): BPF_MAP_TYPE_RINGBUF = 27`. As numbers they are
+    what is written; `enum_value` asks the kernel."""
+
+
+def enum_has(value: KernelEnum) -> bool:
+    """Whether an enum of the kernel that loads the program has this value (CO-RE). In plain Python: yes."""
+    if not isinstance(value, KernelEnum):
+        raise UsageError(f"{value!r} is no value of a KernelEnum")
+    return True
+
+
+def enum_value(value: KernelEnum) -> u64:
+    """The number of an enum's value in the kernel that loads the program (CO-RE). In plain Python: as declared."""
+    enum_has(value)
+    return u64(int(value))
+
+
+def cast(place: View, kind: type[S]) -> S:
+    """The same memory as another struct: what follows a header, or the kernel's tcp_sock of a sock. In plain Python
+    UsageError when it is too small."""
+    size = size_of(kind)
+    if not kind.CORE and size > len(place._view):
+        raise UsageError(f"{kind.__name__} has {size} bytes, there are {len(place._view)}")
+    return kind._at(place._view[:size], place._address, place._writable)
+
+
 def htons(value: u16) -> u16:
     """Between host and network byte order."""
     return bswap(value)
@@ -221,7 +270,8 @@ def kfunc(function: F) -> F:
         @bpf.kfunc
         def bpf_task_from_pid(pid: s32) -> task_struct | None: ...
 
-    The loader finds it in the kernel's BTF. In plain Python there is no kernel to call: NotSupported.
+    (`raise NotImplementedError` where type checkers want a body.) The loader finds it in the kernel's BTF. In plain
+    Python there is no kernel to call: NotSupported.
     """
 
     @wraps(function)
@@ -229,7 +279,7 @@ def kfunc(function: F) -> F:
         raise NotSupported(f"kernel function {function.__name__}", "programs in plain Python have no kernel")
 
     refuse.__bpf_kfunc__ = True  # type: ignore[attr-defined]
-    return cast(F, refuse)
+    return typed(F, refuse)
 
 
 def is_kfunc(function: Any) -> bool:

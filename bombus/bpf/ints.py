@@ -10,6 +10,7 @@ to calculate, convert: u32(ip.source).
 
 from __future__ import annotations
 
+from enum import IntEnum
 from typing import Any, ClassVar, Final, Self, SupportsInt, TypeVar
 
 from bombus.bits import sign_extend
@@ -61,7 +62,7 @@ class Scalar:
         """The number of the right side. UsageError when it has another type or does not fit."""
         if type(other) is type(self):
             return other._number
-        if type(other) is int:
+        if type(other) is int or isinstance(other, IntEnum):
             if not self.MIN <= other <= self.MAX:
                 raise UsageError(f"{other} does not fit {type(self).__name__}; write {type(self).__name__}({other})")
             return other

@@ -1,7 +1,8 @@
 """Programs: functions with a place in the kernel.
 
 `@xdp` and the other decorators turn a function into a `Program`, which can be called as before: that runs it as plain
-Python on a context that a machine made (`run`).
+Python on a context that a machine made (`run`). This module has what they share and the kinds that see packets; tracing
+is in `tracing`, cgroups in `cgroup`.
 """
 
 from __future__ import annotations
@@ -9,9 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, ClassVar, Generic, TypeAlias, TypeVar
 
-from bombus.bpf.contexts import BpfPerfEventData, BpfSkLookup, BpfSockOps, Skb, XdpMd
+from bombus.bpf.contexts import BpfNfCtx, BpfSkLookup, BpfSockOps, LircSample, Skb, SkMsgMd, SkReuseportMd, XdpMd
 from bombus.bpf.ints import Int
 from bombus.bpf.machine import machine
+from bombus.bpf.struct import Struct
 from bombus.errors import UsageError
 
 C = TypeVar("C")
@@ -23,7 +25,7 @@ class Program(Generic[C, R]):
 
     SECTION: ClassVar[str] = ""
 
-    def __init__(self, function: Callable[[C], R]) -> None:
+    def __init__(self, function: Callable[..., R]) -> None:
         if not callable(function) or not hasattr(function, "__code__"):
             raise UsageError(f"@{type(self).__name__} stands above a function")
         self.function = function
@@ -32,11 +34,13 @@ class Program(Generic[C, R]):
         self.__doc__ = function.__doc__
         self.__wrapped__ = function
 
-    def __call__(self, ctx: C) -> R:
-        return self.function(ctx)
+    def __call__(self, *arguments: Any) -> R:
+        """Run the function. arguments: the context, or the arguments of a function that names them."""
+        return self.function(*arguments)
 
     def run(self, data: bytes | None = None, *, ctx: Any = None) -> Any:
-        """Run as plain Python over one packet (or a given context): returns the verdict and the packet afterwards."""
+        """Run as plain Python over one packet, or on a given context (a tuple of arguments for a program that names
+        them): returns the verdict and the packet afterwards."""
         return machine().run(self, data, ctx)
 
     def __repr__(self) -> str:
@@ -63,6 +67,24 @@ class xdp(Program[XdpMd, XdpAction]):
     REDIRECT: ClassVar[XdpAction] = XdpAction(4)
 
 
+class xdp_frags(xdp):
+    """As xdp, also for frames of several buffers."""
+
+    SECTION = "xdp.frags"
+
+
+class xdp_devmap(xdp):
+    """Runs on frames that a device map sends out."""
+
+    SECTION = "xdp/devmap"
+
+
+class xdp_cpumap(xdp):
+    """Runs on frames that a CPU map sends to another CPU."""
+
+    SECTION = "xdp/cpumap"
+
+
 class TcAction(Int, bits=32, signed=True):
     """What becomes of a packet in traffic control."""
 
@@ -85,6 +107,36 @@ class tc(Program[Skb, TcAction]):
     REDIRECT: ClassVar[TcAction] = TcAction(7)
 
 
+class tcx_ingress(tc):
+    """Runs on what a device takes in, attached by a link."""
+
+    SECTION = "tcx/ingress"
+
+
+class tcx_egress(tc):
+    """Runs on what a device sends out, attached by a link."""
+
+    SECTION = "tcx/egress"
+
+
+class tc_action(tc):
+    """An action of a traffic control filter."""
+
+    SECTION = "action"
+
+
+class netkit_primary(tc):
+    """Runs on what the primary device of a netkit pair sends."""
+
+    SECTION = "netkit/primary"
+
+
+class netkit_peer(tc):
+    """Runs on what the peer of a netkit pair sends."""
+
+    SECTION = "netkit/peer"
+
+
 class section:
     """A program for any section that libbpf knows: `@section("cgroup/connect4")`."""
 
@@ -92,7 +144,7 @@ class section:
         self.name = name
 
     def __call__(self, function: Callable[[C], R]) -> Program[C, R]:
-        made = Program(function)
+        made: Program[C, R] = Program(function)
         made.section = self.name
         return made
 
@@ -110,100 +162,105 @@ class sock_ops(Program[BpfSockOps, R]):
 
 
 class sk_lookup(Program[BpfSkLookup, R]):
-    """Picks the socket that takes a new connection."""
+    """Picks the socket that takes a new connection: PASS or DROP."""
 
     SECTION = "sk_lookup"
+    DROP: ClassVar[int] = 0
+    PASS: ClassVar[int] = 1
 
 
-class perf_event(Program[BpfPerfEventData, R]):
-    """Runs when a performance counter overflows."""
+class sk_reuseport(Program[SkReuseportMd, R]):
+    """Picks a socket of a reuseport group: PASS or DROP."""
 
-    SECTION = "perf_event"
-
-
-class _Place:
-    """A decorator that wants to know where the program goes."""
-
-    PREFIX: ClassVar[str] = ""
-
-    def __init__(self, target: str) -> None:
-        if not isinstance(target, str) or not target:
-            raise UsageError(f'say where it goes: @{type(self).__name__}("...")')
-        self.name = f"{self.PREFIX}/{target}"
-
-    def __call__(self, function: Callable[[C], R]) -> Program[C, R]:
-        made = Program(function)
-        made.section = self.name
-        return made
+    SECTION = "sk_reuseport"
+    DROP: ClassVar[int] = 0
+    PASS: ClassVar[int] = 1
 
 
-class tracepoint(_Place):
-    """Runs at a tracepoint: `@tracepoint("syscalls/sys_enter_openat")`. The context is its record, a Struct."""
+class sk_reuseport_migrate(sk_reuseport[R]):
+    """As sk_reuseport, also when a listener closes and its connections go to another one."""
 
-    PREFIX = "tracepoint"
-
-
-class raw_tracepoint(_Place):
-    """Runs at a tracepoint with its raw arguments: `@raw_tracepoint("sched_switch")`."""
-
-    PREFIX = "raw_tracepoint"
+    SECTION = "sk_reuseport/migrate"
 
 
-class tp_btf(_Place):
-    """Runs at a tracepoint; arguments are known by BTF: a Struct with a member for each."""
+class sk_msg(Program[SkMsgMd, R]):
+    """Decides about what a socket of a socket map sends: PASS or DROP."""
 
-    PREFIX = "tp_btf"
-
-
-class kprobe(_Place):
-    """Runs where a kernel function begins: `@kprobe("do_unlinkat")`."""
-
-    PREFIX = "kprobe"
+    SECTION = "sk_msg"
+    DROP: ClassVar[int] = 0
+    PASS: ClassVar[int] = 1
 
 
-class kretprobe(_Place):
-    """Runs where a kernel function returns."""
+class sk_skb_parser(Program[Skb, R]):
+    """Says how long the next message of a stream is."""
 
-    PREFIX = "kretprobe"
-
-
-class uprobe(_Place):
-    """Runs in a user program: `@uprobe("/bin/bash:readline")`."""
-
-    PREFIX = "uprobe"
+    SECTION = "sk_skb/stream_parser"
 
 
-class uretprobe(_Place):
-    """Runs where a function of a user program returns."""
+class sk_skb_verdict(Program[Skb, R]):
+    """Decides about what a socket of a socket map receives: PASS or DROP."""
 
-    PREFIX = "uretprobe"
-
-
-class fentry(_Place):
-    """Runs where a kernel function begins; arguments are known by BTF."""
-
-    PREFIX = "fentry"
+    SECTION = "sk_skb/verdict"
+    DROP: ClassVar[int] = 0
+    PASS: ClassVar[int] = 1
 
 
-class fexit(_Place):
-    """Runs where a kernel function returns; arguments and result are known by BTF."""
+class sk_skb_stream_verdict(sk_skb_verdict[R]):
+    """As sk_skb_verdict, for the messages that a parser found."""
 
-    PREFIX = "fexit"
-
-
-class fmod_ret(_Place):
-    """Runs before a kernel function and may answer in its place."""
-
-    PREFIX = "fmod_ret"
+    SECTION = "sk_skb/stream_verdict"
 
 
-class lsm(_Place):
-    """Runs at a security hook: `@lsm("file_open")`."""
+class flow_dissector(Program[Skb, R]):
+    """Takes the headers of a packet apart for flow hashes: OK or DROP."""
 
-    PREFIX = "lsm"
+    SECTION = "flow_dissector"
+    OK: ClassVar[int] = 0
+    DROP: ClassVar[int] = 2
 
 
-class iterator(_Place):
-    """Runs for every object of a kind: `@iterator("task")`."""
+class lwt_in(Program[Skb, R]):
+    """Runs on packets that a route takes in: OK, DROP."""
 
-    PREFIX = "iter"
+    SECTION = "lwt_in"
+    OK: ClassVar[int] = 0
+    DROP: ClassVar[int] = 2
+
+
+class lwt_out(lwt_in[R]):
+    """Runs on packets that a route sends out."""
+
+    SECTION = "lwt_out"
+
+
+class lwt_xmit(lwt_in[R]):
+    """Runs where a route transmits; may redirect."""
+
+    SECTION = "lwt_xmit"
+    REDIRECT: ClassVar[int] = 7
+
+
+class lwt_seg6local(lwt_in[R]):
+    """An action of IPv6 segment routing."""
+
+    SECTION = "lwt_seg6local"
+
+
+class netfilter(Program[BpfNfCtx, R]):
+    """A netfilter hook: DROP or ACCEPT."""
+
+    SECTION = "netfilter"
+    DROP: ClassVar[int] = 0
+    ACCEPT: ClassVar[int] = 1
+
+
+class lirc_mode2(Program[LircSample, R]):
+    """Decodes samples of an infrared receiver."""
+
+    SECTION = "lirc_mode2"
+
+
+class syscall(Program[Struct, R]):
+    """Runs when user space says so (BPF_PROG_RUN), with a struct of its own as context. May sleep."""
+
+    SECTION = "syscall"

@@ -17,6 +17,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from enum import IntEnum
 from inspect import get_annotations
 from types import FrameType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -111,7 +112,7 @@ def encode(kind: Any, value: Any, what: str) -> bytes:
             raise UsageError(f"{what} is a bool, not {type(value).__name__}")
         return bytes([value])
     if isinstance(kind, type) and issubclass(kind, Scalar):
-        if type(value) is int and kind.MIN <= value <= kind.MAX:
+        if (type(value) is int or isinstance(value, IntEnum)) and kind.MIN <= value <= kind.MAX:
             value = kind(value)
         if type(value) is not kind:
             shown = value if type(value) is int else type(value).__name__

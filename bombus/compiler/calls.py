@@ -163,7 +163,7 @@ def _parse(c: Checker, node: ast.Call, ctx: tree.Expr) -> tree.Expr:
     zero: tree.Expr = tree.Const(at, LitT(0, 0), 0)
     offset = integer(c, offset_node) if offset_node is not None else zero
     kind = offset.type
-    if isinstance(kind, LitT) and (kind.low < 0 or kind.high > REACH):
+    if isinstance(kind, LitT) and (kind.high < 0 or kind.low > REACH):
         assert offset_node is not None
         c.wrong(offset_node, f"offsets of packets are 0 to {REACH}, not {kind.high if kind.high > REACH else kind.low}")
     if isinstance(kind, IntT) and kind.kind.NETWORK:

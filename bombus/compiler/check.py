@@ -10,10 +10,12 @@ import ast
 import builtins
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from enum import IntEnum
 from types import FunctionType, UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin
 
 from bombus.bpf import core
+from bombus.bpf.core import KernelEnum
 from bombus.bpf.ints import Scalar
 from bombus.bpf.struct import Array, Ref, Struct
 from bombus.compiler import tree
@@ -86,6 +88,7 @@ class Checker:
         self.broken: set[str] = set()  # variables whose assignment was wrong
         self.loops: list[Loop] = []
         self.locks = 0
+        self.scopes = 0  # sections and iterators around
         self.diagnostics: list[Diagnostic] = []
         self.stores: dict[str, int] = {}
         for part in ast.walk(node):
@@ -129,8 +132,10 @@ class Checker:
             return tree.Const(at, IntT(type(value)), int(value))
         if isinstance(value, bool):
             return tree.Const(at, BOOL, int(value))
-        if type(value) is int:
-            return tree.Const(at, LitT(value, value), value)
+        if isinstance(value, KernelEnum):  # enum_has and enum_value want to know which
+            return tree.Named(at, LitT(int(value), int(value)), int(value), value)
+        if type(value) is int or isinstance(value, IntEnum):
+            return tree.Const(at, LitT(int(value), int(value)), int(value))
         if value is None:
             return tree.Const(at, NONE, 0)
         if id(value) in core.GLOBALS and core.GLOBALS[id(value)].view is value:

@@ -8,6 +8,8 @@ from typing import Any
 from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import ArrayType, Member, PointerType, size_of
 from bombus.bpf.map import Map
+from bombus.bpf.structops import Method
+from bombus.bpf.tracing import Arguments
 from bombus.compiler import tree
 from bombus.compiler.types import BOOL, NONE, IntT, LitT, RefT, Type
 from bombus.spec.maptypes import MAP_TYPE
@@ -115,6 +117,8 @@ class DebugInfo:
         if kind is bool:
             return self.node('!DIBasicType(name: "_Bool", size: 8, encoding: DW_ATE_boolean)')
         assert issubclass(kind, Scalar)
+        if kind is Method:
+            return self.method()
         name, encoding = _BASE[kind.BITS, kind.SIGNED]
         base = self.node(f'!DIBasicType(name: "{name}", size: {kind.BITS}, encoding: {encoding})')
         typedef = _TYPEDEF.get(kind.__name__)
@@ -123,6 +127,27 @@ class DebugInfo:
         return self.node(
             f'!DIDerivedType(tag: DW_TAG_typedef, name: "{typedef}", file: {self._file}, baseType: {base})'
         ) if typedef else base  # fmt: skip
+
+    def enum(self, kind: Any) -> str:
+        """An enum of the kernel (a KernelEnum class)."""
+        known = self._types.get(kind)
+        if known is None:
+            values = [self.node(f'!DIEnumerator(name: "{value.name}", value: {int(value)})') for value in kind]
+            unsigned = min((int(value) for value in kind), default=0) >= 0
+            base = self.node(
+                f'!DIBasicType(name: "{"unsigned " * unsigned}int", size: 32, '
+                f'encoding: DW_ATE_{"unsigned" if unsigned else "signed"})'
+            )
+            name = kind.__dict__.get("C_NAME", kind.__name__)
+            known = self._types[kind] = self.node(
+                f'!DICompositeType(tag: DW_TAG_enumeration_type, name: "{quote(name)}", file: {self._file}, '
+                f"baseType: {base}, size: 32, elements: {self.node('!{' + ', '.join(values) + '}')})"
+            )
+        return known
+
+    def method(self) -> str:
+        """A pointer to a function, of which nothing is said."""
+        return self.pointer(self.node(f"!DISubroutineType(types: {self.node('!{null}')})"))
 
     def _array(self, element: str, count: int, size: int) -> str:
         extent = self.node(f"!{{{self.node(f'!DISubrange(count: {count})')}}}")
@@ -162,7 +187,10 @@ class DebugInfo:
         if kind == NONE:
             return "null"
         if isinstance(kind, RefT):
-            return self.pointer(self.type(kind.target))
+            from bombus.bpf.ints import u64
+
+            registers = kind.is_struct and kind.target is Arguments  # C: unsigned long long *
+            return self.pointer(self.type(u64 if registers else kind.target))
         from bombus.bpf.ints import s64
 
         return self.type(s64) if isinstance(kind, LitT) else "null"
@@ -170,7 +198,13 @@ class DebugInfo:
     # Declarations
 
     def subprogram(self, function: tree.Function) -> str:
-        types = [self.value_type(function.result), *(self.value_type(p.type) for p in function.params)]
+        from bombus.bpf.ints import u64
+
+        params = function.params
+        given = [self.value_type(p.type) for p in params]
+        if function.loads:  # C: unsigned long long *ctx
+            params, given = [tree.Variable("ctx", NONE)], [self.pointer(self.type(u64))]
+        types = [self.value_type(function.result), *given]
         kind = self.node(f"!DISubroutineType(types: {self.node('!{' + ', '.join(types) + '}')})")
         local = "" if function.linkage in ("program", "global") else "DISPFlagLocalToUnit | "
         file = self.file(function.path)
@@ -181,8 +215,8 @@ class DebugInfo:
             )
         number = self.reserve()
         kept = [
-            self.distinct_variable(number, file, function, index, types[index + 1])
-            for index in range(len(function.params))
+            self.parameter(number, file, function, params[index].name, index, types[index + 1])
+            for index in range(len(params))
         ]
         self.define(
             number,
@@ -193,11 +227,13 @@ class DebugInfo:
         )
         return number
 
-    def distinct_variable(self, scope: str, file: str, function: tree.Function, index: int, kind: str) -> str:
-        """A parameter: BTF takes its name from here."""
+    def parameter(self, scope: str, file: str, function: tree.Function, name: str, index: int, kind: str) -> str:
+        """BTF takes a parameter's name and its tags from here."""
+        notes = [self.node(f'!{{!"btf_decl_tag", !"{tag}"}}') for tag in function.tags.get(index, ())]
+        annotations = f", annotations: {self.node('!{' + ', '.join(notes) + '}')}" if notes else ""
         return self.node(
-            f'!DILocalVariable(name: "{function.params[index].name}", arg: {index + 1}, scope: {scope}, file: {file}, '
-            f"line: {function.line}, type: {kind})"
+            f'!DILocalVariable(name: "{name}", arg: {index + 1}, scope: {scope}, file: {file}, line: {function.line}, '
+            f"type: {kind}{annotations})"
         )
 
     def location(self, place: tree.Place, scope: str) -> str:

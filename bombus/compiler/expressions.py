@@ -193,8 +193,11 @@ def spot(c: Checker, node: ast.expr, *, store: bool = False) -> tree.Spot:
             c.wrong(node, "a setting of bpf.config(...) is constant for the program", "use bpf.var(...)")
         if found.base.type.space == "ctx":
             check_access(c, node, found, write=True)
-        if found.base.type.space in ("kernel", "btf"):
+        direct = found.base.type.space == "btf" and c.function.prog_type in ("BPF_PROG_TYPE_STRUCT_OPS", "")
+        if found.base.type.space in ("kernel", "btf") and not direct:  # of a sock, struct_ops may write some members
             c.wrong(node, "kernel memory cannot be written")
+        if found.member is not None and found.member.bits and found.base.type.target.CORE:
+            c.wrong(node, "bit-fields of kernel structs cannot be written")
         if isinstance(found.kind, PointerType):
             c.wrong(node, "a pointer member cannot be assigned")
     return found

@@ -71,7 +71,7 @@ class Invocations(Memory):
             offset = self.emit(f"{'sext' if signed else 'zext'} {bits} {offset} to i64")
         far, near, done = self.label(), self.label(), self.label()
         small = isinstance(e.offset.type, IntT) and e.offset.type.kind.MAX <= REACH and not signed
-        small = small or isinstance(e.offset.type, LitT)
+        small = small or (isinstance(e.offset.type, LitT) and e.offset.type.low >= 0 and e.offset.type.high <= REACH)
         before = self.block
         if not small:
             self.branch_on(self.emit(f"icmp ugt i64 {offset}, {REACH}"), far, near)

@@ -20,10 +20,15 @@ class FunctionText(Invocations):
         result = self.result_text()
         params: list[str] = []
         self.at(tree.Place(function.line, 1))
-        for index, variable in enumerate(function.params):
-            params.append(f"{type_text(variable.type)} {extension(variable.type)}%p{index}")
-        for index, variable in enumerate(function.params):
-            self.set_parameter(variable, f"%p{index}")
+        if function.loads:
+            params.append("ptr %ctx")
+            for variable, offset in zip(function.params, function.loads, strict=True):
+                self.set_argument(variable, offset)
+        else:
+            for index, variable in enumerate(function.params):
+                params.append(f"{type_text(variable.type)} {extension(variable.type)}%p{index}")
+            for index, variable in enumerate(function.params):
+                self.set_parameter(variable, f"%p{index}")
         self.statements(function.body)
         if not self.ended:
             self.at(tree.Place(function.line, 1))
@@ -55,6 +60,24 @@ class FunctionText(Invocations):
             self.do(f"store i1 {null}, ptr {flag}")
         if isinstance(variable.type, RefT) and variable.type.space == "ctx":
             self.params[variable] = name
+
+    def set_argument(self, variable: tree.Variable, offset: int) -> None:
+        """A typed argument out of the context's registers; the whole register is read, as verifiers demand."""
+        if offset < 0:
+            self.set_parameter(variable, "%ctx")
+            return
+        place = self.emit(f"getelementptr inbounds i8, ptr %ctx, i64 {offset}") if offset else "%ctx"
+        kind = type_text(variable.type)
+        if kind == "ptr":
+            self.set_parameter(variable, self.emit(f"load volatile ptr, ptr {place}, align 8"))
+            return
+        value = self.emit(f"load volatile i64, ptr {place}, align 8")
+        if kind == "i1":
+            byte = self.emit(f"trunc i64 {value} to i8")
+            value = self.emit(f"icmp ne i8 {byte}, 0")
+        elif kind != "i64":
+            value = self.emit(f"trunc i64 {value} to {kind}")
+        self.set_parameter(variable, value)
 
     # Statements
 
@@ -175,6 +198,11 @@ class FunctionText(Invocations):
                 signed = isinstance(kind, IntT) and kind.signed
                 text = self.emit(f"{'sext' if signed else 'zext'} {type_text(kind)} {text} to {wide}")
             self.do(f"ret {wide} {text}")
+        self.ended = True
+
+    def do_leave(self, s: tree.Leave) -> None:
+        result = self.result_text()
+        self.do("ret void" if result == "void" else f"ret {result} {_zero(result)}")
         self.ended = True
 
     def do_scope(self, s: tree.Scope) -> None:

@@ -9,15 +9,14 @@ from typing import Any
 from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import ArrayType, PointerType, align_of, size_of
 from bombus.compiler import tree
-from bombus.compiler.arithmetic import Arithmetic
+from bombus.compiler.relocations import Relocations
 from bombus.compiler.types import IntT, RefT
 from bombus.compiler.writer import type_text
-from bombus.errors import NotSupported
 
 _WORDS_AT_ONCE = 64  # LLVM copies up to 128 words without a loop
 
 
-class Memory(Arithmetic):
+class Memory(Relocations):
     """Expressions that read, write and make memory."""
 
     def address(self, spot: tree.Spot) -> tuple[str, int]:
@@ -54,39 +53,8 @@ class Memory(Arithmetic):
                 base = self.emit(f"getelementptr inbounds [{size} x i8], ptr {base}, i64 {index}")
         return base, alignment
 
-    def relocated(self, base: str, kind: Any, member: Any) -> str:
-        """The address of a member that the loader finds in the kernel's BTF (CO-RE)."""
-        if member.bits:
-            raise NotSupported(f"bit-fields of kernel structs ({kind.__name__}.{member.name})")
-        index = list(kind.LAYOUT.members).index(member.name)
-        node = self.module.debug.type(kind)
-        if kind.LAYOUT.union:
-            call = f"@llvm.preserve.union.access.index.p0.p0(ptr {base}, i32 {index})"
-            self.module.declare("ptr @llvm.preserve.union.access.index.p0.p0(ptr, i32 immarg)")
-        else:
-            element = self.module.struct(kind)
-            call = (
-                f"@llvm.preserve.struct.access.index.p0.p0(ptr elementtype({element}) {base}, i32 {index}, i32 {index})"
-            )
-            self.module.declare("ptr @llvm.preserve.struct.access.index.p0.p0(ptr, i32 immarg, i32 immarg)")
-        name = self.fresh()
-        self.lines.append(f"  {name} = call ptr {call}{self.dbg}, !llvm.preserve.access.index {node}")
-        return name
-
-    def of_kernelhas(self, e: tree.KernelHas) -> str:
-        self.at(e.at)
-        if e.member:
-            address = self.relocated("null", e.kind, e.kind.LAYOUT.members[e.member])
-            self.module.declare("i32 @llvm.bpf.preserve.field.info.p0(ptr, i64 immarg)")
-            # 2: BPF_CORE_FIELD_EXISTS
-            found = self.emit(f"call i32 @llvm.bpf.preserve.field.info.p0(ptr {address}, i64 2)")
-        else:
-            self.module.declare("i32 @llvm.bpf.preserve.type.info(i32 immarg, i64 immarg)")
-            node = self.module.debug.type(e.kind)
-            found = self.fresh()
-            call = f"call i32 @llvm.bpf.preserve.type.info(i32 {self.count}, i64 0)"
-            self.lines.append(f"  {found} = {call}{self.dbg}, !llvm.preserve.access.index {node}")
-        return self.emit(f"icmp ne i32 {found}, 0")
+    def of_recast(self, e: tree.Recast) -> str:
+        return self.value(e.value)
 
     def probe(self, address: str, kind: Any) -> str:
         """A copy on the stack of memory that only probe_read_kernel (helper 113) may read."""
@@ -97,6 +65,11 @@ class Memory(Arithmetic):
 
     def of_load(self, e: tree.Load) -> str:
         place = e.place
+        assert isinstance(place.base.type, RefT)
+        if place.member is not None and place.member.bits and place.base.type.target.CORE:
+            base = self.value(place.base)
+            self.at(e.at)
+            return self.bit_field(base, place.base.type.target, place.member, place.base.type.space)
         address, alignment = self.address(place)
         self.at(e.at)
         assert isinstance(place.base.type, RefT)

@@ -79,6 +79,8 @@ class ModuleText:
             )
         for variable in unit.globals.values():
             self.write_global(variable)
+        for ops in unit.ops:
+            self._ops(ops)
         if unit.license:
             data = unit.license.encode() + b"\0"
             from bombus.bpf.ints import s8
@@ -100,6 +102,26 @@ class ModuleText:
             *self.debug.finish(),
             "",
         ])  # fmt: skip
+
+    def _ops(self, row: tree.OpsVariable) -> None:
+        """A struct of operations: its bytes, with functions in between."""
+        kinds: list[str] = []
+        values: list[str] = []
+        at = 0
+        for offset in (*sorted(row.functions), len(row.data)):
+            if offset > at:
+                kinds.append(f"[{offset - at} x i8]")
+                values.append(f"{kinds[-1]} {bytes_text(row.data[at:offset])}")
+            if offset in row.functions:
+                kinds.append("ptr")
+                values.append(f"ptr @{row.functions[offset].name}")
+            at = offset + 8
+        node = self.debug.variable(row.name, self.debug.type(row.kind))
+        section = ".struct_ops.link" if row.link else ".struct_ops"
+        self.head.append(
+            f"@{row.name} = dso_local global <{{ {', '.join(kinds)} }}> <{{ {', '.join(values)} }}>, "
+            f'section "{section}", align 8, !dbg {node}'
+        )
 
     def bodies(self) -> list[str]:
         return [

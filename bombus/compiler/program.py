@@ -20,15 +20,20 @@ from typing import TYPE_CHECKING, Any
 
 from bombus.bpf import core
 from bombus.bpf.context import Context
+from bombus.bpf.contexts import PtRegs
 from bombus.bpf.map import Map
 from bombus.bpf.program import Program
+from bombus.bpf.structops import StructOps, programs_of
+from bombus.bpf.tracing import Arguments
 from bombus.compiler import tree
 from bombus.compiler.check import Checker, Wrong, check_function
 from bombus.compiler.diagnostics import Diagnostic, at_node
+from bombus.compiler.programargs import place_arguments
 from bombus.compiler.source import SourceFile, definition
 from bombus.compiler.types import BOOL, NONE, IntT, RefT, Type
 from bombus.errors import BombusError, DialectError, UsageError
 from bombus.spec.helpers.model import Helper
+from bombus.spec.kfuncs import KFUNC
 
 if TYPE_CHECKING:
     import traceback
@@ -52,7 +57,7 @@ class Builder:
         self._names = {id(value): name for name, value in names.items() if not name.startswith("__")}
         self._functions: dict[FunctionType, tree.Function] = {}
         self._pending: list[tuple[tree.Function, SourceFile, ast.FunctionDef]] = []
-        self._active: list[tree.Function] = []
+        self._kernel_functions: dict[str, tree.Function] = {}
         licenses = [value for value in names.values() if isinstance(value, core.License)]
         self.unit.license = licenses[0].text if licenses else ""
         for value in names.values():
@@ -143,24 +148,46 @@ class Builder:
             if c is None:
                 raise
             c.wrong(node, str(error))
-        made = self._declare(python, file, source, linkage or core.linkage_of(python) or "static")
+        linkage = linkage or core.linkage_of(python) or "static"
+        made = tree.Function(source.name, file.path, source.lineno, [], NONE, linkage, python=python)
+        self._declare(made, file, source)
         if made.linkage == "kfunc":
             self._check_kfunc(made, file, source)
         else:
             self._pending.append((made, file, source))
         return made
 
-    def _check_kfunc(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
-        empty = [part for part in node.body if not (
-            isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant)
-        )]  # fmt: skip
-        if empty:
-            self.diagnostics.append(
-                at_node(file.path, file.lines, empty[0], f"{made.name} is in the kernel and has no body", "write ...")
-            )
+    def kernel_function(self, name: str, params: list[tuple[str, Type]], result: Type) -> tree.Function:
+        """A function of the kernel that the language itself calls."""
+        known = self._kernel_functions.get(name)
+        if known is None:
+            variables = [tree.Variable(param, kind) for param, kind in params]
+            known = tree.Function(name, self.unit.path, 1, variables, result, "kfunc")
+            declared = [f for f in self.unit.functions if f.linkage == "kfunc" and f.name == name]
+            self._kernel_functions[name] = known = declared[0] if declared else known
+            if not declared:
+                self.unit.functions.append(known)
+        return known
 
-    def _declare(self, python: FunctionType, file: SourceFile, node: ast.FunctionDef, linkage: str) -> tree.Function:
-        made = tree.Function(node.name, file.path, node.lineno, [], NONE, linkage, python=python)
+    def _check_kfunc(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
+        row = KFUNC.get(made.name)
+        result = made.result
+        if row is not None and "ret_null" in row.flags and isinstance(result, RefT) and not result.nullable:
+            self.diagnostics.append(at_node(
+                file.path, file.lines, node.returns or node, f"{made.name} may return None",
+                f"annotate it: -> {result} | None",
+            ))  # fmt: skip
+        filled = [part for part in node.body if not (
+            (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
+            or (isinstance(part, ast.Raise) and isinstance(part.exc, ast.Name) and part.exc.id == "NotImplementedError")
+        )]  # fmt: skip
+        if filled:
+            self.diagnostics.append(at_node(
+                file.path, file.lines, filled[0], f"{made.name} is in the kernel and has no body",
+                "write ... or raise NotImplementedError",
+            ))  # fmt: skip
+
+    def _declare(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
         if not self.native:
             self._check_names(file, node)
         taken = {function.name for function in self.unit.functions}
@@ -168,7 +195,7 @@ class Builder:
         while made.name in taken:
             made.name = f"{node.name}_{node.lineno}" + (f"_{count}" if count else "")
             count += 1
-        self._functions[python] = made
+        self._functions[made.python] = made
         self.unit.functions.append(made)
         c = Checker(self, made, file, node)
         made.wrong = True
@@ -176,7 +203,6 @@ class Builder:
             self._signature(c, made, node)
             made.wrong = False
         self.diagnostics += c.diagnostics
-        return made
 
     def _check_names(self, file: SourceFile, node: ast.FunctionDef) -> None:
         """Names that BTF and the kernel see are ASCII (btf_name_valid_identifier)."""
@@ -196,27 +222,43 @@ class Builder:
         for arg in args.args:
             if arg.annotation is None:
                 c.wrong(arg, f"{arg.arg} has no type", f"annotate it: {arg.arg}: u32")
-            kind = c.type_of(arg.annotation, "ctx" if program else "mem")
+            kind = c.type_of(arg.annotation, "ctx" if program and len(args.args) == 1 else "mem")
             if isinstance(kind, RefT) and isinstance(kind.target, type) and issubclass(kind.target, Context):
                 kind = RefT(kind.target, "ctx")
             if kind == NONE:
                 c.wrong(arg.annotation, "None is no type of parameters")
-            if made.linkage == "global" and isinstance(kind, RefT) and kind.space != "ctx" and not kind.nullable:
-                c.wrong(
-                    arg.annotation, "the verifier takes memory that a global function is given for maybe None",
-                    f"annotate it: {arg.arg}: {kind} | None, and test it",
-                )  # fmt: skip
+            if made.linkage == "global" and isinstance(kind, RefT):
+                kind = self._global_parameter(made, kind)
             made.params.append(tree.Variable(arg.arg, kind))
+        if program:
+            place_arguments(c, made, args.args)
         if len(made.params) > 5 and not program and not self.native:
             c.wrong(args.args[5], "a BPF function has at most 5 parameters", "pass a struct")
         if node.returns is None:
             c.wrong(node, f"{node.name} does not say what it returns", f"def {node.name}(...) -> u32:")
         returned = c.annotation(node.returns)
         made.result = self._result(c, node, returned, program)
-        if program and not (isinstance(made.result, IntT) and not made.result.kind.NETWORK) and made.result != BOOL:
+        free = made.prog_type == "BPF_PROG_TYPE_STRUCT_OPS"  # members of a struct of operations return what they do
+        number = isinstance(made.result, IntT) and not made.result.kind.NETWORK
+        if program and not free and not number and made.result != BOOL:
             c.wrong(node.returns, f"a program returns an integer, not {made.result}", "annotate it: -> s32")
         if made.linkage == "global" and not isinstance(made.result, IntT):
             c.wrong(node.returns, f"a global function returns an integer, not {made.result}", "annotate it: -> u32")
+
+    def _global_parameter(self, made: tree.Function, kind: RefT) -> RefT:
+        """What the verifier is told of a reference that a global function takes (btf_prepare_func_args of Linux 6.12).
+        Kernels before 6.8 take all memory for maybe None."""
+        tags = made.tags.setdefault(len(made.params), [])
+        if kind.space == "ctx":
+            if kind.target in (Arguments, PtRegs):
+                tags.append("arg:ctx")
+            return kind
+        if kind.is_struct and kind.target.CORE:
+            tags += ["arg:trusted", *(["arg:nullable"] if kind.nullable else [])]
+            return RefT(kind.target, "btf", kind.nullable)
+        if not kind.nullable:
+            tags.append("arg:nonnull")
+        return kind
 
     def _result(self, c: Checker, node: ast.FunctionDef, returned: Any, program: bool) -> Type:
         from bombus.bpf.ints import s32
@@ -229,6 +271,18 @@ class Builder:
         return c.meaning(node.returns, returned, "btf" if c.function.linkage == "kfunc" else "map")
 
     # Building
+
+    def add_ops(self, name: str, ops: StructOps) -> None:
+        """A struct of operations of the module, whose functions were added."""
+        self._refuse_name(name, "struct")
+        members = type(ops).LAYOUT.members
+        functions = {
+            members[member].offset: self._functions[program.function]
+            for member, program in programs_of(ops).items()
+            if program.function in self._functions
+        }
+        row = tree.OpsVariable(name, type(ops), bytes(ops), functions, ops.LINK)
+        self.unit.ops.append(row)
 
     def add_program(self, program: Program[Any, Any]) -> None:
         try:
@@ -244,15 +298,18 @@ class Builder:
                 at_node(code.co_filename, lines, here, f"{code.co_name} is {what}", "define it with `def`")
             )
             return
-        made = self._declare(program.function, file, node, "program")  # type: ignore[arg-type]
-        made.section = program.section
+        made = tree.Function(
+            node.name, file.path, node.lineno, [], NONE, "program", program.section, python=program.function
+        )
         row = _section(program.section)
+        if row is not None:
+            made.prog_type, made.attach_type = row.prog_type, row.attach_type
+        self._declare(made, file, node)
         if row is None:
             self.diagnostics.append(
                 at_node(file.path, file.lines, node, f"there is no kind of program for section {program.section!r}")
             )
-        else:
-            made.prog_type, made.attach_type = row.prog_type, row.attach_type
+        elif not made.wrong and not made.loads and made.prog_type != "BPF_PROG_TYPE_EXT":
             self._check_context(made, file, node)
         self._pending.append((made, file, node))
 
@@ -267,7 +324,7 @@ class Builder:
             return
         kind = made.params[0].type
         name = getattr(kind.target, "C_NAME", "") if isinstance(kind, RefT) else ""
-        if made.prog_type in _TRACING:
+        if made.prog_type in _TRACING:  # typed arguments are looked at elsewhere
             good = isinstance(kind, RefT) and kind.is_struct
         else:
             good = name == wanted
@@ -340,12 +397,16 @@ def _context_of(prog_type: str) -> str:
 
 def check_names(names: Mapping[str, Any], path: str, *, cpu: str = "v3") -> tree.Unit:
     """Check the programs among the names of a module. DialectError, UsageError when there is none."""
-    programs = list(dict.fromkeys(value for value in names.values() if isinstance(value, Program)))
+    ops = {name: value for name, value in names.items() if isinstance(value, StructOps)}
+    found = [value for value in names.values() if isinstance(value, Program)]
+    programs = list(dict.fromkeys([*found, *(p for value in ops.values() for p in programs_of(value).values())]))
     if not programs:
         raise UsageError(f"{path}: there is no program in it; decorate a function, for example with @xdp")
     builder = Builder(names, path, cpu=cpu)
     for program in programs:
         builder.add_program(program)
+    for name, value in ops.items():
+        builder.add_ops(name, value)
     return builder.finish()
 
 

@@ -7,11 +7,13 @@ import ast
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from bombus.bpf.ints import u64
 from bombus.bpf.layout import ArrayType
 from bombus.bpf.map import Reservation
 from bombus.compiler import tree
 from bombus.compiler.check import Checker, Loop, State, Wrong, merge
-from bombus.compiler.expressions import condition, expression, kind_type, load_place, spot, value_of
+from bombus.compiler.expressions import condition, expression, kind_type, load_place, negate, spot, value_of
+from bombus.compiler.flow import Walk, section, thrown, walk
 from bombus.compiler.helpercalls import discard, enter_scope
 from bombus.compiler.operators import operate
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, TupleT
@@ -199,7 +201,12 @@ def _expression(c: Checker, node: ast.Expr) -> list[tree.Stmt]:
             c.assigned(variable.name, NONE)
             none = tree.Const(call.at, variable.type, 0)
             return [tree.Evaluate(call.at, call), tree.Set(call.at, variable, none)]
-    return [tree.Evaluate(c.at(node), expression(c, node.value))]
+    value = expression(c, node.value)
+    made: list[tree.Stmt] = [tree.Evaluate(c.at(node), value)]
+    if isinstance(value, tree.Call) and value.function.name == "bpf_throw" and value.function.linkage == "kfunc":
+        c.state.reachable = False
+        made.append(tree.Leave(c.at(node)))
+    return made
 
 
 def _if(c: Checker, node: ast.If) -> list[tree.Stmt]:
@@ -281,7 +288,36 @@ def _for(c: Checker, node: ast.For) -> list[tree.Stmt]:
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range" \
             and call.func.id not in c.variables and c.lookup(call.func) is range:  # fmt: skip
         return _for_range(c, node, node.target, call)
+    loop = walk(c, node)
+    if loop is not None:
+        return _for_walk(c, node, node.target, loop)
     return _for_items(c, node, node.target)
+
+
+def _for_walk(c: Checker, node: ast.For, target: ast.Name, loop: Walk) -> list[tree.Stmt]:
+    at = c.at(node)
+    first: list[tree.Stmt] = []
+
+    def enter() -> None:
+        if isinstance(loop.kind, LitT):
+            if c.stores.get(target.id, 0) > 1 and target.id in _assigned_in(node.body):
+                c.wrong(target, f"{target.id} is changed inside of its loop", "use another variable")
+            variable = c.variable(target, target.id, loop.kind)
+            c.assigned(target.id, loop.kind)
+            first[:] = [tree.Set(at, variable, loop.item)]
+        else:
+            first[:] = [_set(c, target, loop.item, node.iter)]
+
+    c.scopes += 1
+    _head, made, inner, before = _loop(c, node.body, enter)
+    c.state = before.copy()
+    for changed in _assigned_in(node.body):
+        c.state.present.pop(changed, None)
+    other = body(c, node.orelse)
+    c.scopes -= 1
+    c.state = merge([c.state, *inner.breaks])
+    whole = tree.While(at, loop.test, [*first, *made], other)
+    return [tree.Scope(at, loop.enter, [whole], loop.leave, None)]
 
 
 def _for_range(c: Checker, node: ast.For, target: ast.Name, call: ast.Call) -> list[tree.Stmt]:
@@ -437,18 +473,31 @@ def _return(c: Checker, node: ast.Return) -> list[tree.Stmt]:
 
 
 def _assert(c: Checker, node: ast.Assert) -> list[tree.Stmt]:
-    test, _yes, _no = condition(c, node.test)
-    if not isinstance(test, tree.Const):
-        c.wrong(node, "assert wants a condition that is known when compiling", "test it with if and return")
-    if not test.value:
-        c.wrong(node.test, "this assertion does not hold")
-    return []
+    test, yes, _no = condition(c, node.test)
+    if isinstance(test, tree.Const):
+        if not test.value:
+            c.wrong(node.test, "this assertion does not hold")
+        return []
+    if c.program.native:
+        c.wrong(node, "native code has no assertions at run time", "test it with if and return")
+    at = c.at(node)
+    fails = thrown(c, node, tree.Const(at, IntT(u64), 0))
+    c.state = c.state.knowing(yes)
+    return [tree.If(at, negate(test), [tree.Evaluate(at, fails), tree.Leave(at)], [])]
 
 
 def _with(c: Checker, node: ast.With) -> list[tree.Stmt]:
     if len(node.items) != 1:
         c.wrong(node, "with takes one thing at a time", "nest the blocks")
     item = node.items[0]
+    held = section(c, item.context_expr)
+    if held is not None:
+        if item.optional_vars is not None:
+            c.wrong(item.optional_vars, "this section has no value", "remove `as ...`")
+        c.scopes += 1
+        inside = body(c, node.body)
+        c.scopes -= 1
+        return [tree.Scope(c.at(node), [tree.Evaluate(c.at(node), held[0])], inside, held[1], None)]
     enter, leave, bound, kind = enter_scope(c, item.context_expr)
     made: list[tree.Stmt] = []
     guard: tree.Variable | None = None
@@ -473,7 +522,9 @@ def _with(c: Checker, node: ast.With) -> list[tree.Stmt]:
             c.wrong(node, "one lock is held already", "the verifier allows one spin lock at a time")
         made.append(tree.Evaluate(c.at(node), enter))
         c.locks += 1
+    c.scopes += 1
     inner = body(c, node.body)
+    c.scopes -= 1
     if guard is None:
         c.locks -= 1
     else:

@@ -50,6 +50,12 @@ class Const(Expr):
     value: int
 
 
+class Named(Const):
+    """A value of an enum of the kernel; as a number it is what was declared."""
+
+    python: Any
+
+
 class Folded(Const):
     """A constant int as a condition."""
 
@@ -168,6 +174,21 @@ class KernelHas(Expr):
 
     kind: Any
     member: str
+
+
+class KernelFact(Expr):
+    """A number about the kernel that loads the program. fact: "size", "offset" (member), "matches"; of an enum's value
+    "has" and "value"."""
+
+    fact: str
+    kind: Any
+    member: str
+
+
+class Recast(Expr):
+    """Memory as another struct."""
+
+    value: Expr
 
 
 class Bytes(Expr):
@@ -358,6 +379,10 @@ class Return(Stmt):
     value: Expr | None
 
 
+class Leave(Stmt):
+    """Control does not come here: a call before ends the program."""
+
+
 class Scope(Stmt):
     """body, then `leave` however the body is left. leave runs only if `guard` (a reference) is not None."""
 
@@ -395,6 +420,8 @@ class Function(Node):
         super().__init__(*args, **named)
         self.body: list[Stmt] = []
         self.calls: set[str] = set()
+        self.tags: dict[int, list[str]] = {}  # of a global function: what the verifier is told of parameters
+        self.loads: list[int] = []  # of a program with typed arguments: where in its context each lies, -1: the context
         self.wrong = False  # its signature is: who calls it cannot be checked
 
 
@@ -413,6 +440,16 @@ class MapVariable(Node):
     map: Any
 
 
+class OpsVariable(Node):
+    """A struct of operations. data: its bytes; functions: by byte offset."""
+
+    name: str
+    kind: Any
+    data: bytes
+    functions: dict[int, Function]
+    link: bool
+
+
 class Unit:
     """A whole program file. Functions in the order that they were met."""
 
@@ -421,4 +458,5 @@ class Unit:
         self.functions: list[Function] = []
         self.globals: dict[str, GlobalVariable] = {}
         self.maps: dict[str, MapVariable] = {}
+        self.ops: list[OpsVariable] = []
         self.license = ""

@@ -7,13 +7,14 @@ import ast
 from collections.abc import Callable
 from typing import Any, Final
 
-from bombus.bpf import core, ints, struct
+from bombus.bpf import core, flow, ints, struct
 from bombus.bpf.ints import s32, s64, u32, u64
 from bombus.bpf.layout import ArrayType, is_member_type, name_of, size_of
 from bombus.compiler import tree
 from bombus.compiler.arguments import may_call, no_keywords
 from bombus.compiler.check import Checker
 from bombus.compiler.expressions import expression, integer, is_struct_class, spot
+from bombus.compiler.flow import throw
 from bombus.compiler.operators import compare
 from bombus.compiler.rawwords import WORDS as RAW_WORDS
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT
@@ -47,6 +48,66 @@ def _kernel_has(c: Checker, node: ast.Call) -> tree.Expr:
     if rest and member not in kind.value.LAYOUT.members:
         c.wrong(node.args[1], f"kernel_has wants the name of a member of {kind.value.__name__}")
     return tree.KernelHas(c.at(node), BOOL, kind.value, member)
+
+
+def _kernel_struct(c: Checker, node: ast.expr, word: str) -> Any:
+    kind = expression(c, node)
+    if not isinstance(kind, tree.Object) or not is_struct_class(kind.value) or not kind.value.CORE:
+        c.wrong(node, f"{word} wants a kernel struct", "class task_struct(Struct, core=True): ...")
+    return kind.value
+
+
+def _kernel_fact(fact: str) -> Callable[[Checker, ast.Call], tree.Expr]:
+    word = f"kernel_{fact}"
+
+    def make(c: Checker, node: ast.Call) -> tree.Expr:
+        no_keywords(c, node, *{"size": (1, 2), "offset": (2,), "matches": (1,)}[fact])
+        kind = _kernel_struct(c, node.args[0], word)
+        member = ""
+        if len(node.args) > 1:
+            given = expression(c, node.args[1])
+            member = given.value if isinstance(given, tree.Object) else ""
+            if member not in kind.LAYOUT.members:
+                c.wrong(node.args[1], f"{word} wants the name of a member of {kind.__name__}")
+            if kind.LAYOUT.members[member].bits:
+                c.wrong(node.args[1], f"{member} is a bit-field, which has no {fact} in bytes")
+        return tree.KernelFact(c.at(node), BOOL if fact == "matches" else IntT(u32), fact, kind, member)
+
+    return make
+
+
+def _enum_fact(fact: str) -> Callable[[Checker, ast.Call], tree.Expr]:
+    def make(c: Checker, node: ast.Call) -> tree.Expr:
+        no_keywords(c, node, 1)
+        value = expression(c, node.args[0])
+        if not isinstance(value, tree.Named):
+            c.wrong(node.args[0], f"enum_{fact} wants a value of an enum of the kernel",
+                    "class bpf_map_type(KernelEnum): BPF_MAP_TYPE_RINGBUF = 27")  # fmt: skip
+        kind = BOOL if fact == "has" else IntT(u64)
+        return tree.KernelFact(c.at(node), kind, fact, type(value.python), value.python.name)
+
+    return make
+
+
+def _recast(c: Checker, node: ast.Call) -> tree.Expr:
+    no_keywords(c, node, 2)
+    value = expression(c, node.args[0])
+    kind = expression(c, node.args[1])
+    given = value.type
+    if not isinstance(given, RefT) or hasattr(given.target, "MAP_TYPE"):
+        c.wrong(node.args[0], f"cast wants a reference, not {given}")
+    if given.nullable:
+        c.maybe_none(node.args[0], given)
+    if not isinstance(kind, tree.Object) or not is_struct_class(kind.value):
+        c.wrong(node.args[1], "cast wants a Struct class")
+    of_kernel = given.space in ("btf", "kernel", "sock")
+    if given.space == "ctx":
+        c.wrong(node.args[0], "a context is not cast", "name the context's struct in the program's parameter")
+    if kind.value.CORE and not of_kernel:
+        c.wrong(node.args[1], f"{kind.value.__name__} is a struct of the kernel, and this is memory of the program")
+    if not of_kernel and size_of(kind.value) > size_of(given.target):
+        c.wrong(node, f"{kind.value.__name__} has {size_of(kind.value)} bytes, {given} {size_of(given.target)}")
+    return tree.Recast(c.at(node), RefT(kind.value, given.space), value)
 
 
 def _len(c: Checker, node: ast.Call) -> tree.Expr:
@@ -301,6 +362,12 @@ WORDS: Final[dict[Any, Callable[[Checker, ast.Call], tree.Expr]]] = {
     core.offsetof: _offsetof,
     core.local: _local,
     core.kernel_has: _kernel_has,
+    core.kernel_size: _kernel_fact("size"),
+    core.kernel_offset: _kernel_fact("offset"),
+    core.kernel_matches: _kernel_fact("matches"),
+    core.enum_has: _enum_fact("has"),
+    core.enum_value: _enum_fact("value"),
+    core.cast: _recast,
     core.ref: _ref,
     core.atomic: _atomic_word,
     core.fetch_add: _fetch("add"),
@@ -316,6 +383,7 @@ WORDS: Final[dict[Any, Callable[[Checker, ast.Call], tree.Expr]]] = {
     ints.bswap: _swap,
     struct.zeros: _zeros,
     len: _len,
+    flow.throw: throw,
     **RAW_WORDS,
     min: _extreme("lt"),
     max: _extreme("gt"),

@@ -188,6 +188,7 @@ class Writer:
         return self.number(e.value, e.type)
 
     of_folded = of_const
+    of_named = of_const
 
     def of_object(self, e: tree.Object) -> str:
         if isinstance(e.value, tree.Function):

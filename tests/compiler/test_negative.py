@@ -14,7 +14,7 @@ TOP = '''\
 from __future__ import annotations
 
 from bombus import bpf
-from bombus.bpf import Array, Ref, SpinLock, Struct, array, be16, helpers, map, s32, s64, u8, u16
+from bombus.bpf import Array, Ref, SpinLock, Struct, array, be16, bits, helpers, map, s32, s64, u8, u16
 from bombus.bpf import u32, u64, xdp
 
 counts = map.array(u32, u64, max_entries=4)
@@ -52,6 +52,11 @@ class Locked(Struct):
 
 
 locked = map.array(u32, Locked, max_entries=1)
+
+
+class Task(Struct, core=True, name="task_struct"):
+    pid: s32
+    flag: u32 = bits(1)
 
 
 def mix(a: u32, b: u32) -> u32:

@@ -1,0 +1,102 @@
+"""Words that steer: exceptions, loops by the kernel's iterators, sections in which the kernel holds something.
+
+They are kernel functions in BPF. In plain Python `throw` ends the program's run, `iterate` is the range itself, and the
+sections do nothing, as nothing else runs; iterators over the kernel's objects are NotSupported.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from types import TracebackType
+from typing import NoReturn, TypeVar
+
+from bombus.bpf.ints import u32, u64
+from bombus.bpf.struct import Struct
+from bombus.errors import NotSupported
+
+S = TypeVar("S", bound=Struct)
+
+
+class Thrown(Exception):
+    """The program was left by `throw`; `value` is its verdict."""
+
+    def __init__(self, value: int) -> None:
+        super().__init__(f"bpf.throw({value})")
+        self.value = value
+
+
+def throw(value: u64 | int = 0) -> NoReturn:
+    """End the program from wherever it is; it returns `value`. (bpf_throw, Linux 6.7)"""
+    raise Thrown(int(value))
+
+
+def iterate(numbers: range) -> range:
+    """`for i in bpf.iterate(range(n))`: a loop that the verifier looks at once, however many rounds it has, of numbers
+    within s32 in steps of 1, 8388608 at most. (bpf_iter_num_new, Linux 6.4)"""
+    return numbers
+
+
+class Section:
+    """What a `with` begins and ends."""
+
+    def __enter__(self) -> None:
+        pass
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        pass
+
+
+def rcu() -> Section:
+    """`with bpf.rcu():` what RCU protects stays where it is. (bpf_rcu_read_lock, Linux 6.2)"""
+    return Section()
+
+
+def preempt_off() -> Section:
+    """`with bpf.preempt_off():` no other task runs on this CPU. (bpf_preempt_disable, Linux 6.10)"""
+    return Section()
+
+
+def _kernel_only(name: str) -> NoReturn:
+    raise NotSupported(f"iterating over {name}", "programs in plain Python have no kernel")
+
+
+class iterators:
+    """Loops over objects of the kernel: `for task in bpf.iterators.task(task_struct, None, 0):`.
+
+    `kind` is the struct class that the items are seen as.
+    """
+
+    @staticmethod
+    def task(kind: type[S], task: Struct | None, flags: u32 | int) -> Iterator[S]:
+        """Tasks (flags 0: all processes, 1: all threads, 2: threads of `task`). (Linux 6.7)"""
+        _kernel_only("tasks")
+
+    @staticmethod
+    def task_vma(kind: type[S], task: Struct, address: u64 | int) -> Iterator[S]:
+        """Memory areas of a task from an address on. (Linux 6.7)"""
+        _kernel_only("memory areas")
+
+    @staticmethod
+    def css(kind: type[S], start: Struct, flags: u32 | int) -> Iterator[S]:
+        """Cgroups below one (cgroup_subsys_state; flags 1: downwards first, 2: upwards first, 3: ancestors).
+        (Linux 6.7)"""
+        _kernel_only("cgroups")
+
+    @staticmethod
+    def css_task(kind: type[S], css: Struct, flags: u32 | int) -> Iterator[S]:
+        """Tasks of a cgroup. (Linux 6.7)"""
+        _kernel_only("tasks of a cgroup")
+
+    @staticmethod
+    def kmem_cache(kind: type[S]) -> Iterator[S]:
+        """Slab caches. (Linux 6.13)"""
+        _kernel_only("slab caches")
+
+    @staticmethod
+    def dmabuf(kind: type[S]) -> Iterator[S]:
+        """DMA buffers. (Linux 6.16)"""
+        _kernel_only("DMA buffers")
+
+
