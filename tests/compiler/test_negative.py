@@ -111,7 +111,7 @@ def test_error(kind: str, source: str, expected: str) -> None:
 
 
 def test_enough_cases() -> None:
-    assert len(CASES) >= 215
+    assert len(CASES) >= 240
     assert len({case[0] for case in CASES}) == len(CASES)
     assert all("error:" in case[3] or case[0] == "no_program" for case in CASES)
 
