@@ -4,25 +4,42 @@ from __future__ import annotations
 
 import importlib.util
 import linecache
+import os
 import re
+import signal
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
-from threading import Lock
-from typing import Final
+from threading import Lock, Timer
+from typing import IO, Final
 
 from bombus.compiler.diagnostics import Diagnostic
 from bombus.errors import BombusError, CodegenError, DialectError, NotSupported
 
 _WORKER = Path(__file__).with_name("llvm_worker.py")
+TIMEOUT = 120.0  # seconds for one module
+_SHOWN = 4000  # characters of what LLVM said that an error keeps
+_READ = 1 << 18  # bytes of it that are looked at
+_CAUSES = {
+    signal.SIGABRT: "one of LLVM's assertions failed, or it ran out of memory",
+    signal.SIGKILL: "something killed it; out of memory?",
+    signal.SIGSEGV: "a defect of LLVM",
+    signal.SIGXCPU: "it used up its CPU time",
+}
 
 
 class Codegen:
-    """One child. `start` may be called before the module is known: LLVM takes its time to load."""
+    """One child. `start` may be called before the module is known: LLVM takes its time to load.
 
-    def __init__(self) -> None:
+    Whatever becomes of the child, the caller gets a CodegenError, and the next module a new child.
+    """
+
+    def __init__(self, timeout: float = TIMEOUT) -> None:
         self._child: subprocess.Popen[bytes] | None = None
+        self._said: IO[bytes] | None = None  # a file, not a pipe: nobody reads it while LLVM works
         self._lock = Lock()
+        self.timeout = timeout
 
     def start(self) -> None:
         """Start the child unless it runs. NotSupported when llvmlite is not installed."""
@@ -31,46 +48,92 @@ class Codegen:
         spec = importlib.util.find_spec("llvmlite")
         if spec is None or spec.origin is None:
             raise NotSupported("compiling Python to BPF", "it needs llvmlite: pip install bombus[py]")
+        self._forget()
         folder = str(Path(spec.origin).parent.parent)
-        # its own errors (assertions, crashes) go to the pipe that `compile` shows
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115
         self._child = subprocess.Popen(
             [sys.executable, "-P", "-S", "-E", "-s", str(_WORKER), folder],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self._said,
         )  # fmt: skip
 
     def compile(self, text: str, *, target: str = "bpfel", cpu: str = "v3", level: int = 2) -> bytes:
-        """An object file from the text of a module. CodegenError with what LLVM said."""
+        """An object file from the text of a module. CodegenError with what LLVM said, when it refuses the module, ends
+        before it has answered, or takes more than `timeout` seconds; DialectError for what it says of the program."""
         with self._lock:
             self.start()
             child = self._child
-            assert child is not None and child.stdin is not None and child.stdout is not None
-            data = text.encode()
+            assert child is not None
+            late: list[bool] = []
+
+            def end() -> None:
+                late.append(True)
+                child.kill()
+
+            alarm = Timer(self.timeout, end)
+            alarm.daemon = True
+            alarm.start()
             try:
-                child.stdin.write(f"{len(data)} {target} {cpu} {level}\n".encode() + data)
-                child.stdin.flush()
-                header = child.stdout.readline().split()
-            except BrokenPipeError:
-                header = []
-            if len(header) != 2:
-                raise self._died(child)
-            answer = child.stdout.read(int(header[1]))
-            if len(answer) != int(header[1]):
-                raise self._died(child)
+                word, answer = _ask(child, f"{target} {cpu} {level}", text.encode())
+            except BaseException:  # an interrupt, say: its answer must not be taken for that of the next module
+                child.kill()
+                self._died(child)
+                raise
+            finally:
+                alarm.cancel()
+            if word is None:
+                raise self._failed(child, bool(late))
             if "llvm.preserve.access.index" in text:
                 # LLVM 22 BPFAbstractMemberAccess.cpp remembers its globals (GEPGlobals) when their module is gone: one
                 # module with CO-RE relocations is all that a process can compile.
                 self._retire()
-        if header[0] != b"ok":
+        if word != b"ok":
             raise CodegenError("LLVM refuses the module", log=answer.decode(errors="replace"))
         return answer
 
-    def _died(self, child: subprocess.Popen[bytes]) -> BombusError:
-        self._child = None
-        _out, log = child.communicate()
-        diagnostics = _diagnostics(log.decode(errors="replace"))
+    def _failed(self, child: subprocess.Popen[bytes], late: bool) -> BombusError:
+        said = self._died(child)
+        diagnostics = _diagnostics(said)
         if diagnostics:
             return DialectError(diagnostics)
-        return CodegenError(f"LLVM ended with {child.returncode}", log=log.decode(errors="replace")[-4000:])
+        log = said[-_SHOWN:]
+        if late:
+            return CodegenError(f"LLVM did not finish within {self.timeout:g} seconds", log=log)
+        code = child.returncode
+        if code >= 0:
+            return CodegenError(f"LLVM ended with exit code {code} before it had answered", log=log)
+        try:
+            number = signal.Signals(-code)
+        except ValueError:
+            return CodegenError(f"LLVM was ended by signal {-code}", log=log)
+        cause = f" ({_CAUSES[number]})" if number in _CAUSES else ""
+        return CodegenError(f"LLVM was ended by {number.name}{cause}", log=log)
+
+    def _died(self, child: subprocess.Popen[bytes]) -> str:
+        """See a child off that is of no use any more; what it said."""
+        self._child = None
+        for pipe in (child.stdin, child.stdout):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except OSError:  # what it was to read is still in the pipe's buffer
+                pass
+        try:
+            child.wait(5)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+        log = b""
+        if self._said is not None:
+            size = self._said.seek(0, os.SEEK_END)
+            self._said.seek(max(0, size - _READ))
+            log = self._said.read()
+        self._forget()
+        return log.decode(errors="replace")
+
+    def _forget(self) -> None:
+        said, self._said = self._said, None
+        if said is not None:
+            said.close()
 
     def close(self) -> None:
         """End the child."""
@@ -78,9 +141,23 @@ class Codegen:
             self._retire()
 
     def _retire(self) -> None:
-        child, self._child = self._child, None
-        if child is not None:
-            child.communicate()
+        if self._child is not None:
+            self._died(self._child)
+
+
+def _ask(child: subprocess.Popen[bytes], how: str, data: bytes) -> tuple[bytes | None, bytes]:
+    """(word, answer) of the child; (None, b"") when there is none, or not a whole one."""
+    assert child.stdin is not None and child.stdout is not None
+    try:
+        child.stdin.write(f"{len(data)} {how}\n".encode() + data)
+        child.stdin.flush()
+    except BrokenPipeError:
+        return None, b""
+    header = child.stdout.readline(256).split()
+    if len(header) != 2 or header[0] not in (b"ok", b"error") or not header[1].isdigit():
+        return None, b""
+    answer = child.stdout.read(int(header[1]))
+    return (header[0], answer) if len(answer) == int(header[1]) else (None, b"")
 
 
 # What LLVM's BPF target says of functions -> what programs should do
