@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import os
 import subprocess
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 CLONE_NEWNET = 0x4000_0000
 SKIP = "skip: "
+VALUE = "value: "
 
 
 class Refused(Exception):
@@ -27,8 +30,8 @@ def run(*words: str) -> str:
     return done.stdout
 
 
-def in_namespace(function: Callable[[], None], *, net: bool = True) -> None:
-    """Run a function in a child; its failure is ours, and Refused skips with the reason."""
+def in_namespace(function: Callable[[], Any], *, net: bool = True) -> Any:
+    """Run a function in a child; its failure is ours, and Refused skips with the reason. Returns its value (JSON)."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -40,12 +43,14 @@ def in_namespace(function: Callable[[], None], *, net: bool = True) -> None:
                     raise Refused(f"unshare(CLONE_NEWNET): {os.strerror(ctypes.get_errno())}")
                 if net:
                     run("ip", "link", "set", "lo", "up")
-                function()
+                text = VALUE + json.dumps(function())
             except Refused as error:
                 text = SKIP + str(error)
             except BaseException:
                 text = traceback.format_exc()
-            os.write(writer, text.encode()[:60000])
+            data = text.encode()
+            while data:
+                data = data[os.write(writer, data) :]
         finally:
             os._exit(0)
     os.close(writer)
@@ -57,7 +62,8 @@ def in_namespace(function: Callable[[], None], *, net: bool = True) -> None:
     text = data.decode()
     if text.startswith(SKIP):
         pytest.skip(f"the kernel refuses here: {text[len(SKIP):]}")
-    assert not text, text
+    assert text.startswith(VALUE), text or "the child died"
+    return json.loads(text[len(VALUE) :])
 
 
 def veth(name: str = "va", peer: str = "vb") -> None:
@@ -88,6 +94,8 @@ def own_cgroup(name: str = "") -> Iterator[Path]:
     finally:
         for pid in (path / "cgroup.procs").read_text().split():
             (root / "cgroup.procs").write_text(pid)
+        for inner in [p for p in path.iterdir() if p.is_dir()]:
+            inner.rmdir()
         path.rmdir()
 
 

@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bombus.kernel.sites import Sites
+    from bombus.kernel.user.devices import Network
     from bombus.kernel.user.maps.base import Map
     from bombus.kernel.user.pins import BpfFs
+    from bombus.kernel.user.sockets import UserSocket
+    from bombus.kernel.user.world.cgroups import CgroupTree
     from bombus.verifier.program import Program
     from bombus.vm.memory import Region
 
@@ -157,6 +160,28 @@ class UserKernel:
 
     def printk_rows(self) -> list[PrintkRow]:
         return [PrintkRow("", 0, self.cpu, 0.0, line) for line in self.printk()]
+
+    # What programs attach to, for those who drive it
+
+    @property
+    def net(self) -> Network:
+        """The network devices: add some, attach programs to them, send and receive frames."""
+        from bombus.kernel.user.devices import network_of
+
+        return network_of(self)
+
+    @property
+    def cgroups(self) -> CgroupTree:
+        """The tree of control groups."""
+        from bombus.kernel.user.sockets import cgroups_of
+
+        return cgroups_of(self)
+
+    def socket(self, family: int, type: int, *, cgroup: str = "/") -> UserSocket:
+        """An inet socket of a process in a cgroup: see `kernel.user.sockets`. KernelError(EPERM) as programs say."""
+        from bombus.kernel.user.sockets import sockets_of
+
+        return sockets_of(self).make(family, type, cgroup)
 
     # For commands, helpers and hooks
 

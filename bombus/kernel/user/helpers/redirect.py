@@ -61,7 +61,7 @@ def redirect_map(env: ProgEnv, handle: int, key: int, flags: int) -> int:
     target = item.target(index)  # type: ignore[attr-defined]
     if target is None and not flags & _BROADCAST:
         return flags & _ACTIONS
-    env.world.redirect = Redirect(index, flags, None if flags & _BROADCAST else target, "map")
+    env.world.redirect = Redirect(index, flags, None if flags & _BROADCAST else target, "map", item)
     return _XDP_REDIRECT
 
 

@@ -69,6 +69,8 @@ class NetDevice:
     address: bytes = bytes(6)
     rx_queues: int = 1
     mtu: int = 65536
+    peer: int = 0  # the other end of a veth pair: ifindex; the loopback is its own
+    hooks: dict[str, Any] = field(default_factory=dict)  # what is attached: see kernel.user.devices
 
 
 @dataclass(slots=True)
@@ -79,6 +81,7 @@ class Redirect:
     flags: int = 0
     target: Any = None  # the entry of a devmap, cpumap or xskmap
     kind: str = ""  # "", "egress", "ingress", "peer", "neigh", "map"
+    map: Any = None  # which one, for "map"
 
 
 @dataclass(slots=True)
@@ -101,6 +104,9 @@ class World:
     timers: dict[int, Any] = field(default_factory=dict)  # address of the bpf_timer -> helpers.timers.Timer
     retval: int = 0  # of cgroup hooks: bpf_get_retval, bpf_set_retval
     spare: dict[str, list[Any]] = field(default_factory=dict)
+    net: Any = None  # kernel.user.devices.Network
+    cgroups: Any = None  # world.cgroups.CgroupTree
+    sockets: Any = None  # kernel.user.sockets.Sockets
 
     @classmethod
     def fixed(cls, seed: int = 0, now: int = 1_000_000_000) -> World:
