@@ -1,15 +1,17 @@
-"""`bombus btf dump FILE [format raw|c]`."""
+"""`bombus btf`: types in files, in objects and in the running kernel, with bpftool's verbs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bombus.cli import output
 from bombus.cli.inspect import VMLINUX, read_btf
+from bombus.cli.nouns import noun, verb
+from bombus.cli.words import Words
 from bombus.errors import BtfError, UsageError
 
 if TYPE_CHECKING:
@@ -17,65 +19,123 @@ if TYPE_CHECKING:
 
 _KERNEL = Path(VMLINUX).parent
 _FORMATS = ("raw", "c")
+_SOURCES = ("id", "prog", "map", "file")
+_PARTS = ("key", "value", "kv", "all")
+
+_BASE = click.option("-B", "--base-btf", "base", metavar="FILE", help="The BTF that a split one builds on.")
 
 
-@click.group()
+@noun("btf", "BTF: list what the kernel has, dump types.")
 def btf() -> None:
-    """Types in BTF."""
+    pass
 
 
-@btf.command("dump")
-@click.argument("words", nargs=-1, required=True, metavar="FILE [format raw|c] [root_id ID]...")
-@click.option("-B", "--base-btf", "base", metavar="FILE", help="The BTF that a split one builds on.")
-@output.json_options
-def dump(words: tuple[str, ...], base: str | None) -> None:
-    """Print the types of a BTF file, of an object's .BTF section, or of the running kernel ('vmlinux').
+@verb(btf, "show", "[id BTF_ID]")
+def show(words: Words) -> None:
+    """List BTF objects of the kernel with the programs and maps that use them (also: list)."""
+    from bombus.cli import btfshow
+
+    btfshow.show(words)
+
+
+@verb(btf, "dump", "{FILE | file FILE | id N | prog PROG | map MAP [key|value|kv|all]} [format raw|c] [root_id ID]...",
+      _BASE)  # fmt: skip
+def dump(words: Words, base: str | None) -> None:
+    """Print the types of a BTF file, of an object's .BTF section, of the running kernel ('vmlinux'), or of BTF that
+    the kernel holds.
 
     Split BTF of kernel modules (in /sys/kernel/btf) finds the running kernel's as its base by itself. root_id, which
     may be given several times, limits C to those types and what they need.
     """
-    path, form, roots = _arguments(words)
-    found = _read(path, base)
+    source, which = _source(words)
+    form, roots = _arguments(words)
+    found, part = _open(source, which, words, base)
     _check_roots(found, roots)
     if form == "c":
         if output.as_json():
             raise UsageError("format c is text; leave -j and -p away")
         from bombus.btf.dump_c import dump as dump_c
 
-        _write(dump_c(found, roots or None))
+        chosen = [*roots, *(part or ())]
+        _write(dump_c(found, chosen or None))
         return
     if roots:
         raise UsageError("root_id is for format c")
     from bombus.btf import dump_raw
 
     if output.as_json():
-        output.print_json({"types": list(dump_raw.rows(found))})
+        rows = dump_raw.rows(found) if part is None else (dump_raw.row(n, found.type(n)) for n in part)
+        output.print_json({"types": list(rows)})
+    elif part is not None:
+        output.lines(dump_raw.text(found, type_id) for type_id in part)
     else:
         output.lines(dump_raw.dump(found))
 
 
-def _arguments(words: tuple[str, ...]) -> tuple[str, str, list[int]]:
-    rest = list(words)
-    if rest[0] == "file" and len(rest) > 1 and not Path("file").exists():  # bpftool's way to say it
-        rest.pop(0)
-    path, form, roots = rest.pop(0), "raw", []
-    while rest:
-        word = rest.pop(0)
-        if word not in ("format", "root_id"):
-            raise UsageError(f"expected 'format' or 'root_id', got {word!r}")
-        if not rest:
+def _source(words: Words) -> tuple[str, Any]:
+    """Where the types are: ("file", path), or ("id", number), or ("prog" or "map", what the handle names)."""
+    if not words:
+        raise UsageError("FILE, or file, id, prog or map, is missing")
+    if len(words) > 1 and words.looking_at(*_SOURCES) and not Path(words.peek()).exists():
+        kind = words.expect("map", "prog", "id", "file")
+        if kind == "file":
+            return kind, words.take("FILE")
+        from bombus.cli import live
+
+        if kind == "id":
+            return kind, words.number("ID")
+        item = live.item(kind, words)
+        part = words.accept(*_PARTS) or "kv" if kind == "map" else "all"
+        return kind, (item, part)
+    return "file", words.take("FILE")
+
+
+def _arguments(words: Words) -> tuple[str, list[int]]:
+    form, roots = "raw", []
+    while words:
+        word = words.expect("format", "root_id")
+        if not words:
             raise UsageError(f"{word}: a value is missing")
-        value = rest.pop(0)
         if word == "root_id":
+            value = words.take("ID")
             try:
                 roots.append(int(value, 0))
             except ValueError:
                 raise UsageError(f"root_id {value!r} is no number") from None
-        elif value not in _FORMATS:
-            raise UsageError(f"unrecognized format {value!r}; there are {' and '.join(_FORMATS)}")
-        else:
-            form = value
-    return path, form, roots
+            continue
+        form = words.take("FORMAT")
+        if form not in _FORMATS:
+            raise UsageError(f"unrecognized format {form!r}; there are {' and '.join(_FORMATS)}")
+    return form, roots
+
+
+def _open(kind: str, which: Any, words: Words, base: str | None) -> tuple[Btf, list[int] | None]:
+    """The types, and which of them (None: all)."""
+    if kind == "file":
+        return _read(which, base), None
+    number, part = which, None
+    if kind != "id":
+        item, words_part = which
+        with item:
+            number = item.info["btf_id"]
+            if not number:
+                raise UsageError(f"{kind} {item.info['id']} has no BTF")
+            if words_part != "all":
+                names = {"key": ("key",), "value": ("value",), "kv": ("key", "value")}[words_part]
+                part = [item.info[f"btf_{name}_type_id"] for name in names]
+    return _by_id(number, base), part
+
+
+def _by_id(number: int, base: str | None) -> Btf:
+    from bombus.cli import live
+
+    if base is None:
+        return live.btf_by_id(number)
+    from bombus.btf.parse import Btf as Parsed
+    from bombus.kernel.handles.btf import Btf as BtfHandle
+
+    with BtfHandle.from_id(live.kernel(), number) as handle:
+        return Parsed.parse(handle.raw(), read_btf(base))
 
 
 def _read(path: str, base: str | None) -> Btf:

@@ -21,11 +21,25 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "trace": ("bombus.cli.trace", "trace", "Attach an object's programs, show their events and maps."),
     "verify": ("bombus.cli.verify", "verify", "What a kernel's verifier says of programs, and why."),
     "inspect": ("bombus.cli.inspect", "inspect", "What is in an object, and the oldest kernel that can run it."),
-    "prog": ("bombus.cli.prog", "prog", "Programs of an object: dump their instructions."),
-    "btf": ("bombus.cli.btf", "btf", "Dump BTF as C or raw."),
+    "prog": ("bombus.cli.prog", "prog", "Programs: list, dump, load, attach, run; instructions of objects."),
+    "map": ("bombus.cli.map", "map_", "Maps: list, dump, read and write."),
+    "link": ("bombus.cli.link", "link", "Links: list, pin, detach."),
+    "cgroup": ("bombus.cli.cgroup", "cgroup", "Programs on cgroups: list, attach, detach."),
+    "perf": ("bombus.cli.perf", "perf", "Programs on perf events of all processes."),
+    "net": ("bombus.cli.net", "net", "Programs on network devices: list, attach, detach."),
+    "btf": ("bombus.cli.btf", "btf", "BTF: list, dump as C or raw."),
+    "struct_ops": ("bombus.cli.struct_ops", "struct_ops", "struct_ops maps: list, dump, register, unregister."),
+    "iter": ("bombus.cli.iter", "iter_", "Iterators: pin."),
     "gen": ("bombus.cli.gen", "gen", "Link objects, make vmlinux.h, minimal BTF, typed loaders, typed kernel structs."),
-    "feature": ("bombus.cli.feature", "feature", "Every BPF feature with the kernel version that brought it."),
+    "feature": ("bombus.cli.feature", "feature", "What kernels have for BPF: by version, or by probing one."),
+    "batch": ("bombus.cli.batch", "batch", "Run the commands of a file."),
+    "version": ("bombus.cli.version", "version", "Versions, as bpftool tells them."),
 }
+
+# bpftool's nouns may be shortened; which comes first, wins.
+_NOUNS = (
+    "batch", "prog", "map", "link", "cgroup", "perf", "net", "feature", "btf", "gen", "struct_ops", "iter", "version",
+)  # fmt: skip
 
 
 class LazyGroup(click.Group):
@@ -35,12 +49,21 @@ class LazyGroup(click.Group):
         return list(VERBS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in VERBS:
+        name = cmd_name
+        if name not in VERBS:
+            name = next((noun for noun in _NOUNS if cmd_name and noun.startswith(cmd_name)), "")
+        if name not in VERBS:
             return None
-        module, attribute, _help = VERBS[cmd_name]
+        module, attribute, _help = VERBS[name]
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        command = self.get_command(ctx, args[0])
+        return (command.name, command, args[1:]) if command is not None else super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         with formatter.section("Commands"):
@@ -58,7 +81,7 @@ def _no_cache(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None
 @click.version_option(None, "-V", "--version", package_name="bombus", message="bombus %(version)s")
 @click.option("--no-cache", is_flag=True, expose_value=False, callback=_no_cache,
               help="Build sources anew (as the environment's BOMBUS_CACHE=off).")  # fmt: skip
-@output.json_options
+@output.live_options
 def cli() -> None:
     """bombus: write, link, inspect and run BPF, on an in-process kernel or on Linux."""
 

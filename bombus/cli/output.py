@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from bombus.errors import BombusError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -35,20 +37,113 @@ def json_options(function: F) -> F:
     return click.option("-j", "--json", callback=_choose("json"), help="Print JSON.", **common)(function)
 
 
+# bpftool's options that say how, by name -> (letter, help).
+_LIVE = {
+    "bpffs": ("f", "Show the paths in bpf file systems that pin an object."),
+    "mapcompat": ("m", "Take legacy map definitions with fields that are not known."),
+    "nomount": ("n", "Never mount a bpf file system to pin in."),
+    "debug": ("d", "Show the verifier's log of what is loaded."),
+    "legacy": ("l", "Take objects of before libbpf 1.0 (they always are taken)."),
+}
+_flags: set[str] = set()
+
+
+def live_options(function: F) -> F:
+    """Adds bpftool's common options, -j and -p among them, to a command."""
+
+    def remember(_ctx: click.Context, param: click.Parameter, value: bool) -> None:
+        if value and param.name:
+            _flags.add(param.name)
+
+    for name, (letter, text) in reversed(_LIVE.items()):
+        function = click.option(f"-{letter}", f"--{name}", name, is_flag=True, expose_value=False, is_eager=True,
+                                callback=remember, help=text)(function)  # fmt: skip
+    return json_options(function)
+
+
+def flag(name: str) -> bool:
+    """Whether one of `live_options` was given."""
+    return name in _flags
+
+
 def as_json() -> bool:
     return bool(_mode)
 
 
 def reset() -> None:
     """Forget the mode (before another command line in the same process)."""
-    global _mode
+    global _mode, _sink
     _mode = ""
+    _sink = None
+    _flags.clear()
+
+
+class Raw(str):
+    """Text that stands in the output of `pretty` as it is, without quotes."""
+
+    __slots__ = ()
+
+
+_sink: list[object] | None = None  # where a batch wants the results
+
+
+def sink(into: list[object] | None) -> None:
+    """Collect what `print_json` would print; None: print again."""
+    global _sink
+    _sink = into
 
 
 def print_json(value: object) -> None:
-    indent = "\t" if _mode == "pretty" else None
-    separators = (",", ": ") if indent else (",", ":")
-    click.echo(_json.dumps(value, indent=indent, separators=separators, default=str))
+    if _sink is not None:
+        _sink.append(value)
+    elif _mode == "pretty":
+        click.echo(pretty(value))
+    else:
+        click.echo(_json.dumps(value, separators=(",", ":"), default=str))
+
+
+def print_rows(rows: Iterable[object]) -> None:
+    """An array, each element printed as it comes. An error on the way becomes the last element and the exit code 1."""
+    if _sink is not None:
+        _sink.append(list(rows))
+        return
+    write = sys.stdout.write
+    write("[")
+    count, failed = 0, False
+
+    def put(row: object) -> None:
+        text = pretty(row, 1) if _mode == "pretty" else _json.dumps(row, separators=(",", ":"), default=str)
+        write(("," if count else "") + text)
+
+    try:
+        for row in rows:
+            put(row)
+            count += 1
+    except (BombusError, OSError) as error:
+        put({"error": str(error)})
+        count, failed = count + 1, True
+    write(("\n]" if count and _mode == "pretty" else "]") + "\n")
+    if failed:
+        raise click.exceptions.Exit(1)
+
+
+def done() -> None:
+    """What a command without a result says: nothing, or null for JSON."""
+    if as_json():
+        print_json(None)
+
+
+def pretty(value: object, depth: int = 0) -> str:
+    """JSON as bpftool indents it: members on lines of their own, elements of arrays one after the other."""
+    line = "\n" + "    " * depth
+    if isinstance(value, dict):
+        parts = [f'{line}    {_json.dumps(str(key))}: {pretty(item, depth + 1)}' for key, item in value.items()]
+        return "{" + ",".join(parts) + (line if parts else "") + "}"
+    if isinstance(value, (list, tuple)):
+        return "[" + ",".join(pretty(item, depth + 1) for item in value) + (line if value else "") + "]"
+    if isinstance(value, Raw):
+        return str(value)
+    return _json.dumps(value, default=str)
 
 
 def error(text: str) -> None:
@@ -57,6 +152,12 @@ def error(text: str) -> None:
         print_json({"error": text})
     else:
         click.echo(f"bombus: {text}", err=True)
+
+
+def note(text: str) -> None:
+    """Something worth knowing beside the result: one line on stderr, nothing with JSON."""
+    if not as_json():
+        click.echo(text, err=True)
 
 
 def lines(texts: Iterable[str]) -> None:

@@ -1,134 +1,184 @@
-"""`bombus prog dump xlated|asm OBJ`."""
+"""`bombus prog`: programs of the running kernel, with bpftool's verbs; and instructions of objects."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from bombus.cli import output
+from bombus.cli.nouns import Noun, noun, verb
+from bombus.cli.words import Words
 from bombus.errors import UsageError
 
-if TYPE_CHECKING:
-    from bombus.object.model import Object
-
-_WORDS = ("opcodes", "linum")
+_PROG = "PROG"
 
 
-@click.group()
+@noun("prog", "Programs: list, dump, load, attach, run. PROG is 'id N', 'name NAME', 'tag TAG' or 'pinned FILE'.")
 def prog() -> None:
-    """Programs of an object."""
+    pass
 
 
-@prog.group()
+@verb(prog, "show", "[PROG]")
+def show(words: Words) -> None:
+    """List loaded programs (also: list)."""
+    from bombus.cli import live, progshow
+
+    pins = live.pins("prog")
+    refs = live.holders("prog")
+    if words:
+        found = live.items("prog", words)
+        words.end()
+        shown: Any = found
+    else:
+        found = []
+        shown = live.each("prog")
+    if output.as_json():
+        if len(found) == 1:
+            output.print_json(progshow.as_json(found[0], pins, refs))
+        else:
+            output.print_rows(progshow.as_json(item, pins, refs) for item in shown)
+    else:
+        output.lines(progshow.as_text(item, pins, refs) for item in shown)
+    for item in found:
+        item.close()
+
+
+@prog.group(cls=Noun, aliases={}, context_settings={"help_option_names": ["-h", "--help"]})
 def dump() -> None:
     """Print instructions."""
 
 
-def _flags(words: tuple[str, ...]) -> tuple[str, set[str]]:
-    """FILE-writing and the words of bpftool: `file F`, `opcodes`, `linum`."""
-    path, flags = "", set()
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
-        if word == "file":
-            if not rest:
-                raise UsageError("file: which one?")
-            path = rest.pop(0)
-        elif word in _WORDS:
-            flags.add(word)
-        else:
-            raise UsageError(f"expected 'file FILE', {', '.join(map(repr, _WORDS))}, got {word!r}")
-    if path and flags:
-        raise UsageError("file writes the instructions as they are; it does not go with other words")
-    return path, flags
+_CHOICES = (
+    click.option("--prog", "name", metavar="NAME", help="Of an object: only this program."),
+    click.option("--type", "prog_type", metavar="TYPE",
+                 help="Of an object: program type for sections that do not say it, such as xdp."),
+    click.option("--kernel", "kernel_name", default="user", show_default=True, metavar="KERNEL",
+                 help="Of an object: who loads it: user, user:VERSION or linux (its own rewritten code; needs root)."),
+    click.option("--btf", metavar="FILE|vmlinux",
+                 help="The kernel's BTF for an object's CO-RE relocations ('vmlinux': this machine's)."),
+)  # fmt: skip
 
 
-@dump.command("xlated")
-@click.argument("obj", metavar="OBJ", type=click.Path(exists=True, dir_okay=False))
-@click.argument("words", nargs=-1, metavar="[file FILE | opcodes | linum]")
-@click.option("--prog", "name", metavar="NAME", help="Only this program.")
-@click.option("--type", "prog_type", metavar="TYPE", help="Program type for sections that do not say it, such as xdp.")
-@click.option("--kernel", "kernel_name", default="user", show_default=True, metavar="KERNEL",
-              help="Which kernel loads it: user, user:VERSION or linux (its own rewritten code; needs root).")
-@click.option("--btf", metavar="FILE|vmlinux",
-              help="The kernel's BTF for CO-RE relocations ('vmlinux': this machine's).")
-@output.json_options
+@verb(dump, "xlated", "{PROG | OBJ} [file FILE | opcodes | linum | visual]...", *_CHOICES)
 def xlated(
-    obj: str, words: tuple[str, ...], name: str | None, prog_type: str | None, kernel_name: str, btf: str | None
+    words: Words, name: str | None, prog_type: str | None, kernel_name: str, btf: str | None
 ) -> None:
-    """Load an object and print its programs as the kernel keeps them, in the form of `bpftool prog dump xlated`."""
-    from bombus.cli.source import open_program
-    from bombus.cli.xlated import as_rows, as_text
-    from bombus.kernel.handles import prog_type_of
-    from bombus.kernels import open_kernel
-    from bombus.loader.load import load
+    """Print programs as the kernel keeps them, in the form of `bpftool prog dump xlated`.
 
-    path, flags = _flags(words)
-    raw_btf = None
-    if btf:
-        from bombus.cli.inspect import read_btf
+    A loaded program by its id, name, tag or pin; or the programs of an object file, which is loaded for that.
+    """
+    from bombus.cli import progdump
 
-        raw_btf = read_btf(btf).raw
-    opened = open_program(obj)
-    options: dict[str, Any] = {
-        "prog_type": prog_type_of(prog_type).name if prog_type else "", "pin_root": ""
-    }
-    if raw_btf is not None:
-        options["btf"] = raw_btf
-    if name:
-        options["programs"] = [name]
-    kernel = open_kernel(kernel_name, btf=raw_btf)
-    with load(opened, kernel, **options) as loaded:
-        if path:
-            if len(loaded.programs) != 1:
-                raise UsageError(f"file takes one program: choose it with --prog: {', '.join(loaded.programs)}")
-            with open(path, "wb") as file:
-                file.write(next(iter(loaded.programs.values())).xlated())
-            return
-        if output.as_json():
-            found = {n: as_rows(p, flags) for n, p in loaded.programs.items()}
-            output.print_json(found[name] if name else found)
-            return
-        for number, (each, program) in enumerate(loaded.programs.items()):
-            if len(loaded.programs) > 1:
-                click.echo(f"{chr(10) if number else ''}{each}: {program.type.short}")
-            output.lines(as_text(program, flags))
+    if progdump.is_live(words):
+        if name or prog_type or btf:
+            raise UsageError("--prog, --type and --btf are for objects")
+        progdump.dump_live(words, "xlated")
+    else:
+        progdump.dump_object(words, name, prog_type, kernel_name, btf)
 
 
-@dump.command("asm")
-@click.argument("obj", metavar="OBJ", type=click.Path(exists=True, dir_okay=False))
-@click.argument("words", nargs=-1, metavar="[opcodes | linum]")
-@click.option("--prog", "name", metavar="NAME", help="Only this program and what it calls.")
-@output.json_options
-def asm(obj: str, words: tuple[str, ...], name: str | None) -> None:
+@verb(dump, "jited", "PROG [file FILE | opcodes | linum]...")
+def jited(words: Words) -> None:
+    """Print the machine code of loaded programs (the text needs capstone; `file` does not)."""
+    from bombus.cli import progdump
+
+    progdump.dump_live(words, "jited")
+
+
+@verb(dump, "asm", "OBJ [opcodes | linum]...", click.option("--prog", "name", metavar="NAME",
+                                                              help="Only this program and what it calls."))  # fmt: skip
+def asm(words: Words, name: str | None) -> None:
     """Print functions as they were compiled, in llvm-objdump's syntax, with their relocations. Nothing is loaded."""
-    from bombus.cli.asmdump import function_rows, function_text
-    from bombus.cli.source import open_program
+    from bombus.cli import progdump
 
-    path, flags = _flags(words)
-    if path:
-        raise UsageError("asm prints text; redirect it")
-    opened = open_program(obj)
-    names = _functions(opened, name)
-    if output.as_json():
-        output.print_json([function_rows(opened, opened.functions[each], flags) for each in names])
-        return
-    section = ""
-    for each in names:
-        function = opened.functions[each]
-        if function.section != section:
-            section = function.section
-            click.echo(f"Disassembly of section {section}:")
-            click.echo()
-        output.lines(function_text(opened, function, flags))
-        click.echo()
+    progdump.dump_asm(words, name)
 
 
-def _functions(obj: Object, name: str | None) -> list[str]:
-    from bombus.object.relocate import reachable
-    from bombus.replay import choose_program
+@verb(prog, "pin", "PROG FILE")
+def pin(words: Words) -> None:
+    """Pin a program, so that it outlives its descriptors."""
+    from bombus.cli import live
 
-    if name is None:
-        return sorted(obj.functions, key=lambda each: (obj.functions[each].section, obj.functions[each].start))
-    return list(reachable(choose_program(obj, name), obj.functions))
+    with live.item("prog", words) as item:
+        path = words.take("FILE")
+        words.end()
+        live.pin(item, path)
+    output.done()
+
+
+_LOAD = "OBJ PATH [type TYPE] [map {idx N | name NAME} MAP]... [pinmaps DIR] [autoattach]"
+
+
+@verb(prog, "load", _LOAD)
+def load(words: Words) -> None:
+    """Load an object and pin its first program (with autoattach: attach it, and pin the link)."""
+    from bombus.cli import progload
+
+    progload.load(words, all_=False)
+
+
+@verb(prog, "loadall", _LOAD)
+def loadall(words: Words) -> None:
+    """Load an object and pin all its programs in the directory PATH."""
+    from bombus.cli import progload
+
+    progload.load(words, all_=True)
+
+
+@verb(prog, "attach", "PROG ATTACH_TYPE [MAP]")
+def attach(words: Words) -> None:
+    """Attach a program to a sockmap, or a flow dissector to this network namespace."""
+    _attach(words, "BPF_PROG_ATTACH")
+
+
+@verb(prog, "detach", "PROG ATTACH_TYPE [MAP]")
+def detach(words: Words) -> None:
+    """Undo attach."""
+    _attach(words, "BPF_PROG_DETACH")
+
+
+def _attach(words: Words, command: str) -> None:
+    from bombus.cli import live
+    from bombus.cli.attachwords import attach_type
+    from bombus.kernel.api import Attr
+
+    with live.item("prog", words) as item:
+        row = attach_type(words.take("ATTACH_TYPE"))
+        attr = Attr(command, attach_bpf_fd=item.fd, attach_type=row.id)
+        if row.name == "BPF_FLOW_DISSECTOR":
+            words.end()
+            live.kernel().bpf(attr)
+        else:
+            with live.item("map", words) as target:
+                words.end()
+                attr.set("target_fd", target.fd)
+                live.kernel().bpf(attr)
+    output.done()
+
+
+@verb(prog, "run", "PROG [data_in FILE] [data_out FILE] [ctx_in FILE] [ctx_out FILE] [repeat N] ...")
+def run(words: Words) -> None:
+    """Run a loaded program on given data and context (`bombus run` takes objects)."""
+    from bombus.cli import progrun
+
+    progrun.run(words)
+
+
+@verb(prog, "profile", "PROG [duration N] METRIC...")
+def profile(words: Words) -> None:
+    """Count hardware events while a program runs. Not there; says what is missing."""
+    from bombus.cli import profiling
+
+    profiling.profile(words)
+
+
+@verb(prog, "tracelog", "[{stdout | stderr} PROG]")
+def tracelog(words: Words) -> None:
+    """Print what programs write with bpf_printk (or, since Linux 6.17, one program's stdout or stderr)."""
+    from bombus.cli import tracelog as log
+
+    log.tracelog(words)
+
+
+prog.aliases["test_run"] = "run"

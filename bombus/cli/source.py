@@ -23,11 +23,11 @@ def program_bytes(path: str) -> bytes:
     return build_cached(path) if is_source(path) else Path(path).read_bytes()
 
 
-def open_program(path: str) -> Object:
+def open_program(path: str, *, relaxed_maps: bool = False) -> Object:
     """An object file, or a source: .py (which is imported), .c, .S. ElfError, ObjectError, DialectError, ..."""
     from bombus.compiler.sources import build_cached
     from bombus.object.read import open_object, read_object
 
     if not is_source(path):
-        return open_object(path)
+        return open_object(path, relaxed_maps=relaxed_maps)
     return read_object(build_cached(path), name=Path(path).stem)

@@ -60,15 +60,22 @@ def _records(data: bytes, size: int, words: int) -> Iterator[tuple[int, ...]]:
     return (struct.unpack_from(f"={words}I", data, at) for at in range(0, len(data), size or 1))
 
 
-def _names(program: Program, insns: list[Insn]) -> NameHooks:
-    """Names of what is called. On Linux, calls hold addresses after the verifier: kallsyms knows them."""
+def graph_lines(program: Program, insns: list[Insn]) -> list[Line]:
+    """Instructions for a graph: functions of the program itself are called by distance alone."""
+    names = _names(program, insns, local=False)
+    return list(disassemble(insns, "kernel", names, kernel=program.kernel.version))
+
+
+def _names(program: Program, insns: list[Insn], *, local: bool = True) -> NameHooks:
+    """Names of what is called. On Linux, calls hold addresses after the verifier: kallsyms knows them.
+    local: also of the program's own functions."""
     kernel = program.kernel
     if kernel.name != "linux":
         return BPFTOOL
     from bombus.kernel.linux.symbols import names_of
 
     base = kernel.kallsyms({"__bpf_call_base"}).get("__bpf_call_base", 0)
-    ksyms = program.jited_ksyms()
+    ksyms = program.jited_ksyms() if local else []
     helpers = {i.imm: base + i.imm for i in insns if base and i.opcode == op.CALL and not i.src}
     known = names_of({*helpers.values(), *ksyms})
 
@@ -94,18 +101,30 @@ def as_text(program: Program, flags: Collection[str]) -> Iterator[str]:
                 yield f"{text}:"
         source = known.sources.get(line.index)
         if known.btf is not None and source is not None:
-            yield f"; {_source(known.btf, source)}" + (_place(known.btf, source) if "linum" in flags else "")
+            yield f"; {source_text(known.btf, source)}" + (place(known.btf, source) if "linum" in flags else "")
         yield f"{line.index:4}: {line.text}"
         if "opcodes" in flags:
             yield f"       {_bytes(known.insns, line).hex(' ')}"
 
 
-def _source(btf: Btf, info: LineInfo) -> str:
+def source_text(btf: Btf, info: LineInfo) -> str:
     return btf.string(info.line).lstrip()
 
 
-def _place(btf: Btf, info: LineInfo) -> str:
+def place(btf: Btf, info: LineInfo) -> str:
     return f" [file:{btf.string(info.file)} line_num:{info.line_number} line_col:{info.column}]"
+
+
+def source_members(btf: Btf, info: LineInfo, linum: bool) -> dict[str, Any]:
+    """A source line for JSON."""
+    row: dict[str, Any] = {"src": source_text(btf, info)}
+    if linum:
+        row["file"] = btf.string(info.file)
+        if info.line_number:
+            row["line_num"] = info.line_number
+        if info.column:
+            row["line_col"] = info.column
+    return row
 
 
 def _bytes(insns: list[Insn], line: Line) -> bytes:
@@ -124,13 +143,7 @@ def as_rows(program: Program, flags: Collection[str]) -> list[dict[str, Any]]:
                 row["proto"] = text
         source = known.sources.get(line.index)
         if known.btf is not None and source is not None:
-            row["src"] = _source(known.btf, source)
-            if "linum" in flags:
-                row["file"] = known.btf.string(source.file)
-                if source.line_number:
-                    row["line_num"] = source.line_number
-                if source.column:
-                    row["line_col"] = source.column
+            row |= source_members(known.btf, source, "linum" in flags)
         row["disasm"] = line.text
         if "opcodes" in flags:
             row["opcodes"] = opcodes(known.insns, line)

@@ -28,8 +28,11 @@ _NUMBERS = {
 }  # fmt: skip
 
 
-def legacy_maps(section: Section, symbols: Sequence[Symbol], order: str) -> Iterator[tuple[int, MapSpec]]:
-    """struct bpf_map_def: type, key_size, value_size, max_entries, map_flags, each 32 bits; more must be zero."""
+def legacy_maps(
+    section: Section, symbols: Sequence[Symbol], order: str, *, relaxed: bool = False
+) -> Iterator[tuple[int, MapSpec]]:
+    """struct bpf_map_def: type, key_size, value_size, max_entries, map_flags, each 32 bits; more must be zero,
+    unless `relaxed`."""
     places = sorted(symbols, key=lambda s: s.value)
     if not places or section.size % len(places):
         raise ObjectError(f"{section.size} bytes for {len(places)} maps", section=section.name)
@@ -40,7 +43,7 @@ def legacy_maps(section: Section, symbols: Sequence[Symbol], order: str) -> Iter
         raw = section.data[symbol.value : symbol.value + each]
         if len(raw) != each:
             raise ObjectError("map definition lies behind the end", section=section.name, symbol=symbol.name)
-        if any(raw[20:]):
+        if any(raw[20:]) and not relaxed:
             raise ObjectError("map definition has unknown options", section=section.name, symbol=symbol.name)
         row = struct.unpack(("<" if order == "little" else ">") + "5I", raw[:20].ljust(20, b"\0"))
         yield symbol.value, MapSpec(symbol.name, *row)

@@ -43,14 +43,15 @@ PSEUDO_CALL = 1
 _MAX_DATA = 64 << 20  # .bss may claim any size
 
 
-def open_object(path: str | os.PathLike[str], *, name: str = "") -> Object:
-    """Read a file. ElfError, BtfError, ObjectError; OSError when it cannot be read."""
+def open_object(path: str | os.PathLike[str], *, name: str = "", relaxed_maps: bool = False) -> Object:
+    """Read a file. ElfError, BtfError, ObjectError; OSError when it cannot be read. Options as of `read_object`."""
     data = Path(path).read_bytes()
-    return read_object(data, name=name or Path(path).name)
+    return read_object(data, name=name or Path(path).name, relaxed_maps=relaxed_maps)
 
 
-def read_object(data: bytes | Elf, *, name: str = "object") -> Object:
-    """Read an object. `name` (up to its first dot) becomes part of the names of data maps.
+def read_object(data: bytes | Elf, *, name: str = "object", relaxed_maps: bool = False) -> Object:
+    """Read an object. `name` (up to its first dot) becomes part of the names of data maps. relaxed_maps: take legacy
+    map definitions with fields that are not known.
 
     Raises ElfError, BtfError, ObjectError.
     """
@@ -58,7 +59,7 @@ def read_object(data: bytes | Elf, *, name: str = "object") -> Object:
     # libbpf takes machine 0 too: old LLVM wrote it.
     if elf.machine not in (0, EM_BPF) or elf.bits != 64:
         raise ObjectError(f"machine {elf.machine} with {elf.bits} bits is not BPF")
-    return _Reader(elf, name.split(".")[0]).read()
+    return _Reader(elf, name.split(".")[0], relaxed_maps).read()
 
 
 _ARENA_SECTION = ".addr_space.1"
@@ -76,6 +77,7 @@ def is_data(name: str) -> bool:
 class _Reader:
     elf: Elf
     name: str
+    relaxed_maps: bool = False
     btf: Btf | None = None
     ext: BtfExt | None = None
     maps: list[MapSpec] = field(default_factory=list)
@@ -130,7 +132,9 @@ class _Reader:
                 by_section[symbol.section].append(symbol)
         for section in self.elf.sections:
             if section.name == "maps":
-                for offset, spec in legacy_maps(section, by_section[section.index], self.elf.byteorder):
+                for offset, spec in legacy_maps(
+                    section, by_section[section.index], self.elf.byteorder, relaxed=self.relaxed_maps
+                ):
                     self.maps.append(spec)
                     self.map_at[section.index, offset] = spec.name
             elif section.name == ".maps":

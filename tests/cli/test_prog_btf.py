@@ -102,7 +102,7 @@ def test_split_btf_needs_its_base(bombus: Callable[..., Any], tmp_path: Path) ->
 @pytest.mark.parametrize(
     "args, text",
     [
-        (("prog", "dump", "xlated", "{obj}", "visual"), "got 'visual'"),
+        (("prog", "dump", "xlated", "{obj}", "visible"), "got 'visible'"),
         (("prog", "dump", "xlated", "{obj}", "file"), "which one"),
         (("prog", "dump", "xlated", "{obj}", "file", "x", "linum"), "does not go with"),
         (("prog", "dump", "asm", "{obj}", "--prog", "x"), "no program 'x'"),

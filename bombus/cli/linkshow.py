@@ -1,0 +1,215 @@
+"""Links as `bpftool link show` prints them.
+
+Source: Linux 6.1 tools/bpf/bpftool/link.c, behaviour; Linux 6.12's for what bpftool 7.1 does not know: the members of
+struct_ops, xdp, netfilter, tcx, netkit, sockmap, kprobe_multi, uprobe_multi and perf_event links.
+"""
+
+from __future__ import annotations
+
+import socket
+from typing import TYPE_CHECKING, Any
+
+from bombus.cli import live
+from bombus.cli.attachwords import attach_type_name
+from bombus.cli.live import Item
+from bombus.errors import KernelError
+from bombus.kernel.handles.base import open_id
+from bombus.kernel.handles.info import Info, read_info
+from bombus.spec.linktypes import LINK_TYPE_BY_ID
+from bombus.spec.progtypes import PROG_TYPE_BY_ID
+
+if TYPE_CHECKING:
+    from bombus.kernel.linux.holders import Holders
+
+_ROOM = 256
+# Pointers of bpf_link_info by link type (and, for perf_event, by its type): (pointer, count).
+_NAMES = {
+    "raw_tracepoint": ("raw_tracepoint_tp_name", "raw_tracepoint_tp_name_len"),
+    "iter": ("iter_target_name", "iter_target_name_len"),
+    "uprobe_multi": ("uprobe_multi_path", "uprobe_multi_path_size"),
+}
+# enum bpf_perf_event_type
+_UPROBE, _URETPROBE, _KPROBE, _KRETPROBE, _TRACEPOINT, _EVENT = 1, 2, 3, 4, 5, 6
+_PERF_NAMES = {
+    _UPROBE: "uprobe_file", _URETPROBE: "uprobe_file", _KPROBE: "kprobe_func", _KRETPROBE: "kprobe_func",
+    _TRACEPOINT: "tracepoint_tp",
+}  # fmt: skip
+_ORDERS = ("order_unspec", "self_only", "descendants_pre", "descendants_post", "ancestors_up")
+_MAP_ITERS = ("bpf_map_elem", "bpf_sk_storage_map")
+_TASK_ITERS = ("task", "task_file", "task_vma")
+# include/uapi/linux/netfilter.h
+_FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
+_HOOKS = {
+    "inet": ("prerouting", "input", "forward", "output", "postrouting"), "arp": ("input", "output", "forward"),
+    "bridge": ("prerouting", "input", "forward", "output", "postrouting", "brouting"),
+}  # fmt: skip
+_RETURN = 1  # BPF_F_KPROBE_MULTI_RETURN, BPF_F_UPROBE_MULTI_RETURN
+_PERF_EVENT_TYPES = ("hardware", "software", "tracepoint", "hw-cache", "raw", "breakpoint")
+
+
+def _string(item: Item, pointer: str, count: str) -> str:
+    buffer = bytearray(_ROOM)
+    try:
+        info = read_info(item.kernel, item.fd, "bpf_link_info", inputs={count: len(buffer)}, buffers={pointer: buffer})
+    except KernelError:  # longer than the room: the kernel has filled in what fits
+        return bytes(buffer).split(b"\0", 1)[0].decode(errors="replace")
+    return bytes(buffer[: info[count]] or buffer).split(b"\0", 1)[0].decode(errors="replace")
+
+
+def _attach(number: int) -> Any:
+    return attach_type_name(number) or number
+
+
+def details(item: Item) -> dict[str, Any]:
+    """The members that a link's type has."""
+    info = item.info
+    row = LINK_TYPE_BY_ID.get(info["type"])
+    kind = row.short if row is not None else ""
+    if kind == "raw_tracepoint":
+        return {"tp_name": _string(item, *_NAMES[kind])}
+    if kind == "tracing":
+        return _tracing(info)
+    if kind == "cgroup":
+        return {"cgroup_id": info["cgroup_cgroup_id"], "attach_type": _attach(info["cgroup_attach_type"])}
+    if kind == "iter":
+        return _iterator(item, info)
+    if kind == "netns":
+        return {"netns_ino": info["netns_netns_ino"], "attach_type": _attach(info["netns_attach_type"])}
+    if kind == "xdp":
+        return _device(info["xdp_ifindex"])
+    if kind in ("tcx", "netkit"):
+        return _device(info[f"{kind}_ifindex"]) | {"attach_type": _attach(info[f"{kind}_attach_type"])}
+    if kind == "sockmap":
+        return {"map_id": info["sockmap_map_id"], "attach_type": _attach(info["sockmap_attach_type"])}
+    if kind == "struct_ops":
+        return {"map_id": info["struct_ops_map_id"]}
+    if kind == "netfilter":
+        return {"pf": info["netfilter_pf"], "hook": info["netfilter_hooknum"], "prio": info["netfilter_priority"],
+                "flags": info["netfilter_flags"]}  # fmt: skip
+    if kind == "kprobe_multi":
+        return {"retprobe": bool(info["kprobe_multi_flags"] & _RETURN), "func_cnt": info["kprobe_multi_count"],
+                "missed": info["kprobe_multi_missed"]}  # fmt: skip
+    if kind == "uprobe_multi":
+        return {"retprobe": bool(info["uprobe_multi_flags"] & _RETURN), "path": _string(item, *_NAMES[kind]),
+                "func_cnt": info["uprobe_multi_count"], "pid": info["uprobe_multi_pid"]}  # fmt: skip
+    if kind == "perf_event":
+        return _perf_event(item, info)
+    return {}
+
+
+def _tracing(info: Info) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    try:
+        with Item("prog", open_id(live.kernel(), "prog", info["prog_id"])) as program:
+            number = program.info["type"]
+        row = PROG_TYPE_BY_ID.get(number)
+        found["prog_type"] = row.short if row is not None else number
+    except KernelError:
+        pass  # gone meanwhile
+    found["attach_type"] = _attach(info["tracing_attach_type"])
+    if info["tracing_target_obj_id"]:
+        found["target_obj_id"] = info["tracing_target_obj_id"]
+    if info["tracing_target_btf_id"]:
+        found["target_btf_id"] = info["tracing_target_btf_id"]
+    return found
+
+
+def _iterator(item: Item, info: Info) -> dict[str, Any]:
+    name = _string(item, *_NAMES["iter"])
+    found: dict[str, Any] = {"target_name": name}
+    if name in _MAP_ITERS:
+        found["map_id"] = info["iter_map_map_id"]
+    elif name in _TASK_ITERS:
+        if info["iter_task_tid"]:
+            found["tid"] = info["iter_task_tid"]
+        elif info["iter_task_pid"]:
+            found["pid"] = info["iter_task_pid"]
+    elif name == "cgroup":
+        order = info["iter_cgroup_order"]
+        found["cgroup_id"] = info["iter_cgroup_cgroup_id"]
+        found["order"] = _ORDERS[order] if order < len(_ORDERS) else "unknown"
+    return found
+
+
+def _device(number: int) -> dict[str, Any]:
+    try:
+        return {"devname": socket.if_indextoname(number), "ifindex": number} if number else {"ifindex": number}
+    except OSError:
+        return {"ifindex": number}
+
+
+def _perf_event(item: Item, info: Info) -> dict[str, Any]:
+    kind = info["perf_event_type"]
+    if kind not in (*_PERF_NAMES, _EVENT):
+        return {}
+    if kind == _EVENT:
+        number = info["perf_event_event_type"]
+        name = _PERF_EVENT_TYPES[number] if number < len(_PERF_EVENT_TYPES) else number
+        return {"event_type": name, "event_config": info["perf_event_event_config"],
+                "cookie": info["perf_event_event_cookie"]}  # fmt: skip
+    stem = _PERF_NAMES[kind]
+    count = f"perf_event_{stem.split('_')[0]}_name_len"
+    name = _string(item, f"perf_event_{stem}_name", count)
+    if kind == _TRACEPOINT:
+        return {"tracepoint": name, "cookie": info["perf_event_tracepoint_cookie"]}
+    if kind in (_UPROBE, _URETPROBE):
+        return {"retprobe": kind == _URETPROBE, "file": name, "offset": info["perf_event_uprobe_offset"],
+                "cookie": info["perf_event_uprobe_cookie"]}  # fmt: skip
+    return {"retprobe": kind == _KRETPROBE, "addr": info["perf_event_kprobe_addr"], "func": name,
+            "offset": info["perf_event_kprobe_offset"], "missed": info["perf_event_kprobe_missed"],
+            "cookie": info["perf_event_kprobe_cookie"]}  # fmt: skip
+
+
+def as_json(item: Item, pins: dict[int, list[str]], refs: dict[int, Holders]) -> dict[str, Any]:
+    info = item.info
+    row = LINK_TYPE_BY_ID.get(info["type"])
+    found: dict[str, Any] = {"id": info["id"], "type": row.short if row is not None else info["type"]}
+    found |= {"prog_id": info["prog_id"]} | details(item)
+    if pins:
+        found["pinned"] = pins.get(info["id"], [])
+    return found | live.refs_json(info["id"], refs)
+
+
+def as_text(item: Item, pins: dict[int, list[str]], refs: dict[int, Holders]) -> str:
+    info = item.info
+    row = LINK_TYPE_BY_ID.get(info["type"])
+    text = f"{info['id']}: {row.short if row is not None else 'type ' + str(info['type'])}  "
+    text += f"prog {info['prog_id']}  " + _text(row.short if row is not None else "", details(item))
+    text += "".join(f"\n\tpinned {path}" for path in pins.get(info["id"], ()))
+    return text + live.refs_text(info["id"], refs)
+
+
+def _text(kind: str, found: dict[str, Any]) -> str:
+    if kind == "raw_tracepoint":
+        return f"\n\ttp '{found['tp_name']}'  "
+    if kind == "iter":
+        texts = [f"{name} {value} " + ("" if name in ("tid", "pid") else " ") for name, value in found.items()]
+        return "".join(texts)
+    if kind == "netfilter":
+        return "\n\t" + _netfilter(found)
+    if kind in ("xdp", "tcx", "netkit"):
+        name = found.get("devname")
+        text = f"\n\tifindex {name}({found['ifindex']})  " if name else f"\n\tifindex {found['ifindex']}  "
+        return text + (f"attach_type {found['attach_type']}  " if "attach_type" in found else "")
+    if not found:
+        return ""
+    parts = []
+    if "retprobe" in found and kind in ("kprobe_multi", "uprobe_multi"):
+        family = kind.removesuffix("_multi")
+        parts.append(f"{'kret' if found['retprobe'] else 'k'}probe.multi" if family == "kprobe" else
+                     f"{'uret' if found['retprobe'] else 'u'}probe.multi")  # fmt: skip
+    elif "retprobe" in found:
+        stem = "u" if "file" in found else "k"
+        parts.append(f"{stem}{'ret' if found['retprobe'] else ''}probe")
+    parts += [f"{name} {value}" for name, value in found.items() if name != "retprobe"]
+    return "\n\t" + "  ".join(parts) + "  "
+
+
+def _netfilter(found: dict[str, Any]) -> str:
+    family = _FAMILIES.get(found["pf"])
+    if family is None:
+        return f"pf: {found['pf']} hook {found['hook']} prio {found['prio']} flags 0x{found['flags']:x}"
+    hooks = _HOOKS.get(family, _HOOKS["inet"])
+    hook = hooks[found["hook"]] if found["hook"] < len(hooks) else f"hook {found['hook']}"
+    flags = f" flags 0x{found['flags']:x}" if found["flags"] else ""
+    return f"{family} {hook} prio {found['prio']}{flags}"

@@ -1,0 +1,55 @@
+"""Facts about the running kernel that are dear to find out, kept between processes.
+
+One JSON file for each fact in $XDG_CACHE_HOME/bombus (~/.cache/bombus), valid for one kernel build. A file that
+cannot be read, or is of another kernel, counts as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+VMLINUX = "/sys/kernel/btf/vmlinux"
+
+
+def identity() -> str:
+    """What tells this kernel build from others."""
+    name = os.uname()
+    try:
+        size = os.stat(VMLINUX).st_size
+    except OSError:
+        size = 0
+    return f"{name.release} {name.version} {name.machine} {size}"
+
+
+def folder() -> Path | None:
+    """Where files lie; None when there is no place for them."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
+    return Path(base) / "bombus" if os.path.isabs(base) else None
+
+
+def cached(name: str, compute: Callable[[], dict[str, Any]], *, key: str = "", refresh: bool = False) -> dict[str, Any]:
+    """The fact `name`, computed when it is not known. key: more that it depends on. An empty fact is not kept."""
+    place = folder()
+    whole = f"{identity()} {key}"
+    path = place / f"{name}.json" if place is not None else None
+    if path is not None and not refresh:
+        with contextlib.suppress(OSError, ValueError):
+            kept = json.loads(path.read_bytes())
+            if isinstance(kept, dict) and kept.get("for") == whole and isinstance(kept.get("fact"), dict):
+                fact: dict[str, Any] = kept["fact"]
+                return fact
+    fact = compute()
+    if path is not None and fact:
+        with contextlib.suppress(OSError):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # Renamed into place, so that readers see all of it or nothing.
+            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+                json.dump({"for": whole, "fact": fact}, file)
+            os.replace(file.name, path)
+    return fact

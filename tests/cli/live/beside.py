@@ -1,0 +1,56 @@
+"""bpftool beside us on the same ids."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable
+from typing import Any
+
+RETURN_1 = bytes.fromhex("b7000000010000009500000000000000")
+BPFTOOL = shutil.which("bpftool")
+
+
+def theirs(*args: object) -> subprocess.CompletedProcess[str]:
+    """bpftool's answer. It writes errors of JSON to stdout."""
+    return subprocess.run(["bpftool", *map(str, args)], capture_output=True, text=True, check=False)
+
+
+def without(value: Any, *names: str) -> Any:
+    """A JSON value without some members, wherever they are."""
+    if isinstance(value, dict):
+        return {k: without(v, *names) for k, v in value.items() if k not in names}
+    if isinstance(value, list):
+        return [without(v, *names) for v in value]
+    return value
+
+
+class Beside:
+    """Runs one command line here and in bpftool."""
+
+    def __init__(self, bombus: Callable[..., Any]) -> None:
+        self.bombus = bombus
+        version = json.loads(theirs("-j", "version").stdout)
+        # A bpftool that was built without skeletons shows no holders.
+        self.pids = bool(version.get("features", {}).get("skeletons"))
+
+    def json(self, *args: object, more: tuple[str, ...] = ()) -> Any:
+        """Ours, after it was found equal to theirs. more: members that only newer bpftools have."""
+        ours = self.bombus("-j", *args)
+        other = theirs("-j", *args)
+        assert ours.code == (1 if other.returncode else 0), (ours, other)
+        extra = more if self.pids else (*more, "pids", "bpf_cookie")
+        assert without(ours.json(), *extra) == without(json.loads(other.stdout), *(() if not self.pids else extra))
+        return ours.json()
+
+    def text(self, *args: object) -> str:
+        ours = self.bombus(*args)
+        other = theirs(*args)
+        assert ours.code == (1 if other.returncode else 0), (ours, other)
+        lines = ours.out.splitlines()
+        if not self.pids:
+            lines = [line for line in lines if not line.startswith(("\tpids ", "\tbpf_cookie "))]
+        assert lines == other.stdout.splitlines()
+        out: str = ours.out
+        return out
