@@ -35,10 +35,11 @@ class _Part:
 
 def _disassembler() -> Any:
     """capstone for this machine."""
+    import importlib
     import os
 
     try:
-        import capstone as cs  # type: ignore[import-not-found,unused-ignore]
+        cs: Any = importlib.import_module("capstone")
     except ImportError:
         raise NotSupported(
             "disassembling machine code", "pip install bombus[jited] (capstone), or write the bytes with 'file FILE'"

@@ -80,7 +80,7 @@ def show(words: Words) -> None:
     output.lines(map(_xdp_text, xdp))
     click.echo("\ntc:")
     output.lines(map(_tc_text, tc))
-    click.echo("\nflow_dissector:" + (f"\nid {dissector}" if dissector else "") + "\n")
+    click.echo("\nflow_dissector:" + (f"\nid {dissector}" if dissector else "\n"))
     if filters:
         click.echo("netfilter:")
         output.lines(f"{row['id']}: prog {row['prog_id']}  pf {row['pf']} hook {row['hook']} prio {row['prio']}"

@@ -8,17 +8,20 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bombus.cli import live, output
 from bombus.cli.nouns import noun, verb
 from bombus.cli.words import Words
-from bombus.errors import BombusError, UsageError
+from bombus.errors import BombusError, KernelError, UsageError
 from bombus.kernel.api import Attr
 from bombus.kernel.handles.base import open_id
 from bombus.spec.maptypes import MAP_TYPE
+
+if TYPE_CHECKING:
+    from bombus.loader.structops import StructOps
 
 _TYPE = MAP_TYPE["BPF_MAP_TYPE_STRUCT_OPS"].id
 _PREFIX = "bpf_struct_ops_"
@@ -59,12 +62,13 @@ def _kernel_name(item: live.Item) -> str:
 @verb(struct_ops, "show", "[MAP]")
 def show(words: Words) -> None:
     """List struct_ops maps (also: list)."""
+    one = words.looking_at("id")
     items = _found(words)
     rows = [{"id": i.info["id"], "name": i.info["name"], "kernel_struct_ops": _kernel_name(i)} for i in items]
     for item in items:
         item.close()
     if output.as_json():
-        output.print_json(rows)
+        output.print_json(rows[0] if one else rows)
     else:
         output.lines(f"{row['id']}: {row['name']:<15} {row['kernel_struct_ops']:<32}" for row in rows)
 
@@ -135,7 +139,6 @@ def register(words: Words) -> None:
     Maps of .struct_ops.link are registered by links, which are pinned in LINK_DIR.
     """
     from bombus.cli.source import open_program
-    from bombus.kernel.handles import Link
     from bombus.loader.load import load
 
     obj = open_program(words.take("OBJ"))
@@ -144,20 +147,34 @@ def register(words: Words) -> None:
     if all(spec.type != _TYPE for spec in obj.maps):
         raise UsageError(f"no struct_ops found in {obj.name}")
     with load(obj, live.kernel(), log_level=7 if output.flag("debug") else 0) as loaded:
+        failed = []
         for name, item in loaded.struct_ops.items():
-            with contextlib.ExitStack() as stack:
-                made = stack.enter_context(item.attach())
-                if isinstance(made, Link):
-                    if not folder:
-                        raise UsageError(f"{name} is registered by a link, which ends with this command: give LINK_DIR")
-                    live.pin(made, os.path.join(folder, name))
-                else:
-                    made.keep()
-                    stack.pop_all()
-                assert item.map is not None
-                with live.Item("map", os.dup(item.map.fd)) as shown:
-                    output.note(f"Registered {_kernel_name(shown)} {name} id {shown.info['id']}")
+            try:
+                number, kind = _register(name, item, folder)
+                output.note(f"Registered {kind} {name} id {number}")
+            except KernelError as error:
+                failed.append(f"can't register struct_ops {name}: {error}")
+        if failed:
+            raise UsageError("\n".join(failed))
     output.done()
+
+
+def _register(name: str, item: StructOps, folder: str) -> tuple[int, str]:
+    """Register one map for good: its id and the kernel's name of the struct."""
+    from bombus.kernel.handles import Link
+
+    made = item.attach()
+    assert item.map is not None
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(made)
+        if isinstance(made, Link):
+            if not folder:
+                raise UsageError(f"{name} is registered by a link, which ends with this command: give LINK_DIR")
+            live.pin(made, os.path.join(folder, name))
+        else:
+            made.keep()
+        with live.Item("map", os.dup(item.map.fd)) as shown:
+            return shown.info["id"], _kernel_name(shown)
 
 
 @verb(struct_ops, "unregister", "MAP")

@@ -182,8 +182,8 @@ def holders(kernel: Kernel, kind: str, own: set[tuple[str, int]] | None = None) 
             return {}
         try:
             return _run(kernel, kind, fact, own)
-        except KernelError:
-            # The cached program may be of another kernel after all.
+        except (KernelError, LookupError, TypeError, ValueError, struct.error):
+            # What was kept may be of another kernel after all, or no longer what was written.
             fact = cached("holders", lambda: _programs(kernel), refresh=True)
             return _run(kernel, kind, fact, own) if fact else {}
     except (BombusError, OSError):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 RETURN_1 = bytes.fromhex("b7000000010000009500000000000000")
 BPFTOOL = shutil.which("bpftool")
@@ -54,3 +56,25 @@ class Beside:
         assert lines == other.stdout.splitlines()
         out: str = ours.out
         return out
+
+
+class Done(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+def in_process(*args: object) -> Done:
+    """Ours in a forked child, where pytest does not capture."""
+    from bombus.cli import output
+    from bombus.cli.main import main
+
+    out, err = io.StringIO(), io.StringIO()
+    output.reset()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+        code = main([str(arg) for arg in args])
+    output.reset()
+    return Done(code, out.getvalue(), err.getvalue())
