@@ -28,7 +28,9 @@ def identity() -> str:
 
 
 def folder() -> Path | None:
-    """Where files lie; None when there is no place for them."""
+    """Where files lie; None when there is no place for them, or BOMBUS_CACHE=off forbids it."""
+    if os.environ.get("BOMBUS_CACHE") == "off":
+        return None
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
     return Path(base) / "bombus" if os.path.isabs(base) else None
 
