@@ -37,8 +37,20 @@ def folder() -> Path | None:
 
 def cached(name: str, compute: Callable[[], dict[str, Any]], *, key: str = "", refresh: bool = False) -> dict[str, Any]:
     """The fact `name`, computed when it is not known. key: more that it depends on. An empty fact is not kept."""
-    place = folder()
     whole = f"{identity()} {key}"
+    if (name, whole) in _known and not refresh:
+        return _known[name, whole]
+    fact = _kept_or_computed(name, compute, whole, refresh)
+    if fact:
+        _known[name, whole] = fact
+    return fact
+
+
+_known: dict[tuple[str, str], dict[str, Any]] = {}  # what this process has asked for
+
+
+def _kept_or_computed(name: str, compute: Callable[[], dict[str, Any]], whole: str, refresh: bool) -> dict[str, Any]:
+    place = folder()
     path = place / f"{name}.json" if place is not None else None
     if path is not None and not refresh:
         with contextlib.suppress(OSError, ValueError):

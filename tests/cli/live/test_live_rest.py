@@ -407,6 +407,8 @@ def test_a_kernel_without_iterators_shows_no_holders(
     from bombus.kernel.linux import holders
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("BOMBUS_CACHE", raising=False)
+    monkeypatch.setattr("bombus.kernel.linux.cache._known", {})
     monkeypatch.setattr(holders, "_programs", lambda kernel: {})
     with Program.load(linux_kernel, "xdp", RETURN_1) as program:
         assert "pids" not in bombus("-j", "prog", "show", "id", program.id).json()
@@ -419,11 +421,13 @@ def test_a_wrong_cache_is_found_out(linux_kernel: Any, monkeypatch: pytest.Monke
     from bombus.kernel.linux.holders import holders
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("BOMBUS_CACHE", raising=False)
     (tmp_path / "bombus").mkdir()
     file = tmp_path / "bombus" / "holders.json"
     for text in ("{", "[]", json.dumps({"for": "another kernel ", "fact": {"target": 1}}),
                  json.dumps({"for": identity() + " ", "fact": {"target": 1, **dict.fromkeys(("prog", "map"), "00")}})):
         file.write_text(text)
+        monkeypatch.setattr("bombus.kernel.linux.cache._known", {})
         with Program.load(linux_kernel, "xdp", RETURN_1) as program:
             assert os.getpid() in [pid for pid, _ in holders(linux_kernel, "prog")[program.id].processes]
         assert json.loads(file.read_text())["for"] == identity() + " "
