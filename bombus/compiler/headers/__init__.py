@@ -14,6 +14,8 @@ INCLUDE: Final = Path(__file__).parent / "include"
 
 def pages() -> dict[str, str]:
     """The generated headers: text by path below INCLUDE."""
-    from bombus.compiler.headers import helperdefs, ptregs
+    from bombus.compiler.headers import helperdefs, ptregs, uapi
 
-    return {"bpf/bpf_helper_defs.h": helperdefs.page(), "bpf/bpf_pt_regs.h": ptregs.page()}
+    return {
+        "bpf/bpf_helper_defs.h": helperdefs.page(), "bpf/bpf_pt_regs.h": ptregs.page(), "linux/bpf.h": uapi.page(),
+    }  # fmt: skip

@@ -10,6 +10,11 @@
 #define __bpf_swapped64(x) \
 	((__u64)((__u64)__bpf_swapped32((__u64)(x) & 0xffffffffULL) << 32 | __bpf_swapped32((__u64)(x) >> 32)))
 
+/* Names that programs of the kernel's use. */
+#define ___bpf_swab16(x) __bpf_swapped16(x)
+#define ___bpf_swab32(x) __bpf_swapped32(x)
+#define ___bpf_swab64(x) __bpf_swapped64(x)
+
 #if __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__
 #define __bpf_ntohs(x) __builtin_bswap16(x)
 #define __bpf_htons(x) __builtin_bswap16(x)

@@ -95,7 +95,7 @@ __weak __hidden int bpf_usdt_arg_size(struct pt_regs *ctx, __u64 arg_num)
 	barrier_var(arg_num);
 	if (arg_num >= (__u64)spec->arg_cnt)
 		return -ENOENT;
-	return (64 - spec->args[arg_num].arg_bitshift) / 8;
+	return (64u - (unsigned int)spec->args[arg_num].arg_bitshift) / 8u;
 }
 
 /* An argument's value, from 0 on. Results as above, -EINVAL for a description of another kind. */
