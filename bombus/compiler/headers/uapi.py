@@ -69,8 +69,10 @@ def _lines() -> Iterator[str]:
     yield from _enum("", [(f.name, f.value) for f in FLAGS if not _is_macro(f.where)], "U")
     for row in ENUMERATIONS:
         yield from _enumeration(row)
-    yield from _enum("", [(f.name, f.value) for f in HELPER_FLAGS if f.value >= 0], "ULL")
-    yield from _enum("", [(f.name, f.value) for f in HELPER_FLAGS if f.value < 0], "L")
+    # One enum for each helper: a large constant decides about the type of its neighbours.
+    for _helper, flags in groupby(HELPER_FLAGS, key=lambda f: (f.helpers[:1], f.value < 0)):
+        rows = [(f.name, f.value) for f in flags]
+        yield from _enum("", rows, "L" if rows[0][1] < 0 else "ULL")
     yield "#define __BPF_ENUM_FN(x, y) BPF_FUNC_ ## x = y,"
     yield "enum bpf_func_id {\n\t___BPF_FUNC_MAPPER(__BPF_ENUM_FN)\n\t__BPF_FUNC_MAX_ID,\n};"
     yield "#undef __BPF_ENUM_FN\n"
