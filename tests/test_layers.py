@@ -19,7 +19,7 @@ LAYERS = [
     {"rewrite", "jit", "bpf"},
     {"kernel.handles"},
     {"loader", "compiler", "kernel.user", "kernel.linux"},
-    {"kernels", "replay", "plain", "trace"},
+    {"kernels", "replay", "plain", "trace", "profile"},
     {"skeleton"},
     {"cli", ""},
 ]

@@ -19,6 +19,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "run": ("bombus.cli.run", "run", "Run a program over a capture or over given data."),
     "build": ("bombus.cli.build", "build", "Compile a program in Python, C or assembly to an object."),
     "trace": ("bombus.cli.trace", "trace", "Attach an object's programs, show their events and maps."),
+    "profile": ("bombus.cli.profile", "profile", "Where a process or command spends its time: stacks, flame graphs."),
     "verify": ("bombus.cli.verify", "verify", "What a kernel's verifier says of programs, and why."),
     "inspect": ("bombus.cli.inspect", "inspect", "What is in an object, and the oldest kernel that can run it."),
     "prog": ("bombus.cli.prog", "prog", "Programs: list, dump, load, attach, run; instructions of objects."),

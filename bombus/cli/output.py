@@ -28,13 +28,20 @@ def _choose(mode: str) -> Callable[[click.Context, click.Parameter, bool], None]
     return chosen
 
 
+_COMMON: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True}
+
+
 def json_options(function: F) -> F:
     """Adds -j/--json and -p/--pretty to a command."""
-    common: dict[str, Any] = {"is_flag": True, "expose_value": False, "is_eager": True}
-    function = click.option("-p", "--pretty", callback=_choose("pretty"), help="Print indented JSON.", **common)(
+    function = click.option("-p", "--pretty", callback=_choose("pretty"), help="Print indented JSON.", **_COMMON)(
         function
     )
-    return click.option("-j", "--json", callback=_choose("json"), help="Print JSON.", **common)(function)
+    return json_option(function)
+
+
+def json_option(function: F) -> F:
+    """Adds -j/--json alone, for commands whose -p means something else."""
+    return click.option("-j", "--json", callback=_choose("json"), help="Print JSON.", **_COMMON)(function)
 
 
 # bpftool's options that say how, by name -> (letter, help).
@@ -171,7 +178,7 @@ def console() -> Console:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 1000  # a file or a pipe has no edge to wrap at
-    return Console(highlight=False, width=width, soft_wrap=False)
+    return Console(highlight=False, markup=False, width=width, soft_wrap=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:

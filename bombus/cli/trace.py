@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import sys
 import time
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bombus.cli import output
+from bombus.cli.stopping import Stop, stopping
 from bombus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def trace(
         links = loaded.attach()
         _say_attached(loaded, links)
         view: Json | Table = Json() if output.as_json() else Table(loaded)
-        with _stopping() as stop:
+        with stopping() as stop:
             enough = _stream(session, view, stop, duration, count)
         for link in links.values():
             link.close()
@@ -134,31 +134,8 @@ def _say_attached(loaded: Loaded, links: dict[str, Any]) -> None:
                    err=True)  # fmt: skip
 
 
-class _Stop:
-    def __init__(self) -> None:
-        self.asked = False
-
-
-@contextlib.contextmanager
-def _stopping() -> Iterator[_Stop]:
-    """Ctrl-C and SIGTERM end the stream, not the process: what was collected is still printed."""
-    stop = _Stop()
-
-    def ask(_number: int, _frame: Any) -> None:
-        if stop.asked:  # the second time is meant
-            raise KeyboardInterrupt
-        stop.asked = True
-
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
-    try:
-        yield stop
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _stream(
-    session: Session, view: Json | Table, stop: _Stop, duration: float | None, count: int | None
+    session: Session, view: Json | Table, stop: Stop, duration: float | None, count: int | None
 ) -> bool:  # fmt: skip
     """True when `count` events came."""
     end = None if duration is None else time.monotonic() + duration

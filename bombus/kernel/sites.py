@@ -17,6 +17,8 @@ class PerfEvent:
     """What perf_event_open(2) is asked for. include/uapi/linux/perf_event.h: struct perf_event_attr.
 
     period: sample_period, or samples a second when `frequency` is set. exclude: bits of "user", "kernel", "hv", "idle".
+    sample_type: what the kernel fills in for BPF programs and rings. on_exec: begin to count when the task executes a
+    program. track: tell of forks, program starts and executable mappings in the ring, each record with its time.
     """
 
     type: int
@@ -27,6 +29,9 @@ class PerfEvent:
     frequency: bool = False
     inherit: bool = False
     exclude: frozenset[str] = frozenset()
+    sample_type: int = 0
+    on_exec: bool = False
+    track: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -128,6 +128,9 @@ class ElfFile:
                         at, value, size, info, _, section = row
                     if info & 15 in (_FUNC, _IFUNC) and section:
                         end = names.find(b"\0", at)
+                        if not size and section < len(self.parts):  # no further than its section: .plt comes after
+                            holder = self.parts[section]
+                            size = max(holder.address + holder.size - value, 0)
                         if end > at:
                             yield value, size, names[at:end].decode(errors="replace")
 

@@ -33,7 +33,7 @@ class PerfError(FormatError):
 
 
 class PerfRing:
-    """The ring of one perf event: records as (type, body)."""
+    """The ring of one perf event: records as (type, body); `misc` bits of the header above bit 32 of the type."""
 
     __slots__ = ("_data", "_header", "_seen", "fd")
 
@@ -69,10 +69,10 @@ class PerfRing:
             while at < count and (limit is None or len(found) < limit):
                 if count - at < 8:
                     raise PerfError(f"{count - at} bytes are no record", offset=(tail + at) & (size - 1))
-                kind, _, length = _HEADER.unpack_from(chunk, at)
+                kind, misc, length = _HEADER.unpack_from(chunk, at)
                 if length < 8 or at + length > count:
                     raise PerfError(f"a record of {length} bytes in a ring of {size}", offset=(tail + at) & (size - 1))
-                found.append((kind, chunk[at + 8 : at + length]))
+                found.append((misc << 32 | kind, chunk[at + 8 : at + length]))
                 at += length
         finally:
             header[_DATA_TAIL] = tail + at
@@ -153,6 +153,7 @@ class PerfBuffer(Reader):
             if left is not None and left <= 0:
                 break
             for kind, body in ring.records(left):
+                kind &= 0xFFFF_FFFF
                 if kind == _SAMPLE and len(body) >= 4:
                     (count,) = _U32.unpack_from(body)
                     if count > len(body) - 4:

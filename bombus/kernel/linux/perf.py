@@ -23,6 +23,9 @@ _CLOEXEC = 1 << 3
 _IOC_ENABLE, _IOC_SET_BPF = 0x2400, 0x40042408
 _ATTR_SIZE = 112  # PERF_ATTR_SIZE_VER5
 _DISABLED, _INHERIT, _FREQ = 1 << 0, 1 << 1, 1 << 10
+_ON_EXEC = 1 << 12
+_TRACK = 1 << 8 | 1 << 9 | 1 << 13 | 1 << 18 | 1 << 23 | 1 << 24  # mmap, comm, task, sample_id_all, mmap2, comm_exec
+_SAMPLE_TIME = 1 << 2
 _EXCLUDE = {"user": 1 << 4, "kernel": 1 << 5, "hv": 1 << 6, "idle": 1 << 7}
 _DEVICES = Path("/sys/bus/event_source/devices")
 
@@ -31,8 +34,16 @@ def open_event(event: PerfEvent, *, pid: int = -1, cpu: int = -1, call: str = "p
     flags = _DISABLED | (_INHERIT if event.inherit else 0) | (_FREQ if event.frequency else 0)
     for name in event.exclude:
         flags |= _EXCLUDE[name]
+    sample_type = event.sample_type
+    if event.on_exec:
+        flags |= _ON_EXEC
+    if event.track:
+        flags |= _TRACK
+        sample_type |= _SAMPLE_TIME
     attr = bytearray(_ATTR_SIZE)
-    struct.pack_into("=IIQQQQQII", attr, 0, event.type, len(attr), event.config, event.period, 0, 0, flags, 0, 0)
+    struct.pack_into(
+        "=IIQQQQQII", attr, 0, event.type, len(attr), event.config, event.period, sample_type, 0, flags, 0, 0
+    )
     struct.pack_into("=QQ", attr, 56, event.config1, event.config2)
     cells = (ctypes.c_char * len(attr)).from_buffer(attr)
     fd: int = libc().syscall(
