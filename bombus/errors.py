@@ -193,16 +193,19 @@ class VmFault(BombusError):
     """A running program did something it must not: `kind` says what, `insn` where.
 
     kinds: "load", "store", "atomic", "call", "opcode", "jump", "budget", "stack", "readonly", "helper",
-    "register".
+    "register". place: file, line, column and text of the source, where they are known. owner: what a tail call had
+    started, as its engine knows it.
     """
 
     def __init__(
-        self, kind: str, message: str, *, insn: int = -1, address: int | None = None, size: int = 0
+        self, kind: str, message: str, *, insn: int = -1, address: int | None = None, size: int = 0, place: str = ""
     ) -> None:
         self.kind = kind
         self.message = message
         self.insn = insn
         self.address = address
         self.size = size
+        self.place = place
+        self.owner: object = None
         where = f"instruction {insn}: " if insn >= 0 else ""
-        super().__init__(f"{where}{message}")
+        super().__init__(f"{where}{message}{chr(10) * bool(place)}{place}")

@@ -178,7 +178,8 @@ def _run_all(
             continue
         except VmFault as fault:
             raise VmFault(
-                fault.kind, f"packet {number}: {fault.message}", insn=fault.insn, address=fault.address, size=fault.size
+                fault.kind, f"packet {number}: {fault.message}", insn=fault.insn, address=fault.address,
+                size=fault.size, place=fault.place,
             ) from fault
         verdict = verdict_of(name, done.retval, len(data))
         tally = verdicts.get(verdict)

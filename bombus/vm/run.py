@@ -118,5 +118,9 @@ class Run:
         self.stack.clear(frame)
         try:
             return target.enter(ctx, self)
+        except VmFault as fault:
+            if fault.owner is None:
+                fault.owner = target
+            raise
         finally:
             self.top, self.frame = top, frame

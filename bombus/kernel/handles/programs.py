@@ -19,6 +19,8 @@ from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID, ProgType
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from bombus.kernel.handles.progsource import Source
+
 LOG_SIZE_FIRST = 1 << 16
 LOG_SIZE_MAX = 0x3FFF_FFFF  # Linux 6.12 kernel/bpf/log.c: bpf_verifier_log_attr_valid (UINT_MAX >> 2)
 _LOG_SIZE_STOP = 1 << 28  # a log that does not fit 256 MiB is not asked for again
@@ -195,6 +197,22 @@ class Program(Attaching, Handle):
         """Addresses of the functions that the program was compiled to; empty when there are none, or hidden."""
         data = self._array("jited_ksyms", "nr_jited_ksyms", 8)
         return [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+
+    def jited_lengths(self) -> list[int]:
+        """Bytes of machine code of each function of `jited_ksyms`."""
+        data = self._array("jited_func_lens", "nr_jited_func_lens", 4)
+        return [int.from_bytes(data[i : i + 4], "little") for i in range(0, len(data), 4)]
+
+    def jited_line_info(self) -> list[int]:
+        """The address where each record of `line_info` begins in machine code."""
+        data = self._records("jited_line_info", "nr_jited_line_info", "jited_line_info_rec_size")
+        return [int.from_bytes(data[i : i + 8], "little") for i in range(0, len(data), 8)]
+
+    def source_at(self, address: int) -> Source | None:
+        """The source line of an address of the program's machine code; see `progsource.source_at`."""
+        from bombus.kernel.handles.progsource import source_at
+
+        return source_at(self, address)
 
     def map_ids(self) -> list[int]:
         """Ids of the maps that the program uses."""

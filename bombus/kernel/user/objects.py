@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
@@ -83,6 +84,9 @@ class Ids:
 
     def find(self, number: int) -> KernelObject | None:
         return self._by_id.get(number)
+
+    def __iter__(self) -> Iterator[KernelObject]:
+        return iter(list(self._by_id.values()))
 
     def after(self, number: int) -> int | None:
         """The smallest id above a number, None when there is none."""

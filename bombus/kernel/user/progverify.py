@@ -124,7 +124,7 @@ def program_of(kernel: UserKernel, attr: Attr, prog: Prog) -> Program:
     return Program(
         prog.insns, prog.type.id, max(kernel.version, OLDEST), prog.expected_attach_type, prog.license,
         prog.name.decode(), prog.flags, maps=maps, fd_array=array, btf=btf, func_info=_functions(prog),
-        line_info=_lines(prog, btf) if btf is not None else (), log_level=attr.get("log_level") & ~_LOG_FIXED,
+        line_info=lines_of(prog, btf) if btf is not None else (), log_level=attr.get("log_level") & ~_LOG_FIXED,
         log_size=0 if attr.get("log_level") & _LOG_FIXED else attr.get("log_size"), cpus=kernel.possible_cpus,
         other_fds=frozenset(others),
     )  # fmt: skip
@@ -183,7 +183,8 @@ def _functions(prog: Prog) -> tuple[FuncInfo, ...]:
     return tuple(FuncInfo(*struct.unpack_from("<II", data, at)) for at in range(0, len(data), size or 1))
 
 
-def _lines(prog: Prog, btf: Btf) -> tuple[LineInfo, ...]:
+def lines_of(prog: Prog, btf: Btf) -> tuple[LineInfo, ...]:
+    """Source lines, by the instructions where they begin."""
     size, data = prog.line_info
     found = []
     for at in range(0, len(data), size or 1):

@@ -6,11 +6,13 @@ import errno
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
+from bombus.errors import VmFault
 from bombus.kernel.user.hooks.skbrun import KINDS, MAX_DATA, finish_packet, prepare
 from bombus.kernel.user.hooks.skbrun import borrow as borrow_skb
 from bombus.kernel.user.hooks.testrun import refuse
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
 from bombus.kernel.user.hooks.xdprun import borrow as borrow_xdp
+from bombus.kernel.user.progfault import located
 from bombus.kernel.user.world import world_of
 
 if TYPE_CHECKING:
@@ -45,7 +47,10 @@ def _xdp(kernel: UserKernel, prog: Prog) -> PacketRunner:
         buff.ifindex = ifindex
         if buff.fill(data, HEADROOM, min(size, _LINEAR), 0):
             raise refuse(errno.ENOMEM, "the frame needs more than 17 fragments")
-        verdict = run(ctx) & 0xFFFF_FFFF
+        try:
+            verdict = run(ctx) & 0xFFFF_FFFF
+        except VmFault as fault:
+            raise located(prog, fault) from None
         out = bytes(buff.frame.view[buff.data : buff.end])
         return verdict, out + b"".join(buff.frags) if buff.frags else out
 
@@ -63,7 +68,10 @@ def _skb(kernel: UserKernel, prog: Prog) -> PacketRunner:
             raise refuse(errno.EINVAL, f"a packet has {ETH_HLEN} to {MAX_DATA} bytes, not {len(data)}")
         layer2 = prepare(skb, prog, data, world, ifindex, at_hook=True)
         skb.sync()
-        verdict = run(ctx) & 0xFFFF_FFFF
+        try:
+            verdict = run(ctx) & 0xFFFF_FFFF
+        except VmFault as fault:
+            raise located(prog, fault) from None
         return verdict, finish_packet(skb, layer2)
 
     return run_skb

@@ -6,8 +6,9 @@ import errno
 import time
 from typing import TYPE_CHECKING, Final
 
-from bombus.errors import KernelError
+from bombus.errors import KernelError, VmFault
 from bombus.kernel.user.commands import put
+from bombus.kernel.user.progfault import located
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
@@ -95,8 +96,11 @@ def repeat(prog: Prog, ctx: int, count: int) -> tuple[int, int]:
     count = count or 1
     start = time.perf_counter_ns()
     result = 0
-    for _ in range(count):
-        result = run(ctx)
+    try:
+        for _ in range(count):
+            result = run(ctx)
+    except VmFault as fault:
+        raise located(prog, fault) from None
     spent = time.perf_counter_ns() - start
     if prog.kernel.stats_users:
         prog.run_count += count
