@@ -40,7 +40,7 @@ from bombus.btf.types import (
 from bombus.errors import BtfError
 
 
-def decode(words: array[int], at: int, string: Callable[[int], str], type_count: int) -> Type:
+def decode(words: array[int] | memoryview, at: int, string: Callable[[int], str], type_count: int) -> Type:
     """The record that starts at word `at`. The caller has checked that it lies inside `words` whole.
 
     Raises BtfError for string offsets and type ids out of range and for impossible sizes.

@@ -14,6 +14,7 @@ from collections.abc import Collection, Iterator
 from typing import Final
 
 from bombus.btf import codec
+from bombus.btf.index import Index, pack
 from bombus.btf.query import LONG_NAMES, Queries
 from bombus.btf.types import EXTRA_WORDS, HEADER_SIZE, MAGIC, VERSION, Func, Kind, Type, Void
 from bombus.errors import BtfError
@@ -43,6 +44,7 @@ class Btf(Queries):
         "_cache",
         "_end",
         "_flavours",
+        "_index",
         "_lookups",
         "_name_offs",
         "_offsets",
@@ -57,7 +59,10 @@ class Btf(Queries):
         "raw",
     )
 
-    def __init__(self, words: array[int], strings: bytes, *, base: Btf | None, byteorder: str, raw: bytes) -> None:
+    def __init__(
+        self, words: array[int] | memoryview, strings: bytes, *, base: Btf | None, byteorder: str, raw: bytes,
+        index: Index | None = None,
+    ) -> None:  # fmt: skip
         self.base = base
         self.byteorder = byteorder
         self.raw = raw
@@ -65,9 +70,12 @@ class Btf(Queries):
         self._words = words
         self._strings = strings
         self._strings_start = base.strings_end if base is not None else 0
-        self._offsets, self._name_offs = _index(words)
+        self._index = index
+        self._offsets: array[int] | memoryview
+        self._name_offs: array[int] | memoryview
+        self._offsets, self._name_offs = (index.offsets, index.names) if index is not None else _records(words)
         self._end = self.first_id + len(self._offsets)
-        self._cache: list[Type | None] = [None] * len(self._offsets)
+        self._cache: dict[int, Type] = {}
         self._text: dict[int, str] = {}
         self._by_name: dict[int, list[int]] | None = None
         self._by_text: dict[bytes, list[int]] | None = None
@@ -76,9 +84,12 @@ class Btf(Queries):
         self._pointer_size: int | None = None
 
     @classmethod
-    def parse(cls, data: Buffer, base: Btf | None = None) -> Btf:
-        """Raw BTF of either byte order. Raises BtfError for anything but well-framed BTF."""
-        raw = bytes(data)
+    def parse(cls, data: Buffer, base: Btf | None = None, *, index: Index | None = None) -> Btf:
+        """Raw BTF of either byte order. Raises BtfError for anything but well-framed BTF.
+
+        index: one that `index_of` made of the same bytes (of this machine's byte order, without a base).
+        """
+        raw = data if isinstance(data, bytes) else bytes(data)
         if len(raw) < HEADER_SIZE:
             raise BtfError(f"{len(raw)} bytes are too short for the header", offset=0)
         little, big = (int.from_bytes(raw[:2], order) for order in ("little", "big"))
@@ -109,6 +120,9 @@ class Btf(Queries):
             raise BtfError("string section does not begin with the empty string", offset=strings_at)
         if base is not None and base.byteorder != byteorder:
             raise BtfError(f"{byteorder}-endian split BTF over a {base.byteorder}-endian base", offset=0)
+        if index is not None and byteorder == sys.byteorder and base is None:
+            cells = memoryview(raw)[types_at : types_at + type_len].cast("I")
+            return cls(cells, strings, base=None, byteorder=byteorder, raw=raw, index=index)
         words: array[int] = array("I")
         words.frombytes(memoryview(raw)[types_at : types_at + type_len])
         if byteorder != sys.byteorder:
@@ -175,9 +189,9 @@ class Btf(Queries):
                 return self.base.type(type_id)
             if type_id == 0:
                 return VOID
-        if not 0 <= at < len(self._cache):
+        if not 0 <= at < len(self._offsets):
             raise BtfError(f"no type with id {type_id} (last is {self._end - 1})")
-        found = self._cache[at]
+        found = self._cache.get(at)
         if found is None:
             found = codec.decode(self._words, self._offsets[at], self.string, self._end)
             self._cache[at] = found
@@ -230,6 +244,9 @@ class Btf(Queries):
     def flavours(self, name: str) -> list[int]:
         """Ids of this blob's own types named `name` or `name___anything` (CO-RE flavours), in order."""
         ids = self._with_name(name)
+        if self._index is not None:
+            candidates = self._index.flavoured(name.encode("utf-8", "surrogateescape"))
+            return sorted(ids + [i for i in candidates if essential_name(self.name(i)) == name])
         if self._flavours is not None:
             return sorted(ids + self._flavours.get(name, []))
         table = self._name_table()
@@ -240,6 +257,9 @@ class Btf(Queries):
 
     def _with_name(self, name: str) -> list[int]:
         """Own types of a name. A few lookups search the strings; whoever does more gets an index of all names."""
+        if self._index is not None:
+            candidates = self._index.named(name.encode("utf-8", "surrogateescape"))
+            return [i for i in candidates if self.name(i) == name]
         if self._by_text is None:
             self._lookups += 1
             if self._lookups > SEARCHES:
@@ -332,6 +352,19 @@ class Btf(Queries):
         self.check_cycles()
 
 
+def index_of(btf: Btf) -> bytes:
+    """An index of a BTF without a base, for `bombus.btf.index.unpack`."""
+    named = [(btf.name(i).encode("utf-8", "surrogateescape"), i) for _, i in btf.names()]
+    flavoured = []
+    for name, number in named:
+        if b"___" in name:
+            essential = essential_name(name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+            if essential != name:
+                flavoured.append((essential, number))
+    offsets, names = _records(array("I", btf._words))
+    return pack(len(btf.raw), offsets, names, named, flavoured)
+
+
 def essential_name(name: str) -> str:
     """A type name without its CO-RE flavour: "task_struct___v2" is "task_struct".
 
@@ -350,7 +383,7 @@ _SIZES = {
 }
 
 
-def _index(words: array[int]) -> tuple[array[int], array[int]]:
+def _records(words: array[int] | memoryview) -> tuple[array[int], array[int]]:
     """Word index and name offset of every record. BtfError when the records do not fill the section exactly."""
     offsets: list[int] = []
     names: list[int] = []

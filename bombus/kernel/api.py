@@ -182,6 +182,9 @@ class Kernel(Protocol):
     def vmlinux_btf(self) -> bytes:
         """Raw BTF of this kernel. NotSupported when it has none."""
 
+    def btf_key(self) -> str:
+        """What names this kernel's BTF among others as long as it runs; "" when nothing does."""
+
     def module_btf(self) -> dict[str, bytes]:
         """Raw split BTF of loaded modules by name."""
 

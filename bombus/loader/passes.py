@@ -20,7 +20,6 @@ from bombus.isa.insn import Insn
 from bombus.isa.opcodes import CALL
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program
-from bombus.kernel.handles.attach.tracing import function_id
 from bombus.kernel.handles.attaching import Origin
 from bombus.loader import externs, structops
 from bombus.loader.sanitize import for_version
@@ -29,8 +28,8 @@ from bombus.object.fixup import for_kernel
 from bombus.object.model import MapSpec, ProgramSpec
 from bombus.object.relocate import core, flatten, reachable, resolve
 from bombus.spec.attachtypes import ATTACH_TYPE
-from bombus.spec.helpers import HELPER
 from bombus.spec.maptypes import BPF_F_MMAPABLE, BPF_F_VTYPE_BTF_OBJ_FD, FLAG, MAP_TYPE, MAP_TYPE_BY_ID
+from bombus.spec.version import since
 
 _STRUCT_OPS = "BPF_PROG_TYPE_STRUCT_OPS"
 # Maps whose BTF the kernel does not take (libbpf: bpf_object__create_map).
@@ -45,11 +44,7 @@ _ARENA = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id
 _PROG_ARRAY = MAP_TYPE["BPF_MAP_TYPE_PROG_ARRAY"].id
 _PERF = MAP_TYPE["BPF_MAP_TYPE_PERF_EVENT_ARRAY"].id
 _RINGS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("RINGBUF", "USER_RINGBUF"))
-_PROBE_READS = {
-    HELPER[f"probe_read_{memory}{kind}"].id: HELPER[f"probe_read{kind}"].id
-    for memory in ("kernel", "user")
-    for kind in ("", "_str")
-}
+_TWO_PROBE_READS = since("5.5")
 _PAGE = 4096
 _PINNED = 1
 # How the BTF of the kernel names what a program attaches to (libbpf: btf_get_kernel_prefix_kind).
@@ -396,11 +391,18 @@ def load_programs(state: State) -> None:
 
 def _for_old_kernels(state: State, insns: list[Insn]) -> list[Insn]:
     """Kernels before 5.5 have one bpf_probe_read for user and kernel memory (libbpf: bpf_object__sanitize_prog)."""
-    if state.kernel.version >= HELPER["probe_read_kernel"].since:
+    if state.kernel.version >= _TWO_PROBE_READS:
         return insns
+    from bombus.spec.helpers import HELPER  # many rows, which only old kernels need here
+
+    one = {
+        HELPER[f"probe_read_{memory}{kind}"].id: HELPER[f"probe_read{kind}"].id
+        for memory in ("kernel", "user")
+        for kind in ("", "_str")
+    }
     return [
-        insn._replace(imm=_PROBE_READS[insn.imm])
-        if insn.opcode == CALL and not insn.src and insn.imm in _PROBE_READS
+        insn._replace(imm=one[insn.imm])
+        if insn.opcode == CALL and not insn.src and insn.imm in one
         else insn
         for insn in insns
     ]
@@ -426,6 +428,8 @@ def _attach_target(state: State, program: ProgramSpec) -> dict[str, int]:
     """Fields for what a program attaches to: a kernel (or module's) function or type, or a program's function."""
     given = state.options.targets.get(program.name)
     if given is not None:
+        from bombus.kernel.handles.attach.tracing import function_id
+
         item, function = given if isinstance(given, tuple) else (given, program.target)
         return {"attach_prog_fd": item.fd, "attach_btf_id": function_id(item, function)}
     if program.prog_type == "BPF_PROG_TYPE_EXT":

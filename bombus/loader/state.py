@@ -12,6 +12,7 @@ from bombus.errors import NotSupported, ObjectError
 from bombus.kernel.api import Kernel
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program, ids
+from bombus.loader.btfcache import vmlinux_of
 from bombus.loader.structops import StructOps
 from bombus.object.model import Function, MapSpec, Object, ProgramSpec
 from bombus.object.relocate import Flat, Symbol
@@ -80,7 +81,7 @@ class State:
                 self._vmlinux = given if isinstance(given, Btf) else Btf.parse(given)
             else:
                 try:
-                    self._vmlinux = Btf.parse(self.kernel.vmlinux_btf())
+                    self._vmlinux = vmlinux_of(self.kernel)
                 except NotSupported:
                     self._vmlinux = None
         return self._vmlinux

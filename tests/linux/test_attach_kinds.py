@@ -133,9 +133,17 @@ def test_tc() -> None:
 
 def test_netkit() -> None:
     def body() -> None:
-        run("ip", "link", "add", "nk0", "type", "netkit")
-        with loaded("nk_primary", "nk_peer") as item, item.programs["nk_primary"].attach("nk0") as link:
+        run("ip", "link", "add", "primary", "type", "netkit")
+        with (
+            loaded("nk_primary", "nk_peer", "tc_plain") as item,
+            item.programs["nk_primary"].attach("primary") as link,
+            item.programs["nk_peer"].attach("primary"),
+        ):
             assert link.type == "netkit"
+            with item.programs["tc_plain"].attach_netkit("primary", "primary", before=link):
+                pass
+            link.detach()
+            assert link.info().netkit_ifindex == 0
 
     in_namespace(body)
 
@@ -438,7 +446,11 @@ def test_kernel_functions(name: str) -> None:
             with loaded(name) as item:
                 with item.programs[name].attach():
                     os.getppid()
+                    os.getpgid(0)
                     Path("/dev/null").read_bytes()
+                    if name == "fmodret":
+                        with pytest.raises(PermissionError):
+                            os.readlink("/proc/self/exe")
                 assert hits(item, KPROBES[name]) >= 1
         except (KernelError, NotSupported, ObjectError) as error:
             allowed = {errno.EPERM, errno.EOPNOTSUPP, errno.EBUSY, 524}

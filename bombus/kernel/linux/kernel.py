@@ -196,6 +196,12 @@ class LinuxKernel:
         except OSError as error:
             raise NotSupported("vmlinux BTF", f"/sys/kernel/btf/vmlinux: {error.strerror}") from None
 
+    def btf_key(self) -> str:
+        try:
+            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        except OSError:
+            return ""
+
     def module_btf(self) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         with contextlib.suppress(OSError):

@@ -139,6 +139,9 @@ class UserKernel:
             raise NotSupported("vmlinux BTF", "this user kernel was made without it; give UserKernel(btf=...)")
         return self._btf
 
+    def btf_key(self) -> str:
+        return ""
+
     def module_btf(self) -> dict[str, bytes]:
         return dict(self._modules)
 

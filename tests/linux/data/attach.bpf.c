@@ -134,25 +134,25 @@ SEC("ksyscall/getppid") int ks(void *ctx)
 		COUNT(42);
 	return 0;
 }
-SEC("kprobe.multi/__x64_sys_getpp*") int kmulti(void *ctx)
+SEC("kprobe.multi/__x64_sys_getpg*") int kmulti(void *ctx)
 {
 	if (MINE())
 		COUNT(43);
 	return 0;
 }
-SEC("fentry/__x64_sys_getppid") int fent(unsigned long long *ctx)
+SEC("fentry/__x64_sys_getpgid") int fent(unsigned long long *ctx)
 {
 	if (MINE())
 		COUNT(44);
 	return 0;
 }
-SEC("fexit/__x64_sys_getppid") int fex(unsigned long long *ctx)
+SEC("fexit/__x64_sys_getpgid") int fex(unsigned long long *ctx)
 {
 	if (MINE())
 		COUNT(45);
 	return 0;
 }
-SEC("fmod_ret/__x64_sys_getppid") int fmodret(unsigned long long *ctx)
+SEC("fmod_ret/security_inode_readlink") int fmodret(unsigned long long *ctx)
 {
 	if (!MINE())
 		return 0;
