@@ -14,6 +14,7 @@ from bombus.compiler.codegen import CODEGEN
 from bombus.errors import UsageError
 
 if TYPE_CHECKING:
+    from bombus.compiler.module import ModuleText
     from bombus.compiler.watch import Watch
 
 TARGETS = ("bpfel", "bpfeb")
@@ -59,11 +60,21 @@ def build_module(
     module: ModuleType | Mapping[str, Any], *, target: str = "bpfel", cpu: str = "v3", level: int = 2
 ) -> bytes:
     """Compile the programs of an imported module (or of its names)."""
-    return CODEGEN.compile(module_text(module, target=target, cpu=cpu), target=target, cpu=cpu, level=level)
+    made = _module(module, target, cpu)
+    data = CODEGEN.compile(made.text(), target=target, cpu=cpu, level=level)
+    if not made.unit.events:
+        return data
+    from bombus.compiler.eventtypes import with_event_types
+
+    return with_event_types(data, made.unit.events)
 
 
 def module_text(module: ModuleType | Mapping[str, Any], *, target: str = "bpfel", cpu: str = "v3") -> str:
     """The LLVM IR of a module's programs."""
+    return _module(module, target, cpu).text()
+
+
+def _module(module: ModuleType | Mapping[str, Any], target: str, cpu: str) -> ModuleText:
     from bombus.compiler.module import ModuleText
     from bombus.compiler.program import check_names
 
@@ -73,4 +84,4 @@ def module_text(module: ModuleType | Mapping[str, Any], *, target: str = "bpfel"
         raise UsageError(f"{cpu!r} is no BPF cpu: {', '.join(CPUS)} are")
     names = vars(module) if isinstance(module, ModuleType) else module
     path = str(names.get("__file__", "<program>"))
-    return ModuleText(check_names(names, path, cpu=cpu), target, cpu).text()
+    return ModuleText(check_names(names, path, cpu=cpu), target, cpu)

@@ -15,7 +15,7 @@ from bombus.compiler.types import BOOL, NONE, IntT, LitT, RefT, Type
 from bombus.spec.maptypes import MAP_TYPE
 
 # (bits, signed) -> clang's name and DWARF encoding
-_BASE = {
+BASE_NAMES = {
     (8, False): ("unsigned char", "DW_ATE_unsigned_char"),
     (16, False): ("unsigned short", "DW_ATE_unsigned"),
     (32, False): ("unsigned int", "DW_ATE_unsigned"),
@@ -25,7 +25,7 @@ _BASE = {
     (32, True): ("int", "DW_ATE_signed"),
     (64, True): ("long long", "DW_ATE_signed"),
 }
-_TYPEDEF = {
+TYPEDEFS = {
     "u8": "__u8", "u16": "__u16", "u32": "__u32", "u64": "__u64", "s8": "__s8", "s16": "__s16", "s32": "",
     "s64": "__s64", "be16": "__be16", "be32": "__be32", "be64": "__be64",
 }  # fmt: skip
@@ -119,9 +119,9 @@ class DebugInfo:
         assert issubclass(kind, Scalar)
         if kind is Method:
             return self.method()
-        name, encoding = _BASE[kind.BITS, kind.SIGNED]
+        name, encoding = BASE_NAMES[kind.BITS, kind.SIGNED]
         base = self.node(f'!DIBasicType(name: "{name}", size: {kind.BITS}, encoding: {encoding})')
-        typedef = _TYPEDEF.get(kind.__name__)
+        typedef = TYPEDEFS.get(kind.__name__)
         if typedef is None:  # actions
             return base
         return self.node(

@@ -269,6 +269,7 @@ def _perf_output(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -
     record = _record(c, data)
     assert isinstance(record.type, RefT)
     size = tree.Const(record.at, U64, size_of(record.type.target))
+    c.program.event(owner, record.type.target)
     args = [_context(c, ctx), this, _flags(c, flags, 0xFFFF_FFFF), record, size]
     return helper_call(c, node, HELPER["perf_event_output"], args, S64)
 
@@ -285,6 +286,7 @@ def _ring_output(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -
     data, flags = bind(c, node, ["data", "flags"], optional=1)
     record = _record(c, data)
     assert isinstance(record.type, RefT)
+    c.program.event(owner, record.type.target)
     size = tree.Const(record.at, U64, size_of(record.type.target))
     return helper_call(c, node, HELPER["ringbuf_output"], [this, record, size, _flags(c, flags)], S64)
 
@@ -371,6 +373,7 @@ def _reserve(c: Checker, node: ast.Call, owner: maps.RingBuf) -> tuple[tree.Expr
     kind = expression(c, kind_node)
     if not isinstance(kind, tree.Object) or not is_struct_class(kind.value):
         c.wrong(kind_node, "reserve wants a Struct class")
+    c.program.event(owner, kind.value)
     at = c.at(node)
     this = tree.Object(at, ObjectT(owner), owner)
     size = tree.Const(at, U64, size_of(kind.value))

@@ -100,6 +100,14 @@ class Builder:
             c.wrong(node, "this map has no name of its own", "declare it at module level: name = map.hash(...)")
         return self._map(value)
 
+    def event(self, value: Any, kind: Any) -> None:
+        """A struct goes into a buffer. A map without a name of its own (looked up in another one) is left out."""
+        name = self._names.get(id(value))
+        if name in self.unit.maps and self.unit.maps[name].map is value:
+            kinds = self.unit.events.setdefault(name, [])
+            if kind not in kinds:
+                kinds.append(kind)
+
     def _map(self, value: Map) -> str:
         name = self._names[id(value)]
         count = 1

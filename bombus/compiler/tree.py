@@ -459,4 +459,5 @@ class Unit:
         self.globals: dict[str, GlobalVariable] = {}
         self.maps: dict[str, MapVariable] = {}
         self.ops: list[OpsVariable] = []
+        self.events: dict[str, list[Any]] = {}  # structs that go into buffers, by the map's name
         self.license = ""

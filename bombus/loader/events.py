@@ -3,7 +3,8 @@
 BTF does not say what a program puts into a buffer. The answer is taken from the first of:
 
 1. the caller: a type's name ("event", "struct event");
-2. the object: a declaration tag on the map, `__attribute__((btf_decl_tag("event:NAME")))`;
+2. the object: a declaration tag on the map, `__attribute__((btf_decl_tag("event:NAME")))`; there may be several, of
+   different sizes. Objects built from Python have them;
 3. the object: the struct that a global variable points to, as users of cilium/ebpf declare it:
    `const struct event *unused __attribute__((unused));` (with `size`, the one of these that fits);
 4. a guess by `size`, when an event has come: the only named struct of that size that is no key, value or context, else
@@ -67,9 +68,10 @@ def event_type(loaded: Loaded, name: str, type: str | None = None, *, size: int 
         return named(btf, type)
     if btf is None:
         return None
-    tag = _tag(btf, name)
-    if tag:
-        return named(btf, tag)
+    tags = [named(btf, tag) for tag in _tags(btf, name)]
+    fit = [tag for tag in tags if size is None or tag.layout.size <= size < tag.layout.size + _PADDING]
+    if len(fit) == 1 or (tags and size is not None):
+        return fit[0] if len(fit) == 1 else None
     pointed = [t for t in _pointed(btf) if size is None or _fits(btf, t, size)]
     if len(pointed) == 1:
         return _made(btf, pointed[0], "what a global variable points to")
@@ -81,15 +83,16 @@ def _fits(btf: Btf, type_id: int, size: int) -> bool:
     return own <= size < own + _PADDING
 
 
-def _tag(btf: Btf, name: str) -> str:
-    """What a declaration tag on the map says; "" without one."""
+def _tags(btf: Btf, name: str) -> list[str]:
+    """What declaration tags on the map say."""
+    found: list[str] = []
     for type_id in btf.ids():
         type_ = btf.type(type_id)
         if isinstance(type_, DeclTag) and type_.name.startswith(TAG) and type_.component < 0:
             target = btf.type(type_.type)
             if isinstance(target, Var) and target.name == name:
-                return type_.name.removeprefix(TAG).strip()
-    return ""
+                found.append(type_.name.removeprefix(TAG).strip())
+    return found
 
 
 def _pointed(btf: Btf) -> list[int]:
