@@ -12,11 +12,20 @@ INTS = {"u8": 8, "u16": 16, "u32": 32, "u64": 64, "s8": 8, "s16": 16, "s32": 32,
 HEAD = '''\
 from __future__ import annotations
 
+from enum import IntEnum
+
 from bombus import bpf
 from bombus.bpf import Array, Ref, Struct, array, be16, be32, bits, helpers, map, s8, s16, s32, s64, u8, u16, u32, u64
 from bombus.bpf import xdp
 
+LICENSE = bpf.license("GPL")
 out = map.array(u32, u64, max_entries=16)
+
+
+class Names(IntEnum):
+    ZERO = 0
+    SEVEN = 7
+    MANY = 100
 
 
 class Data(Struct):
@@ -41,6 +50,11 @@ class Mix(Struct):
 total = bpf.var(u64(7))
 start = bpf.var(s32(-3))
 fixed = bpf.config(u16(1000))
+
+
+class Half(Struct):
+    first: u32
+    second: s16
 
 
 class Work(Struct):
@@ -74,6 +88,12 @@ def public(a: u32, b: s32) -> u64:
     return u64(a) * 3 ^ u64(b // 5)
 
 
+@bpf.global_function
+def blend(mix: Mix, by: u32) -> u64:
+    mix.z += u64(by)
+    return mix.z ^ u64(mix.row[by & 3])
+
+
 def each(index: u32, work: Work) -> s64:
     work.sum = work.sum * 7 + u64(index) + u64(work.step)
     work.step -= 3
@@ -84,7 +104,11 @@ def each(index: u32, work: Work) -> s64:
 class Generator:
     """One module of programs."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, *, kfuncs: bool = True) -> None:
+        """kfuncs: whether programs may use words that are functions of the kernel."""
+        self.kfuncs = kfuncs
+        self.held = 0  # loops by iterators around
+        self.functional = False  # inside of a function that is no program
         self.rng = random.Random(seed)
         self.lines: list[str] = []
         self.variables: dict[str, str] = {}  # name -> type
@@ -137,7 +161,9 @@ class Generator:
             if names and rng.random() < 0.8:
                 return rng.choice(names)
             return self.member(kind) or self.literal(kind)
-        pick = rng.randrange(14)
+        pick = rng.randrange(15)
+        if pick == 14:
+            return self.word(kind, depth)
         if pick < 6:
             sign = rng.choice(["+", "-", "*", "//", "%", "&", "|", "^"])
             left, right = self.expression(kind, depth - 1), self.expression(kind, depth - 1)
@@ -169,6 +195,21 @@ class Generator:
             return f"bpf.bswap({self.expression(kind, depth - 1)})"
         return self.member(kind) or self.literal(kind)
 
+    def word(self, kind: str, depth: int) -> str:
+        """A word about bytes, order or names."""
+        rng = self.rng
+        if kind == "s64" and len(self.structs) > 1:
+            return f"bpf.compare({self.structs[0]}, {self.structs[1]}, {rng.randrange(33)})"
+        if kind == "s64" and self.structs:
+            return f"bpf.compare({self.structs[0]}.row, {self.structs[-1]}, {rng.randrange(9)})"
+        if kind == "u64":
+            return "bpf.read_once(total)"
+        if kind == "u32" and self.structs:
+            return f"bpf.cast({rng.choice(self.structs)}, Half).first"
+        if kind in ("u8", "u16", "s32"):
+            return f"({self.expression(kind, depth - 1)} + Names.{rng.choice(['ZERO', 'SEVEN', 'MANY'])})"
+        return self.member(kind) or self.literal(kind)
+
     def member(self, kind: str) -> str:
         """A member or element of this type."""
         found: list[str] = []
@@ -197,6 +238,9 @@ class Generator:
             return f"({'not ' if rng.random() < 0.2 else ''}({joined}))"
         if self.structs and rng.random() < 0.1:
             return f"{rng.choice(self.structs)}.flag"
+        if self.structs and rng.random() < 0.06:
+            first, second = rng.choice(self.structs), rng.choice(self.structs)
+            return f"bpf.equal({first}, {second}, {rng.randrange(33)})"
         kind = self.kind()
         left, right = self.expression(kind, depth - 1), self.expression(kind, depth - 1)
         if rng.random() < 0.3:
@@ -231,7 +275,7 @@ class Generator:
         rng = self.rng
         self.budget -= 1
         simple = self.budget < 0 or self.depth > 3
-        pick = rng.randrange(9 if simple else 19)
+        pick = rng.randrange(9 if simple else 22)
         if pick < 2:
             kind = self.kind()
             name = self.fresh()
@@ -292,10 +336,36 @@ class Generator:
         elif pick == 18 and not self.inside:
             name = self.fresh()
             self.line(f"{name} = Work(sum={self.expression('u64', 2)}, step={self.expression('s32', 1)})")
-            rounds = str(rng.randrange(9)) if rng.random() < 0.7 else f"{self.expression('u32', 1)} & 7"
+            rounds = str(rng.randrange(1, 9)) if rng.random() < 0.7 else f"{self.expression('u32', 1)} & 7"
             self.line(f"put(u32({rng.randrange(16)}), u64(helpers.loop({rounds}, each, {name}, 0)) + {name}.sum)")
+        elif pick == 19:
+            self.bytes_statement()
+        elif pick == 20 and self.structs:
+            self.line(f"put(u32({rng.randrange(16)}), blend({rng.choice(self.structs)}, {self.expression('u32', 2)}))")
+        elif pick == 21 and self.kfuncs and not self.held and not self.functional:
+            self.line(f"if {self.condition(2)} and {self.condition(2)} and {self.condition(1)}:")
+            self.line(f"    bpf.throw({rng.randrange(5)})")
         else:
             self.line(f"put(u32({rng.randrange(16)}), u64({self.expression(self.kind(), 2)}))")
+
+    def bytes_statement(self) -> None:
+        """Copies, fills, copies of structs."""
+        rng = self.rng
+        if self.arrays and rng.random() < 0.5:
+            name = rng.choice(self.arrays)
+            if rng.random() < 0.5 or not self.structs:
+                self.line(f"bpf.fill({name}, {self.expression('u8', 1)}, {rng.randrange(33)})")
+            else:
+                self.line(f"bpf.copy({name}, {rng.choice(self.structs)}.row, {rng.randrange(9)})")
+        elif self.structs and not self.inside and len(self.structs) < 2:
+            name = self.fresh()
+            self.line(f"{name} = {rng.choice(self.structs)}.copy()")
+            self.structs.append(name)
+        elif len(self.structs) > 1:
+            first, second = self.structs[:2]
+            self.line(rng.choice([f"{first}.assign({second})", f"bpf.copy({second}, {first}, {rng.randrange(33)})"]))
+        else:
+            self.line(f"bpf.write_once(total, {self.expression('u64', 2)})")
 
     def typed(self, kind: str) -> str:
         """An expression that has its type whatever it consists of."""
@@ -317,18 +387,22 @@ class Generator:
         rng = self.rng
         self.loops += 1
         self.inside += 1
-        pick = rng.randrange(4)
-        if pick < 2:
+        pick = rng.randrange(6)
+        walked = pick == 5 and self.kfuncs and not self.functional
+        if pick < 2 or pick == 5:
             name = self.fresh()
             bounds = rng.choice([f"{rng.randrange(1, 5)}", f"{rng.randrange(3)}, {rng.randrange(2, 6)}", "6, 0, -2"])
-            self.line(f"for {name} in range({bounds}):")
+            if walked:
+                bounds = f"{rng.randrange(3)}, {self.expression('u8', 1)} & 7"
+            self.line(f"for {name} in {'bpf.iterate(' * walked}range({bounds}){')' * walked}:")
+            self.held += walked
             self.depth += 1
             kind = self.kind()
             self.line(f"put(u32({rng.randrange(16)}), u64({self.expression(kind, 1)}) + {name})")
             self.depth -= 1
-        elif pick == 2:
+        elif pick in (2, 4):
             name = self.fresh()
-            self.line(f"for {name} in (1, 5, 77):")
+            self.line(f"for {name} in {'(1, 5, 77)' if pick == 2 else 'bpf.unroll(range(7, 0, -3))'}:")
             self.depth += 1
             self.line(f"put(u32({rng.randrange(16)}), {self.expression('u64', 1)} * {name})")
             self.depth -= 1
@@ -351,6 +425,7 @@ class Generator:
         if rng.random() < 0.3:
             self.line("else:")
             self.block(1)
+        self.held -= walked
         self.inside -= 1
 
     def match(self) -> None:
@@ -384,6 +459,7 @@ class Generator:
         given = ", ".join(f"{arg}: {kind}" for arg, kind in self.variables.items())
         self.lines.append(f"\n\n{how}def {name}({given}) -> {result}:")
         self.depth = 1
+        self.functional = True
         self.budget = 4
         for _ in range(rng.randrange(1, 4)):
             self.statement()
@@ -391,6 +467,7 @@ class Generator:
             self.line(f"if {self.condition()}:")
             self.line(f"    return {self.typed(result)}")
         self.line(f"return {self.typed(result)}")
+        self.functional = False
         self.restore(saved)
         self.functions[name] = (result, kinds)
 

@@ -11,6 +11,7 @@ import argparse
 import random
 import sys
 import time
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -22,10 +23,12 @@ from dialect_generate import Generator
 from bombus.bpf.core import GLOBALS
 from bombus.bpf.machine import use
 from bombus.bpf.program import Program
+from bombus.btf.parse import Btf
 from bombus.compiler.build import build_module
 from bombus.compiler.program import import_source
 from bombus.errors import BombusError, KernelError
 from bombus.kernel.api import Kernel
+from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.loader.load import load
 from bombus.object.read import read_object
 from bombus.plain import PlainMachine
@@ -69,17 +72,21 @@ def in_bpf(loaded: Any, name: str, given: list[bytes]) -> Result:
 
 def kernel_of(name: str) -> Kernel:
     if name == "linux":
-        from bombus.kernel.linux.kernel import LinuxKernel
-
         return LinuxKernel()
     from bombus.kernel.user.kernel import UserKernel
 
     return UserKernel(version="6.12")
 
 
+@cache
+def types_of(kernel: Kernel) -> Btf | None:
+    """The kernel's BTF, read once."""
+    return Btf.parse(kernel.vmlinux_btf()) if isinstance(kernel, LinuxKernel) else None
+
+
 def one_module(seed: int, programs: int, kernel: Kernel, counts: dict[str, int], cpu: str, level: int) -> None:
     """Compare the programs of one seed."""
-    text = Generator(seed).module(programs)
+    text = Generator(seed, kfuncs=isinstance(kernel, LinuxKernel)).module(programs)
     path = f"seed-{seed}.py"
     try:
         module = import_source(text, path)
@@ -95,7 +102,7 @@ def one_module(seed: int, programs: int, kernel: Kernel, counts: dict[str, int],
         for index in range(programs):
             name = f"p{index}"
             try:
-                loaded = load(obj, kernel, programs=[name])
+                loaded = load(obj, kernel, programs=[name], btf=types_of(kernel))
             except KernelError as error:
                 counts["refused"] += 1
                 last = [line for line in error.log.splitlines() if line][-2:]
@@ -122,7 +129,7 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print the module of --seed and end")
     options = parser.parse_args()
     if options.show:
-        print(Generator(options.seed).module(options.programs))
+        print(Generator(options.seed, kfuncs=options.kernel == "linux").module(options.programs))
         return 0
     kernel = kernel_of(options.kernel)
     counts = {"compared": 0, "different": 0, "refused": 0, "not built": 0}
