@@ -102,7 +102,7 @@ from bombus.bpf.raw import (
     unroll,
     write_once,
 )
-from bombus.bpf.special import SpinLock, Timer
+from bombus.bpf.special import Dynptr, SpinLock, Timer, WorkQueue
 from bombus.bpf.struct import Array, Opaque, Pointer, Ref, Struct, Union, array, bits, zeros
 from bombus.bpf.structops import Method, StructOps
 from bombus.bpf.tracing import (
@@ -138,6 +138,7 @@ from bombus.bpf.tracing import (
 __all__ = [
     "Arguments",
     "Array",
+    "Dynptr",
     "KernelEnum",
     "Method",
     "Opaque",
@@ -149,6 +150,7 @@ __all__ = [
     "StructOps",
     "Timer",
     "Union",
+    "WorkQueue",
     "address",
     "array",
     "at",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from bombus.bpf.context import Context, PacketContext
-from bombus.bpf.ints import be16, be32, u8, u16, u32, u64
-from bombus.bpf.struct import Array, array
+from bombus.bpf.ints import be16, be32, s32, u8, u16, u32, u64
+from bombus.bpf.struct import Array, Opaque, Pointer, array
 
 
 class Skb(PacketContext, name="__sk_buff"):
@@ -41,11 +41,11 @@ class Skb(PacketContext, name="__sk_buff"):
     remote_port: u32
     local_port: u32
     data_meta: u32
-    flow_keys: u64
+    flow_keys: Pointer[BpfFlowKeys]
     tstamp: u64
     wire_len: u32
     gso_segs: u32
-    sk: u64
+    sk: Pointer[BpfSock]
     gso_size: u32
     tstamp_type: u8
     hwtstamp: u64
@@ -81,7 +81,7 @@ class BpfSock(Context, name="bpf_sock"):
     dst_ip4: be32
     dst_ip6: Array[be32] = array(4)
     state: u32
-    rx_queue_mapping: u32
+    rx_queue_mapping: s32
 
 
 class BpfTcpSock(Context, name="bpf_tcp_sock"):
@@ -133,7 +133,7 @@ class BpfSockAddr(Context, name="bpf_sock_addr"):
     protocol: u32
     msg_src_ip4: be32
     msg_src_ip6: Array[be32] = array(4)
-    sk: u64
+    sk: Pointer[BpfSock]
 
 
 class BpfSockOps(Context, name="bpf_sock_ops"):
@@ -174,7 +174,7 @@ class BpfSockOps(Context, name="bpf_sock_ops"):
     sk_txhash: u32
     bytes_received: u64
     bytes_acked: u64
-    sk: u64
+    sk: Pointer[BpfSock]
     skb_data: u64
     skb_data_end: u64
     skb_len: u32
@@ -198,7 +198,7 @@ class SkMsgMd(PacketContext, name="sk_msg_md"):
     remote_port: u32
     local_port: u32
     size: u32
-    sk: u64
+    sk: Pointer[BpfSock]
 
 
 class SkReuseportMd(PacketContext, name="sk_reuseport_md"):
@@ -214,14 +214,14 @@ class SkReuseportMd(PacketContext, name="sk_reuseport_md"):
     ip_protocol: u32
     bind_inany: u32
     hash: u32
-    sk: u64
-    migrating_sk: u64
+    sk: Pointer[BpfSock]
+    migrating_sk: Pointer[BpfSock]
 
 
 class BpfSkLookup(Context, name="bpf_sk_lookup"):
     """struct bpf_sk_lookup."""
 
-    sk: u64
+    sk: Pointer[BpfSock]
     family: u32
     protocol: u32
     remote_ip4: be32
@@ -240,16 +240,19 @@ class BpfSysctl(Context, name="bpf_sysctl"):
     file_pos: u32
 
 
-class BpfSockopt(Context, name="bpf_sockopt"):
+class BpfSockopt(PacketContext, name="bpf_sockopt"):
     """struct bpf_sockopt."""
 
-    sk: u64
+    _DATA: ClassVar[int] = 8
+    _DATA_END: ClassVar[int] = 16
+    _WIDTH: ClassVar[int] = 8
+    sk: Pointer[BpfSock]
     optval: u64
     optval_end: u64
-    level: u32
-    optname: u32
-    optlen: u32
-    retval: u32
+    level: s32
+    optname: s32
+    optlen: s32
+    retval: s32
 
 
 class BpfCgroupDevCtx(Context, name="bpf_cgroup_dev_ctx"):
@@ -303,8 +306,8 @@ class BpfRawTracepointArgs(Context, name="bpf_raw_tracepoint_args"):
 class BpfNfCtx(Context, name="bpf_nf_ctx"):
     """struct bpf_nf_ctx."""
 
-    state: u64
-    skb: u64
+    state: Pointer[Opaque]
+    skb: Pointer[Opaque]
 
 
 class BpfFlowKeys(Context, name="bpf_flow_keys"):

@@ -23,6 +23,18 @@ class SpinLock(Struct, name="bpf_spin_lock"):
         call(None, 94, self)
 
 
+class Dynptr(Struct, name="bpf_dynptr"):
+    """A pointer to data of a size known at run time, on the stack: for helpers.dynptr_... and the kernel functions."""
+
+    opaque: Array[u64] = array(2)
+
+
+class WorkQueue(Struct, name="bpf_wq"):
+    """A work queue in a map value, for the kernel functions bpf_wq_init, bpf_wq_set_callback_impl and bpf_wq_start."""
+
+    opaque: Array[u64] = array(2)
+
+
 class Timer(Struct, name="bpf_timer"):
     """A timer in a map value, for helpers.timer_init, timer_set_callback, timer_start and timer_cancel."""
 

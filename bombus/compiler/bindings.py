@@ -10,13 +10,26 @@ from bombus.spec.contexts import CONTEXTS, Context
 from bombus.spec.helpers import HELPERS, Helper
 
 _NAMES = {"__sk_buff": "Skb", "u32": "LircSample"}
-_PACKETS = {"__sk_buff": 4, "xdp_md": 4, "sk_msg_md": 8, "sk_reuseport_md": 8}  # bytes of data and data_end
+# Contexts with bytes to look at: names of the members with their ends, bytes of each
+_PACKETS = {
+    "__sk_buff": ("data", "data_end", 4), "xdp_md": ("data", "data_end", 4), "sk_msg_md": ("data", "data_end", 8),
+    "sk_reuseport_md": ("data", "data_end", 8), "bpf_sockopt": ("optval", "optval_end", 8),
+}  # fmt: skip
+# Members that point to something
+_POINTERS = {
+    "sk": "BpfSock", "migrating_sk": "BpfSock", "flow_keys": "BpfFlowKeys", "state": "Opaque", "skb": "Opaque",
+}  # fmt: skip
 # Members in network byte order. include/uapi/linux/bpf.h says "Stored in network byte order" of them.
 _NETWORK = frozenset({
     "remote_ip4", "local_ip4", "remote_ip6", "local_ip6", "user_ip4", "user_ip6", "msg_src_ip4", "msg_src_ip6",
     "src_ip4", "dst_ip4", "src_ip6", "dst_ip6",
 })  # fmt: skip
 _NETWORK_PORTS = frozenset({("bpf_sock", "dst_port"), ("bpf_sk_lookup", "remote_port")})
+# Signed members, as include/uapi/linux/bpf.h declares them
+_SIGNED = frozenset({
+    ("bpf_sockopt", "level"), ("bpf_sockopt", "optname"), ("bpf_sockopt", "optlen"), ("bpf_sockopt", "retval"),
+    ("bpf_sock", "rx_queue_mapping"),
+})  # fmt: skip
 
 
 def class_name(c_name: str) -> str:
@@ -35,8 +48,8 @@ from __future__ import annotations
 from typing import ClassVar
 
 from bombus.bpf.context import Context, PacketContext
-from bombus.bpf.ints import be16, be32, u8, u16, u32, u64
-from bombus.bpf.struct import Array, array
+from bombus.bpf.ints import be16, be32, s32, u8, u16, u32, u64
+from bombus.bpf.struct import Array, Opaque, Pointer, array
 '''
 
 
@@ -48,11 +61,12 @@ def _context(row: Context) -> str:
     base = "PacketContext" if row.name in _PACKETS else "Context"
     lines = [f'class {class_name(row.name)}({base}, name="{row.name}"):', f'    """struct {row.name}."""', ""]
     if row.name in _PACKETS:
-        data, end = row.member("data"), row.member("data_end")
+        first, last, width = _PACKETS[row.name]
+        data, end = row.member(first), row.member(last)
         lines += [
             f"    _DATA: ClassVar[int] = {data.offset}",
             f"    _DATA_END: ClassVar[int] = {end.offset}",
-            f"    _WIDTH: ClassVar[int] = {_PACKETS[row.name]}",
+            f"    _WIDTH: ClassVar[int] = {width}",
         ]
     at = 0
     for member in row.members:
@@ -68,6 +82,10 @@ def _context(row: Context) -> str:
         kind = f"u{each * 8}"
         if member.name in _NETWORK or (row.name, member.name) in _NETWORK_PORTS:
             kind = f"be{each * 8}"
+        if (row.name, member.name) in _SIGNED:
+            kind = f"s{each * 8}"
+        if each == 8 and member.name in _POINTERS and row.name not in ("bpf_sock", "bpf_tcp_sock"):
+            kind = f"Pointer[{_POINTERS[member.name]}]"
         name = member.name + "_" * keyword.iskeyword(member.name)
         whole = f"Array[{kind}] = array({member.count})" if member.count > 1 else kind
         lines.append(f"    {name}: {whole}")

@@ -17,8 +17,8 @@ from bombus.compiler import tree
 from bombus.compiler.arguments import bind, no_keywords
 from bombus.compiler.check import Checker, Wrong, python_function
 from bombus.compiler.expressions import condition, expression, integer, is_struct_class, kind_type
-from bombus.compiler.helpercalls import helper, map_call
-from bombus.compiler.types import BOOL, NONE, IntT, LitT, RefT
+from bombus.compiler.helpercalls import helper, loose_argument, map_call
+from bombus.compiler.types import BOOL, NONE, IntT, LitT, ObjectT, RefT
 from bombus.compiler.words import WORDS
 from bombus.spec.helpers import HELPER
 
@@ -180,6 +180,10 @@ def _user_call(c: Checker, node: ast.Call, function: FunctionType, *, kfunc: boo
     args: list[tree.Expr] = []
     for variable, arg in zip(target.params, bind(c, node, names), strict=True):
         assert arg is not None
+        loose = variable.type
+        if isinstance(loose, ObjectT) or (isinstance(loose, RefT) and loose.space == "any"):
+            args.append(loose_argument(c, variable.name, loose, arg))
+            continue
         value = expression(c, arg)
         if isinstance(variable.type, IntT) and isinstance(value.type, LitT):
             c.wrong(

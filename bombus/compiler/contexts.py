@@ -6,7 +6,7 @@ import ast
 from functools import lru_cache
 
 from bombus.bpf.context import Context
-from bombus.bpf.layout import size_of
+from bombus.bpf.layout import PointerType, size_of
 from bombus.compiler import tree
 from bombus.compiler.check import Checker
 from bombus.compiler.types import RefT
@@ -26,6 +26,8 @@ def check_access(c: Checker, node: ast.AST, place: tree.Spot, *, write: bool) ->
     if answer is None:
         short = c.function.prog_type.removeprefix("BPF_PROG_TYPE_").lower()
         c.wrong(node, f"{short} programs may not {'write' if write else 'read'} {name}")
+    if isinstance(place.kind, PointerType):
+        return
     if answer.startswith("PTR_TO_PACKET"):
         c.wrong(node, f"{name} is an address", "take the packet apart with .parse(Struct, offset), or ask for .length")
     if answer:

@@ -11,7 +11,7 @@ from bombus.bpf.map import Map
 from bombus.bpf.structops import Method
 from bombus.bpf.tracing import Arguments
 from bombus.compiler import tree
-from bombus.compiler.types import BOOL, NONE, IntT, LitT, RefT, Type
+from bombus.compiler.types import BOOL, NONE, IntT, LitT, ObjectT, RefT, Type
 from bombus.spec.maptypes import MAP_TYPE
 
 # (bits, signed) -> clang's name and DWARF encoding
@@ -186,6 +186,8 @@ class DebugInfo:
             return self.type(bool)
         if kind == NONE:
             return "null"
+        if isinstance(kind, ObjectT) or (isinstance(kind, RefT) and kind.space == "any"):
+            return self.pointer("null")
         if isinstance(kind, RefT):
             from bombus.bpf.ints import u64
 

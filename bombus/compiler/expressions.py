@@ -8,7 +8,7 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any, Final
 
-from bombus.bpf.context import PacketContext
+from bombus.bpf.context import Context, PacketContext
 from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import ArrayType, PointerType, name_of
 from bombus.bpf.map import Map
@@ -22,6 +22,7 @@ from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, Tu
 # Programs whose pointers in the context the verifier knows by BTF: memory behind them is read directly.
 BTF_CONTEXTS: Final = frozenset({
     "BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_EXT",
+    "BPF_PROG_TYPE_NETFILTER",
 })  # fmt: skip
 _REFUSED: Final[dict[type[ast.expr], tuple[str, str]]] = {
     ast.List: ("lists are not part of the language", "use bpf.zeros(u8, 64), or an array in a struct"),
@@ -218,6 +219,10 @@ def load_place(c: Checker, node: ast.AST, place: tree.Spot) -> tree.Expr:
     assert isinstance(base, RefT)
     if isinstance(place.kind, PointerType):
         target = place.kind.target()
+        if base.space == "ctx" and issubclass(base.target, Context):
+            check_access(c, node, place, write=False)
+        if issubclass(target, Context):
+            return tree.Load(c.at(node), RefT(target, "sock", True), place)
         direct = base.space == "btf" or (base.space == "ctx" and c.function.prog_type in BTF_CONTEXTS)
         if base.space == "kernel":
             _probes(c, node)

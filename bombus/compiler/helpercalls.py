@@ -107,6 +107,22 @@ def helper_argument(
     return pointer(c, node, value, "PTR_MAYBE_NULL" in arg_kind or arg_kind == "ARG_ANYTHING" or "MEM" not in arg_kind)
 
 
+def loose_argument(c: Checker, name: str, kind: Type, node: ast.expr) -> tree.Expr:
+    """An argument of a kernel function: memory of any kind, a map, or a callback."""
+    value = expression(c, node)
+    if isinstance(kind, RefT):
+        return pointer(c, node, value, kind.nullable)
+    if isinstance(kind, ObjectT) and kind.value is maps.Map:
+        if not isinstance(value, tree.Object) or not isinstance(value.value, maps.Map):
+            c.wrong(node, f"{name} is a map, not {value.type}")
+        c.program.map_name(value.value, node, c)
+        return value
+    function = python_function(value.value) if isinstance(value, tree.Object) else None
+    if function is None:
+        c.wrong(node, f"{name} is a function, not {value.type}")
+    return tree.Object(value.at, value.type, c.program.function(function, c, node, linkage="callback"))
+
+
 def _key(c: Checker, node: ast.expr | None, kind: Any, what: str) -> tree.Expr:
     """A key or value as the address of one."""
     assert node is not None

@@ -108,6 +108,9 @@ class Invocations(Memory):
     def of_call(self, e: tree.Call) -> str:
         args: list[str] = []
         for arg, variable in zip(e.args, e.function.params, strict=True):
+            if isinstance(arg, tree.Object):
+                args.append(f"ptr {self.value(arg)}")
+                continue
             text = self.reference(arg) if isinstance(variable.type, RefT) else self.value(arg)
             args.append(f"{type_text(variable.type)} {extension(variable.type)}{text}")
         self.at(e.at)

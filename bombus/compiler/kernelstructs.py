@@ -1,8 +1,8 @@
 """Kernel structs as a typed Python module, from BTF.
 
 Only what CO-RE can find by name is written: members of anonymous structs and unions appear in the struct around them,
-pointers to structs that are not in the module point to `Opaque`. Members that the dialect has no type for (bit-fields,
-enums, floating point, functions) are named in a comment.
+pointers to structs that are not in the module point to `Opaque`. Members that the dialect has no type for (enums,
+floating point, functions) are named in a comment. Functions of the kernel (kfuncs) get the types of their prototypes.
 """
 
 from __future__ import annotations
@@ -11,32 +11,39 @@ import keyword
 from collections.abc import Iterable
 
 from bombus.btf.parse import Btf
-from bombus.btf.types import Array, Const, Int, Kind, Ptr, Struct, Typedef, Union, Volatile
+from bombus.btf.types import Array, Const, Enum, Func, FuncProto, Int, Kind, Ptr, Struct, Typedef, Union, Volatile
 from bombus.errors import UsageError
+from bombus.spec.kfuncs import KFUNC
 
 _HEAD = '''"""Kernel structs{whence}. Members are found by name when a program is loaded (CO-RE)."""
 
 from __future__ import annotations
 
-from typing import TypeAlias
+from collections.abc import Callable
+from typing import Any, TypeAlias
 
-from bombus.bpf import Array, Opaque, Pointer, Struct, Union, array
+from bombus.bpf import Array, Opaque, Pointer, Struct, Union, array, bits, kfunc, map
 from bombus.bpf import be16, be32, be64, s8, s16, s32, s64, u8, u16, u32, u64
+from bombus.bpf.helpers import Memory
 '''
 
 
-def kernel_module(btf: Btf, names: Iterable[str], *, whence: str = "") -> str:
+def kernel_module(btf: Btf, names: Iterable[str], *, functions: Iterable[str] = (), whence: str = "") -> str:
     """The module's text for these structs and unions, and those that lie inside of them. UsageError for unknown ones.
 
-    whence: for the docstring, such as "of Linux 6.12".
+    functions: of the kernel; structs that only they speak of have no members. whence: for the docstring, such as "of
+    Linux 6.12".
     """
-    return _Writer(btf, list(dict.fromkeys(names))).text(f" {whence}" if whence else "")
+    writer = _Writer(btf, list(dict.fromkeys(names)))
+    writer.functions = list(dict.fromkeys(functions))
+    declared = [writer.function(name) for name in writer.functions]
+    return writer.text(f" {whence}" if whence else "", declared)
 
 
 # Names that the module uses: a member called so would hide them.
 _WORDS = frozenset({
-    "Array", "Opaque", "Pointer", "Struct", "TypeAlias", "Union", "array", "be16", "be32", "be64", "bool", "s8", "s16",
-    "s32", "s64", "u8", "u16", "u32", "u64",
+    "Any", "Array", "Callable", "Memory", "Opaque", "Pointer", "Struct", "TypeAlias", "Union", "array", "be16",
+    "be32", "be64", "bits", "bool", "kfunc", "map", "s16", "s32", "s64", "s8", "u16", "u32", "u64", "u8",
 })  # fmt: skip
 _NETWORK = {"__be16": "be16", "__be32": "be32", "__be64": "be64", "__sum16": "be16"}
 
@@ -58,6 +65,8 @@ class _Writer:
         self.ids: dict[str, int] = {}
         self.order: list[str] = []
         self.hidden: set[str] = set()  # members of the struct that is being written
+        self.functions: list[str] = []
+        self.pointed: list[str] = []  # structs that only functions speak of
         self.aliases: set[str] = set()  # structs that some struct has a member of the same name as
         for name in names:
             self._add(name)
@@ -101,13 +110,70 @@ class _Writer:
                 found += self._members(self.btf.resolve(member.type))
         return found
 
-    def text(self, whence: str) -> str:
+    def text(self, whence: str, functions: list[str]) -> str:
         classes = {name: self._class(name) for name in self.order}
         parts = [
             text + (f"\n\n{_safe(name)}_struct: TypeAlias = {_safe(name)}\n" if name in self.aliases else "")
             for name, text in classes.items()
         ]
-        return "\n\n".join([_HEAD.format(whence=whence), *parts]).rstrip() + "\n"
+        for name in self.pointed:
+            called = self._class_name(name)
+            named = f', name="{name}"' if called != name else ""
+            parts.append(f"class {called}(Struct, core=True{named}):\n    _opaque: u8\n")
+        return "\n\n".join([_HEAD.format(whence=whence), *parts, *functions]).rstrip() + "\n"
+
+    # Functions
+
+    def function(self, name: str) -> str:
+        """The declaration of a function of the kernel; a comment when its prototype cannot be expressed."""
+        type_id = self.btf.find(name, Kind.FUNC)
+        if type_id is None:
+            raise UsageError(f"this kernel has no function {name}")
+        described = self.btf.type(type_id)
+        assert isinstance(described, Func)
+        prototype = self.btf.type(described.type)
+        assert isinstance(prototype, FuncProto)
+        given: list[str] = []
+        for index, param in enumerate(prototype.params):
+            kind = self._value(param.type, nullable=param.name.endswith(("__nullable", "__opt", "__ign")))
+            if param.name.endswith("__map"):
+                kind = "map.Map"
+            elif kind is None and isinstance(self.btf.resolved(param.type), Ptr):
+                kind = "Callable[..., Any]"  # to a function
+            if kind is None:
+                return f"# not expressed: {name} ({param.name or index})\n"
+            called = param.name or f"arg{index}"
+            given.append(f"{called}{'_' * (keyword.iskeyword(called) or called in _WORDS)}: {kind}")
+        row = KFUNC.get(name)
+        may = row is None or "ret_null" in row.flags
+        result = "None" if not prototype.type else self._value(prototype.type, nullable=may)
+        if result is None or result.startswith("Memory"):
+            return f"# not expressed: {name} (its result)\n"
+        head = f"@kfunc\ndef {name}({', '.join(given)}) -> {result}:"
+        body = " ..." if result.endswith("None") else "\n    raise NotImplementedError"
+        return f"{head}{body}\n"
+
+    def _value(self, type_id: int, *, nullable: bool) -> str | None:
+        """The annotation of a parameter or result."""
+        kind = self.btf.resolved(type_id)
+        if isinstance(kind, Enum):
+            return "s32" if kind.signed else "u32"
+        if isinstance(kind, Int):
+            return self._scalar(type_id)
+        if not isinstance(kind, Ptr):
+            return None
+        target = self.btf.resolved(kind.type) if kind.type else None
+        if target is None or isinstance(target, Int):
+            return "Memory" + " | None" * nullable
+        if not isinstance(target, (Struct, Union)) or not target.name:
+            return None
+        if target.name not in self.ids and target.name not in self.pointed:
+            self.pointed.append(target.name)
+        return self._class_name(target.name) + " | None" * nullable
+
+    def _class_name(self, name: str) -> str:
+        """The class of a struct that functions speak of; a function may have the struct's name."""
+        return f"{name}_struct" if name in self.functions else _safe(name)
 
     def _class(self, name: str) -> str:
         base = "Union" if isinstance(self.btf.type(self.ids[name]), Union) else "Struct"
@@ -117,8 +183,8 @@ class _Writer:
         members = self._members(self.ids[name])
         self.hidden = {member for member, _type, _bits in members}
         for member, type_id, bits in members:
-            unfit = bits or keyword.iskeyword(member) or member in seen or member in _WORDS
-            written = None if unfit else self._type(type_id)
+            unfit = keyword.iskeyword(member) or member in seen or member in _WORDS
+            written = None if unfit else self._bit_field(type_id, bits) if bits else self._type(type_id)
             if written is None:
                 skipped.append(member)
             else:
@@ -129,6 +195,12 @@ class _Writer:
         if skipped:
             lines.append(f"    # not expressed: {', '.join(skipped)}")
         return "\n".join(lines) + "\n"
+
+    def _bit_field(self, type_id: int, bits: int) -> str | None:
+        kind = self.btf.resolved(type_id)
+        if not isinstance(kind, Int) or kind.boolean or kind.size not in (1, 2, 4, 8) or bits > kind.size * 8:
+            return None
+        return f"{'s' if kind.signed else 'u'}{kind.size * 8} = bits({bits})"
 
     def _type(self, type_id: int) -> str | None:
         """An annotation (with its value); None when the dialect has no such type."""

@@ -30,7 +30,7 @@ class Memory(Relocations):
         if spot.member is not None:
             if kind.target.LAYOUT.packed:
                 alignment = 1
-            if kind.space == "ctx":
+            if kind.space in ("ctx", "sock"):  # verifiers want the offset in the access
                 self.module.declare("ptr @llvm.preserve.static.offset(ptr)")
                 base = self.emit(f"call ptr @llvm.preserve.static.offset(ptr {base})")
             if spot.member.offset:

@@ -11,16 +11,17 @@ import importlib.util
 import linecache
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_origin
 
-from bombus.bpf import core
+from bombus.bpf import core, helpers
 from bombus.bpf.context import Context
 from bombus.bpf.contexts import PtRegs
+from bombus.bpf.ints import u8
 from bombus.bpf.map import Map
 from bombus.bpf.program import Program
 from bombus.bpf.structops import StructOps, programs_of
@@ -30,7 +31,7 @@ from bombus.compiler.check import Checker, Wrong, check_function
 from bombus.compiler.diagnostics import Diagnostic, at_node
 from bombus.compiler.programargs import place_arguments
 from bombus.compiler.source import SourceFile, definition
-from bombus.compiler.types import BOOL, NONE, IntT, RefT, Type
+from bombus.compiler.types import BOOL, NONE, IntT, ObjectT, RefT, Type
 from bombus.errors import BombusError, DialectError, UsageError
 from bombus.spec.helpers.model import Helper
 from bombus.spec.kfuncs import KFUNC
@@ -230,6 +231,9 @@ class Builder:
         for arg in args.args:
             if arg.annotation is None:
                 c.wrong(arg, f"{arg.arg} has no type", f"annotate it: {arg.arg}: u32")
+            if made.linkage == "kfunc" and (loose := loose_parameter(c.annotation(arg.annotation))) is not None:
+                made.params.append(tree.Variable(arg.arg, loose))
+                continue
             kind = c.type_of(arg.annotation, "ctx" if program and len(args.args) == 1 else "mem")
             if isinstance(kind, RefT) and isinstance(kind.target, type) and issubclass(kind.target, Context):
                 kind = RefT(kind.target, "ctx")
@@ -379,6 +383,17 @@ class Builder:
 
         for name in list(calls):
             visit(name, ())
+
+
+def loose_parameter(annotation: Any) -> Type | None:
+    """What a kernel function takes that has no type in the dialect: memory of any kind, a map, a callback."""
+    if annotation == helpers.Memory or annotation == helpers.Memory | None:
+        return RefT(u8, "any", annotation != helpers.Memory)
+    if isinstance(annotation, type) and issubclass(annotation, Map):
+        return ObjectT(Map)
+    if get_origin(annotation) is Callable:
+        return ObjectT(Callable)
+    return None
 
 
 @lru_cache(maxsize=4096)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from bombus.bits import bswap
 from bombus.compiler import tree
-from bombus.compiler.types import BOOL, IntT, LitT, RefT, TupleT, Type
+from bombus.compiler.types import BOOL, IntT, LitT, ObjectT, RefT, TupleT, Type
 
 if TYPE_CHECKING:
     from bombus.compiler.module import ModuleText
@@ -20,7 +20,7 @@ def type_text(kind: Type) -> str:
         return "i1"
     if isinstance(kind, LitT):
         return "i64"
-    if isinstance(kind, RefT):
+    if isinstance(kind, (RefT, ObjectT)):
         return "ptr"
     if isinstance(kind, TupleT):
         return "{ " + ", ".join(map(type_text, kind.items)) + " }"

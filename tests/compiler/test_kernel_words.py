@@ -377,3 +377,91 @@ def q(result: s64) -> int:
         if error.log:
             raise
         pytest.skip(f"this kernel refuses the program's kind: {error}")
+
+
+KINDS = Path(__file__).parent / "data" / "kinds.py"
+
+
+def test_every_context(linux_kernel: Kernel) -> None:
+    """Programs of each kind, with what their contexts have: sockets, flow keys, option values."""
+    obj = read_object(build_file(str(KINDS)))
+    refused = []
+    for program in obj.programs:
+        try:
+            with load(obj, linux_kernel, programs=[program.name]):
+                pass
+        except KernelError as error:
+            assert not error.log, (program.section, error)  # a verifier's no would be ours
+            refused.append(program.section)
+    assert len(obj.programs) > 25
+    assert refused in ([], ["lirc_mode2"])  # not every kernel has it
+
+
+def test_the_kinds_under_mypy() -> None:
+    api = pytest.importorskip("mypy.api")
+    out, err, code = api.run(["--strict", "--no-error-summary", str(KINDS)])
+    assert (out, err, code) == ("", "", 0)
+
+
+RING = TOP + """
+ring = map.user_ringbuf(max_entries=4096)
+class Count(Struct):
+    sum: u64
+def got(record: bpf.Dynptr, count: Count) -> s64:
+    head = Head()
+    if helpers.dynptr_read(head, 2, record, 0, 0) == 0:
+        count.sum += u64(head.a)
+    return s64(0)
+@bpf.syscall
+def p(ctx: Head) -> int:
+    count = Count()
+    drained = helpers.user_ringbuf_drain(ring, got, count, 0)
+    res.update(0, count.sum + u64(drained))
+    return 0
+"""
+
+
+def test_user_ring_buffers_are_drained(linux_kernel: Kernel) -> None:
+    with load(read_object(build_source(RING, "ring.py")), linux_kernel) as loaded:
+        loaded.programs["p"].test_run(ctx=bytes(2))
+
+
+def test_dynptrs_of_packets(linux_kernel: Kernel) -> None:
+    data = build_file(str(FOLDER / "kfunc_work.py"))
+    with load(read_object(data), linux_kernel, programs=["look"]) as loaded:
+        packet = bytes(12) + b"\x08\x00" + bytes(50)
+        assert loaded.programs["look"].test_run(packet).retval == 1
+        assert loaded.maps["bytes_seen"][0] == 64
+        assert loaded.programs["look"].test_run(bytes(64)).retval == 2
+
+
+def test_work_is_done(linux_kernel: Kernel) -> None:
+    import time
+
+    data = build_file(str(FOLDER / "kfunc_work.py"))
+    with load(read_object(data), linux_kernel, programs=["start"]) as loaded:
+        loaded.programs["start"].test_run(bytes(64))
+        for _ in range(100):
+            raw = loaded.maps["elements"].raw.lookup(bytes(4))
+            if raw[16:24] == (1).to_bytes(8, "little"):
+                return
+            time.sleep(0.02)
+    pytest.fail("the callback of the work queue did not run")
+
+
+def test_kernel_functions_from_btf(linux_kernel: Kernel, tmp_path: Path) -> None:
+    from bombus.compiler.kernelstructs import kernel_module
+    from bombus.compiler.program import import_file
+    from bombus.spec.kfuncs import KFUNC
+
+    vmlinux = Btf.parse(linux_kernel.vmlinux_btf())
+    names = [name for name in KFUNC if vmlinux.find(name, Kind.FUNC) is not None]
+    text = kernel_module(vmlinux, ["task_struct"], functions=names)
+    path = tmp_path / "functions.py"
+    path.write_text(text)
+    module = import_file(str(path))
+    assert sum(hasattr(module, name) for name in names) > 0.9 * len(names)
+    assert "def bpf_task_from_pid(pid: s32) -> task_struct | None: ..." in text
+    assert "def bpf_task_release(p: task_struct) -> None: ..." in text
+    assert "def bpf_wq_init(wq: bpf_wq, p__map: map.Map, flags: u32) -> s32:" in text
+    assert ": u32 = bits(1)" in text
