@@ -72,6 +72,9 @@ class Sites(Protocol):
     def open(self, kind: str, path: str) -> int:
         """A descriptor of a "cgroup" directory, a "netns" file or a "file"; closed with Kernel.close."""
 
+    def unpin(self, path: str) -> None:
+        """Remove a pin from a bpf file system. KernelError(ENOENT)."""
+
     def online_cpus(self) -> list[int]:
         """Numbers of the CPUs that are on; there may be gaps."""
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Any
 
+from bombus.btf.data import TypedValue, layout_of, value_of
 from bombus.btf.parse import Btf
+from bombus.errors import NotSupported, UsageError
 from bombus.isa.insn import Insn
 from bombus.kernel.api import Kernel
 from bombus.kernel.handles import Attachment, Group, Link, Map, Program
@@ -15,6 +18,9 @@ from bombus.loader.state import Options, State
 from bombus.loader.structops import StructOps
 from bombus.object.model import MapSpec, Object, ProgramSpec
 from bombus.object.relocate import Flat, Symbol, flatten, resolve
+from bombus.spec.maptypes import BPF_F_MMAPABLE
+
+_PAGE = 4096
 
 
 class Loaded:
@@ -29,6 +35,7 @@ class Loaded:
         self.kernel = state.kernel
         self.programs: dict[str, Program] = state.programs
         self.maps: Mapping[str, Map] = _Maps(state.maps, state.specs)
+        self._sections: dict[str, TypedValue] = {}
 
     @property
     def specs(self) -> Mapping[str, MapSpec]:
@@ -57,12 +64,67 @@ class Loaded:
 
         return attach_all(self._state, cookies or {})
 
+    def section(self, name: str) -> TypedValue:
+        """The variables of a data section (".bss", ".data.shared") as attributes, over the map's own memory.
+
+        `loaded.bss.counter += 1` is what the programs see, and the other way round. Read-only sections are read-only.
+        UsageError when there is no such section, or no BTF of it; NotSupported where the kernel cannot share the memory
+        (before Linux 5.5): use `maps[name][0]` then.
+        """
+        if name not in self._sections:
+            spec = next((spec for spec in self.specs.values() if spec.section == name), None)
+            if spec is None:
+                raise UsageError(f"{self.obj.name} has no section {name!r} with variables")
+            if self.obj.btf is None or not spec.value_type:
+                raise UsageError(f"section {name!r} is not described by BTF")
+            if not spec.flags & BPF_F_MMAPABLE:
+                raise NotSupported(f"variables of {name!r} as attributes", "the kernel cannot map it: maps[name][0]")
+            item = self.maps[spec.name]
+            size = -(-spec.value_size // _PAGE) * _PAGE
+            view = self.kernel.mmap(item.fd, size, writable=not spec.frozen)
+            self._sections[name] = value_of(layout_of(self.obj.btf, spec.value_type), view)
+        found: TypedValue = self._sections[name]
+        return found
+
+    @property
+    def bss(self) -> TypedValue:
+        """`section(".bss")`."""
+        return self.section(".bss")
+
+    @property
+    def data(self) -> TypedValue:
+        """`section(".data")`."""
+        return self.section(".data")
+
+    @property
+    def rodata(self) -> TypedValue:
+        """`section(".rodata")`."""
+        return self.section(".rodata")
+
+    def pin(self, directory: str | os.PathLike[str]) -> None:
+        """Pin all programs and maps in a directory of a bpf file system, by their names; all or nothing.
+
+        Names have "_" for ".", which such a file system does not take.
+        """
+        made: list[str] = []
+        try:
+            for name, item in (*self.maps.items(), *self.programs.items()):
+                path = f"{os.fspath(directory)}/{name.replace('.', '_')}"
+                item.pin(path)
+                made.append(path)
+        except BaseException:
+            for path in made:
+                self.kernel.sites.unpin(path)
+            raise
+
     @property
     def struct_ops(self) -> Mapping[str, StructOps]:
         """struct_ops maps; their `attach` registers them one by one."""
         return self._state.struct_ops
 
     def close(self) -> None:
+        """Detach what `attach` attached, and give programs and maps back. What is pinned stays."""
+        self._sections.clear()
         self._state.close()
 
     def __enter__(self) -> Loaded:

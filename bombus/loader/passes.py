@@ -21,6 +21,7 @@ from bombus.isa.opcodes import CALL
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program
 from bombus.kernel.handles.attaching import Origin
+from bombus.kernel.handles.token import F_TOKEN_FD
 from bombus.loader import externs, structops
 from bombus.loader.sanitize import for_version
 from bombus.loader.state import State
@@ -47,6 +48,8 @@ _RINGS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("RINGBUF", "
 _TWO_PROBE_READS = since("5.5")
 _PAGE = 4096
 _PINNED = 1
+_DEVMAPS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("DEVMAP", "DEVMAP_HASH"))
+_DEVMAP_FLAGS = FLAG["BPF_F_RDONLY_PROG"].value
 # How the BTF of the kernel names what a program attaches to (libbpf: btf_get_kernel_prefix_kind).
 _ATTACH_PREFIX = {
     "BPF_TRACE_RAW_TP": ("btf_trace_", Kind.TYPEDEF),
@@ -61,7 +64,11 @@ def choose(state: State) -> None:
     obj, options = state.obj, state.options
     known = {program.name: program for program in obj.programs}
     maps = {spec.name for spec in obj.maps}
-    for name in (*options.autoload, *(n for n in options.autoattach if n not in maps), *options.targets):
+    for name in options.pins:
+        if name not in maps:
+            raise UsageError(f"no map {name!r} in {obj.name}; there are {', '.join(sorted(maps)) or 'none'}")
+    own = (*options.autoload, *(n for n in options.autoattach if n not in maps), *options.targets, *options.fields)
+    for name in own:
         if name not in known:
             raise UsageError(f"no program {name!r} in {obj.name}; there are {', '.join(known) or 'none'}")
     if obj.byteorder != sys.byteorder:
@@ -104,7 +111,7 @@ def load_btf(state: State) -> None:
     state.types = for_kernel(btf, state.obj.externs)
     ready = for_version(state.types, state.kernel.version)
     try:
-        state.btf = BtfHandle.load(state.kernel, ready.raw)
+        state.btf = BtfHandle.load(state.kernel, ready.raw, token=state.options.token)
     except NeedsKernel:
         return
     except KernelError:
@@ -151,14 +158,13 @@ def create_maps(state: State) -> None:
         if given is not None:
             state.maps[spec.name] = given
             continue
-        if spec.pinning == _PINNED and state.options.pin_root:
-            found = _open_pinned(state, spec)
-            if found is not None:
-                state.maps[spec.name] = found
-                continue
-        state.maps[spec.name] = _create(state, spec)
-        if spec.pinning == _PINNED and state.options.pin_root:
-            state.maps[spec.name].pin(_pin_path(state, spec))
+        path = _pin_path(state, spec)
+        found = _open_pinned(state, spec, path) if path else None
+        if found is None:
+            found = _create(state, spec)
+            if path:
+                found = _pin_new(state, spec, found, path)
+        state.maps[spec.name] = found
 
 
 def _create_struct_ops(state: State, spec: MapSpec) -> None:
@@ -207,23 +213,48 @@ def fill_struct_ops(state: State) -> None:
 
 
 def _pin_path(state: State, spec: MapSpec) -> str:
+    """Where a map is, or will be pinned; "" for one that is not."""
+    given = state.options.pins.get(spec.name)
+    if given is not None:
+        return given
+    if spec.pinning != _PINNED or not state.options.pin_root:
+        return ""
     return str(PurePosixPath(state.options.pin_root) / spec.name.replace(".", "_"))
 
 
-def _open_pinned(state: State, spec: MapSpec) -> Map | None:
+def _pin_new(state: State, spec: MapSpec, made: Map, path: str) -> Map:
+    """Pin a map that was just made; when another process was faster, its map is used."""
     try:
-        found = Map.pinned(state.kernel, _pin_path(state, spec))
+        made.pin(path)
+    except KernelError as error:
+        made_first = _open_pinned(state, spec, path) if error.errno == 17 else None  # EEXIST
+        made.close()
+        if made_first is None:
+            raise
+        return made_first
+    return made
+
+
+def _open_pinned(state: State, spec: MapSpec, path: str) -> Map | None:
+    try:
+        found = Map.pinned(state.kernel, path)
     except KernelError as error:
         if error.errno == 2:
             return None
         raise
     info = found.info()
-    same = (info["type"], info["key_size"], info["value_size"], info["max_entries"], info["map_flags"]) == (
-        spec.type, spec.key_size, spec.value_size, spec.max_entries, spec.flags,
-    )
-    if not same:
+    wanted = {
+        "type": spec.type, "key_size": spec.key_size, "value_size": spec.value_size, "max_entries": spec.max_entries,
+        "map_flags": spec.flags, "map_extra": spec.map_extra,
+    }  # fmt: skip
+    # The kernel adds BPF_F_RDONLY_PROG to devmaps by itself (libbpf: map_is_reuse_compat does the same).
+    there = {name: int(info[name]) for name in wanted}
+    if spec.type in _DEVMAPS:
+        there["map_flags"] &= ~_DEVMAP_FLAGS
+    wrong = [f"{name} {there[name]} instead of {value}" for name, value in wanted.items() if there[name] != value]
+    if wrong:
         found.close()
-        raise ObjectError(f"the map pinned at {_pin_path(state, spec)} is another one", symbol=spec.name)
+        raise ObjectError(f"the map pinned at {path} is another one: {', '.join(wrong)}", symbol=spec.name)
     return _typed(state, spec, found)
 
 
@@ -239,7 +270,7 @@ def _typed(state: State, spec: MapSpec, made: Map) -> Map:
 
 
 def _create(state: State, spec: MapSpec) -> Map:
-    fields: dict[str, Any] = {}
+    fields: dict[str, Any] = {"map_token_fd": state.options.token.fd} if state.options.token is not None else {}
     if spec.numa_node:
         fields["numa_node"] = spec.numa_node
     if spec.map_extra:
@@ -258,7 +289,7 @@ def _create(state: State, spec: MapSpec) -> Map:
 
     def make(more: dict[str, Any]) -> Map:
         return Map.create(
-            state.kernel, type_, spec.key_size, spec.value_size, spec.max_entries, flags=spec.flags,
+            state.kernel, type_, spec.key_size, spec.value_size, spec.max_entries, flags=spec.flags | _token(state),
             name=_map_name(spec), inner=inner, **more,
         )  # fmt: skip
 
@@ -275,6 +306,11 @@ def _create(state: State, spec: MapSpec) -> Map:
         if inner is not None:
             inner.close()
     return _typed(state, spec, made)
+
+
+def _token(state: State) -> int:
+    """The flag that says that a token descriptor is given."""
+    return F_TOKEN_FD if state.options.token is not None else 0
 
 
 def _contents(state: State, spec: MapSpec) -> bytes | None:
@@ -364,6 +400,8 @@ def load_programs(state: State) -> None:
                     "line_info": flat.line_info_bytes(), "line_info_rec_size": 16,
                     "line_info_cnt": len(flat.line_info),
                 }  # fmt: skip
+        if state.options.token is not None:
+            fields["prog_token_fd"] = state.options.token.fd
         attach_type = _attach_type(state, program)
         if program.name in state.members and program.prog_type == _STRUCT_OPS:
             ops, attach_type = state.members[program.name]
@@ -373,11 +411,12 @@ def load_programs(state: State) -> None:
         elif program.attach_btf:
             fields |= _attach_target(state, program)
         # Kernels before 5.0 compare it for kprobes; libbpf sends it always.
+        fields |= state.options.fields.get(program.name, {})
         fields["kern_version"] = state.obj.version or externs.version_code(state.kernel.version)
         try:
             state.programs[program.name] = Program.load(
                 state.kernel, program.prog_type, insns, license=state.obj.license, name=_prog_name(program),
-                attach_type=attach_type, flags=program.flags, log_level=state.options.log_level,
+                attach_type=attach_type, flags=program.flags | _token(state), log_level=state.options.log_level,
                 **fields,
             )  # fmt: skip
         except LoadError as error:

@@ -18,6 +18,7 @@ from bombus.kernel.handles.rawmap import RawMap
 from bombus.kernel.handles.reader import Reader
 from bombus.kernel.handles.readers import Readers
 from bombus.kernel.handles.ringbuf import RingBuffer, RingError
+from bombus.kernel.handles.token import Token
 from bombus.kernel.handles.userring import Sample, UserRing
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "RingError",
     "Sample",
     "TestRun",
+    "Token",
     "UserRing",
     "attach_type_of",
     "ids",

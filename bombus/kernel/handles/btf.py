@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Self
 
 from bombus.errors import UsageError
 from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.base import Handle, open_id
 from bombus.kernel.handles.info import Info, read_info
+from bombus.kernel.handles.token import F_TOKEN_FD, Token
 
 if TYPE_CHECKING:
     from bombus.btf.parse import Btf as ParsedBtf
 
 _NAME_ROOM = 64
+_LOG_STOP = 1 << 24
 
 
 class Btf(Handle):
@@ -21,14 +24,24 @@ class Btf(Handle):
     kind = "btf"
 
     @classmethod
-    def load(cls, kernel: Kernel, data: bytes, *, log_level: int = 0, log_size: int = 1 << 16) -> Self:
-        """Hand raw BTF to the kernel. KernelError with the kernel's log when it is refused."""
-        try:
-            return cls(kernel, kernel.bpf(_load_attr(data, log_level, log_size)))
-        except OSError:
-            if log_level:
-                raise
-        return cls(kernel, kernel.bpf(_load_attr(data, 1, log_size)))  # again, for the log
+    def load(
+        cls, kernel: Kernel, data: bytes, *, log_level: int = 0, log_size: int = 1 << 16, token: Token | None = None
+    ) -> Self:
+        """Hand raw BTF to the kernel. KernelError with the kernel's log when it is refused.
+
+        log_size: bytes of the first buffer; it grows while the log does not fit.
+        """
+        level = log_level
+        while True:
+            try:
+                return cls(kernel, kernel.bpf(_load_attr(data, level, log_size, token)))
+            except OSError as error:
+                if level and error.errno == errno.ENOSPC and log_size < _LOG_STOP:
+                    log_size *= 4
+                elif level:
+                    raise
+                else:
+                    level = 1  # again, for the log
 
     @classmethod
     def from_id(cls, kernel: Kernel, number: int) -> Self:
@@ -70,8 +83,11 @@ class Btf(Handle):
         return Parsed.parse(self.raw(), Parsed.parse(self.kernel.vmlinux_btf()) if split else None)
 
 
-def _load_attr(data: bytes, log_level: int, log_size: int) -> Attr:
+def _load_attr(data: bytes, log_level: int, log_size: int, token: Token | None) -> Attr:
     attr = Attr("BPF_BTF_LOAD", btf=data, btf_size=len(data))
+    if token is not None:
+        attr.set("btf_flags", F_TOKEN_FD)
+        attr.set("btf_token_fd", token.fd)
     if log_level:
         log = bytearray(log_size)
         for name, value in (("btf_log_buf", log), ("btf_log_size", log_size), ("btf_log_level", log_level)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from bombus.errors import KernelError, LoadError, NeedsKernel
@@ -24,6 +25,7 @@ _ADMIN_ONLY = frozenset(
     }
 )  # fmt: skip
 _VERSION_ERRNOS = frozenset({errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP, ENOTSUPP})
+_CONFIG_ERRNOS = _VERSION_ERRNOS | {errno.EPERM, errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EBUSY}
 _LOG_MAX = 1 << 24
 _LOGS = {"BPF_PROG_LOAD": ("log_buf", "log_size"), "BPF_BTF_LOAD": ("btf_log_buf", "btf_log_size")}
 
@@ -84,7 +86,42 @@ def permission_hint(attr: Attr) -> str:
         return f"this process lacks {' and '.join(missing)}{other}"
     if attr.command.name in ("BPF_MAP_UPDATE_ELEM", "BPF_MAP_DELETE_ELEM", "BPF_MAP_LOOKUP_ELEM"):
         return "the map is frozen, or its descriptor or flags do not allow this access"
+    mode = lockdown()
+    if mode not in ("", "none"):
+        return f"the capabilities are there, but the kernel is locked down ({mode})"
     return "the capabilities are there, so the kernel refuses it by its configuration, lockdown or a security module"
+
+
+def lockdown() -> str:
+    """The kernel's lockdown mode: "none", "integrity", "confidentiality"; "" when it does not say."""
+    try:
+        text = Path("/sys/kernel/security/lockdown").read_text()
+    except OSError:
+        return ""
+    return text.partition("[")[2].partition("]")[0]
+
+
+def missing_configs(attr: Attr, known: Mapping[str, str]) -> list[str]:
+    """Configuration that what was asked for needs and the running kernel says it lacks."""
+    from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
+    from bombus.spec.configs import ATTACH_CONFIGS, MAP_CONFIGS, PROG_CONFIGS
+
+    name = attr.command.name
+    wanted: tuple[str, ...] = ()
+    if name == "BPF_MAP_CREATE":
+        kind = MAP_TYPE_BY_ID.get(_field(attr, "map_type"))
+        wanted = MAP_CONFIGS.get(kind.name, ()) if kind is not None else ()
+    elif name == "BPF_PROG_LOAD":
+        row = PROG_TYPE_BY_ID.get(_field(attr, "prog_type"))
+        wanted = PROG_CONFIGS.get(row.name, ()) if row is not None else ()
+        at = ATTACH_TYPE_BY_ID.get(_field(attr, "expected_attach_type"))
+        if at is not None and row is not None and row.name in at.prog_types:
+            wanted += ATTACH_CONFIGS.get(at.name, ())
+    elif name in ("BPF_LINK_CREATE", "BPF_PROG_ATTACH"):
+        at = ATTACH_TYPE_BY_ID.get(_field(attr, "attach_type"))
+        wanted = ATTACH_CONFIGS.get(at.name, ()) if at is not None else ()
+    # A kernel that shows no configuration at all says nothing about one of them.
+    return [config for config in dict.fromkeys(wanted) if known and known.get(config) not in ("y", "m")]
 
 
 def _field(attr: Attr, name: str) -> int:
@@ -113,8 +150,13 @@ def too_new(attr: Attr, version: KernelVersion) -> tuple[str, KernelVersion] | N
     return None
 
 
-def refusal(attr: Attr, number: int, version: KernelVersion) -> KernelError:
-    """The typed error for errno `number`: NeedsKernel, LoadError (with the verifier's log) or KernelError."""
+def refusal(
+    attr: Attr, number: int, version: KernelVersion, configs: Callable[[], Mapping[str, str]] = dict
+) -> KernelError:
+    """The typed error for errno `number`: NeedsKernel, LoadError (with the verifier's log) or KernelError.
+
+    configs: the kernel's configuration, asked for when a switched-off part may be the reason.
+    """
     name = attr.command.name
     if number in _VERSION_ERRNOS:
         found = too_new(attr, version)
@@ -127,5 +169,10 @@ def refusal(attr: Attr, number: int, version: KernelVersion) -> KernelError:
         message = "ENOTSUPP: this kind of object does not do this"
     elif number == errno.ENOSYS:
         hint = "the kernel has no bpf(2), or a seccomp filter forbids it"
+    log = log_of(attr)
+    if number in _CONFIG_ERRNOS and not log:
+        lacks = missing_configs(attr, configs())
+        if lacks:
+            hint = f"this kernel was built without {', '.join(lacks)}"
     kind = LoadError if name == "BPF_PROG_LOAD" else KernelError
-    return kind(number, name, message, log=log_of(attr), hint=hint)
+    return kind(number, name, message, log=log, hint=hint)

@@ -89,7 +89,7 @@ class LinuxKernel:
             if result >= 0:
                 return result
             number = -result
-        raise refusal(attr, number, self._version)
+        raise refusal(attr, number, self._version, self.kconfig)
 
     def _call(self, attr: Attr) -> int:
         """The result, or minus errno. Interrupted calls start again, except test runs, which may have had effects."""

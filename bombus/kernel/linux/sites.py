@@ -30,6 +30,12 @@ class LinuxSites:
         except OSError as error:
             raise KernelError(error.errno or errno.EIO, "open", f"the {kind} {path}") from None
 
+    def unpin(self, path: str) -> None:
+        try:
+            os.unlink(path)
+        except OSError as error:
+            raise KernelError(error.errno or errno.EIO, "unlink", path) from None
+
     def online_cpus(self) -> list[int]:
         return perf.online_cpus()
 

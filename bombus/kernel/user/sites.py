@@ -32,6 +32,9 @@ class UserSites(NoSites):
             raise NotSupported(f"opening a {kind} on the user kernel", "it has cgroups, interfaces and sockets")
         return self._kernel.fds.open("open", sockets.cgroups_of(self._kernel).find(path))
 
+    def unpin(self, path: str) -> None:
+        self._kernel.bpffs.unlink(path)
+
     def online_cpus(self) -> list[int]:
         return list(range(self._kernel.possible_cpus))
 

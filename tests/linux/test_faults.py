@@ -1,0 +1,233 @@
+"""Nothing is left when a process dies on the way, and nothing grows when it does not.
+
+BOMBUS_TEST_CYCLES sets the number of cycles of loading and unloading (1,000).
+"""
+
+from __future__ import annotations
+
+import gc
+import os
+import resource
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sandbox import in_namespace, own_cgroup, run, veth
+
+from bombus.errors import KernelError, LoadError
+from bombus.kernel.api import Attr
+from bombus.kernel.handles import Program, ids
+from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.kernel.linux.perf import cpu_list
+from bombus.loader.load import load
+from bombus.object.read import open_object
+
+pytestmark = pytest.mark.linux
+OBJECT = open_object(Path(__file__).parent / "data" / "attach.bpf.o")
+CYCLES = int(os.environ.get("BOMBUS_TEST_CYCLES", "1000"))
+RETURN_2 = bytes.fromhex("b7000000020000009500000000000000")
+NAMES = ["xdp_pass", "tc_in", "cg_in", "tp_getppid", "raw_enter", "filter", "lookup"]
+
+
+class Killed(LinuxKernel):
+    """Kills its own process just before, or just after, the call with a number."""
+
+    def __init__(self, at: int) -> None:
+        super().__init__()
+        self.at = at
+
+    def bpf(self, attr: Attr) -> int:
+        self._count()
+        result = super().bpf(attr)
+        self._count()
+        return result
+
+    def _count(self) -> None:
+        self.at -= 1
+        if self.at == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def ours() -> set[int]:
+    """Links whose program has a name of ours. Others load and attach on this machine meanwhile."""
+    kernel, found = LinuxKernel(), set()
+    for number in ids(kernel, "prog"):
+        try:
+            with Program.from_id(kernel, number) as program:
+                if program.name in MARKED:
+                    found.add(number)
+        except KernelError:
+            continue
+    return found
+
+
+MARKED = {f"fault{i}" for i in range(len(NAMES))}
+
+
+def steps(at: int, cgroup: Path) -> None:
+    """Load and attach everything; the process dies at call number `at`, if it has so many."""
+    from dataclasses import replace
+
+    programs = tuple(
+        replace(p, name=f"fault{NAMES.index(p.name)}") for p in OBJECT.programs if p.name in NAMES
+    )
+    kernel = Killed(at)
+    item = load(replace(OBJECT, programs=programs), kernel, data={"pid": os.getpid()})
+    by = {name: item.programs[f"fault{number}"] for number, name in enumerate(NAMES)}
+    held: list[Any] = [by["xdp_pass"].attach_xdp("vb"), by["tc_in"].attach_tcx("va", "ingress"),
+                       by["cg_in"].attach_cgroup(cgroup), by["tp_getppid"].attach(), by["raw_enter"].attach(),
+                       by["lookup"].attach()]  # fmt: skip
+    left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+    held += [by["filter"].attach(right), left]
+    os._exit(7)
+
+
+def test_a_killed_process_leaves_nothing() -> None:
+    def body() -> int:
+        veth()
+        with own_cgroup() as cgroup:
+            calls, at = 0, 1
+            while True:
+                child = os.fork()
+                if child == 0:
+                    os.close(1)
+                    steps(at, cgroup)
+                _, status = os.waitpid(child, 0)
+                calls = at
+                if os.WIFEXITED(status):
+                    assert os.WEXITSTATUS(status) == 7
+                    break
+                assert os.WTERMSIG(status) == signal.SIGKILL
+                at += 5 if at > 8 else 1
+            end = time.monotonic() + 10
+            while ours() and time.monotonic() < end:  # programs go after a grace period
+                time.sleep(0.05)
+            assert not ours()
+            assert LinuxKernel().sites.xdp_query(LinuxKernel().sites.ifindex("vb")).ids == {}
+            assert "prog" not in run("ip", "link", "show", "vb")
+            return calls
+
+    assert in_namespace(body) > 40
+
+
+def test_what_netlink_attached_goes_at_exit() -> None:
+    """Without links the kernel keeps programs; a process that ends in order takes them away, a killed one cannot."""
+
+    def child(how: str) -> None:
+        kernel = LinuxKernel()
+        xdp = Program.load(kernel, "xdp", RETURN_2)
+        tc = Program.load(kernel, "sched_cls", RETURN_2)
+        held = [xdp.attach_xdp("vb", netlink=True), tc.attach_tc("va", "egress", tcx=False)]
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+        import weakref
+
+        weakref.finalize._exitfunc()  # what the interpreter does at its end; os._exit does not  # type: ignore
+        del held
+        os._exit(0)
+
+    def body() -> None:
+        veth()
+        sites = LinuxKernel().sites
+        for how in ("end", "kill"):
+            pid = os.fork()
+            if pid == 0:
+                child(how)
+            os.waitpid(pid, 0)
+            vb, va = sites.ifindex("vb"), sites.ifindex("va")
+            kept = bool(sites.xdp_query(vb).ids), bool(sites.tc_filters(va, 0xFFFFFFF3))
+            assert kept == ((True, True) if how == "kill" else (False, False)), how
+        sites.xdp_set(vb, -1, 0)
+        assert sites.tc_qdisc(va, add=False)
+
+    in_namespace(body)
+
+
+def memory() -> int:
+    """Resident bytes of this process."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+def cycles(what: Callable[[], None], count: int, room: int) -> None:
+    for _ in range(10):
+        what()
+    gc.collect()
+    fds, before = len(os.listdir("/proc/self/fd")), memory()
+    for _ in range(count):
+        what()
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) == fds
+    assert memory() - before < room, f"{memory() - before} bytes more after {count} cycles"
+
+
+def test_loading_and_attaching_again_and_again() -> None:
+    def body() -> None:
+        veth()
+        kernel = LinuxKernel()
+        names = ["xdp_pass", "tc_plain"]
+
+        def once() -> None:
+            with load(OBJECT, kernel, programs=names, data={"pid": 1}) as item:
+                item.bss.hits[0] += 1
+                with item.programs["xdp_pass"].attach("vb"), item.programs["tc_plain"].attach_tc("va", "egress"):
+                    pass
+
+        cycles(once, CYCLES // 20, 6 << 20)  # detaching waits for a grace period of the kernel
+
+        def plain() -> None:
+            with load(OBJECT, kernel, programs=names, data={"pid": 1}) as item:
+                item.bss.hits[0] += 1
+
+        cycles(plain, CYCLES, 6 << 20)
+
+        def refused() -> None:
+            with pytest.raises(LoadError):
+                Program.load(kernel, "xdp", bytes.fromhex("9500000000000000"))
+            with pytest.raises(KernelError):
+                load(OBJECT, kernel, programs=names, max_entries={"sockets": 0})
+
+        cycles(refused, CYCLES // 20, 6 << 20)
+
+    in_namespace(body)
+
+
+def test_logs_grow_until_they_fit() -> None:
+    kernel = LinuxKernel()
+    body = bytes.fromhex("b700000000000000") * 2000 + bytes.fromhex("9500000000000000")
+    with Program.load(kernel, "xdp", body, log_level=2, log_size=256) as program:
+        assert "processed 2001 insns" in program.log and len(program.log) > 10_000
+
+
+def test_signals_do_not_break_calls() -> None:
+    """EINTR and the verifier's EAGAIN: a timer that fires all the time."""
+
+    def body() -> None:
+        fired = [0]
+
+        def tick(*_: object) -> None:
+            fired[0] += 1
+
+        signal.signal(signal.SIGALRM, tick)
+        signal.setitimer(signal.ITIMER_REAL, 0.0005, 0.0005)
+        kernel = LinuxKernel()
+        for _ in range(20):
+            with load(OBJECT, kernel, programs=["cg_connect4"]) as item:
+                item.bss.hits[1] = 5
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        assert fired[0] > 3
+
+    in_namespace(body, net=False)
+
+
+def test_lists_of_cpus_may_have_gaps() -> None:
+    assert cpu_list("0-2,5,8-9\n") == [0, 1, 2, 5, 8, 9] and cpu_list("3") == [3]
+    with pytest.raises(ValueError):
+        cpu_list("")
+
+
+def test_no_program_is_left_by_the_tests_above() -> None:
+    assert not ours()
