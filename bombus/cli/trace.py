@@ -19,6 +19,7 @@ from bombus.errors import UsageError
 if TYPE_CHECKING:
     from bombus.cli.values import Cells
     from bombus.kernel.printk import PrintkRow
+    from bombus.loader.events import EventType
     from bombus.loader.load import Loaded
     from bombus.object.model import Object
     from bombus.trace import Event, Session
@@ -73,6 +74,8 @@ def trace(
         links = loaded.attach()
         _say_attached(loaded, links)
         view: Json | Table = Json() if output.as_json() else Table(loaded)
+        if _run_iterators(loaded, links) and not session.talks:
+            return  # nothing else will come
         with stopping() as stop:
             enough = _stream(session, view, stop, duration, count)
         for link in links.values():
@@ -118,6 +121,40 @@ def _load(opened: Object, kernel: Any, names: list[str] | None, data: dict[str, 
             if found.message:
                 show_explanation(found)
         raise
+
+
+def _run_iterators(loaded: Loaded, links: dict[str, Any]) -> bool:
+    """Print what iterator programs write, once. Whether there are no other programs."""
+    names = [name for name in links if loaded.program_spec(name).section.startswith("iter")]
+    for name in names:
+        data = links[name].read_iterator()
+        kind = _row_type(loaded, data)
+        if kind is not None:
+            from bombus.trace.values import jsonable
+
+            size = kind.layout.size
+            rows: list[Any] = [jsonable(kind.layout, data[at : at + size]) for at in range(0, len(data), size)]
+        else:
+            rows = data.decode(errors="replace").splitlines()
+        for row in rows:
+            if output.as_json():
+                what = {"iterator": name, "row" if kind is None else "event": row}
+                sys.stdout.write(json.dumps(what, separators=(",", ":")) + "\n")
+            else:
+                text = row if isinstance(row, str) else "  ".join(f"{k}={v}" for k, v in row.items())
+                sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+    return len(names) == len(links)
+
+
+def _row_type(loaded: Loaded, data: bytes) -> EventType | None:
+    """The struct that an iterator writes with bpf_seq_write, as the object declares it; None for text."""
+    if not data or all(byte >= 0x20 or byte in b"\t\n\r" for byte in data):
+        return None
+    from bombus.loader.events import declared_types
+
+    fit = [kind for kind in declared_types(loaded) if kind.layout.size and not len(data) % kind.layout.size]
+    return fit[0] if len(fit) == 1 else None
 
 
 def _say_attached(loaded: Loaded, links: dict[str, Any]) -> None:

@@ -113,6 +113,12 @@ def _pointed(btf: Btf) -> list[int]:
     return found
 
 
+def declared_types(loaded: Loaded) -> list[EventType]:
+    """Structs that global variables of the object point to."""
+    btf = loaded.obj.btf
+    return [_made(btf, t, "what a global variable points to") for t in _pointed(btf)] if btf is not None else []
+
+
 def _guess(loaded: Loaded, btf: Btf, size: int) -> EventType | None:
     stored = {btf.resolve(t) for s in loaded.specs.values() for t in (s.key_type, s.value_type) if t}
     fit = [
