@@ -3,9 +3,12 @@
 struct key { __u32 pid, gap; __s64 kernel, user; char comm[16]; };
 struct { __uint(type, BPF_MAP_TYPE_STACK_TRACE); __uint(max_entries, 1024); __uint(key_size, 4); __uint(value_size, 1016); } stacks SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, struct key); __type(value, __u64); } counts SEC(".maps");
+const volatile __u32 only = 0;
 SEC("perf_event") int sample(struct bpf_perf_event_data *ctx)
 {
-	struct key key = { .pid = bpf_get_current_pid_tgid() >> 32 };
+	__u32 pid = bpf_get_current_pid_tgid() >> 32;
+	if (only && pid != only) return 0;
+	struct key key = { .pid = pid };
 	bpf_get_current_comm(key.comm, 16);
 	key.kernel = bpf_get_stackid(ctx, &stacks, 0);
 	key.user = bpf_get_stackid(ctx, &stacks, 1 << 8);

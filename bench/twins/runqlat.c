@@ -1,9 +1,10 @@
 #include "twin.h"
-struct task_struct { int pid; } __attribute__((preserve_access_index));
+struct task_struct { int pid, tgid; } __attribute__((preserve_access_index));
 struct wakeup { struct task_struct *task; };
 struct switch_args { __u64 preempt; struct task_struct *prev, *next; };
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 10240); __type(key, __u32); __type(value, __u64); } started SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_ARRAY); __uint(max_entries, 32); __type(key, __u32); __type(value, __u64); } histogram SEC(".maps");
+const volatile __u32 only = 0;
 static __u32 log2(__u64 v)
 {
 	__u32 r = 0;
@@ -17,7 +18,7 @@ static __u32 log2(__u64 v)
 SEC("tp_btf/sched_wakeup") int wakeup(struct wakeup *ctx)
 {
 	struct task_struct *task = ctx->task;
-	if (task) {
+	if (task && (!only || task->tgid == only)) {
 		__u32 pid = task->pid;
 		__u64 now = bpf_ktime_get_ns();
 		bpf_map_update_elem(&started, &pid, &now, 0);

@@ -48,8 +48,8 @@ class Memory(Relocations):
                     index = self.emit(f"{'sext' if signed else 'zext'} {bits} {index} to i64")
                 if not self.module.native and kind.space in ("stack", "mem") and _root_alignment(spot.base) > size:
                     # LLVM adds offsets below the alignment by `or`, which verifiers refuse on pointers: hide what it
-                    # knows of the offset.
-                    index = self.emit(f'call i64 asm "", "=r,0"(i64 {index})')
+                    # knows of the pointer (not of the index, which may become a constant).
+                    base = self.emit(f'call ptr asm "", "=r,0"(ptr {base})')
                 base = self.emit(f"getelementptr inbounds [{size} x i8], ptr {base}, i64 {index}")
         return base, alignment
 

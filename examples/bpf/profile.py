@@ -17,13 +17,17 @@ class Key(Struct):
     comm: Array[u8] = array(16)
 
 
+only = bpf.config(u32(0))  # samples of this process; 0: all
 stacks = map.stack_trace(max_entries=1024)
 counts = map.hash(Key, u64, max_entries=10240)
 
 
 @perf_event
 def sample(ctx: contexts.BpfPerfEventData) -> int:
-    key = Key(pid=u32(helpers.get_current_pid_tgid() >> 32))
+    pid = u32(helpers.get_current_pid_tgid() >> 32)
+    if only.value != 0 and pid != only.value:
+        return 0
+    key = Key(pid=pid)
     helpers.get_current_comm(key.comm, 16)
     key.kernel = stacks.stack_id(ctx, 0)
     key.user = stacks.stack_id(ctx, USER_STACK)

@@ -10,6 +10,7 @@ LICENSE = bpf.license("GPL")
 
 class task_struct(Struct, core=True):
     pid: s32
+    tgid: s32
 
 
 class Wakeup(Struct):
@@ -23,6 +24,7 @@ class Switch(Struct):
 
 
 started = map.hash(u32, u64, max_entries=10240)
+only = bpf.config(u32(0))  # tasks of this process; 0: all
 histogram = map.array(u32, u64, max_entries=32)
 
 
@@ -38,7 +40,7 @@ def log2(value: u64) -> u32:
 @tp_btf("sched_wakeup")
 def wakeup(ctx: Wakeup) -> int:
     task = ctx.task
-    if task is not None:
+    if task is not None and (only.value == 0 or u32(task.tgid) == only.value):
         started.update(u32(task.pid), helpers.ktime_get_ns())
     return 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bombus import bpf
 from bombus.bpf import Struct, helpers, map, raw_tracepoint, u32, u64
 
 
@@ -15,12 +16,16 @@ class Key(Struct):
     number: u32
 
 
+only = bpf.config(u32(0))  # calls of this process; 0: all
 calls = map.percpu_hash(Key, u64, max_entries=10240)
 
 
 @raw_tracepoint("sys_enter")
 def enter(ctx: Enter) -> int:
-    key = Key(pid=u32(helpers.get_current_pid_tgid() >> 32), number=u32(ctx.number))
+    pid = u32(helpers.get_current_pid_tgid() >> 32)
+    if only.value != 0 and pid != only.value:
+        return 0
+    key = Key(pid=pid, number=u32(ctx.number))
     seen = calls.lookup(key)
     if seen is None:
         calls.update(key, 1, map.NOEXIST)

@@ -38,8 +38,11 @@ def _ports(maps: Maps, put: Put) -> None:
 
 
 def _firewall(maps: Maps, put: Put) -> None:
-    maps("blocked").raw.update(bytes([24, 0, 0, 0, 192, 168, 1, 0]), bytes(8))
-    maps("blocked").raw.update(bytes([32, 0, 0, 0, 10, 0, 0, 3]), bytes(8))
+    drop, pass_ = bytes([1]) + bytes(23), bytes([2]) + bytes(23)
+    for bits, address, rule in ((24, "192.168.1.0", drop), (32, "10.0.0.3", drop), (8, "10.0.0.0", pass_)):
+        maps("networks4").raw.update(bytes([bits, 0, 0, 0, *map(int, address.split("."))]), rule)
+    maps("networks6").raw.update(bytes([128, 0, 0, 0]) + bytes(15) + b"\1", drop)
+    maps("networks6").raw.update(bytes([96, 0, 0, 0]) + bytes(16), pass_)
 
 
 def _balancer(maps: Maps, put: Put) -> None:
