@@ -1,4 +1,4 @@
-"""`bombus feature list`: the spec as a table."""
+"""`bombus feature`: what kernels have for BPF, by the spec (`list`) or by asking one (`probe`)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import click
 
 from bombus.cli import output
+from bombus.cli.nouns import noun, verb
+from bombus.cli.words import Words
 from bombus.errors import UsageError
 from bombus.spec.version import KernelVersion
 
@@ -14,9 +16,33 @@ if TYPE_CHECKING:
     from bombus.spec.features import Feature
 
 
-@click.group()
+@noun("feature", "What kernels have for BPF: by version, or by probing one.", default="probe", aliases={})
 def feature() -> None:
-    """Every BPF feature with the kernel version that brought it."""
+    pass
+
+
+@verb(
+    feature, "probe", "[kernel | dev NAME] [full] [unprivileged] [macros [prefix PREFIX]]",
+    click.option("--kernel", "kernel_name", default="linux", show_default=True, metavar="KERNEL",
+                 help="Which kernel: linux, user or user:VERSION."),
+    click.option("--refresh", is_flag=True, help="Ask again, also when the answers were kept."),
+)  # fmt: skip
+def probe(words: Words, kernel_name: str, refresh: bool) -> None:
+    """Ask a kernel what it has: program types, map types, helpers, instructions. The answers are kept.
+
+    full: also helpers whose use the kernel notes in its log. macros: as #define lines for C.
+    """
+    from bombus.cli import probing
+
+    probing.probe(words, kernel_name, refresh)
+
+
+@verb(feature, "list_builtins", "{prog_types | map_types | attach_types | link_types | helpers}")
+def list_builtins(words: Words) -> None:
+    """Names that bombus knows, without asking a kernel."""
+    from bombus.cli import probing
+
+    probing.builtins(words)
 
 
 @feature.command("list")

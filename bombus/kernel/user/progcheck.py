@@ -79,6 +79,8 @@ def _attach_type(version: KernelVersion, attr: Attr, row: ProgType | None) -> in
     if row is None:
         return given
     if given == 0 and row.default_attach:
+        if ATTACH_TYPE[row.default_attach].since > version:
+            return 0  # the type was there before its attach types
         given = ATTACH_TYPE[row.default_attach].id
     if row.attach_checked or (row.name in _NO_ATTACH and given):
         names = {ATTACH_TYPE[name].id for name in row.attach_types if ATTACH_TYPE[name].since <= version}

@@ -75,11 +75,27 @@ def verify(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
     failed = _log_verdict(kernel, attr, verdict, note)
     if failed is not None:
         raise failed
+    if version < OLDEST:
+        _check_age(kernel, attr, prog, verdict)
     if not verdict.accepted:
         raise _refusal(kernel, attr, prog, verdict)
     prog.verified_insns = verdict.processed
     prog.facts = verdict.facts
     prog.max_ctx_offset = verdict.max_ctx_offset
+
+
+def _check_age(kernel: UserKernel, attr: Attr, prog: Prog, verdict: Verdict) -> None:
+    """A verifier of a later version has gone past helpers that came after the kernel's own."""
+    from bombus.spec.helpers import HELPER_BY_ID
+
+    for insn in prog.insns if verdict.accepted else prog.insns[: max(verdict.insn, 0)]:
+        row = HELPER_BY_ID.get(insn.imm) if insn.opcode == op.CALL and insn.src == 0 else None
+        if row is not None and row.since > kernel.version:
+            newer = NeedsKernel(
+                errno.EINVAL, CALL, feature=f"helper bpf_{row.name}", since=str(row.since), version=str(kernel.version)
+            )
+            newer.log = written(attr)
+            raise newer
 
 
 def _refusal(kernel: UserKernel, attr: Attr, prog: Prog, verdict: Verdict) -> KernelError:
