@@ -40,7 +40,7 @@ NO_BTF = "the user kernel takes no programs that attach by BTF"
 REASONS_USER = {
     ("prog_type", "tracing"): NO_BTF, ("prog_type", "ext"): NO_BTF, ("prog_type", "lsm"): NO_BTF,
     ("prog_type", "struct_ops"): NO_BTF, ("map_type", "struct_ops"): NO_BTF,
-    ("*", "bpf_get_current_task_btf"): "its verifier does not know such pointers, and does not ask for the version first",
+    ("*", "bpf_get_current_task_btf"): "its verifier knows no such pointers, and says so before the version",
 }  # fmt: skip
 
 
