@@ -15,7 +15,7 @@ from bombus.errors import BtfError, KernelError, LoadError, NeedsKernel, NotSupp
 from bombus.isa import opcodes as op
 from bombus.kernel.user.commands import put
 from bombus.spec.maptypes import BPF_F_RDONLY_PROG, MAP_TYPE
-from bombus.spec.version import since
+from bombus.spec.version import KernelVersion, since
 from bombus.verifier.program import FuncInfo, LineInfo, MapInfo, Program
 from bombus.verifier.rules import OLDEST
 
@@ -85,17 +85,24 @@ def verify(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
 
 
 def _check_age(kernel: UserKernel, attr: Attr, prog: Prog, verdict: Verdict) -> None:
-    """A verifier of a later version has gone past helpers that came after the kernel's own."""
-    from bombus.spec.helpers import HELPER_BY_ID
+    """A verifier of a later version has gone past helpers that came, or came to this type, after the kernel's own."""
+    from bombus.spec.helpers import HELPER_BY_ID, allowed
 
-    for insn in prog.insns if verdict.accepted else prog.insns[: max(verdict.insn, 0)]:
+    def there(version: KernelVersion) -> bool:
+        return row is None or allowed(row.name, prog.type.id, prog.expected_attach_type, version)
+
+    for insn in prog.insns if verdict.accepted else prog.insns[: verdict.insn + 1]:
         row = HELPER_BY_ID.get(insn.imm) if insn.opcode == op.CALL and insn.src == 0 else None
-        if row is not None and row.since > kernel.version:
-            newer = NeedsKernel(
-                errno.EINVAL, CALL, feature=f"helper bpf_{row.name}", since=str(row.since), version=str(kernel.version)
-            )
-            newer.log = written(attr)
-            raise newer
+        if row is None or there(kernel.version):
+            continue
+        feature, since = f"helper bpf_{row.name}", row.since
+        if row.since <= kernel.version:
+            feature += f" in {prog.type.short} programs"
+            later = (KernelVersion(major, minor) for major in (4, 5, 6) for minor in range(21))
+            since = next((one for one in later if one > kernel.version and there(one)), OLDEST)
+        newer = NeedsKernel(errno.EINVAL, CALL, feature=feature, since=str(since), version=str(kernel.version))
+        newer.log = written(attr)
+        raise newer
 
 
 def _refusal(kernel: UserKernel, attr: Attr, prog: Prog, verdict: Verdict) -> KernelError:
