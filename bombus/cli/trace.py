@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from bombus.object.model import Object
     from bombus.trace import Event, Session
 
+_RAW, _RAW_TEXT = 16, 72  # bytes of an untyped event that are shown
 _SLICE = 0.1  # seconds between two looks at the clock, signals and prints
 
 
@@ -239,6 +240,7 @@ class Table:
         self._cells: dict[tuple[str, int], Cells | None] = {}
         self._widths: dict[tuple[str, int], list[int]] = {}
         self._last: tuple[str, int] | None = None
+        self._told: set[str] = set()  # buffers whose events have no type
         self._several = sum(is_buffer(item) for item in loaded.maps.values()) > 1
 
     def show(self, events: list[Event], prints: list[PrintkRow]) -> None:
@@ -252,8 +254,12 @@ class Table:
                 kind = event.type
                 self._cells[key] = Cells("data", kind.layout, self._btf, kind.type_id) if kind is not None else None
             cells = self._cells[key]
-            row = cells.row(event.data) if cells is not None else [event.data.hex(" ") or "(empty)"]
-            titles = cells.titles if cells is not None else [f"{event.map} ({len(event.data)} bytes)"]
+            row = cells.row(event.data) if cells is not None else _raw(event.data)
+            titles = cells.titles if cells is not None else [f"{event.map} ({len(event.data)} bytes)", "text"]
+            if cells is None and event.data and event.map not in self._told:
+                self._told.add(event.map)
+                click.echo(f"{event.map}: the object does not say what its events are: --type {event.map}=STRUCT does",
+                           err=True)  # fmt: skip
             self._row(key, ["time", *titles], [_clock(event.time), *row])
         for line in prints:
             where = f"{line.task}-{line.pid} [{line.cpu}] {line.time:.6f}" if line.task else "bpf_printk"
@@ -280,6 +286,14 @@ class Table:
 def _line(cells: list[str], widths: list[int]) -> str:
     parts = [f"{cell:<{width}}" for cell, width in zip(cells[:-1], widths, strict=False)]
     return "  ".join([*parts, cells[-1]]).rstrip()
+
+
+def _raw(data: bytes) -> list[str]:
+    """The beginning of an event without a type, as hexadecimal and as text."""
+    if not data:
+        return ["(empty)", ""]
+    text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in data.rstrip(b"\0")[:_RAW_TEXT])
+    return [data[:_RAW].hex(" ") + (" ..." if len(data) > _RAW else ""), text]
 
 
 def _clock(when: float) -> str:

@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from bombus.loader.load import Loaded
 
 
+_ENOTSUPP = 524
+
+
 def show_maps(loaded: Loaded, limit: int) -> None:
     """Print what is not empty."""
     from bombus.trace.report import all_histograms, globals_of, is_table, pairs
@@ -31,7 +34,8 @@ def show_maps(loaded: Loaded, limit: int) -> None:
         try:
             found = pairs(item)
         except KernelError as error:
-            click.echo(f"{name}: cannot be read: {error}")
+            if error.errno != _ENOTSUPP:  # maps of sockets, cgroups and the like give nothing out
+                click.echo(f"{name}: cannot be read: {error}")
             continue
         if found:
             show_table(loaded, name, limit, found)

@@ -212,8 +212,8 @@ def test_table_of_untyped_events(user_kernel: Any, traffic: Path, capsys: pytest
     with load(open_object(str(traffic)), user_kernel) as loaded:
         table = Table(loaded)
         table.show([Event("events", 0.0, b"\1\2", None), Event("events", 0.0, b"", None)], [])
-    out = capsys.readouterr().out
-    assert "01 02" in out and "(empty)" in out and "EVENTS (2 BYTES)" in out
+    out, err = capsys.readouterr()
+    assert "01 02" in out and "(empty)" in out and "EVENTS (2 BYTES)" in out and "--type events=STRUCT" in err
 
 
 # Histograms
