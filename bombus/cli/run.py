@@ -219,12 +219,12 @@ def _show_rest(loaded: Loaded, outcome: Outcome, event_types: tuple[str, ...], l
     types = _event_types(loaded, event_types, outcome)
     for name, count in outcome.event_counts.items():
         events = [event for event in outcome.events if event.map == name]
-        layout, type_id, why = types.get(name, (None, 0, ""))
+        layout, btf, type_id, why = types.get(name, (None, None, 0, ""))
         note = f"{count} events" + (f", the last {len(events)}" if len(events) < count else "")
         note += f" as {why}" if why else ""
         if outcome.lost.get(name):
             note += f", {outcome.lost[name]} lost"
-        events_table(name, events, layout, loaded.obj.btf, type_id, note)
+        events_table(name, events, layout, btf, type_id, note)
     if outcome.printk_count:
         shown = len(outcome.printk)
         click.echo(f"bpf_printk: {outcome.printk_count} lines"
@@ -235,8 +235,8 @@ def _show_rest(loaded: Loaded, outcome: Outcome, event_types: tuple[str, ...], l
 
 def _event_types(
     loaded: Loaded, texts: tuple[str, ...], outcome: Outcome
-) -> dict[str, tuple[Any, int, str]]:
-    """map -> (layout, BTF type, words). Chosen by --event, else what `loader.events` finds."""
+) -> dict[str, tuple[Any, Any, int, str]]:
+    """map -> (layout, BTF, type in it, words). Chosen by --event, else what `loader.events` finds."""
     from bombus.loader.events import event_type
 
     chosen: dict[str, str] = {}
@@ -245,13 +245,13 @@ def _event_types(
         if not equals or name not in loaded.maps:
             raise UsageError(f"--event {text}: give MAP=TYPE with a map of {loaded.obj.name}")
         chosen[name] = type_name
-    found: dict[str, tuple[Any, int, str]] = {}
+    found: dict[str, tuple[Any, Any, int, str]] = {}
     for name in dict.fromkeys((*chosen, *outcome.event_counts)):
         sizes = {len(event.data) for event in outcome.events if event.map == name}
         kind = event_type(loaded, name, chosen.get(name), size=sizes.pop() if len(sizes) == 1 else None)
         if kind is not None:
             words = kind.name if name in chosen else f"{kind.name}, {kind.why}"
-            found[name] = (kind.layout, kind.type_id, words)
+            found[name] = (kind.layout, kind.btf, kind.type_id, words)
     return found
 
 
@@ -284,7 +284,7 @@ def _rest_json(loaded: Loaded, outcome: Outcome, event_types: tuple[str, ...]) -
     types = _event_types(loaded, event_types, outcome)
     events = []
     for event in outcome.events:
-        layout = types.get(event.map, (None, 0, ""))[0]
+        layout = types.get(event.map, (None, None, 0, ""))[0]
         row: dict[str, Any] = {"map": event.map, "packet": event.packet, "data": _hex(event.data)}
         if layout is not None and len(event.data) >= layout.size:
             row["formatted"] = formatted(layout, event.data)

@@ -39,7 +39,7 @@ _SLICE = 0.1  # seconds between two looks at the clock, signals and prints
               help="Trace only this process: sets the object's target_pid, targ_tgid, ...")
 @click.option("--set", "data", multiple=True, metavar="VAR=VALUE", help="Set a global variable before the load.")
 @click.option("--type", "types", multiple=True, metavar="MAP=TYPE",
-              help="The type of a buffer's events, a struct of the object's BTF.")
+              help="The type of a buffer's events: a struct of the object's BTF, or C ('{ u64 ts; char comm[16]; }').")
 @click.option("--pages", default=64, show_default=True, metavar="N", help="Pages of each CPU's perf ring.")
 @click.option("--limit", default=20, show_default=True, metavar="N", help="Rows of each map to print at the end.")
 @click.option("--no-maps", is_flag=True, help="Print no maps at the end.")
@@ -236,7 +236,6 @@ class Table:
         from bombus.loader.events import is_buffer
 
         self.shown = 0
-        self._btf = loaded.obj.btf
         self._cells: dict[tuple[str, int], Cells | None] = {}
         self._widths: dict[tuple[str, int], list[int]] = {}
         self._last: tuple[str, int] | None = None
@@ -252,7 +251,7 @@ class Table:
                 from bombus.cli.values import Cells
 
                 kind = event.type
-                self._cells[key] = Cells("data", kind.layout, self._btf, kind.type_id) if kind is not None else None
+                self._cells[key] = Cells("data", kind.layout, kind.btf, kind.type_id) if kind is not None else None
             cells = self._cells[key]
             row = cells.row(event.data) if cells is not None else _raw(event.data)
             titles = cells.titles if cells is not None else [f"{event.map} ({len(event.data)} bytes)", "text"]

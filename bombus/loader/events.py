@@ -2,7 +2,7 @@
 
 BTF does not say what a program puts into a buffer. The answer is taken from the first of:
 
-1. the caller: a type's name ("event", "struct event");
+1. the caller: a type's name ("event", "struct event"), or the type as C ("{ u64 ts; pid_t pid; char comm[16]; }");
 2. the object: a declaration tag on the map, `__attribute__((btf_decl_tag("event:NAME")))`; there may be several, of
    different sizes. Objects built from Python have them;
 3. the object: the struct that a global variable points to, as users of cilium/ebpf declare it:
@@ -16,6 +16,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from bombus.btf.ctext import is_text, type_of
 from bombus.btf.data import layout_of
 from bombus.btf.types import DataSec, DeclTag, Kind, Ptr, Struct, Union, Var
 from bombus.errors import UsageError
@@ -35,9 +36,10 @@ _PADDING = 8  # perf events are padded to multiples of 8, less the 4 bytes of th
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """type_id: in the object's BTF. why: how it was found, for people."""
+    """type_id: in `btf`, which is the object's or was made from a text. why: how it was found, for people."""
 
     layout: Layout
+    btf: Btf
     type_id: int
     name: str
     why: str
@@ -46,11 +48,15 @@ class EventType:
 def _made(btf: Btf, type_id: int, why: str) -> EventType:
     type_ = btf.resolved(type_id)
     kind = {Struct: "struct ", Union: "union "}.get(type(type_), "")
-    return EventType(layout_of(btf, type_id), type_id, kind + btf.name(btf.resolve(type_id)), why)
+    return EventType(layout_of(btf, type_id), btf, type_id, kind + btf.name(btf.resolve(type_id)), why)
 
 
 def named(btf: Btf | None, name: str) -> EventType:
-    """A type by its name, "event" or "struct event". UsageError when there is none."""
+    """A type by its name, "event" or "struct event", or written down as C, "struct event { u64 ts; ... }". UsageError
+    when there is none."""
+    if is_text(name):
+        made, type_id = type_of(name)
+        return _made(made, type_id, "as given")
     word, _, rest = name.partition(" ")
     kinds = {"struct": (Kind.STRUCT,), "union": (Kind.UNION,), "enum": (Kind.ENUM, Kind.ENUM64)}.get(word)
     short = rest.strip() if kinds else name

@@ -12,7 +12,7 @@ from bombus.btf.parse import Btf
 from bombus.errors import NotSupported, UsageError
 from bombus.isa.insn import Insn
 from bombus.kernel.api import Kernel
-from bombus.kernel.handles import Attachment, Group, Link, Map, Program
+from bombus.kernel.handles import Attachment, Group, Link, Map, PerfBuffer, Program, RingBuffer
 from bombus.loader.passes import PASSES, choose, relocate_core
 from bombus.loader.state import Options, State
 from bombus.loader.structops import StructOps
@@ -116,6 +116,16 @@ class Loaded:
             for path in made:
                 self.kernel.sites.unpin(path)
             raise
+
+    def events(self, name: str, type: str | None = None, *, pages: int = 64, wakeup: int = 1) -> RingBuffer | PerfBuffer:
+        """A reader of a ring or perf buffer, with the type of its events (see `loader.events`). Close it before this
+        object.
+
+        type: its name, or C; None: as the object tells. pages, wakeup: of perf buffers. UsageError.
+        """
+        from bombus.loader.events import open_reader
+
+        return open_reader(self, name, type, pages=pages, wakeup=wakeup)
 
     @property
     def struct_ops(self) -> Mapping[str, StructOps]:

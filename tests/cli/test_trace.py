@@ -171,8 +171,10 @@ def test_declared_types(user_kernel: Any) -> None:
     with load(obj, user_kernel, programs=[]) as loaded:
         found = event_type(loaded, "events")
         assert found is not None and found.name == "struct event" and "global variable" in found.why
-        with open_reader(loaded, "events") as reader:
+        with loaded.events("events") as reader:
             assert reader.layout is not None and reader.layout.size == 32
+        with loaded.events("events", "struct mine { u64 a; char b[4]; }") as reader:
+            assert reader.layout is not None and reader.layout.name == "struct mine"
 
 
 def test_declaration_tags(user_kernel: Any) -> None:
