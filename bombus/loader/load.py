@@ -117,7 +117,9 @@ class Loaded:
                 self.kernel.sites.unpin(path)
             raise
 
-    def events(self, name: str, type: str | None = None, *, pages: int = 64, wakeup: int = 1) -> RingBuffer | PerfBuffer:
+    def events(
+        self, name: str, type: str | None = None, *, pages: int = 64, wakeup: int = 1
+    ) -> RingBuffer | PerfBuffer:
         """A reader of a ring or perf buffer, with the type of its events (see `loader.events`). Close it before this
         object.
 
