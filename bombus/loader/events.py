@@ -75,8 +75,10 @@ def event_type(loaded: Loaded, name: str, type: str | None = None, *, size: int 
     if btf is None:
         return None
     tags = [named(btf, tag) for tag in _tags(btf, name)]
-    fit = [tag for tag in tags if size is None or tag.layout.size <= size < tag.layout.size + _PADDING]
-    if len(fit) == 1 or (tags and size is not None):
+    if len(tags) == 1:
+        return tags[0]
+    if tags and size is not None:
+        fit = [tag for tag in tags if tag.layout.size <= size < tag.layout.size + _PADDING]
         return fit[0] if len(fit) == 1 else None
     pointed = [t for t in _pointed(btf) if size is None or _fits(btf, t, size)]
     if len(pointed) == 1:
