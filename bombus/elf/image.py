@@ -74,7 +74,7 @@ class Image:
         self._data = memoryview(self._map)
         try:
             self._read_headers()
-        except struct.error:
+        except (struct.error, OverflowError):
             self.close()
             raise ElfError("the headers are cut off", path=self.path) from None
         except ElfError:

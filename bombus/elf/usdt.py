@@ -18,7 +18,7 @@ _BASE = ".stapsdt.base"
 _OWNER = b"stapsdt"
 _NT_STAPSDT = 3
 MAX_ARGS = 12
-_CONST, _REG, _REG_DEREF, _SIB = range(4)
+_CONST, _REG, _REG_DEREF, INDEXED = range(4)
 _EM_X86_64, _EM_AARCH64, _EM_RISCV = 62, 183, 243
 
 
@@ -172,7 +172,8 @@ def _x86(text: str, size: int, signed: bool) -> Argument:
         raise NotSupported(f"USDT argument {text!r}")
     base, value = _x86_register(match[2]), _number(match[1])
     if match[3]:
-        return Argument(_SIB, size, signed, value, base, _x86_register(match[3]), int(match[4] or 1).bit_length() - 1)
+        scale = int(match[4] or 1).bit_length() - 1
+        return Argument(INDEXED, size, signed, value, base, _x86_register(match[3]), scale)
     return Argument(_REG_DEREF, size, signed, value, base)
 
 

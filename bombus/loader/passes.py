@@ -424,7 +424,7 @@ def load_programs(state: State) -> None:
             raise
         state.programs[program.name].origin = Origin(
             program.section, program.attach_type,
-            state.options.autoattach.get(program.name, program.autoattach), state.maps, state.shared
+            state.options.autoattach.get(program.name, program.autoattach), state.maps, state.shared, state.obj.btf,
         )
 
 

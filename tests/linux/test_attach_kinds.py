@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 from sandbox import Refused, in_namespace, join, own_cgroup, run, veth
@@ -430,6 +430,49 @@ KPROBES = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("name", ["replacement", "before_answer"])
+def test_functions_of_bpf_programs(name: str) -> None:
+    def body() -> None:
+        frame = bytes(64)
+        with loaded("asks") as item:
+            asks = item.programs["asks"]
+            assert asks.test_run(frame).retval == 42
+            try:
+                other = load(ATTACH, LinuxKernel(), programs=[name], data={"pid": 0}, targets={name: asks})
+            except KernelError as error:
+                raise_if_refused(name, error)
+            with other:
+                with attach_one(name, other.programs[name]):
+                    assert asks.test_run(frame).retval == (43 if name == "replacement" else 42)
+                    assert hits(other, 50 if name == "replacement" else 51) == 1
+                assert asks.test_run(frame).retval == 42
+                if name == "replacement":  # and over another program that is like it
+                    with loaded("asks") as more, other.programs[name].attach_freplace(more.programs["asks"], "answer"):
+                        assert more.programs["asks"].test_run(frame).retval == 43
+            with pytest.raises(UsageError, match="targets="):
+                load(ATTACH, LinuxKernel(), programs=["replacement"])
+            with pytest.raises(UsageError, match="no function 'nothing'"):
+                load(ATTACH, LinuxKernel(), programs=[name], targets={name: (asks, "nothing")})
+
+    in_namespace(body, net=False)
+
+
+def attach_one(name: str, program: Any) -> Any:
+    try:
+        return program.attach()
+    except KernelError as error:
+        raise_if_refused(name, error)
+
+
+def raise_if_refused(name: str, error: Exception) -> NoReturn:
+    """What the kernel refuses because it was built without trampolines is not our failure."""
+    allowed = {errno.EPERM, errno.EOPNOTSUPP, errno.EBUSY, 524}
+    refuses = not isinstance(error, KernelError) or error.errno in allowed
+    if refuses and LinuxKernel().kconfig().get("CONFIG_FPROBE") != "y":
+        raise Refused(f"{name}: {error}") from None
+    raise error
+
+
 @pytest.mark.parametrize("name", [*KPROBES, "lsm_cg"])
 def test_kernel_functions(name: str) -> None:
     """What this kernel may refuse: the guest's test runs these where it does not."""
@@ -453,11 +496,7 @@ def test_kernel_functions(name: str) -> None:
                             os.readlink("/proc/self/exe")
                 assert hits(item, KPROBES[name]) >= 1
         except (KernelError, NotSupported, ObjectError) as error:
-            allowed = {errno.EPERM, errno.EOPNOTSUPP, errno.EBUSY, 524}
-            refuses = not isinstance(error, KernelError) or error.errno in allowed
-            if refuses and LinuxKernel().kconfig().get("CONFIG_FPROBE") != "y":
-                raise Refused(f"{name}: {error}") from None
-            raise
+            raise_if_refused(name, error)
 
     in_namespace(body)
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from bombus.btf.parse import Btf
     from bombus.kernel.handles.attachment import Attachment, Group
     from bombus.kernel.handles.links import IterLink, Link
 
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a program comes from: its section ("kprobe/do_unlinkat"), attach type, and the maps of its object.
+    """Where a program comes from: its section ("kprobe/do_unlinkat"), attach type, the maps and BTF of its object.
 
     shared: what attachments of one object keep together.
     """
@@ -23,6 +24,7 @@ class Origin:
     autoattach: bool = True
     maps: Mapping[str, Any] = field(default_factory=dict)
     shared: dict[str, Any] = field(default_factory=dict)
+    btf: Btf | None = None
 
 
 class Attaching:

@@ -171,4 +171,14 @@ SEC("lsm_cgroup/socket_bind") int lsm_cg(unsigned long long *ctx)
 	return 1;
 }
 
+SEC("freplace/answer") int replacement(struct xdp_md *ctx) { COUNT(50); return 43; }
+SEC("fentry/answer") int before_answer(unsigned long long *ctx) { COUNT(51); return 0; }
+__attribute__((noinline)) int answer(struct xdp_md *ctx)
+{
+	volatile int value = 42;
+
+	return value;
+}
+SEC("xdp") int asks(struct xdp_md *ctx) { return answer(ctx); }
+
 char _license[] SEC("license") = "GPL";

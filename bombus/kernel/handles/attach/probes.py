@@ -14,9 +14,10 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from bombus.btf.types import Enum, Kind
 from bombus.elf.image import Image, find_file, function_offset
-from bombus.elf.usdt import arguments_of, packed_spec, points
-from bombus.errors import KernelError, UsageError
+from bombus.elf.usdt import INDEXED, arguments_of, packed_spec, points
+from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.handles.attach.perf import PerfLink, link_event
 from bombus.kernel.handles.attachment import Attachment, Group
 from bombus.kernel.handles.links import Link
@@ -225,7 +226,12 @@ def attach_usdt(
         found = points(image, provider, name)
         if not found:
             raise UsageError(f"{file} has no USDT {provider}:{name}")
-        specs = [packed_spec(arguments_of(point.arguments, image.machine), cookie) for point in found]
+        arguments = [arguments_of(point.arguments, image.machine) for point in found]
+    if any(one.kind == INDEXED for each in arguments for one in each) and not _reads_indexed(program):
+        raise NotSupported(
+            f"USDT {provider}:{name}", "an argument has an index register, which needs the usdt.bpf.h of libbpf 1.7"
+        )
+    specs = [packed_spec(each, cookie) for each in arguments]
     writer = _Specs(program)
     links: list[Any] = []
     try:
@@ -251,6 +257,16 @@ def attach_usdt(
         writer.give_back()
         raise
     return _Usdt(links, writer)
+
+
+def _reads_indexed(program: Program) -> bool:
+    """Was the program built with a usdt.bpf.h that knows operands with an index register?"""
+    btf = program.origin.btf
+    kinds = btf.find_all("__bpf_usdt_arg_type", Kind.ENUM) if btf is not None else []
+    return any(
+        isinstance(found, Enum) and any(value.name == "BPF_USDT_ARG_SIB" for value in found.values)
+        for found in (btf.type(number) for number in kinds if btf is not None)
+    )
 
 
 class _Specs:
