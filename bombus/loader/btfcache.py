@@ -35,7 +35,10 @@ def vmlinux_of(kernel: Kernel) -> Btf:
 
 
 def _parse(raw: bytes, key: str) -> Btf:
-    path = _directory() / f"vmlinux-{key}-{len(raw)}.index"
+    place = _directory()
+    if place is None:
+        return Btf.parse(raw)
+    path = place / f"vmlinux-{key}-{len(raw)}.index"
     index = _read(path, len(raw))
     btf = Btf.parse(raw, index=index)
     if index is None and btf.byteorder == "little":
@@ -44,9 +47,11 @@ def _parse(raw: bytes, key: str) -> Btf:
     return btf
 
 
-def _directory() -> Path:
+def _directory() -> Path | None:
+    if os.environ.get("BOMBUS_CACHE") == "off":
+        return None
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "bombus"
+    return Path(base) / "bombus" if os.path.isabs(base) else None
 
 
 def _read(path: Path, size: int) -> Index | None:
