@@ -29,6 +29,7 @@ from bombus.object.fixup import for_kernel
 from bombus.object.model import MapSpec, ProgramSpec
 from bombus.object.relocate import core, flatten, reachable, resolve
 from bombus.spec.attachtypes import ATTACH_TYPE
+from bombus.spec.commands import COMMAND
 from bombus.spec.maptypes import BPF_F_MMAPABLE, BPF_F_VTYPE_BTF_OBJ_FD, FLAG, MAP_TYPE, MAP_TYPE_BY_ID
 from bombus.spec.version import since
 
@@ -422,10 +423,24 @@ def load_programs(state: State) -> None:
         except LoadError as error:
             error.add_note(f"program {program.name!r} of {state.obj.name}")
             raise
+        _bind_rodata(state, state.programs[program.name])
         state.programs[program.name].origin = Origin(
             program.section, program.attach_type,
             state.options.autoattach.get(program.name, program.autoattach), state.maps, state.shared, state.obj.btf,
         )
+
+
+def _bind_rodata(state: State, program: Program) -> None:
+    """Read-only data lives as long as each program, also those that do not use it: tools find settings there.
+
+    libbpf: bpf_object_load_prog. Kernels before 5.10 have no such command.
+    """
+    if state.kernel.version < COMMAND["BPF_PROG_BIND_MAP"].since:
+        return
+    for spec in state.specs.values():
+        if spec.section.startswith(".rodata"):
+            with suppress(KernelError):
+                program.bind_map(state.maps[spec.name].fd)
 
 
 def _for_old_kernels(state: State, insns: list[Insn]) -> list[Insn]:
