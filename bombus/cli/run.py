@@ -36,8 +36,9 @@ _OUT_SIZE = 32 << 10  # bytes of room for results, as bpftool's default
 @click.option("--repeat", default=1, show_default=True, metavar="N", help="Run each packet, or the data, N times.")
 @click.option("--kernel", "kernel_name", default="user", show_default=True, metavar="KERNEL",
               help="user, user:VERSION (such as user:5.15) or linux (the running kernel; needs root).")
-@click.option("--engine", type=click.Choice(["fast", "reference", "native"]), default="fast", show_default=True,
-              help="Engine of the user kernel: native compiles with LLVM; reference checks and explains every access.")
+@click.option("--engine", type=click.Choice(["fast", "reference", "native", "tiered"]), default="fast",
+              show_default=True, help="Engine of the user kernel: native compiles with LLVM, tiered does so while the "
+              "fast one runs; reference checks and explains every access.")
 @click.option("--verify", "verification", type=click.Choice(["strict", "lenient", "off"]), default="strict",
               show_default=True, help="How the user kernel verifies: lenient runs what its verifier cannot judge.")
 @click.option("--btf", metavar="FILE|vmlinux",

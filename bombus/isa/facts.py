@@ -18,6 +18,7 @@ OTHER: Final = 64  # what a kernel reads with care: kernel objects, sockets, are
 # Operands of an addition or subtraction.
 DST: Final = 1
 SRC: Final = 2
+NEGATIVE: Final = 4  # the other operand may be below 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,9 @@ class Facts:
     """All by index of instruction.
 
     access: kinds of memory that a load, store or atomic may touch. pointer: which operand of an addition or subtraction
-    is the pointer. stack_arguments: calls that get pointers into the stack. depths: bytes of stack that the function
-    starting there uses at most.
+    is the pointer, and NEGATIVE; such a pointer never leaves the address space, nor gets 2**29 bytes below its object.
+    stack_arguments: calls that get pointers into the stack. depths: bytes of stack that the function starting there
+    uses at most.
     """
 
     access: Mapping[int, int] = field(default_factory=dict)

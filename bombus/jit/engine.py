@@ -17,7 +17,7 @@ from bombus.bits import U64, s32
 from bombus.errors import NotSupported, VmFault
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
-from bombus.jit import abi
+from bombus.jit import abi, cache
 from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
 from bombus.jit.lower import NO_FACTS, Lowered, Options, lower
@@ -149,7 +149,7 @@ class NativeProgram:
         self._budget = budget
         self._options = options
         self._level = level
-        self._base = function_base()
+        self.base = function_base()
         self._number = next(_serial)
         self._idle: list[State] = []
         self._active: list[State] = []  # runs of this program that are in a helper now
@@ -190,7 +190,7 @@ class NativeProgram:
     def call(self, address: int, args: Sequence[int]) -> int:
         if self._main is None:
             self.prepare()
-        entry, rest = divmod(address - self._base, 8)
+        entry, rest = divmod(address - self.base, 8)
         if rest or not 0 <= entry < len(self._insns):
             raise VmFault("call", f"{address:#x} is no function of this program")
         function = self._functions.get(entry)
@@ -254,10 +254,15 @@ class NativeProgram:
         for state in self._idle:
             _states.pop(state.address, None)
 
+    @property
+    def is_running(self) -> bool:
+        """Is a run of this program in a helper that may call back?"""
+        return bool(self._active)
+
     def _reference(self) -> ReferenceProgram:
         """For what has no native code: callbacks to addresses that no instruction names, programs beyond reason."""
         if self._fallback is None:
-            self._fallback = ReferenceProgram(self._insns, self._env, budget=self._budget, base=self._base)
+            self._fallback = ReferenceProgram(self._insns, self._env, budget=self._budget, base=self.base)
         return self._fallback
 
     # ------------------------------------------------------------------------------------------ compiling
@@ -269,16 +274,32 @@ class NativeProgram:
         if not self._insns:
             self._reference()
             return
+        if self.from_cache():
+            return
         try:
             lowered = lower(self._insns, host(), self._options)
         except NotSupported:
             self._reference()
             return
-        level = min(
-            self._level, 2 if len(self._insns) <= _FOR_LEVEL_2 else 1 if len(self._insns) <= _FOR_LEVEL_1 else 0
-        )
-        data = COMPILER.compile(lowered.text, host(), level=level)
+        data = COMPILER.compile(lowered.text, host(), level=self._chosen_level())
+        cache.store(self._key(), lowered, data)
         self._install(lowered, data)
+
+    def from_cache(self) -> bool:
+        """Take code that was compiled earlier, if there is some."""
+        if self._main is not None:
+            return True
+        found = cache.load(self._key(), self._insns, host(), self._options) if self._insns else None
+        if found is not None:
+            self._install(*found)
+        return found is not None
+
+    def _key(self) -> str:
+        return cache.key_of(self._insns, host(), self._options, self._chosen_level())
+
+    def _chosen_level(self) -> int:
+        size = len(self._insns)
+        return min(self._level, 2 if size <= _FOR_LEVEL_2 else 1 if size <= _FOR_LEVEL_1 else 0)
 
     def _install(self, lowered: Lowered, data: bytes) -> None:
         self._faults = lowered.faults
@@ -290,7 +311,7 @@ class NativeProgram:
 
     def _symbols(self, lowered: Lowered) -> dict[str, int]:
         """What the code needs, as addresses."""
-        found = {abi.FUNCTIONS: self._base, abi.PROGRAM: self._number}
+        found = {abi.FUNCTIONS: self.base, abi.PROGRAM: self._number}
         for number, value in enumerate(lowered.immediates):
             found[abi.immediate_symbol(number)] = value
         for name in _ROUTINES:
@@ -337,11 +358,10 @@ class NativeProgram:
             target = self._env.tail_call(ctx, array, index)
             if target is None:
                 return 0
-            if isinstance(target, NativeProgram):
-                target.prepare()
-                if target._linked is not None:
-                    state.keep.append(target)
-                    return target._linked.symbols[abi.MAIN]
+            native = _native_form(target)
+            if native is not None and native._linked is not None:
+                state.keep.append(native)
+                return native._linked.symbols[abi.MAIN]
             return self._elsewhere(state, target, ctx)
         except BaseException as error:
             state.fail(error)
@@ -376,6 +396,15 @@ class NativeProgram:
         except BaseException as error:
             _states[run].fail(error)
             return 0
+
+
+def _native_form(target: Compiled) -> NativeProgram | None:
+    """The program as native code, if it is now."""
+    if isinstance(target, NativeProgram):
+        target.prepare()
+        return target
+    form: Callable[[], NativeProgram | None] | None = getattr(target, "native_form", None)
+    return None if form is None else form()
 
 
 def _address(function: Any) -> int:

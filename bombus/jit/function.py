@@ -12,7 +12,7 @@ from bombus.errors import EncodingError
 from bombus.isa import facts
 from bombus.isa import opcodes as op
 from bombus.isa import semantics as sem
-from bombus.isa.facts import DST, SRC
+from bombus.isa.facts import DST, NEGATIVE, SRC
 from bombus.isa.insn import Insn, imm64
 from bombus.jit import abi
 from bombus.jit.ops import ADDRESS, LlvmOps, number
@@ -56,6 +56,13 @@ def _depth(module: Module, entry: int, blocks: dict[int, Block]) -> int:
             if insn.opcode & 7 in (op.BPF_LDX, op.BPF_ST, op.BPF_STX) and op.BPF_REG_FP in (insn.dst, insn.src):
                 known = max(known, -insn.off)
     return min((known + 15) // 16 * 16, _STACK)
+
+
+# ld_imm64 kinds whose immediate is an address of this process.
+ADDRESSES: Final = (
+    op.BPF_PSEUDO_MAP_FD, op.BPF_PSEUDO_MAP_VALUE, op.BPF_PSEUDO_BTF_ID, op.BPF_PSEUDO_MAP_IDX,
+    op.BPF_PSEUDO_MAP_IDX_VALUE,
+)  # fmt: skip
 
 
 class _Left(Exception):
@@ -332,17 +339,24 @@ class Function:
         if not by_register:
             if not self.is_pointer(dst):
                 return False
-            step = -imm if subtracts else imm
-            self.write(dst, None, self.ops.emit(f"getelementptr i8, ptr {self.pointer(dst)}, i64 {step}"))
+            self.write(dst, None, self._step(self.pointer(dst), -imm if subtracts else imm, imm < 0 or subtracts))
             return True
-        which = self.facts.pointer.get(self.here, 0)
+        found = self.facts.pointer.get(self.here, 0)
+        which = found & ~NEGATIVE
         if which not in (DST, SRC) or (subtracts and which == SRC):
             return False
         place, step_ = (self.pointer(dst), self.read(src)) if which == DST else (self.pointer(src), self.read(dst))
         if subtracts:
             step_ = self.ops.neg(step_, 64)
-        self.write(dst, None, self.ops.emit(f"getelementptr i8, ptr {place}, i64 {step_}"))
+        self.write(dst, None, self._step(place, step_, bool(found & NEGATIVE) or subtracts))
         return True
+
+    def _step(self, place: str, step: str | int, backwards: bool) -> str:
+        """A pointer moved. The verifier sees to it that no address wraps around; on 32 bits we cannot say as much."""
+        known = self.facts.pointer.get(self.here, 0) & ~NEGATIVE in (DST, SRC)
+        wraps = not known or self.module.out.target.pointer_bits < 64
+        flags = "" if wraps else "nusw " if backwards else "nusw nuw "
+        return self.ops.emit(f"getelementptr {flags}i8, ptr {place}, i64 {step}")
 
     def _stop(self, status: int, fault: int = 0) -> None:
         self._line(f"call void @stop(ptr %run, i32 {status}, i32 {self.here}, i32 {fault})")
@@ -403,8 +417,8 @@ class Function:
             base = self.ops.emit(f"ptrtoint ptr @{abi.FUNCTIONS} to i64")
             return self.ops.add(base, number(8 * (self.here + 1 + imm), 64), 64)
         value = imm64(insn, second)
-        if self.module.is_address(insn):
-            return self.ops.emit(f"ptrtoint ptr @{self.module.immediate(value)} to i64")
+        if kind in ADDRESSES:
+            return self.ops.emit(f"ptrtoint ptr @{self.module.immediate(value, self.here)} to i64")
         return number(value, 64)
 
     def _may_goto(self) -> str:

@@ -21,7 +21,7 @@ from bombus.isa import opcodes as op
 from bombus.isa.facts import MAP_KEY, MAP_VALUE, MEM, PACKET, STACK, Facts
 from bombus.isa.insn import Insn
 from bombus.jit import abi
-from bombus.jit.function import TREE, Function, field_of
+from bombus.jit.function import ADDRESSES, TREE, Function, field_of
 from bombus.jit.target import Target
 from bombus.vm.flow import Block, blocks_from
 from bombus.vm.run import FRAME_STRIDE
@@ -31,12 +31,6 @@ NO_FACTS: Final = Facts()
 # Functions that share code each get a copy of it; beyond this many instructions per instruction it is no program that
 # a compiler wrote.
 _MAX_COPIES: Final = 4
-
-# ld_imm64 kinds whose immediate is an address of this process.
-_ADDRESSES: Final = (
-    op.BPF_PSEUDO_MAP_FD, op.BPF_PSEUDO_MAP_VALUE, op.BPF_PSEUDO_BTF_ID, op.BPF_PSEUDO_MAP_IDX,
-    op.BPF_PSEUDO_MAP_IDX_VALUE,
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,14 +49,15 @@ class Options:
 @dataclass(slots=True)
 class Lowered:
     """text: the module. faults: what status FAULT counts into: kind and message of a VmFault. immediates: value of each
-    bpf_imm_N. helpers, kfuncs: what the module calls: symbol -> index of a call instruction. entries: exported
-    functions by instruction. needs: other symbols of `abi` that it calls."""
+    bpf_imm_N; places: an instruction that has it. helpers: helpers and kernel functions that are called: symbol ->
+    index of a call. entries: exported functions by instruction. needs: other symbols of `abi` that are called."""
 
     target: Target
     options: Options
     text: str = ""
     faults: list[tuple[str, str]] = field(default_factory=list)
     immediates: list[int] = field(default_factory=list)
+    places: list[int] = field(default_factory=list)
     helpers: dict[str, int] = field(default_factory=dict)
     entries: list[int] = field(default_factory=list)
     needs: set[str] = field(default_factory=set)
@@ -98,11 +93,12 @@ class Module:
             self.out.faults.append(key)
         return number
 
-    def immediate(self, value: int) -> str:
-        """The symbol whose address is `value`."""
+    def immediate(self, value: int, index: int) -> str:
+        """The symbol whose address is the `value` that instruction `index` has."""
         number = self._immediate_numbers.setdefault(value, len(self.out.immediates))
         if number == len(self.out.immediates):
             self.out.immediates.append(value)
+            self.out.places.append(index)
         return abi.immediate_symbol(number)
 
     def call(self, entry: int) -> None:
@@ -141,8 +137,10 @@ class Module:
             return index not in self.plain
         return insn.opcode == op.BPF_ALU64 | op.BPF_MOV | op.BPF_X and insn.off == op.BPF_ADDR_SPACE_CAST
 
-    def is_address(self, insn: Insn) -> bool:
-        return insn.src in _ADDRESSES
+
+def is_address(insn: Insn) -> bool:
+    """Is the immediate of an ld_imm64 an address of this process?"""
+    return insn.src in ADDRESSES
 
 
 def lower(insns: Sequence[Insn], target: Target, options: Options | None = None) -> Lowered:

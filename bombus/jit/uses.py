@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Final
 
 from bombus.isa import opcodes as op
-from bombus.isa.facts import DST, SRC
+from bombus.isa.facts import DST, NEGATIVE, SRC
 from bombus.isa.insn import Insn
 from bombus.vm.flow import Block
 
@@ -118,7 +118,7 @@ class Uses:
                 if was and opcode == _MOV64 and not insn.off:
                     pointers |= 1 << insn.src
                 elif opcode & ~op.BPF_X in _ADDS:
-                    which = self._pointer.get(at, 0)
+                    which = self._pointer.get(at, 0) & ~NEGATIVE
                     if opcode & op.BPF_X and which == SRC:
                         pointers |= 1 << insn.src
                     elif which == DST or (was and not opcode & op.BPF_X):

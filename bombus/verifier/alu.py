@@ -10,7 +10,7 @@ from typing import Final
 
 from bombus.bits import U32, U64, s32, s64
 from bombus.isa import opcodes as op
-from bombus.isa.facts import DST, SRC
+from bombus.isa.facts import DST, NEGATIVE, SRC
 from bombus.isa.insn import Insn
 from bombus.verifier import bounds_alu, memory, tnum
 from bombus.verifier.bounds import ANY32, ANY64, S32_MAX, S32_MIN, S64_MAX, S64_MIN, Bounds, const, sync
@@ -386,7 +386,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     if bounds is not ptr.bounds or not env.bypass_spec_v1:
         new = new.but(bounds=sync(bounds.bits, bounds.r64, bounds.r32))
     regs[dst] = new
-    env.aux[env.insn_idx].pointer_operand |= DST if pointer_is_dst else SRC
+    env.aux[env.insn_idx].pointer_operand |= (DST if pointer_is_dst else SRC) | (NEGATIVE if smin < 0 else 0)
     if env.bypass_spec_v1:
         return
     _check_stays_inside(env, dst, new)

@@ -13,6 +13,7 @@ _ENGINES: dict[str, tuple[str, str]] = {
     "reference": ("bombus.vm.reference", "ReferenceEngine"),
     "fast": ("bombus.vm.fast", "FastEngine"),
     "native": ("bombus.jit.engine", "NativeEngine"),
+    "tiered": ("bombus.jit.tiers", "TieredEngine"),
 }
 
 NAMES = tuple(_ENGINES)

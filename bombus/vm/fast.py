@@ -68,11 +68,11 @@ class FastProgram:
         "_main", "_namespace",
     )  # fmt: skip
 
-    def __init__(self, insns: Sequence[Insn], env: Env, budget: int | None) -> None:
+    def __init__(self, insns: Sequence[Insn], env: Env, budget: int | None, *, base: int | None = None) -> None:
         self._insns = list(insns)
         self._env = env
         self._budget = budget
-        self._base = function_base()
+        self._base = function_base() if base is None else base
         self._active: list[Run] = []
         self._callbacks = any(
             insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC for insn in self._insns
@@ -93,6 +93,11 @@ class FastProgram:
             return self.enter(ctx, run)
         finally:
             run.close()
+
+    @property
+    def is_running(self) -> bool:
+        """Is a run of this program going on that callbacks may come back to?"""
+        return bool(self._active)
 
     def prepare(self) -> None:
         """Compile now what the first run would compile."""
