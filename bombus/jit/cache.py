@@ -81,6 +81,13 @@ def key_of(insns: Sequence[Insn], target: Target, options: Options, level: int) 
     return state.hexdigest()
 
 
+def text_key(text: str, target: Target) -> str:
+    """The name of the object of a module that is text."""
+    state = hashlib.sha256(_versions())
+    state.update(repr(target).encode() + text.encode())
+    return state.hexdigest()
+
+
 def load(key: str, insns: Sequence[Insn], target: Target, options: Options) -> tuple[Lowered, bytes] | None:
     """The object of a key with what is known of it; None when there is none, or a broken one."""
     place = folder()

@@ -18,6 +18,8 @@ from bombus.errors import NotSupported, VmFault
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
 from bombus.jit import abi, cache
+from bombus.jit.batch import Batch
+from bombus.jit.batch import loop as loop_of
 from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
 from bombus.jit.lower import NO_FACTS, Lowered, Options, lower
@@ -221,6 +223,34 @@ class NativeProgram:
         finally:
             self._end(state)
             run.close()
+
+    def batch(self, loop: str, batch: Batch) -> int:
+        """Run one of `jit.batch`'s loops, whose `ctx` and places are set. Returns what the loop returns; raises what a
+        run that was stopped raises (`batch` says how far it came).
+
+        Several threads may do so at once when no callee is Python's.
+        """
+        self.prepare()
+        if self._linked is None:
+            raise NotSupported("batches of this program", "it has no native code")
+        run = Run(self._env.memory, self._budget)
+        state = self._begin(run)
+        try:
+            batch["main"] = self._linked.symbols[abi.MAIN]
+            batch["frame"], batch["top"] = state.words[_FRAME], state.words[_TOP]
+            batch["budget"] = state.words[_BUDGET]
+            result: int = loop_of(loop)(state.address, batch.address)
+            if state.halves[_STATUS]:
+                raise self._stopped(state)
+            return result
+        finally:
+            self._end(state)
+            run.close()
+
+    @property
+    def calls_python(self) -> bool:
+        """Does native code call back into Python (after `prepare`)?"""
+        return bool(self._keep)
 
     def _begin(self, run: Run) -> State:
         try:
