@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import gzip
 import mmap
+import platform
 import struct
+import sys
 import zlib
 from pathlib import Path
 
@@ -13,6 +15,9 @@ from bombus.capture.pcap import MAGICS, PcapReader, PcapWriter
 from bombus.capture.pcapng import SECTION_HEADER, PcapngReader, PcapngWriter
 from bombus.errors import CaptureError
 
+# Linux 6.12 arch/x86/include/uapi/asm/mman.h, include/uapi/asm-generic/mman-common.h
+_LOW = 0x40 if sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64") else 0  # MAP_32BIT
+_NO_RESERVE = 0x4000
 GZIP_LIMIT = 4 << 30  # bytes that a compressed capture may unpack to
 
 
@@ -39,9 +44,21 @@ def open_capture(path: str | Path) -> CaptureReader:
                 return read_capture(_gunzip(file.read()))
             if len(start) < 2:
                 raise CaptureError("the file is empty" if not start else "1 byte is too few for a capture")
-            return read_capture(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            return read_capture(_mapped(file.fileno()))
         except CaptureError as error:
             raise CaptureError(error.message, offset=error.offset, path=str(path)) from None
+
+
+def _mapped(file: int) -> mmap.mmap:
+    """A file as memory: below 4 GiB if it fits there, so that native programs can run on it where it is. Their changes
+    stay in this process."""
+    if _LOW:
+        try:
+            flags = mmap.MAP_PRIVATE | _LOW | _NO_RESERVE
+            return mmap.mmap(file, 0, flags=flags, prot=mmap.PROT_READ | mmap.PROT_WRITE)
+        except OSError:
+            pass
+    return mmap.mmap(file, 0, access=mmap.ACCESS_READ)
 
 
 def _gunzip(data: bytes) -> bytes:

@@ -27,7 +27,10 @@ SNAPLEN = 262_144
 
 
 class PcapReader:
-    """Reads packets from the bytes of a pcap file (any object with the buffer interface, mmap too)."""
+    """Reads packets from the bytes of a pcap file (any object with the buffer interface, mmap too).
+
+    header: bytes of a record before its packet. A second iteration goes on at `position`.
+    """
 
     format = "pcap"
 
@@ -40,7 +43,7 @@ class PcapReader:
         (magic,) = struct.unpack_from("<I", data)
         if magic not in MAGICS:
             raise CaptureError(f"unknown magic number {magic:#010x}", offset=0)
-        self.byteorder, self.nanoseconds, self._header = MAGICS[magic]
+        self.byteorder, self.nanoseconds, self.header = MAGICS[magic]
         end = "<" if self.byteorder == "little" else ">"
         major, minor, _zone, _sigfigs, self.snaplen, link = struct.unpack_from(end + "HHiIII", data, 4)
         if major != 2:
@@ -49,8 +52,13 @@ class PcapReader:
         self._record = struct.Struct(end + "IIII")
         self.position = 24
 
+    @property
+    def bytes(self) -> memoryview:
+        """The whole file."""
+        return self._data
+
     def __iter__(self) -> Iterator[Packet]:
-        data, size, head = self._data, self.size, self._header
+        data, size, head = self._data, self.size, self.header
         unpack, link = self._record.unpack_from, self.linktype
         unit = 1 if self.nanoseconds else 1000
         at = self.position

@@ -195,8 +195,11 @@ def _report_capture(
         output.table("", ["verdict", "packets", "bytes", "share"], rows, right=["packets", "bytes", "share"])
     if outcome.ran:
         times = sorted(outcome.times)
-        click.echo(f"Time per packet: {_time(outcome.mean_ns)} on average, median {_time(statistics.median(times))}, "
-                   f"99% within {_time(times[(len(times) * 99 - 1) // 100])}"
+        spread = ""
+        if times:
+            most = times[(len(times) * 99 - 1) // 100]
+            spread = f", median {_time(statistics.median(times))}, 99% within {_time(most)}"
+        click.echo(f"Time per packet: {_time(outcome.mean_ns)} on average{spread}"
                    + (f" (each packet {repeat} times)" if repeat > 1 else ""))  # fmt: skip
     if outcome.cut:
         click.echo(f"{outcome.cut} packets are in the capture only in part (snap length); the program saw that part.")

@@ -7,7 +7,7 @@ run. `struct batch` (BATCH) says what to do and counts what was done.
 from __future__ import annotations
 
 import ctypes
-from functools import cache
+import threading
 from typing import Any, Final
 
 from bombus.jit import abi
@@ -250,7 +250,11 @@ _LOOP = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_void_p)
 LOOPS: Final = ("xdp_records", "contexts", "repeat", "xdp_pcap")
 
 
-@cache
+_lock = threading.Lock()
+_loops: dict[str, Any] = {}
+_placed: list[Linked] = []
+
+
 def _linked() -> Linked:
     options = Options()
     key = objects.text_key(_TEXT, host())
@@ -261,10 +265,15 @@ def _linked() -> Linked:
     return link(found[1], _NOTHING.__getitem__)
 
 
-@cache
 def loop(name: str) -> Any:
     """A loop (one of LOOPS) as a function of the addresses of a `struct run` and a `struct batch`."""
-    return _LOOP(_linked().symbols[name])
+    found = _loops.get(name)
+    if found is None:
+        with _lock:  # code that another thread placed a moment later must not take the place of code that runs
+            if not _placed:
+                _placed.append(_linked())
+            found = _loops.setdefault(name, _LOOP(_placed[0].symbols[name]))
+    return found
 
 
 class Batch:

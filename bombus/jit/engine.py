@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import struct
 from collections.abc import Callable, Sequence
+from threading import Lock
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
@@ -162,6 +163,7 @@ class NativeProgram:
         self._functions: dict[int, Any] = {}
         self._faults: list[tuple[str, str]] = []
         self._fallback: ReferenceProgram | None = None
+        self._lock = Lock()
 
     # ------------------------------------------------------------------------------------------ running
 
@@ -248,6 +250,11 @@ class NativeProgram:
             run.close()
 
     @property
+    def is_native(self) -> bool:
+        """Is there native code of it now?"""
+        return self._linked is not None
+
+    @property
     def calls_python(self) -> bool:
         """Does native code call back into Python (after `prepare`)?"""
         return bool(self._keep)
@@ -304,7 +311,12 @@ class NativeProgram:
         if not self._insns:
             self._reference()
             return
-        if self.from_cache():
+        with self._lock:  # code must not be replaced while another thread runs it
+            if self._main is None and self._fallback is None:
+                self._compile()
+
+    def _compile(self) -> None:
+        if self._take_cached():
             return
         try:
             lowered = lower(self._insns, host(), self._options)
@@ -317,6 +329,10 @@ class NativeProgram:
 
     def from_cache(self) -> bool:
         """Take code that was compiled earlier, if there is some."""
+        with self._lock:
+            return self._take_cached()
+
+    def _take_cached(self) -> bool:
         if self._main is not None:
             return True
         found = cache.load(self._key(), self._insns, host(), self._options) if self._insns else None

@@ -52,6 +52,7 @@ class Outcome:
     """What a capture did. Sizes are of packets as the capture has them; ns: total time of one run of each packet.
 
     skipped: packets that were not run, by reason. cut: packets that the capture holds only the beginning of.
+    times: of single packets; empty when many were run in one go.
     events, printk: the last `keep` of all; event_counts, printk_count: how many there were. lost: events that found
     their perf buffer full. truncated: what is missing at the end of the capture file.
     """
@@ -98,6 +99,11 @@ class Observer:
         if self._prints:
             self._kernel.printk()  # what came before is not ours
 
+    @property
+    def looks(self) -> bool:
+        """Is there anything to look at after each packet?"""
+        return bool(self._readers) or self._prints
+
     def after(self, packet: int) -> None:
         """Take what the run of a packet left: a full buffer would make the program lose events."""
         outcome = self._outcome
@@ -143,61 +149,91 @@ def replay(
         raise UsageError(f"{program.type.short} programs do not run on packets; give --ctx-in or --data-in")
     if repeat < 1:
         raise UsageError(f"repeat {repeat} is not 1 or more")
+    from bombus.replay.batch import batch_of
+
     outcome = Outcome()
     observer = Observer(loaded, outcome, keep)
     try:
         run = runner(program, helpers_of(loaded), repeat)
-        _run_all(run, program.type.name, capture, write, progress, outcome, observer)
+        session = Session(run, program.type.name, write, outcome, observer)
+        batch = batch_of(loaded, program, capture, session) if repeat == 1 else None
+        if batch is not None:
+            batch.run(progress)
+        else:
+            _run_all(session, capture, progress)
     finally:
         observer.close()
     outcome.truncated = capture.truncated
     return outcome
 
 
-def _run_all(
-    run: Runner, name: str, capture: CaptureReader, write: CaptureWriter | None,
-    progress: Callable[[int, int], None] | None, outcome: Outcome, observer: Observer,
-) -> None:  # fmt: skip
-    frames: dict[int, Callable[[bytes], bytes]] = {}
-    total, verdicts, times = outcome.total, outcome.verdicts, outcome.times
-    for number, packet in enumerate(capture, 1):
+class Session:
+    """The packets of one capture, one after the other."""
+
+    def __init__(
+        self, run: Runner, prog_type: str, write: CaptureWriter | None, outcome: Outcome, observer: Observer
+    ) -> None:
+        self.run = run
+        self.prog_type = prog_type
+        self.write = write
+        self.outcome = outcome
+        self.observer = observer
+        self._frames: dict[int, Callable[[bytes], bytes]] = {}
+
+    def packet(self, number: int, packet: Packet) -> None:
+        """Run one packet, the `number`-th of the capture, and note what came of it."""
+        outcome = self.outcome
         size = len(packet.data)
-        total.add(size)
+        outcome.total.add(size)
         if packet.length > size:
             outcome.cut += 1
         try:
-            frame = frames.get(packet.linktype)
+            frame = self._frames.get(packet.linktype)
             if frame is None:
-                frame = frames[packet.linktype] = to_ethernet(packet.linktype)
+                frame = self._frames[packet.linktype] = to_ethernet(packet.linktype)
             data = frame(packet.data)
             if len(data) < _ETH_HLEN:
                 raise CaptureError("shorter than an Ethernet header")
-            done = run(data)
+            done = self.run(data)
         except (CaptureError, NotSupported, KernelError) as error:
             outcome.skipped.setdefault(_reason(error, size), Tally()).add(size)
-            continue
+            return
         except VmFault as fault:
-            raise VmFault(
-                fault.kind, f"packet {number}: {fault.message}", insn=fault.insn, address=fault.address,
-                size=fault.size, place=fault.place,
-            ) from fault
-        verdict = verdict_of(name, done.retval, len(data))
-        tally = verdicts.get(verdict)
-        if tally is None:
-            tally = verdicts[verdict] = Tally()
-        tally.add(size)
+            raise named(fault, number) from fault
+        verdict = self.verdict(done.retval, len(data), size)
         outcome.ns += done.ns
-        if len(times) < _SAMPLES:
-            times.append(done.ns)
-        observer.after(number)
-        if write is not None and verdict.goes_on:
+        if len(outcome.times) < _SAMPLES:
+            outcome.times.append(done.ns)
+        self.observer.after(number)
+        if self.write is not None and verdict.goes_on:
             left = done.data
             if verdict.name == "keep the beginning":
                 left = left[: done.retval]
             # What the snap length cut off stays unknown, but still counts.
             length = len(left) + max(packet.length - size, 0)
-            write.write(Packet(packet.time_ns, left, length, ETHERNET))
+            self.write.write(Packet(packet.time_ns, left, length, ETHERNET))
             outcome.written += 1
+
+    def verdict(self, retval: int, length: int, size: int, count: int = 1) -> Verdict:
+        """Count packets of `size` bytes in all that the program answered with `retval`."""
+        verdict = verdict_of(self.prog_type, retval, length)
+        tally = self.outcome.verdicts.setdefault(verdict, Tally())
+        tally.packets += count
+        tally.bytes += size
+        return verdict
+
+
+def named(fault: VmFault, number: int) -> VmFault:
+    """The fault with the number of its packet."""
+    return VmFault(
+        fault.kind, f"packet {number}: {fault.message}", insn=fault.insn, address=fault.address, size=fault.size,
+        place=fault.place,
+    )  # fmt: skip
+
+
+def _run_all(session: Session, capture: CaptureReader, progress: Callable[[int, int], None] | None) -> None:
+    for number, packet in enumerate(capture, 1):
+        session.packet(number, packet)
         if progress is not None and not number % _PROGRESS:
             progress(capture.position, capture.size)
 

@@ -10,6 +10,7 @@ import ctypes
 import mmap
 from bisect import bisect_right
 from dataclasses import dataclass, field
+from threading import Lock
 from typing import Any
 
 from bombus.errors import VmFault
@@ -49,9 +50,10 @@ class Region:
 class Memory:
     """The table of live regions of one kernel instance."""
 
-    __slots__ = ("_regions", "_starts", "epoch", "stacks")
+    __slots__ = ("_lock", "_regions", "_starts", "epoch", "stacks")
 
     def __init__(self) -> None:
+        self._lock = Lock()  # several threads may make and drop regions
         self._starts: list[int] = []
         self._regions: list[Region] = []
         self.epoch = 0  # grows when a region goes away or changes: whoever remembers regions forgets them then
@@ -71,18 +73,20 @@ class Memory:
 
     def add(self, region: Region) -> None:
         """Make a region live. Regions never overlap."""
-        at = bisect_right(self._starts, region.start)
-        self._starts.insert(at, region.start)
-        self._regions.insert(at, region)
+        with self._lock:
+            at = bisect_right(self._starts, region.start)
+            self._regions.insert(at, region)
+            self._starts.insert(at, region.start)
 
     def remove(self, region: Region) -> None:
         """End a region's life. Its bytes are given back when nothing refers to them any more."""
-        at = bisect_right(self._starts, region.start) - 1
-        if at < 0 or self._regions[at] is not region:
-            raise ValueError(f"region {region.name} is not live")
-        del self._starts[at]
-        del self._regions[at]
-        self.epoch += 1
+        with self._lock:
+            at = bisect_right(self._starts, region.start) - 1
+            if at < 0 or self._regions[at] is not region:
+                raise ValueError(f"region {region.name} is not live")
+            del self._starts[at]
+            del self._regions[at]
+            self.epoch += 1
 
     def changed(self) -> None:
         """Say that a live region's bounds or access changed in place (a packet's head was moved): engines

@@ -87,7 +87,10 @@ class Run:
 
     def __init__(self, memory: Memory, budget: int | None) -> None:
         self._memory = memory
-        self.stack: Stack = memory.stacks.pop() if memory.stacks else Stack(memory)
+        try:
+            self.stack: Stack = memory.stacks.pop()
+        except IndexError:
+            self.stack = Stack(memory)
         self.stack.clear(0)
         self.frame = 0
         self.top = MAX_CALL_FRAMES - 1

@@ -1,0 +1,200 @@
+"""Many runs of a program in one native call: packets of a list, packets of a pcap file's bytes, contexts.
+
+Only what needs nothing from Python between two runs: native code, XDP (or contexts of any type), no helper that is
+given the context. Everything else runs one by one, with the same results.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import threading
+from array import array
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from bombus.errors import UsageError
+from bombus.isa import opcodes as op
+from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
+from bombus.kernel.user.run import packet_runner_of
+from bombus.spec.helpers import HELPER_BY_ID
+
+if TYPE_CHECKING:
+    from bombus.jit.engine import NativeProgram
+    from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.prog import Prog
+    from bombus.vm.memory import Region
+
+LONGEST: Final = PAGE - HEADROOM - TAILROOM  # bytes of a frame that fit its first page
+CHUNK: Final = 1 << 20  # bytes of packets in memory at a time: they stay in the CPU's cache
+_MD_SIZE: Final = 24
+
+
+def native_program(prog: Prog) -> NativeProgram | None:
+    """The program's native code, compiled now if need be; None when its engine has none."""
+    compiled: Any = prog.compiled
+    if hasattr(compiled, "compile"):  # tiered: many runs are worth the wait
+        compiled.prepare()
+        if not compiled.ready:
+            compiled.compile()
+        compiled = compiled.native_form()
+    if not hasattr(compiled, "batch"):
+        return None
+    compiled.prepare()
+    found: NativeProgram | None = compiled if compiled.is_native else None
+    return found
+
+
+def runs_alone(prog: Prog) -> bool:
+    """Does the program call nothing that is given its context, so that a frame need be no more than its bytes?"""
+    for insn in prog.insns:
+        if insn.opcode != op.CALL or insn.src == op.BPF_PSEUDO_CALL:
+            continue
+        row = HELPER_BY_ID.get(insn.imm) if not insn.src else None
+        if row is None or "ARG_PTR_TO_CTX" in row.args:
+            return False
+    return True
+
+
+def address_of(view: memoryview) -> int:
+    """Where the bytes of writable memory lie."""
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
+
+
+class Frames:
+    """Room for packets below 4 GiB, and a `struct xdp_md`. Close it."""
+
+    def __init__(self, kernel: UserKernel, size: int) -> None:
+        self._kernel = kernel
+        self.ctx: Region = kernel.memory.allocate(_MD_SIZE, name="xdp_md", kind="ctx")
+        self.room: Region = kernel.memory.allocate(size, name="the packets", kind="packet", low=True)
+
+    @contextlib.contextmanager
+    def region(self, kernel: UserKernel, start: int, view: memoryview) -> Iterator[Region]:
+        """Other bytes as packets, for a while."""
+        from bombus.vm.memory import Region
+
+        region = Region(start, len(view), view, "the packets", "packet")
+        kernel.memory.add(region)
+        try:
+            yield region
+        finally:
+            kernel.memory.remove(region)
+
+    def close(self) -> None:
+        self._kernel.memory.remove(self.ctx)
+        self._kernel.memory.remove(self.room)
+
+    def __enter__(self) -> Frames:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def run_packets(
+    kernel: UserKernel, program: Prog | int, packets: Sequence[bytes], *, ifindex: int = 1, threads: int = 1
+) -> array[int]:
+    """Run an XDP or skb program over each packet; returns the verdicts (u32) in order.
+
+    In native loops where that is possible (see above), in `threads` of them when no helper is Python's. Raises as
+    `run.run_packet`, for the first packet that fails.
+    """
+    from bombus.kernel.user.prog import Prog
+
+    if threads < 1:
+        raise UsageError(f"threads={threads}: one is the least")
+    prog = kernel.object("BPF_PROG_TEST_RUN", program, "prog") if isinstance(program, int) else program
+    assert isinstance(prog, Prog)
+    one = packet_runner_of(kernel, prog)
+    native = native_program(prog) if prog.type.short == "xdp" and runs_alone(prog) else None
+    if native is None or not all(ETH_HLEN <= len(data) <= LONGEST for data in packets):
+        return array("I", (one(data, ifindex)[0] for data in packets))
+    out = array("I", bytes(4 * len(packets)))
+    if native.calls_python:
+        threads = 1
+    share = (len(packets) + threads - 1) // threads
+    errors: list[BaseException] = []
+
+    def work(first: int, end: int) -> None:
+        try:
+            _run_share(kernel, native, packets, first, end, out, ifindex)
+        except BaseException as error:
+            errors.append(error)
+
+    spans = [(first, min(first + share, len(packets))) for first in range(0, len(packets), max(share, 1))]
+    workers = [threading.Thread(target=work, args=span) for span in spans[1:]]
+    for worker in workers:
+        worker.start()
+    if spans:
+        work(*spans[0])
+    for worker in workers:
+        worker.join()
+    if errors:
+        raise errors[0]
+    return out
+
+
+def _run_share(
+    kernel: UserKernel, native: NativeProgram, packets: Sequence[bytes], first: int, end: int, out: array[int],
+    ifindex: int,
+) -> None:  # fmt: skip
+    from bombus.jit.batch import Batch
+
+    with Frames(kernel, CHUNK) as frames:
+        while first < end:
+            records = array("I")
+            at, last = 0, first
+            while last < end and at + len(packets[last]) <= CHUNK:
+                records.append(at)
+                records.append(len(packets[last]))
+                at += len(packets[last])
+                last += 1
+            frames.room.view[:at] = b"".join(packets[first:last])
+            batch = Batch(
+                ctx=frames.ctx.start, base=frames.room.start, records=records.buffer_info()[0],
+                verdicts=out.buffer_info()[0] + 4 * first, count=last - first, ifindex=ifindex,
+            )  # fmt: skip
+            native.batch("xdp_records", batch)
+            first = last
+
+
+def run_contexts(
+    kernel: UserKernel, program: Prog | int, contexts: bytearray | memoryview | array[int], stride: int
+) -> array[int]:
+    """Run a program over contexts that lie one after the other, `stride` bytes each (a numpy structured array, as a
+    memoryview); returns each r0 as u64. The program sees and may change the contexts in place.
+
+    UsageError for a read-only buffer or a size that is no multiple of the stride.
+    """
+    from bombus.jit.batch import Batch
+    from bombus.kernel.user.prog import Prog
+    from bombus.vm.memory import Region
+
+    prog = kernel.object("BPF_PROG_TEST_RUN", program, "prog") if isinstance(program, int) else program
+    assert isinstance(prog, Prog)
+    view = memoryview(contexts).cast("B")
+    if view.readonly:
+        raise UsageError("contexts must be writable memory")
+    if stride < 1 or len(view) % stride:
+        raise UsageError(f"{len(view)} bytes are no whole number of contexts of {stride}")
+    if prog.max_ctx_offset > stride:
+        raise UsageError(f"the program reads {prog.max_ctx_offset} bytes of its context, which has {stride}")
+    count = len(view) // stride
+    out = array("Q", bytes(8 * count))
+    if not count:
+        return out
+    start = address_of(view)
+    region = Region(start, len(view), view, "the contexts", "ctx", stride=stride, limit=stride)
+    kernel.memory.add(region)
+    try:
+        native = native_program(prog)
+        if native is None:
+            run = prog.compiled.run
+            for number in range(count):
+                out[number] = run(start + number * stride)
+        else:
+            native.batch("contexts", Batch(base=start, stride=stride, verdicts=out.buffer_info()[0], count=count))
+    finally:
+        kernel.memory.remove(region)
+    return out

@@ -1,0 +1,165 @@
+"""Many runs in one native call do what single runs do."""
+
+from __future__ import annotations
+
+import random
+import struct
+from array import array
+from pathlib import Path
+
+import pytest
+
+from bombus.capture import open_capture
+from bombus.compiler.assembly import build_file
+from bombus.errors import UsageError
+from bombus.isa import build as b
+from bombus.isa.insn import Insn, encode
+from bombus.jit.batch import Batch
+from bombus.jit.engine import NativeProgram
+from bombus.kernel.api import Attr
+from bombus.kernel.user.kernel import UserKernel
+from bombus.kernel.user.run import run_packet
+from bombus.kernel.user.runbatch import run_contexts, run_packets
+from bombus.loader.load import load
+from bombus.object.read import read_object
+from bombus.replay import replay
+
+XDP = 6
+RAW_TRACEPOINT = 17
+
+# Verdict: the packet's byte 14 (0 where it has none); and it counts itself in its byte 13.
+PROGRAM = b.program(
+    b.ldx("u32", 2, 1, 0), b.ldx("u32", 3, 1, 4), b.mov(0, 0), b.mov(4, b.R2), b.add(4, 15),
+    b.jmp(">", 4, b.R3, 4), b.ldx("u8", 0, 2, 14), b.ldx("u8", 5, 2, 13), b.add(5, 1), b.stx("u8", 2, 13, 5), b.exit_(),
+)  # fmt: skip
+
+
+def loaded(kernel: UserKernel, insns: list[Insn], prog_type: int = XDP) -> int:
+    return kernel.bpf(
+        Attr("BPF_PROG_LOAD", prog_type=prog_type, insns=encode(insns), insn_cnt=len(insns), license=b"GPL\0")
+    )
+
+
+def packets(count: int, sizes: tuple[int, ...] = (14, 15, 60, 1500, 3520)) -> list[bytes]:
+    rng = random.Random(5)
+    out = []
+    for _ in range(count):
+        data = bytearray(rng.randbytes(rng.choice(sizes)))
+        if len(data) > 14:
+            data[14] = rng.choice((0, 1, 2, 3, 4, 4, 7, 8, 99))
+        out.append(bytes(data))
+    return out
+
+
+@pytest.mark.parametrize("engine", ["fast", "native", "tiered"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_lists_of_packets(engine: str, threads: int) -> None:
+    kernel = UserKernel("6.18", engine=engine)
+    fd = loaded(kernel, PROGRAM)
+    data = packets(3000)
+    expected = array("I", (one[14] if len(one) > 14 else 0 for one in data))
+    assert run_packets(kernel, fd, data, threads=threads) == expected
+    assert list(run_packets(kernel, fd, [])) == []
+    long = [*data[:3], bytes(5000)]  # needs a second page: one by one
+    assert run_packets(kernel, fd, long) == array("I", (run_packet(kernel, fd, one).verdict for one in long))
+    with pytest.raises(UsageError):
+        run_packets(kernel, fd, data, threads=0)
+
+
+@pytest.mark.parametrize("engine", ["reference", "native"])
+def test_contexts(engine: str) -> None:
+    kernel = UserKernel("6.18", engine=engine)
+    fd = loaded(kernel, [b.ldx("u64", 0, 1, 8), b.ldx("u64", 2, 1, 0), b.add(0, b.R2), b.exit_()], RAW_TRACEPOINT)
+    contexts = array("Q", range(3000))
+    assert list(run_contexts(kernel, fd, contexts, 24)) == [6 * n + 1 for n in range(1000)]
+    with pytest.raises(UsageError, match="no whole number"):
+        run_contexts(kernel, fd, contexts, 7)
+    with pytest.raises(UsageError, match="reads 16 bytes"):
+        run_contexts(kernel, fd, contexts, 8)
+    with pytest.raises(UsageError, match="writable"):
+        run_contexts(kernel, fd, memoryview(bytes(48)), 24)
+
+
+SOURCE = """
+    .section xdp,"ax",@progbits
+    .globl prog
+    .type prog,@function
+prog:
+    r2 = *(u32 *)(r1 + 0)
+    r3 = *(u32 *)(r1 + 4)
+    r0 = 2
+    r4 = r2
+    r4 += 15
+    if r4 > r3 goto out
+    r0 = *(u8 *)(r2 + 14)
+out:
+    exit
+    .size prog, .-prog
+    .section license,"aw",@progbits
+    .asciz "GPL"
+"""
+
+
+def pcap(path: Path, data: list[bytes], *, order: str = "<", cut: int = 0, tail: bytes = b"") -> Path:
+    with path.open("wb") as file:
+        file.write(struct.pack(order + "IHHiIII", 0xA1B2C3D4, 2, 4, 0, 0, 262144, 1))
+        for number, one in enumerate(data):
+            wire = len(one) + (cut if number % 3 == 0 else 0)
+            file.write(struct.pack(order + "IIII", 1, number, len(one), wire) + one)
+        file.write(tail)
+    return path
+
+
+@pytest.fixture
+def source(tmp_path: Path) -> Path:
+    path = tmp_path / "prog.S"
+    path.write_text(SOURCE)
+    return path
+
+
+def outcome(engine: str, source: Path, path: Path) -> tuple[object, ...]:
+    with load(read_object(build_file(str(source))), UserKernel("6.18", engine=engine)) as done:
+        found = replay(done, "prog", open_capture(path))
+    return found.total, found.verdicts, found.skipped, found.cut, found.truncated, found.ran
+
+
+@pytest.mark.parametrize("case", ["plain", "odd", "big endian", "cut off", "empty", "long record"])
+def test_captures(case: str, source: Path, tmp_path: Path) -> None:
+    path = tmp_path / "in.pcap"
+    match case:
+        case "plain":
+            pcap(path, packets(2000))
+        case "odd":
+            pcap(path, packets(2000, (0, 3, 13, 14, 15, 60, 3520, 3521, 9000)), cut=7)
+        case "big endian":
+            pcap(path, packets(50), order=">")
+        case "cut off":
+            pcap(path, packets(100), tail=struct.pack("<IIII", 1, 1, 100, 100) + bytes(99))
+        case "empty":
+            pcap(path, [], tail=b"short")
+        case _:
+            pcap(path, packets(3), tail=struct.pack("<IIII", 1, 1, 0xFFFF_FFF0, 100) + bytes(3000))
+    assert outcome("native", source, path) == outcome("fast", source, path)
+
+
+def test_captures_that_lie_too_high(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A copy in low memory takes their place, chunk by chunk."""
+    path = pcap(tmp_path / "in.pcap", packets(2000, (0, 60, 1500, 9000)), cut=1)
+    expected = outcome("fast", source, path)
+    monkeypatch.setattr("bombus.capture.files._LOW", 0)
+    for chunk in (4000, 100_000):
+        monkeypatch.setattr("bombus.replay.batch._CHUNK", chunk)
+        assert outcome("native", source, path) == expected
+
+
+def test_a_batch_is_what_runs(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[str] = []
+    whole = NativeProgram.batch
+
+    def counting(self: NativeProgram, loop: str, batch: Batch) -> int:
+        calls.append(loop)
+        return whole(self, loop, batch)
+
+    monkeypatch.setattr(NativeProgram, "batch", counting)
+    outcome("native", source, pcap(tmp_path / "in.pcap", packets(200, (60,))))
+    assert calls and set(calls) == {"xdp_pcap"}
