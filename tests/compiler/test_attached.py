@@ -256,3 +256,123 @@ def test_connections_are_redirected(linux_kernel: Kernel) -> None:
                     out, _ = child.communicate(timeout=10)
     assert peer[0] == "127.0.0.1"
     assert out.split() == ["127.0.0.1", str(port), "hello"]
+
+
+@contextmanager
+def in_cgroup(name: str, program: str, kernel: Kernel, **data: Any) -> Iterator[tuple[Loaded, Path]]:
+    """A program of examples/bpf on a cgroup of the test's own."""
+    obj = read_object(build_file(str(EXAMPLES / f"{name}.py")), name=name)
+    with own_cgroup(name) as group, load(obj, kernel, data=data) as loaded:
+        try:
+            link = loaded.programs[program].attach_cgroup(str(group))
+        except KernelError as error:
+            pytest.skip(f"the kernel refuses here: {error}")
+        with link:
+            yield loaded, group
+
+
+def child_in(group: Path, code: str) -> list[str]:
+    """Lines that Python code prints in a process of a cgroup."""
+    join = "import os, sys\nopen(sys.argv[1] + '/cgroup.procs', 'w').write(str(os.getpid()))\n"
+    done = subprocess.run(
+        [sys.executable, "-c", join + code, str(group)], capture_output=True, text=True, check=True, timeout=30
+    )
+    return done.stdout.splitlines()
+
+
+OPEN = """\
+for path in ("/dev/null", "/dev/zero", "/dev/kmsg"):
+    try:
+        os.close(os.open(path, os.O_RDONLY | os.O_NONBLOCK))
+        print("opened")
+    except OSError as error:
+        print(error.errno)
+"""
+
+
+def test_devices_of_a_cgroup(linux_kernel: Kernel) -> None:
+    with in_cgroup("device_guard", "device", linux_kernel) as (_, group):
+        assert child_in(group, OPEN) == ["opened", "opened", "1"]
+
+
+SYSCTL = """\
+path = "/proc/sys/kernel/randomize_va_space"
+before = open(path).read()
+try:
+    os.write(os.open(path, os.O_WRONLY), before.encode())
+    print("written")
+except OSError as error:
+    print(error.errno)
+"""
+
+
+def test_sysctls_of_a_cgroup(linux_kernel: Kernel) -> None:
+    with in_cgroup("sysctl_guard", "guard", linux_kernel) as (loaded, group):
+        assert child_in(group, SYSCTL) == ["1"]
+        assert loaded.maps["asked"][0] >= 1
+        assert loaded.maps["asked"][1] == 1
+
+
+SEND = """\
+import socket
+with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as one:
+    sent = 0
+    for _ in range(20):
+        try:
+            one.sendto(bytes(172), ("127.0.0.1", 9))
+            sent += 1
+        except ConnectionRefusedError:
+            sent += 1
+        except PermissionError:
+            break
+    print(sent)
+"""
+
+
+def test_a_budget_for_a_cgroup(linux_kernel: Kernel) -> None:
+    with in_cgroup("cgroup_egress", "egress", linux_kernel, budget=1000) as (loaded, group):
+        assert child_in(group, SEND) == ["4"]  # 200 bytes each with their headers; the fifth reaches the budget
+        assert loaded.maps["sent"][0] == 1000
+
+
+TALK = """\
+import socket
+with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+    peer, _ = server.accept()
+    for _ in range(10):
+        client.sendall(b"x" * 100)
+        peer.recv(100)
+    peer.close()
+print("done")
+"""
+
+
+def test_sockets_of_a_cgroup(linux_kernel: Kernel) -> None:
+    with in_cgroup("sockops_rtt", "watch", linux_kernel) as (loaded, group):
+        assert child_in(group, TALK) == ["done"]
+        counts = [loaded.maps["events"][index] for index in range(16)]
+    assert (counts[4], counts[5]) == (1, 1)  # established: one asked for it, one was asked
+    assert counts[12] > 0  # round trips, which the program asked to be told of
+
+
+def test_what_programs_see_of_this_process(linux_kernel: Kernel) -> None:
+    """Raw tracepoints and kfuncs in test runs, which run as this process."""
+    def run(name: str, program: str) -> Loaded:
+        loaded = load(read_object(build_file(str(EXAMPLES / f"{name}.py")), name=name), linux_kernel)
+        handle = loaded.programs[program]
+        if handle.type.short == "xdp":
+            handle.test_run(bytes(60))
+        else:
+            handle.test_run(ctx=bytes(24))
+        return loaded
+
+    with run("task_parents", "look") as loaded:
+        family = loaded.maps["families"][0]
+        assert (family.own, family.parent) == (os.getpid(), os.getppid())
+        assert bytes(family.comm).rstrip(b"\0") == Path("/proc/self/comm").read_bytes().rstrip()
+    with run("kfunc_task", "find") as loaded:
+        assert loaded.maps["tgids"][0] == os.getpid()
+    with run("task_versions", "look") as loaded:
+        ticks = int(Path("/proc/self/stat").read_text().rpartition(")")[2].split()[19])
+        assert loaded.maps["started"][0] // 10_000_000 == ticks  # since boot, in 100ths of a second
+        assert [loaded.maps["started"][index] for index in (1, 2, 3)] == [0, 1, 0]
