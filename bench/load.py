@@ -1,4 +1,4 @@
-"""Opening and relocating an object against the running kernel's BTF, in a fresh process, beside libbpf.
+"""Opening, relocating and loading an object on the running kernel, in a fresh process, beside libbpf.
 
     python bench/load.py [FILE] [--runs N] [--json]
 
@@ -7,12 +7,17 @@ milliseconds, median of N: the whole process, the processor time it took (less t
 within it the import, opening, and relocation of all programs.
 `bpftool gen min_core_btf` is the peer: it opens the same object with libbpf and resolves the same relocations against
 the same BTF (and writes a small file).
+
+With root, a middle-sized object is then opened and loaded into the kernel, beside the whole process of `bpftool prog
+loadall`, interleaved: once per boot without the kept index of the kernel's BTF ("first"), and with it. "python" is the
+interpreter alone, which no load can be faster than.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import shutil
 import statistics
@@ -39,6 +44,60 @@ insns = prepare(obj, LinuxKernel(), btf=btf)
 done = time.perf_counter()
 print(imported - start, opened - imported, done - opened, sum(map(len, insns.values())))
 """
+
+
+LOAD = """
+import sys
+from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.loader.load import load
+from bombus.object.read import open_object
+load(open_object(sys.argv[1]), LinuxKernel(), pin_root="").close()
+"""
+
+
+def load_rows(runs: int) -> dict[str, float]:
+    """Whole processes and their processor time: ours and bpftool's loading the same object, interleaved."""
+    path = Path("/usr/sbin/opensnoop")
+    if os.geteuid() or not path.exists() or shutil.which("bpftool") is None:
+        return {}
+    data = path.read_bytes()
+    at, elf = next(iter(find_embedded(data)))
+    with tempfile.TemporaryDirectory() as directory:
+        file = Path(directory) / "opensnoop.bpf.o"
+        file.write_bytes(data[at : at + elf.size])
+        place = Path(directory) / "bpf"
+        place.mkdir()
+        if subprocess.run(["mount", "-t", "bpf", "bombus-bench", place], check=False, capture_output=True).returncode:
+            return {}
+        commands = {
+            "python": [sys.executable, "-c", "pass"],
+            "load": [sys.executable, "-c", LOAD, str(file)],
+            "load, first of a boot": [sys.executable, "-c", LOAD, str(file)],
+            "bpftool prog loadall": ["bpftool", "prog", "loadall", str(file), str(place / "all")],
+        }
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        used: dict[str, list[float]] = {name: [] for name in commands}
+        try:
+            for _ in range(runs):
+                for name, command in commands.items():
+                    env = dict(os.environ)
+                    if "first" in name:
+                        env["XDG_CACHE_HOME"] = str(Path(directory) / f"none{len(times[name])}")
+                    before, start = _processor(), time.perf_counter()
+                    subprocess.run(command, env=env, check=True, capture_output=True)
+                    times[name].append((time.perf_counter() - start) * 1000)
+                    used[name].append((_processor() - before) * 1000)
+                    for pin in place.glob("all/*"):
+                        pin.unlink()
+                    if (place / "all").is_dir():
+                        (place / "all").rmdir()
+        finally:
+            subprocess.run(["umount", place], check=False)
+        rows: dict[str, float] = {}
+        for name in commands:
+            rows[name] = statistics.median(times[name])
+            rows[f"{name}, processor"] = statistics.median(used[name])
+        return rows
 
 
 def largest() -> bytes | None:
@@ -100,11 +159,15 @@ def main() -> None:
             small = str(Path(directory) / "small.btf")
             command = ["bpftool", "gen", "min_core_btf", str(VMLINUX), small, str(path)]
             rows["bpftool gen min_core_btf"], _, _ = measure(command, args.runs)
+    rows |= load_rows(args.runs)
     if args.json:
         print(json.dumps(rows))
         return
     for name, value in rows.items():
-        print(f"{name:26} {value:10.1f}" + ("" if name in ("object bytes", "instructions") else " ms"))
+        print(f"{name:32} {value:10.1f}" + ("" if name in ("object bytes", "instructions") else " ms"))
+    if "load" in rows:
+        ours, peer = rows["load, processor"], rows["bpftool prog loadall, processor"]
+        print(f"{'load / bpftool, processor':32} {ours / peer:10.1f}")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,6 @@ import struct
 import zlib
 from array import array
 from bisect import bisect_left
-from collections.abc import Iterable
 
 from bombus.errors import BtfError
 
@@ -51,19 +50,17 @@ def _found(table: tuple[memoryview, memoryview], name: bytes) -> list[int]:
 
 
 def pack(
-    size: int, offsets: array[int], names: array[int], named: Iterable[tuple[bytes, int]],
-    flavoured: Iterable[tuple[bytes, int]],
-) -> bytes:  # fmt: skip
-    """The file. size: of the BTF that it is for; named, flavoured: (name, id)."""
-    body = array("I")
-    body.extend(offsets)
-    body.extend(names)
+    size: int, offsets: array[int] | memoryview, names: array[int] | memoryview, named: list[int], flavoured: list[int]
+) -> bytes:
+    """The file. size: of the BTF that it is for; named, flavoured: crc32 of a name << 32 | id."""
+    body = array("I", offsets)
+    body.extend(array("I", names))
     counts = []
     for rows in (named, flavoured):
-        table = sorted((zlib.crc32(name), number) for name, number in rows)
-        counts.append(len(table))
-        body.extend(row[0] for row in table)
-        body.extend(row[1] for row in table)
+        rows.sort()
+        counts.append(len(rows))
+        body.extend([row >> 32 for row in rows])
+        body.extend([row & 0xFFFF_FFFF for row in rows])
     data = body.tobytes()
     return _HEADER.pack(_MAGIC, _VERSION, len(offsets), *counts, zlib.crc32(data), size, 0) + data
 

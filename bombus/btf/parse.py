@@ -12,6 +12,7 @@ import sys
 from array import array
 from collections.abc import Collection, Iterator
 from typing import Final
+from zlib import crc32
 
 from bombus.btf import codec
 from bombus.btf.index import Index, pack
@@ -354,15 +355,25 @@ class Btf(Queries):
 
 def index_of(btf: Btf) -> bytes:
     """An index of a BTF without a base, for `bombus.btf.index.unpack`."""
-    named = [(btf.name(i).encode("utf-8", "surrogateescape"), i) for _, i in btf.names()]
-    flavoured = []
-    for name, number in named:
+    strings, find = btf.strings, btf.strings.find
+    hashes: dict[int, int] = {0: 0}
+    named: list[int] = []
+    flavoured: list[int] = []
+    for number, at in enumerate(btf._name_offs, btf.first_id):
+        value = hashes.get(at)
+        if value is None:
+            value = hashes[at] = crc32(strings[at : find(0, at)]) << 32
+        if at:
+            named.append(value | number)
+    for at in hashes:
+        name = strings[at : find(0, at)]
         if b"___" in name:
             essential = essential_name(name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
             if essential != name:
-                flavoured.append((essential, number))
-    offsets, names = _records(array("I", btf._words))
-    return pack(len(btf.raw), offsets, names, named, flavoured)
+                value = crc32(essential) << 32
+                ids = (i for i, other in enumerate(btf._name_offs, btf.first_id) if other == at)
+                flavoured += [value | number for number in ids]
+    return pack(len(btf.raw), btf._offsets, btf._name_offs, named, flavoured)
 
 
 def essential_name(name: str) -> str:

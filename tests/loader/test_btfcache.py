@@ -61,6 +61,10 @@ def test_damaged_indexes_are_refused() -> None:
 def test_only_files_of_our_own_are_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = blob()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("BOMBUS_CACHE", "off")
+    btfcache._parse(raw, "boot")
+    assert not list(tmp_path.iterdir())
+    monkeypatch.delenv("BOMBUS_CACHE")
     btfcache._parse(raw, "boot")
     (file,) = (tmp_path / "bombus").iterdir()
     assert file.stat().st_mode & 0o777 == 0o600
