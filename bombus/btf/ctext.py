@@ -140,7 +140,7 @@ class _Parser:
                 raise self.fail("a member's name is missing")
             counts: list[int] = []
             while self.skip("["):
-                counts.append(self.number())
+                counts.append(0 if self.peek() == "]" and not counts else self.number())
                 self.want("]")
             bits = 0
             if self.skip(":"):

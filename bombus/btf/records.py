@@ -44,6 +44,7 @@ except ImportError:  # pragma: no cover
     _tuplegetter = None
 
 Decoder = Callable[[Buffer, int], Any]
+SizedDecoder = Callable[[Buffer, int, int], Any]
 
 # Elements of an array that are read together with everything else; longer ones have a loop of their own.
 _UNROLL = 32
@@ -335,11 +336,38 @@ def _array(layout: ArrayLayout) -> Decoder:
     return elements
 
 
+def sized_decoder(layout: Layout) -> SizedDecoder | None:
+    """For a struct that ends with an array of no length (`char data[]`): a function (buffer, offset, size of the whole
+    value) that puts what follows into it. None for other types."""
+    if not isinstance(layout, StructLayout) or not layout.fields:
+        return None
+    slot = list(layout.fields.values())[-1]
+    inner = slot.layout
+    if not isinstance(inner, ArrayLayout) or inner.count or not inner.element.size:
+        return None
+    base, start, step, one = decoder(layout), slot.offset, inner.element.size, decoder(inner.element)
+    chars, raw_bytes = isinstance(inner, CharsLayout), _is_byte(inner.element)
+
+    def decode(data: Buffer, at: int, size: int) -> Any:
+        record = base(data, at)
+        raw = bytes(data[at + start : at + size])
+        rest: Any = raw
+        if chars:
+            rest = text_of(raw)
+        elif not raw_bytes:
+            rest = [one(raw, i) for i in range(0, len(raw) - step + 1, step)]
+        return tuple.__new__(type(record), (*tuple.__getitem__(record, slice(-1)), rest))
+
+    return decode
+
+
 def record_of(layout: Layout, data: Buffer, at: int = 0) -> Any:
-    """One value. UsageError when there are fewer bytes than the type has."""
+    """One value; an array of no length at its end takes the rest of `data`. UsageError when there are fewer bytes than
+    the type has."""
     if len(data) - at < layout.size:
         raise UsageError(f"{len(data) - at} bytes are too few for {layout.name or 'a value'} of {layout.size}")
-    return decoder(layout)(data, at)
+    sized = sized_decoder(layout)
+    return decoder(layout)(data, at) if sized is None else sized(data, at, len(data) - at)
 
 
 def members(record: Record) -> Iterator[tuple[str, Any]]:

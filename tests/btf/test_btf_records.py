@@ -187,6 +187,20 @@ def test_what_numpy_cannot() -> None:
     assert record_of(layout_of(btf, 4), b"\xf8" + bytes(15)).b == 15
 
 
+def test_flexible_arrays() -> None:
+    from bombus.btf.ctext import type_of
+
+    for member, rest, want in (
+        ("char data[]", b"text\0rest", "text"), ("u8 data[0]", b"ab\0c", b"ab\0c"),
+        ("u16 data[]", b"\1\0\2\0\3", [1, 2]),
+        ("struct { u8 a, b; } data[0]", b"\1\2\3\4", [{"a": 1, "b": 2}, {"a": 3, "b": 4}]), ("u32 data[0]", b"", []),
+    ):  # fmt: skip
+        layout = layout_of(*type_of(f"struct e {{ u32 n; {member}; }}"))
+        record = record_of(layout, b"??" + b"\7\0\0\0" + rest, 2)
+        assert record.n == 7 and record.data == want and type(record).__name__ == "e"
+        assert record_of(layout, b"\7\0\0\0").n == 7 and Columns(layout).dtype.itemsize == 4
+
+
 def test_odd_names() -> None:
     btf = make([Int("int", 4), Enum("e", 4, (Enumerator("mro", 0), Enumerator("OK", 1))),
                 Struct("class", 12, (Member("def", 1, 0), Member("__class__", 1, 32), Member("k", 2, 64)))])

@@ -95,6 +95,17 @@ def test_short_events_are_bytes(kernel: Kernel, ring: Map) -> None:
         assert short == b"short" and whole.number == 5
 
 
+def test_payloads_of_any_length(kernel: Kernel, ring: Map) -> None:
+    from bombus.btf.ctext import type_of
+    from bombus.btf.data import layout_of
+
+    emitter = Emitter(kernel, ring)
+    with RingBuffer(ring, layout_of(*type_of("struct line { u32 length; char text[0]; }"))) as reader:
+        for length in (0, 1, 5, 100):
+            emitter.send(length.to_bytes(4, "little") + b"x" * length)
+        assert [(line.length, len(line.text)) for line in reader.records()] == [(0, 0), (1, 1), (5, 5), (100, 100)]
+
+
 def test_full_ring_counts_exactly(kernel: Kernel, ring: Map) -> None:
     emitter = Emitter(kernel, ring)
     with RingBuffer(ring, LAYOUT) as reader:

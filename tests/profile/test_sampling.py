@@ -113,6 +113,50 @@ def test_command_with_children(linux_kernel: LinuxKernel, worker: Path) -> None:
     assert part["main"] > 0.8 and part["busy_leaf"] > 0.3
 
 
+JIT = r"""
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <time.h>
+#include <unistd.h>
+/* push rbp; mov rbp, rsp; mov ecx, 1000000; 1: dec ecx; jnz 1b; pop rbp; ret */
+static const unsigned char code[] = {0x55, 0x48, 0x89, 0xe5, 0xb9, 0x40, 0x42, 0x0f, 0x00, 0xff, 0xc9, 0x75, 0xfc,
+                                     0x5d, 0xc3};
+int main(int argc, char **argv)
+{
+    char path[64];
+    void *at = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    memcpy(at, code, sizeof(code));
+    snprintf(path, sizeof(path), "/tmp/perf-%d.map", getpid());
+    FILE *map = fopen(path, "w");
+    fprintf(map, "%lx %zx made::at::run_time\n", (unsigned long)at, sizeof(code));
+    fclose(map);
+    for (int i = 0; i < atoi(argv[1]); i++)
+        ((void (*)(void))at)();
+    puts(path);
+    return 0;
+}
+"""
+
+
+def test_jit_code(linux_kernel: LinuxKernel, tmp_path: Path) -> None:
+    """Code that a process made itself has the names of its perf map, also when the process is gone."""
+    if shutil.which("gcc") is None or os.uname().machine != "x86_64":
+        pytest.skip("no gcc for x86-64")
+    (tmp_path / "jit.c").write_text(JIT)
+    subprocess.run(["gcc", "-O0", "-o", tmp_path / "jit", tmp_path / "jit.c"], check=True)
+    with make(linux_kernel, command=[str(tmp_path / "jit"), "400"], frequency=997) as sampler:
+        profile = run(sampler, 20)
+        assert sampler.command is not None and sampler.command.wait() == 0
+        Path(f"/tmp/perf-{sampler.command.pid}.map").unlink()
+    stack = profile.stacks[0]
+    assert [(f.name, f.module.rpartition("/")[2]) for f in stack.frames[:2]] == [
+        ("made::at::run_time", "[jit]"), ("main", "jit"),
+    ]  # fmt: skip
+    assert any(path[-1] == "made::at::run_time_[j]" for path, _ in profile.paths())
+
+
 def test_threads(linux_kernel: LinuxKernel) -> None:
     code = "import threading,hashlib\ndef f():\n while True: hashlib.sha256(b'x'*1000000).digest()\n" \
            "for _ in range(3): threading.Thread(target=f, daemon=True).start()\nprint(1, flush=True)\nf()"  # fmt: skip

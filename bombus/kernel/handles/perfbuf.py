@@ -17,6 +17,7 @@ from bombus.kernel.handles.reader import Reader, check_type
 if TYPE_CHECKING:
     import numpy as np
 
+    from bombus.btf.columns import Columns
     from bombus.btf.layouts import Layout
     from bombus.kernel.handles.maps import Map
 
@@ -48,11 +49,11 @@ class PerfRing:
         self._data = view[offset : offset + size]
         self._seen = self._header[_DATA_HEAD]
 
-    def records(self, limit: int | None = None) -> list[tuple[int, bytes]]:
-        """Records that are there now, at most `limit`. PerfError when they make no sense."""
-        header, data = self._header, self._data
+    def chunk(self) -> tuple[bytes, int]:
+        """What is there now in one piece, and its position. `consume` gives the room back."""
+        data = self._data
         size = len(data)
-        tail, head = header[_DATA_TAIL], header[_DATA_HEAD]
+        tail, head = self._header[_DATA_TAIL], self._header[_DATA_HEAD]
         if head < tail or head < self._seen:
             raise PerfError(f"the kernel's position {head} is before {max(tail, self._seen)}, where it was")
         if head - tail > size or tail % 8:
@@ -63,6 +64,15 @@ class PerfRing:
         chunk = bytes(data[start : start + count])
         if len(chunk) < count:
             chunk += bytes(data[: count - len(chunk)])
+        return chunk, tail
+
+    def consume(self, position: int) -> None:
+        self._header[_DATA_TAIL] = position
+
+    def records(self, limit: int | None = None) -> list[tuple[int, bytes]]:
+        """Records that are there now, at most `limit`. PerfError when they make no sense."""
+        chunk, tail = self.chunk()
+        size, count = len(self._data), len(chunk)
         found: list[tuple[int, bytes]] = []
         at = 0
         try:
@@ -75,7 +85,7 @@ class PerfRing:
                 found.append((misc << 32 | kind, chunk[at + 8 : at + length]))
                 at += length
         finally:
-            header[_DATA_TAIL] = tail + at
+            self.consume(tail + at)
         return found
 
 
@@ -167,7 +177,14 @@ class PerfBuffer(Reader):
     def array(self, limit: int | None = None) -> np.ndarray[Any, Any]:
         import numpy as np
 
+        self._check()
         columns = self.columns()
+        parts: list[np.ndarray[Any, Any]] = []
+        for ring in self._rings.values():
+            # Whole rings of records of one size, without a Python object for each.
+            alike = self._alike(ring, columns) if limit is None else None
+            if alike is not None:
+                parts.append(alike)
         found = self.read(limit)
         fit = [data for data in found if len(data) >= columns.size]
         self.short += len(found) - len(fit)
@@ -176,7 +193,27 @@ class PerfBuffer(Reader):
             rows = np.frombuffer(b"".join(fit), np.uint8).reshape(len(fit), -1)[:, :size]
         else:
             rows = np.frombuffer(b"".join(data[:size] for data in fit), np.uint8).reshape(len(fit), size)
-        return columns.take_rows(rows)
+        parts.append(columns.take_rows(rows))
+        return np.concatenate(parts) if len(parts) > 1 else parts[0]
+
+    def _alike(self, ring: PerfRing, columns: Columns) -> np.ndarray[Any, Any] | None:
+        """The samples of a ring whose records are all of one size and long enough; None for other rings."""
+        import numpy as np
+
+        chunk, tail = ring.chunk()
+        if len(chunk) < 16:
+            return None
+        kind, _, step = _HEADER.unpack_from(chunk)
+        (size,) = _U32.unpack_from(chunk, 8)
+        if kind != _SAMPLE or step < 16 or len(chunk) % step or size > step - 12 or size < columns.size:
+            return None
+        count = len(chunk) // step
+        heads = np.ndarray((count, 12), np.uint8, buffer=chunk, strides=(step, 1))
+        if not (heads == heads[0]).all():
+            return None
+        self.received += count
+        ring.consume(tail + len(chunk))
+        return columns.take(chunk, 12, count, step)
 
     def close(self) -> None:
         if self._closed:

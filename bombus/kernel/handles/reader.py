@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from bombus.btf.columns import Columns
     from bombus.btf.layouts import Layout
-    from bombus.btf.records import Decoder
+    from bombus.btf.records import Decoder, SizedDecoder
     from bombus.kernel.handles.maps import Map
 
 _USER_SLICE = 0.05  # seconds that a waiting thread of asyncio sleeps on the user kernel, which has no descriptors
@@ -53,10 +53,12 @@ class Reader:
         self._layout = layout
         self._columns = None
         self._decode: Decoder | None = None
+        self._sized: SizedDecoder | None = None
         if layout is not None:
-            from bombus.btf.records import decoder
+            from bombus.btf.records import decoder, sized_decoder
 
             self._decode = decoder(layout)
+            self._sized = sized_decoder(layout)
 
     # What a kind of reader implements
 
@@ -85,7 +87,7 @@ class Reader:
         """One event as its type says; bytes as they are without a type, or when they are too short for it."""
         if self._decode is None or self._layout is None or len(data) < self._layout.size:
             return data
-        return self._decode(data, 0)
+        return self._decode(data, 0) if self._sized is None else self._sized(data, 0, len(data))
 
     def columns(self) -> Columns:
         """How events become arrays. UsageError without a type, NotSupported for types that numpy has not."""

@@ -132,6 +132,8 @@ class RingBuffer(Reader):
         return self._take(limit, None, 0)
 
     def records(self, limit: int | None = None) -> list[Any]:
+        if self._sized is not None:
+            return [self.event(data) for data in self.read(limit)]
         return self._take(limit, self._decode, self._layout.size if self._layout is not None else 0)
 
     def array(self, limit: int | None = None) -> np.ndarray[Any, Any]:
