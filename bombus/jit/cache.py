@@ -74,7 +74,7 @@ def key_of(insns: Sequence[Insn], target: Target, options: Options, level: int) 
     state.update(encode(plain))
     facts = options.facts
     state.update(
-        repr((target, options.checked, options.budget, options.plain, options.outside_stack, level,
+        repr((target, options.checked, options.budget, options.plain, options.outside_stack, options.exported, level,
               sorted(facts.access.items()), sorted(facts.pointer.items()), sorted(facts.stack_arguments),
               sorted(facts.depths.items()))).encode()
     )  # fmt: skip

@@ -146,13 +146,16 @@ _FIND_CALLBACK = _FIND(_find)
 class NativeProgram:
     """One program. See `vm.env.Compiled`. Several threads may run it at once."""
 
-    def __init__(self, insns: Sequence[Insn], env: Env, budget: int | None, *, level: int, options: Options) -> None:
+    def __init__(
+        self, insns: Sequence[Insn], env: Env, budget: int | None, *, level: int, options: Options,
+        base: int | None = None,
+    ) -> None:  # fmt: skip
         self._insns = list(insns)
         self._env = env
         self._budget = budget
         self._options = options
         self._level = level
-        self.base = function_base()
+        self.base = function_base() if base is None else base
         self._number = next(_serial)
         self._idle: list[State] = []
         self._active: list[State] = []  # runs of this program that are in a helper now
@@ -248,6 +251,11 @@ class NativeProgram:
         finally:
             self._end(state)
             run.close()
+
+    @property
+    def linked(self) -> Linked | None:
+        """Where its code lies now."""
+        return self._linked
 
     @property
     def is_native(self) -> bool:

@@ -37,13 +37,14 @@ _MAX_COPIES: Final = 4
 class Options:
     """checked: see above. budget: count instructions. facts: what the verifier of trusted code found. plain: kinds of
     memory (`isa.facts`) that trusted code accesses without a check. outside_stack: callees look at the stack by its
-    address and need it in the run's frames."""
+    address and need it in the run's frames. exported: functions that are exported whatever names them."""
 
     checked: bool = True
     budget: bool = True
     facts: Facts = NO_FACTS
     plain: int = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
     outside_stack: bool = True
+    exported: tuple[int, ...] = ()
 
 
 @dataclass(slots=True)
@@ -149,6 +150,9 @@ def lower(insns: Sequence[Insn], target: Target, options: Options | None = None)
     parts: list[str] = []
     if insns:
         parts.append(_function(module, 0, main=True))
+    for entry in module.out.options.exported:
+        module.out.entries.append(entry)
+        module.call(entry)
     for index, insn in enumerate(insns):
         if insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC:
             entry = index + 1 + insn.imm
