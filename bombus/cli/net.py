@@ -21,7 +21,6 @@ from bombus.kernel.api import Attr
 from bombus.kernel.handles.base import open_id
 from bombus.kernel.linux import devices as dev
 from bombus.kernel.linux.netlink import Netlink, attributes
-from bombus.kernel.linux.rtnl import xdp_set
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.linktypes import LINK_TYPE
 
@@ -259,7 +258,7 @@ def attach(words: Words) -> None:
                                    attach_type=ATTACH_TYPE[_TCX[kind]].id))  # fmt: skip
         else:
             flags = _XDP[kind] | (0 if replace else _NO_REPLACE)
-            xdp_set(index, item.fd, flags, None)
+            live.kernel().sites.xdp_set(index, item.fd, flags)
     output.done()
 
 
@@ -272,5 +271,5 @@ def detach(words: Words) -> None:
     if kind in _TCX:
         live.kernel().bpf(Attr("BPF_PROG_DETACH", target_ifindex=index, attach_type=ATTACH_TYPE[_TCX[kind]].id))
     else:
-        xdp_set(index, -1, _XDP[kind], None)
+        live.kernel().sites.xdp_set(index, -1, _XDP[kind])
     output.done()

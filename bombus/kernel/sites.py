@@ -72,6 +72,15 @@ class Sites(Protocol):
     def open(self, kind: str, path: str) -> int:
         """A descriptor of a "cgroup" directory, a "netns" file or a "file"; closed with Kernel.close."""
 
+    def bound(self) -> Sites:
+        """The same, fixed to the network namespace of this thread: for what must later be undone where it was done."""
+
+    def close(self) -> None:
+        """Give back what `bound` holds."""
+
+    def dup(self, fd: int) -> int:
+        """Another descriptor of the same target, closed with Kernel.close."""
+
     def unpin(self, path: str) -> None:
         """Remove a pin from a bpf file system. KernelError(ENOENT)."""
 

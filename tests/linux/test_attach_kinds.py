@@ -10,18 +10,21 @@ import struct
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from sandbox import Refused, in_namespace, join, own_cgroup, run, veth
+from sandbox import CLONE_NEWNET, Refused, in_namespace, join, own_cgroup, run, veth
 
 from bombus.errors import KernelError, NotSupported, ObjectError, UsageError
+from bombus.kernel.handles import Attachment, Group
 from bombus.kernel.handles.attach import ROWS, attach
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.loader.load import Loaded, load
 from bombus.object.read import open_object
 from bombus.spec.sections import SECTIONS
+from bombus.spec.version import KernelVersion
 
 pytestmark = pytest.mark.linux
 DATA = Path(__file__).parent / "data"
@@ -406,11 +409,21 @@ def algorithms() -> list[str]:
 def test_struct_ops() -> None:
     def body() -> None:
         names = ["bumble_init", "bumble_ssthresh", "bumble_avoid", "bumble_undo"]
-        with load(ITERS, LinuxKernel(), programs=names, autoattach={"linked2": False}) as item:
+        # Congestion controls are the whole machine's: names of our own, in case that somebody tests beside us.
+        plain, link = f"bp{os.getpid()}", f"bl{os.getpid()}"
+
+        def renamed(data: bytes) -> bytes:
+            for old, new in ((b"bombus_plain", plain), (b"bombus_link", link)):
+                data = data.replace(old, new.encode().ljust(len(old), b"\0"))
+            return data
+
+        maps = tuple(replace(m, data=renamed(m.data)) if m.data and m.values else m for m in ITERS.maps)
+        obj = replace(ITERS, maps=maps)
+        with load(obj, LinuxKernel(), programs=names, autoattach={"linked2": False}) as item:
             found = item.attach()
-            assert set(found) == {"bumble", "linked"} and {"bombus_plain", "bombus_link"} <= set(algorithms())
+            assert set(found) == {"bumble", "linked"} and {plain, link} <= set(algorithms())
             with socket.create_server(("127.0.0.1", 0)) as server, socket.socket() as client:
-                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, b"bombus_link")
+                client.setsockopt(socket.IPPROTO_TCP, socket.TCP_CONGESTION, link.encode())
                 client.connect(server.getsockname())
                 client.send(b"x" * 1000)
                 with server.accept()[0] as other:
@@ -420,9 +433,102 @@ def test_struct_ops() -> None:
             ops.prepare()
             found["linked"].update_map(ops.map)
             assert found["linked"].info().struct_ops_map_id == ops.map.id
-        assert not {"bombus_plain", "bombus_link"} & set(algorithms())
+        assert not {plain, link} & set(algorithms())
 
     in_namespace(body)
+
+
+class Old(LinuxKernel):
+    """The running kernel, taken for an old one: no links, no cookies, no tcx."""
+
+    @property
+    def version(self) -> KernelVersion:
+        return KernelVersion(5, 4)
+
+
+def test_ways_of_old_kernels() -> None:
+    def body() -> None:
+        veth()
+        names = ["xdp_pass", "xdp_drop", "tc_out", "cg_out", "tp_getppid", "up", "sample", "msg"]
+        obj = replace(ATTACH, maps=tuple(replace(m, pinning=0) for m in ATTACH.maps))
+        with own_cgroup() as path, load(obj, Old(), programs=names, data={"pid": os.getpid()}) as item:
+            join(path)
+            programs = item.programs
+            links = [
+                programs["xdp_pass"].attach("vb"),
+                programs["tc_out"].attach("va"),
+                programs["cg_out"].attach(path),
+                programs["tp_getppid"].attach(),
+                programs["up"].attach("libc.so.6", "getppid"),
+                programs["sample"].attach("cpu_clock", frequency=500),
+                programs["msg"].attach(item.maps["sockets"]),
+            ]
+            kinds = [link.type for link in links]
+            assert kinds == ["xdp netlink", "clsact", "cgroup", "tracepoint", "uprobe", "perf_event", "sockmap"]
+            assert all(isinstance(link, Attachment | Group) for link in links)
+            frames()
+            libc().getppid()
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
+                out.sendto(b"x", ("127.0.0.1", 9))
+
+            def count(number: int) -> int:
+                return int(item.maps[".bss"][0].hits[number])
+
+            assert until(lambda: min(count(0), count(3)) >= 3)
+            assert count(8) == 1 and count(30) >= 1 and count(34) == 1
+            links[0].update(programs["xdp_drop"])
+            frames()
+            assert until(lambda: count(1) >= 3)
+            with pytest.raises(NotSupported, match="only links can be pinned"):
+                links[1].pin("/sys/fs/bpf/x")
+            with pytest.raises(NotSupported, match="exchanging"):
+                links[3].update(programs["tp_getppid"])
+            with pytest.raises(KernelError, match=r"5\.15"):
+                programs["tp_getppid"].attach(cookie=3)
+            before = count(30)
+            for link in links:
+                link.close()
+                link.close()
+            os.getppid()
+            assert count(30) == before and "clsact" not in run("tc", "qdisc", "show", "dev", "va")
+            with pytest.raises(UsageError, match="gone"):
+                links[0].update(programs["xdp_pass"])
+
+    in_namespace(body)
+
+
+def test_netlink_attachments_are_undone_where_they_were_made() -> None:
+    """Although the thread is in another namespace by then."""
+
+    def body() -> None:
+        veth()
+        with loaded("xdp_pass", "tc_out") as item:
+            fixed = item.programs["xdp_pass"].attach_xdp("vb", netlink=True)
+            filter_ = item.programs["tc_out"].attach_tc("va", tcx=False)
+            home = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+            sites = item.kernel.sites
+            vb, va = sites.ifindex("vb"), sites.ifindex("va")
+            assert ctypes.CDLL(None).unshare(CLONE_NEWNET) == 0
+            run("ip", "link", "add", "va", "index", str(va), "type", "veth", "peer", "name", "vz")
+            filter_.close()
+            fixed.close()
+            assert ctypes.CDLL(None).setns(home, 0) == 0
+            assert sites.xdp_query(vb).ids == {} and "clsact" not in run("tc", "qdisc", "show", "dev", "va")
+
+    in_namespace(body)
+
+
+def test_wrong_options_are_named() -> None:
+    def body() -> None:
+        with loaded("xdp_pass", "tp_getppid") as item:
+            with pytest.raises(UsageError, match=r"attach_xdp.*'nothing'.*it takes target, mode"):
+                item.programs["xdp_pass"].attach_xdp("lo", nothing=1)
+            with pytest.raises(UsageError, match="attach_tracepoint"):
+                item.programs["tp_getppid"].attach("one")
+            with pytest.raises(UsageError, match="XDP mode"):
+                item.programs["xdp_pass"].attach("lo", mode="fast")
+
+    in_namespace(body, net=False)
 
 
 KPROBES = {

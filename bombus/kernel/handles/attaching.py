@@ -58,7 +58,7 @@ class Attaching:
         """See `attach.net.attach_netkit`: before, after, revision."""
         return _call("net", "attach_netkit", self, target, side, **options)  # type: ignore[no-any-return]
 
-    def attach_netns(self, target: Any = "/proc/self/ns/net", **options: Any) -> Link:
+    def attach_netns(self, target: Any = "/proc/thread-self/ns/net", **options: Any) -> Link:
         """See `attach.net.attach_netns`."""
         return _call("net", "attach_netns", self, target, **options)  # type: ignore[no-any-return]
 
@@ -136,6 +136,6 @@ class Attaching:
 
 
 def _call(module: str, function: str, *args: Any, **options: Any) -> Any:
-    from importlib import import_module
+    from bombus.kernel.handles.attach import call
 
-    return getattr(import_module(f"bombus.kernel.handles.attach.{module}"), function)(*args, **options)
+    return call(module, function, *args, **options)

@@ -48,7 +48,7 @@ _LWT_HEADROOM = 4
 _LWT_FD, _LWT_NAME = 1, 2
 
 
-def xdp_set(ifindex: int, prog_fd: int, flags: int, expected_fd: int | None) -> None:
+def xdp_set(netlink: Netlink, ifindex: int, prog_fd: int, flags: int, expected_fd: int | None) -> None:
     parts = [attribute(_XDP_FD, struct.pack("=i", prog_fd))]
     if expected_fd is not None:
         flags |= _XDP_FLAGS_REPLACE
@@ -56,13 +56,11 @@ def xdp_set(ifindex: int, prog_fd: int, flags: int, expected_fd: int | None) -> 
     if flags:
         parts.append(attribute(_XDP_FLAGS, flags))
     body = _IFINFO.pack(0, 0, ifindex, 0, 0) + nest(_IFLA_XDP, *parts)
-    with Netlink() as netlink:
-        netlink.ask(_RTM_SETLINK, body, call="RTM_SETLINK (XDP)")
+    netlink.ask(_RTM_SETLINK, body, call="RTM_SETLINK (XDP)")
 
 
-def xdp_query(ifindex: int) -> XdpState:
-    with Netlink() as netlink:
-        answer = netlink.ask(_RTM_GETLINK, _IFINFO.pack(0, 0, ifindex, 0, 0), call="RTM_GETLINK")
+def xdp_query(netlink: Netlink, ifindex: int) -> XdpState:
+    answer = netlink.ask(_RTM_GETLINK, _IFINFO.pack(0, 0, ifindex, 0, 0), call="RTM_GETLINK")
     found: dict[str, int] = {}
     mode = "none"
     for _, body in answer:
@@ -74,18 +72,17 @@ def xdp_query(ifindex: int) -> XdpState:
     return XdpState(mode, found)
 
 
-def tc_qdisc(ifindex: int, *, add: bool) -> bool:
+def tc_qdisc(netlink: Netlink, ifindex: int, *, add: bool) -> bool:
     body = _TCMSG.pack(0, ifindex, _CLSACT_HANDLE, _CLSACT, 0) + attribute(_TCA_KIND, "clsact")
-    with Netlink() as netlink:
-        try:
-            if add:
-                netlink.ask(_RTM_NEWQDISC, body, flags=NLM_F_CREATE | NLM_F_EXCL, call="RTM_NEWQDISC (clsact)")
-            else:
-                netlink.ask(_RTM_DELQDISC, body, call="RTM_DELQDISC (clsact)")
-        except KernelError as error:
-            if error.errno == (errno.EEXIST if add else errno.ENOENT) or (not add and error.errno == errno.EINVAL):
-                return False
-            raise
+    try:
+        if add:
+            netlink.ask(_RTM_NEWQDISC, body, flags=NLM_F_CREATE | NLM_F_EXCL, call="RTM_NEWQDISC (clsact)")
+        else:
+            netlink.ask(_RTM_DELQDISC, body, call="RTM_DELQDISC (clsact)")
+    except KernelError as error:
+        if error.errno == (errno.EEXIST if add else errno.ENOENT) or (not add and error.errno == errno.EINVAL):
+            return False
+        raise
     return True
 
 
@@ -93,7 +90,7 @@ def _info(priority: int) -> int:
     return priority << 16 | socket.htons(_ETH_P_ALL)
 
 
-def tc_attach(place: TcFilter, prog_fd: int, *, replace: bool) -> TcFilter:
+def tc_attach(netlink: Netlink, place: TcFilter, prog_fd: int, *, replace: bool) -> TcFilter:
     options = (attribute(_BPF_FD, struct.pack("=i", prog_fd)), attribute(_BPF_NAME, place.name or "bombus"),
                attribute(_BPF_FLAGS, _FLAG_DIRECT))  # fmt: skip
     body = (
@@ -102,8 +99,7 @@ def tc_attach(place: TcFilter, prog_fd: int, *, replace: bool) -> TcFilter:
     )  # fmt: skip
     # NLM_F_ECHO: the kernel tells the handle and priority that it chose.
     flags = NLM_F_CREATE | 8 | (NLM_F_REPLACE if replace else NLM_F_EXCL)
-    with Netlink() as netlink:
-        answer = netlink.ask(_RTM_NEWTFILTER, body, flags=flags, call="RTM_NEWTFILTER (bpf)")
+    answer = netlink.ask(_RTM_NEWTFILTER, body, flags=flags, call="RTM_NEWTFILTER (bpf)")
     for kind, data in answer:
         if kind == _RTM_NEWTFILTER:
             found = _filter(data)
@@ -124,29 +120,27 @@ def _filter(data: bytes) -> TcFilter | None:
     )  # fmt: skip
 
 
-def tc_detach(place: TcFilter) -> None:
+def tc_detach(netlink: Netlink, place: TcFilter) -> None:
     body = _TCMSG.pack(0, place.ifindex, place.handle, place.parent, _info(place.priority))
     body += attribute(_TCA_KIND, "bpf")
-    with Netlink() as netlink:
-        netlink.ask(_RTM_DELTFILTER, body, call="RTM_DELTFILTER (bpf)")
+    netlink.ask(_RTM_DELTFILTER, body, call="RTM_DELTFILTER (bpf)")
 
 
-def tc_filters(ifindex: int, parent: int) -> list[TcFilter]:
+def tc_filters(netlink: Netlink, ifindex: int, parent: int) -> list[TcFilter]:
     body = _TCMSG.pack(0, ifindex, 0, parent, 0)
-    with Netlink() as netlink:
-        answer = netlink.ask(_RTM_GETTFILTER, body, flags=NLM_F_DUMP, call="RTM_GETTFILTER")
+    answer = netlink.ask(_RTM_GETTFILTER, body, flags=NLM_F_DUMP, call="RTM_GETTFILTER")
     return [found for kind, data in answer if kind == _RTM_NEWTFILTER and (found := _filter(data)) is not None]
 
 
 def route_encap(
-    destination: str, ifindex: int, programs: dict[str, int], headroom: int, names: dict[str, str], *, remove: bool
+    netlink: Netlink, destination: str, ifindex: int, programs: dict[str, int], headroom: int, *, remove: bool
 ) -> None:
     try:
         network = ipaddress.ip_network(destination)
     except ValueError as error:
         raise UsageError(f"{destination!r} is no network: {error}") from None
     parts = [
-        nest(_LWT[way], attribute(_LWT_FD, struct.pack("=i", fd)), attribute(_LWT_NAME, names.get(way, "bombus")))
+        nest(_LWT[way], attribute(_LWT_FD, struct.pack("=i", fd)), attribute(_LWT_NAME, "bombus"))
         for way, fd in programs.items()
     ]
     if headroom:
@@ -157,8 +151,7 @@ def route_encap(
     body += attribute(_RTA_DST, network.network_address.packed) + attribute(_RTA_OIF, ifindex)
     if not remove:
         body += attribute(_RTA_ENCAP_TYPE, struct.pack("=H", _ENCAP_BPF)) + nest(_RTA_ENCAP, *parts)
-    with Netlink() as netlink:
-        if remove:
-            netlink.ask(_RTM_DELROUTE, body, call="RTM_DELROUTE")
-        else:
-            netlink.ask(_RTM_NEWROUTE, body, flags=NLM_F_CREATE | NLM_F_EXCL, call="RTM_NEWROUTE (encap bpf)")
+    if remove:
+        netlink.ask(_RTM_DELROUTE, body, call="RTM_DELROUTE")
+    else:
+        netlink.ask(_RTM_NEWROUTE, body, flags=NLM_F_CREATE | NLM_F_EXCL, call="RTM_NEWROUTE (encap bpf)")

@@ -2,19 +2,48 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import socket
 import struct
+from collections.abc import Iterator
 
 from bombus.errors import KernelError
 from bombus.kernel.linux import perf, rtnl, tracefs
+from bombus.kernel.linux.netlink import Netlink
 from bombus.kernel.sites import PerfEvent, Probe, TcFilter, XdpState
 
 _SO_DETACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_EBPF, _SO_DETACH_REUSEPORT_BPF = 27, 50, 52, 68
 
 
 class LinuxSites:
+    """netlink: the socket of a namespace; None for one of its own with each request, in the thread's namespace."""
+
+    def __init__(self, netlink: Netlink | None = None) -> None:
+        self._netlink = netlink
+
+    @contextlib.contextmanager
+    def _socket(self) -> Iterator[Netlink]:
+        if self._netlink is not None:
+            yield self._netlink
+            return
+        with Netlink() as netlink:
+            yield netlink
+
+    def bound(self) -> LinuxSites:
+        return LinuxSites(Netlink())
+
+    def close(self) -> None:
+        if self._netlink is not None:
+            self._netlink.close()
+
+    def dup(self, fd: int) -> int:
+        try:
+            return os.dup(fd)  # close-on-exec
+        except OSError as error:
+            raise KernelError(error.errno or errno.EBADF, "dup", f"descriptor {fd}") from None
+
     def ifindex(self, name: str) -> int:
         try:
             return socket.if_nametoindex(name)
@@ -60,22 +89,28 @@ class LinuxSites:
         return tracefs.functions()
 
     def xdp_set(self, ifindex: int, prog_fd: int, flags: int, expected_fd: int | None = None) -> None:
-        rtnl.xdp_set(ifindex, prog_fd, flags, expected_fd)
+        with self._socket() as netlink:
+            rtnl.xdp_set(netlink, ifindex, prog_fd, flags, expected_fd)
 
     def xdp_query(self, ifindex: int) -> XdpState:
-        return rtnl.xdp_query(ifindex)
+        with self._socket() as netlink:
+            return rtnl.xdp_query(netlink, ifindex)
 
     def tc_qdisc(self, ifindex: int, *, add: bool) -> bool:
-        return rtnl.tc_qdisc(ifindex, add=add)
+        with self._socket() as netlink:
+            return rtnl.tc_qdisc(netlink, ifindex, add=add)
 
     def tc_attach(self, place: TcFilter, prog_fd: int, *, replace: bool) -> TcFilter:
-        return rtnl.tc_attach(place, prog_fd, replace=replace)
+        with self._socket() as netlink:
+            return rtnl.tc_attach(netlink, place, prog_fd, replace=replace)
 
     def tc_detach(self, place: TcFilter) -> None:
-        rtnl.tc_detach(place)
+        with self._socket() as netlink:
+            rtnl.tc_detach(netlink, place)
 
     def tc_filters(self, ifindex: int, parent: int) -> list[TcFilter]:
-        return rtnl.tc_filters(ifindex, parent)
+        with self._socket() as netlink:
+            return rtnl.tc_filters(netlink, ifindex, parent)
 
     def socket_attach(self, socket_fd: int, prog_fd: int, *, reuseport: bool) -> None:
         option = _SO_ATTACH_REUSEPORT_EBPF if reuseport else _SO_ATTACH_BPF
@@ -96,4 +131,5 @@ class LinuxSites:
     def route_encap(
         self, destination: str, ifindex: int, programs: dict[str, int], *, headroom: int = 0, remove: bool = False
     ) -> None:
-        rtnl.route_encap(destination, ifindex, programs, headroom, {}, remove=remove)
+        with self._socket() as netlink:
+            rtnl.route_encap(netlink, destination, ifindex, programs, headroom, remove=remove)

@@ -32,6 +32,16 @@ class UserSites(NoSites):
             raise NotSupported(f"opening a {kind} on the user kernel", "it has cgroups, interfaces and sockets")
         return self._kernel.fds.open("open", sockets.cgroups_of(self._kernel).find(path))
 
+    def bound(self) -> Sites:
+        return cast(Sites, self)
+
+    def close(self) -> None:
+        """Nothing is held: the user kernel has one network namespace."""
+
+    def dup(self, fd: int) -> int:
+        file = self._kernel.file("dup", fd)
+        return self._kernel.fds.open("dup", file.obj, readable=file.readable, writable=file.writable)
+
     def unpin(self, path: str) -> None:
         self._kernel.bpffs.unlink(path)
 

@@ -6,6 +6,7 @@ nothing but the section's name; the others want a target (an interface, a cgroup
 
 from __future__ import annotations
 
+import inspect
 import re
 from collections.abc import Callable
 from importlib import import_module
@@ -33,7 +34,18 @@ class Row(NamedTuple):
     wants: str = ""
 
     def call(self, program: Program, *args: Any, **options: Any) -> Any:
-        return getattr(import_module(_ROOM + self.module), self.function)(program, *args, **options)
+        return call(self.module, self.function, program, *args, **options)
+
+
+def call(module: str, function: str, *args: Any, **options: Any) -> Any:
+    """One of the typed functions. UsageError for arguments that it does not take."""
+    found = getattr(import_module(_ROOM + module), function)
+    try:
+        inspect.signature(found).bind(*args, **options)
+    except TypeError as error:
+        names = ", ".join(list(inspect.signature(found).parameters)[1:])
+        raise UsageError(f"{function}: {error}; it takes {names or 'nothing'}") from None
+    return found(*args, **options)
 
 
 def _kprobe(rest: str) -> tuple[Any, ...]:

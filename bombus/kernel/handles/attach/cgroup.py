@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, UsageError
@@ -64,18 +65,25 @@ def attach_cgroup(
             "expected_revision": revision or None,
         }
     )  # fmt: skip
-    with opened(kernel, "cgroup", target) as fd:
+    # The descriptor is kept, so that it is this very cgroup when the time comes.
+    fd = kernel.sites.dup(target) if isinstance(target, int) else kernel.sites.open("cgroup", os.fspath(target))
+    try:
         attr = Attr("BPF_PROG_ATTACH", target_fd=fd, attach_bpf_fd=program.fd, attach_type=row.id, **fields)
         attr.set("attach_flags", flags)
         kernel.bpf(attr)
-    return _Legacy(kernel, target, row, program, flags & (F_ALLOW_MULTI | F_ALLOW_OVERRIDE)).attachment(mode)
+    except BaseException:
+        kernel.close(fd)
+        raise
+    return _Legacy(kernel, target, fd, row, program, flags & (F_ALLOW_MULTI | F_ALLOW_OVERRIDE)).attachment(mode)
 
 
 class _Legacy:
     """What BPF_PROG_ATTACH made: a program is named by its id, since its handle may close first."""
 
-    def __init__(self, kernel: Kernel, target: Path | int, row: AttachType, program: Program, flags: int) -> None:
-        self.kernel, self.target, self.row, self.flags = kernel, target, row, flags
+    def __init__(
+        self, kernel: Kernel, target: Path | int, fd: int, row: AttachType, program: Program, flags: int
+    ) -> None:
+        self.kernel, self.target, self.fd, self.row, self.flags = kernel, target, fd, row, flags
         self.type, self.program, self.number = type(program), program, program.id
 
     def attachment(self, mode: str) -> Attachment:
@@ -92,19 +100,19 @@ class _Legacy:
         if flags & F_ALLOW_MULTI:
             flags |= F_REPLACE
             fields["replace_bpf_fd"] = (old or self.current()).fd
-        with opened(self.kernel, "cgroup", self.target) as fd:
-            attr = Attr("BPF_PROG_ATTACH", target_fd=fd, attach_bpf_fd=new.fd, attach_type=self.row.id, **fields)
-            attr.set("attach_flags", flags)
-            self.kernel.bpf(attr)
+        attr = Attr("BPF_PROG_ATTACH", target_fd=self.fd, attach_bpf_fd=new.fd, attach_type=self.row.id, **fields)
+        attr.set("attach_flags", flags)
+        self.kernel.bpf(attr)
         self.program, self.number = new, new.id
 
     def undo(self) -> None:
         try:
             program = self.current()
-            with opened(self.kernel, "cgroup", self.target) as fd:
-                self.kernel.bpf(
-                    Attr("BPF_PROG_DETACH", target_fd=fd, attach_bpf_fd=program.fd, attach_type=self.row.id)
-                )
+            self.kernel.bpf(
+                Attr("BPF_PROG_DETACH", target_fd=self.fd, attach_bpf_fd=program.fd, attach_type=self.row.id)
+            )
         except KernelError as error:
             if error.errno != 2:  # ENOENT: the cgroup, or the program in it, is gone
                 raise
+        finally:
+            self.kernel.close(self.fd)

@@ -49,22 +49,29 @@ def attach_xdp(
             raise UsageError("replace goes with netlink; a link has update()")
         return Link.create(kernel, program, "BPF_XDP", ifindex=ifindex, flags=XDP_MODES[mode])
     flags = XDP_MODES[mode] | (_XDP_UPDATE_IF_NOEXIST if replace is False else 0)
-    kernel.sites.xdp_set(ifindex, program.fd, flags, replace.fd if replace and not isinstance(replace, bool) else None)
+    sites = kernel.sites.bound()
+    try:
+        sites.xdp_set(ifindex, program.fd, flags, replace.fd if replace and not isinstance(replace, bool) else None)
+    except BaseException:
+        sites.close()
+        raise
     number = program.id
 
     def change(new: Program, old: Program | None) -> None:
         nonlocal number
-        kernel.sites.xdp_set(ifindex, new.fd, XDP_MODES[mode], old.fd if old is not None else None)
+        sites.xdp_set(ifindex, new.fd, XDP_MODES[mode], old.fd if old is not None else None)
         number = new.id
 
     def undo() -> None:
         # Not another's program: what is there may have been exchanged since.
         try:
-            if number in kernel.sites.xdp_query(ifindex).ids.values():
-                kernel.sites.xdp_set(ifindex, -1, XDP_MODES[mode], None)
+            if number in sites.xdp_query(ifindex).ids.values():
+                sites.xdp_set(ifindex, -1, XDP_MODES[mode], None)
         except KernelError as error:
             if error.errno != 19:  # ENODEV: the interface is gone
                 raise
+        finally:
+            sites.close()
 
     facts = {"ifindex": ifindex, "mode": mode, "prog_id": number}
     return Attachment("xdp netlink", undo, facts=facts, change=change)
@@ -138,30 +145,34 @@ def attach_tc(
     if replace and not (handle and priority):
         raise UsageError("replace names a classifier by handle and priority")
     ifindex = interface(kernel, target)
-    made = kernel.sites.tc_qdisc(ifindex, add=True)
     name = f"{program.name or 'bombus'}:[{program.id}]"
     wanted = TcFilter(ifindex, TC_PARENTS[way], handle, priority, 0, name)
+    sites, made = kernel.sites.bound(), False
     try:
-        place = kernel.sites.tc_attach(wanted, program.fd, replace=replace)
+        made = sites.tc_qdisc(ifindex, add=True)
+        place = sites.tc_attach(wanted, program.fd, replace=replace)
     except BaseException:
         if made:
-            kernel.sites.tc_qdisc(ifindex, add=False)
+            sites.tc_qdisc(ifindex, add=False)
+        sites.close()
         raise
 
     def change(new: Program, old: Program | None) -> None:
         if old is not None:
             raise NotSupported("updating a classifier only if it has a given program", "tcx links can")
         again = TcFilter(ifindex, place.parent, place.handle, place.priority, 0, f"{new.name or 'bombus'}:[{new.id}]")
-        kernel.sites.tc_attach(again, new.fd, replace=True)
+        sites.tc_attach(again, new.fd, replace=True)
 
     def undo() -> None:
         try:
-            kernel.sites.tc_detach(place)
-            if made and not any(kernel.sites.tc_filters(ifindex, parent) for parent in TC_PARENTS.values()):
-                kernel.sites.tc_qdisc(ifindex, add=False)
+            sites.tc_detach(place)
+            if made and not any(sites.tc_filters(ifindex, parent) for parent in TC_PARENTS.values()):
+                sites.tc_qdisc(ifindex, add=False)
         except KernelError as error:
             if error.errno not in (19, 2, 22):  # the interface, the filter or the qdisc is gone
                 raise
+        finally:
+            sites.close()
 
     facts = {
         "ifindex": ifindex, "direction": way, "handle": place.handle, "priority": place.priority, "prog_id": program.id,
@@ -169,7 +180,7 @@ def attach_tc(
     return Attachment("clsact", undo, facts=facts, change=change)
 
 
-def attach_netns(program: Program, target: Path | int = "/proc/self/ns/net", *, kind: str | None = None) -> Link:
+def attach_netns(program: Program, target: Path | int = "/proc/thread-self/ns/net", *, kind: str | None = None) -> Link:
     """An sk_lookup or flow_dissector program to a network namespace (a file of /proc/PID/ns or /run/netns)."""
     row = attach_type(program, kind)
     with opened(program.kernel, "netns", target) as fd:
@@ -207,15 +218,22 @@ def attach_lwt(program: Program, destination: str, target: str | int, *, headroo
     way = _LWT.get(program.type.name)
     if way is None:
         raise UsageError(f"{program.type.short} programs do not attach to routes")
-    kernel, ifindex = program.kernel, interface(program.kernel, target)
-    kernel.sites.route_encap(destination, ifindex, {way: program.fd}, headroom=headroom)
+    ifindex = interface(program.kernel, target)
+    sites = program.kernel.sites.bound()
+    try:
+        sites.route_encap(destination, ifindex, {way: program.fd}, headroom=headroom)
+    except BaseException:
+        sites.close()
+        raise
 
     def undo() -> None:
         try:
-            kernel.sites.route_encap(destination, ifindex, {}, remove=True)
+            sites.route_encap(destination, ifindex, {}, remove=True)
         except KernelError as error:
             if error.errno not in (3, 19):  # ESRCH, ENODEV
                 raise
+        finally:
+            sites.close()
 
     facts = {"destination": destination, "ifindex": ifindex, "way": way, "prog_id": program.id}
     return Attachment("lwt route", undo, facts=facts)

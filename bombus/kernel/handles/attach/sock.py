@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from bombus.errors import KernelError, UsageError
 from bombus.kernel.api import Attr
-from bombus.kernel.handles.attach.targets import attach_type, has_links, opened
+from bombus.kernel.handles.attach.targets import attach_type, has_links
 from bombus.kernel.handles.attachment import Attachment
 from bombus.kernel.handles.links import Link
 
@@ -100,17 +100,23 @@ def _inode(kernel: Kernel, fd: int) -> int | None:
 def attach_lirc(program: Program, target: Path | int) -> Attachment:
     """A program to an infrared receiver (/dev/lircN). Several may be attached."""
     kernel, row = program.kernel, attach_type(program, "BPF_LIRC_MODE2")
-    with opened(kernel, "file", target) as fd:
+    fd = kernel.sites.dup(target) if isinstance(target, int) else kernel.sites.open("file", os.fspath(target))
+    try:
         kernel.bpf(Attr("BPF_PROG_ATTACH", target_fd=fd, attach_bpf_fd=program.fd, attach_type=row.id))
+    except BaseException:
+        kernel.close(fd)
+        raise
     cls, number = type(program), program.id
 
     def undo() -> None:
         try:
-            with cls.from_id(kernel, number) as item, opened(kernel, "file", target) as place:
-                kernel.bpf(Attr("BPF_PROG_DETACH", target_fd=place, attach_bpf_fd=item.fd, attach_type=row.id))
+            with cls.from_id(kernel, number) as item:
+                kernel.bpf(Attr("BPF_PROG_DETACH", target_fd=fd, attach_bpf_fd=item.fd, attach_type=row.id))
         except KernelError as error:
-            if error.errno != 2:
+            if error.errno not in (2, 19):  # ENOENT, ENODEV: program or device is gone
                 raise
+        finally:
+            kernel.close(fd)
 
     return Attachment("lirc", undo, facts={"device": str(target), "prog_id": number})
 
