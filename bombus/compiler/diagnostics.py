@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import os
 from dataclasses import dataclass
 
 
@@ -20,13 +21,24 @@ class Diagnostic:
     text: str = ""
 
     def __str__(self) -> str:
-        lines = [f"{self.path}:{self.line}:{self.column}: error: {self.message}"]
+        lines = [f"{shown(self.path)}:{self.line}:{self.column}: error: {self.message}"]
         if self.text.strip():
             width = max(1, min(self.end_column, len(self.text) + 1) - self.column)
             lines += [f"    {self.text}", f"    {' ' * (self.column - 1)}{'^' * width}"]
         if self.hint:
             lines.append(f"  help: {self.hint}")
         return "\n".join(lines)
+
+
+def shown(path: str) -> str:
+    """A path as people read it: from the current folder on, if it lies in it."""
+    if not os.path.isabs(path):
+        return path
+    try:
+        short = os.path.relpath(path)
+    except (OSError, ValueError):
+        return path
+    return path if short.startswith("..") else short
 
 
 def at_node(path: str, lines: list[str], node: ast.AST, message: str, hint: str = "") -> Diagnostic:
