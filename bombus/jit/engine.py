@@ -15,7 +15,7 @@ from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from bombus.bits import U64, s32
-from bombus.errors import NotSupported, VmFault
+from bombus.errors import NotSupported, UsageError, VmFault
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
 from bombus.jit import abi, cache
@@ -332,7 +332,8 @@ class NativeProgram:
             self._reference()
             return
         data = COMPILER.compile(lowered.text, host(), level=self._chosen_level())
-        cache.store(self._key(), lowered, data)
+        if not self._options.blind:
+            cache.store(self._key(), lowered, data)
         self._install(lowered, data)
 
     def from_cache(self) -> bool:
@@ -343,7 +344,9 @@ class NativeProgram:
     def _take_cached(self) -> bool:
         if self._main is not None:
             return True
-        found = cache.load(self._key(), self._insns, host(), self._options) if self._insns else None
+        if not self._insns or self._options.blind:
+            return False
+        found = cache.load(self._key(), self._insns, host(), self._options)
         if found is not None:
             self._install(*found)
         return found is not None
@@ -472,23 +475,30 @@ class NativeEngine:
 
     budget: instructions after which a run of an unverified program is VmFault("budget"); None: no limit. checked: check
     every access; None: as the Env's `verified` says. NotSupported without llvmlite, and on machines that code cannot be
-    placed on yet.
+    placed on yet. harden: constant blinding as net.core.bpf_jit_harden has it: 0 none, 1 of unverified programs, 2 of
+    all (blinded code is not kept on disk). UsageError for others.
     """
 
-    __slots__ = ("_budget", "_checked", "_level", "name")
+    __slots__ = ("_budget", "_checked", "_harden", "_level", "name")
 
-    def __init__(self, *, budget: int | None = DEFAULT_BUDGET, checked: bool | None = None, level: int = 2) -> None:
+    def __init__(
+        self, *, budget: int | None = DEFAULT_BUDGET, checked: bool | None = None, level: int = 2, harden: int = 0
+    ) -> None:
+        if harden not in (0, 1, 2):
+            raise UsageError(f"harden={harden}: it is 0, 1 or 2")
         host()
         llvmlite_folder()
         self.name = "native"
         self._budget = budget
         self._checked = checked
         self._level = level
+        self._harden = harden
 
     def compile(self, insns: Sequence[Insn], env: Env) -> NativeProgram:
         facts = env.facts
         checked = facts is None if self._checked is None else self._checked
         budget = self._budget if checked else None
         plain = _PLAIN | (CTX if env.whole_context else 0)
-        options = Options(checked=checked, budget=budget is not None, facts=facts or NO_FACTS, plain=plain)
+        blind = self._harden == 2 or (self._harden == 1 and facts is None)
+        options = Options(checked=checked, budget=budget is not None, facts=facts or NO_FACTS, plain=plain, blind=blind)
         return NativeProgram(insns, env, budget, level=self._level, options=options)

@@ -79,7 +79,7 @@ class Function:
         self.entry = entry
         self.blocks = blocks
         self.main = main
-        self.ops = LlvmOps()
+        self.ops = LlvmOps(blind=self.options.blind)
         self.facts = module.out.options.facts
         self.plain = module.plain
         self.uses = Uses(self.insns, blocks, self.plain, self.facts.pointer)
@@ -356,6 +356,8 @@ class Function:
         known = self.facts.pointer.get(self.here, 0) & ~NEGATIVE in (DST, SRC)
         wraps = not known or self.module.out.target.pointer_bits < 64
         flags = "" if wraps else "nusw " if backwards else "nusw nuw "
+        if isinstance(step, int):
+            step = self.ops.const(step & 0xFFFF_FFFF_FFFF_FFFF, 64)
         return self.ops.emit(f"getelementptr {flags}i8, ptr {place}, i64 {step}")
 
     def _stop(self, status: int, fault: int = 0) -> None:
@@ -417,6 +419,8 @@ class Function:
             base = self.ops.emit(f"ptrtoint ptr @{abi.FUNCTIONS} to i64")
             return self.ops.add(base, number(8 * (self.here + 1 + imm), 64), 64)
         value = imm64(insn, second)
+        if self.options.blind:
+            return self.ops.const(value, 64)
         if kind in ADDRESSES:
             return self.ops.emit(f"ptrtoint ptr @{self.module.immediate(value, self.here)} to i64")
         return number(value, 64)

@@ -37,7 +37,9 @@ _MAX_COPIES: Final = 4
 class Options:
     """checked: see above. budget: count instructions. facts: what the verifier of trusted code found. plain: kinds of
     memory (`isa.facts`) that trusted code accesses without a check. outside_stack: callees look at the stack by its
-    address and need it in the run's frames. exported: functions that are exported whatever names them."""
+    address and need it in the run's frames. exported: functions that are exported whatever names them.
+    blind: no constant of the program stands in the code as it is (on machines of 64 bits).
+    """
 
     checked: bool = True
     budget: bool = True
@@ -45,6 +47,7 @@ class Options:
     plain: int = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
     outside_stack: bool = True
     exported: tuple[int, ...] = ()
+    blind: bool = False
 
 
 @dataclass(slots=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import secrets
+
 # Stands for the base of an access whose address is not wanted as a number; nothing is added to it.
 ADDRESS = "%address"
 
@@ -17,14 +19,16 @@ def number(value: int, bits: int) -> str:
 class LlvmOps:
     """`semantics.Ops[str, str]`. Lines go to `lines`; names are numbered through one function.
 
-    Constants are folded by LLVM.
+    Constants are folded by LLVM. blind: constants of more than 7 bits and a sign do not appear in the code: they are
+    made of two random numbers each, behind LLVM's back.
     """
 
-    __slots__ = ("count", "lines")
+    __slots__ = ("blind", "count", "lines")
 
-    def __init__(self) -> None:
+    def __init__(self, *, blind: bool = False) -> None:
         self.lines: list[str] = []
         self.count = 0
+        self.blind = blind
 
     def name(self) -> str:
         self.count += 1
@@ -38,7 +42,18 @@ class LlvmOps:
         return name
 
     def const(self, value: int, bits: int) -> str:
-        return number(value, bits)
+        text = number(value, bits)
+        if self.blind and not -128 <= int(text) < 128:
+            return self._blinded(value, bits)
+        return text
+
+    def _blinded(self, value: int, bits: int) -> str:
+        wide = max(bits, 32)
+        mask = secrets.randbits(wide)
+        # An assembler statement is opaque to LLVM, which would put the halves together again.
+        half = self.emit(f'call i{wide} asm "", "=r,0"(i{wide} {number(value ^ mask, wide)})')
+        whole = self.emit(f"xor i{wide} {half}, {number(mask, wide)}")
+        return whole if wide == bits else self.trunc(whole, wide, bits)
 
     def _two(self, operation: str, a: str, b: str, bits: int) -> str:
         return self.emit(f"{operation} i{bits} {a}, {b}")

@@ -35,10 +35,13 @@ class Sandbox:
     """One program with its helpers and memory. Not for several threads at once.
 
     budget: instructions that a run may take (None: no limit). level: LLVM's optimisation, 0 (compiles fastest) to 3.
-    engine "reference" runs the same programs, slower, with the same results. NotSupported without llvmlite.
+    engine "reference" runs the same programs, slower, with the same results. harden: 1 and 2 keep the program's
+    constants out of the code. NotSupported without llvmlite.
     """
 
-    def __init__(self, *, budget: int | None = 1_000_000_000, level: int = 2, engine: str = "native") -> None:
+    def __init__(
+        self, *, budget: int | None = 1_000_000_000, level: int = 2, engine: str = "native", harden: int = 0
+    ) -> None:
         if engine not in ("native", "reference"):
             raise UsageError(f"engine {engine!r}: it is native or reference")
         self._env = _Env()
@@ -49,7 +52,8 @@ class Sandbox:
         self._level = level
         self._native = engine == "native"
         if self._native:
-            NativeEngine()  # says why there is none
+            NativeEngine(harden=harden)  # says why there is none
+        self._blind = harden > 0
         self._insns: list[Insn] = []
         self._room: Region | None = None
 
@@ -98,7 +102,7 @@ class Sandbox:
     def _make(self, insns: list[Insn]) -> NativeProgram | ReferenceProgram:
         if not self._native:
             return ReferenceProgram(insns, self._env, budget=self._budget, base=self._base)
-        options = Options(budget=self._budget is not None, exported=(0,))
+        options = Options(budget=self._budget is not None, exported=(0,), blind=self._blind)
         return NativeProgram(insns, self._env, self._budget, level=self._level, options=options, base=self._base)
 
     def unload(self) -> None:

@@ -1,0 +1,136 @@
+"""Code memory: never writable and executable, shared by programs, given back; immediates that an attacker chose."""
+
+from __future__ import annotations
+
+import ctypes
+import gc
+import struct
+from pathlib import Path
+
+import pytest
+
+from bombus.errors import UsageError
+from bombus.isa import build as b
+from bombus.isa.insn import Insn
+from bombus.jit.engine import NativeEngine, NativeProgram
+from bombus.jit.pages import CHUNK, PAGES, CodePages
+from bombus.jit.sandbox import Sandbox
+from bombus.vm.env import PlainEnv
+
+EXIT = b.exit_()
+
+
+def program(insns: list[Insn], harden: int = 0) -> NativeProgram:
+    made = NativeEngine(harden=harden).compile(insns, PlainEnv())
+    made.prepare()
+    return made
+
+
+def maps() -> list[tuple[int, int, str, str]]:
+    """start, end, permissions, name of every mapping of this process."""
+    out = []
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        fields = line.split()
+        start, end = (int(part, 16) for part in fields[0].split("-"))
+        out.append((start, end, fields[1], fields[5] if len(fields) > 5 else ""))
+    return out
+
+
+def test_no_page_is_writable_and_executable() -> None:
+    made = program([b.mov(0, 7), EXIT])
+    assert made.run(0) == 7
+    assert made.linked is not None
+    address = made.linked.code.address
+    # Only libffi, below Python's ctypes, has such pages: for closures, and from `import ctypes` on.
+    both = [row for row in maps() if "w" in row[2] and "x" in row[2]]
+    chunks = [(chunk.address, chunk.address + chunk.size) for chunk in PAGES.chunks]
+    assert not [row for row in both if any(row[0] < end and start < row[1] for start, end in chunks)]
+    assert all(row[3] == "" and row[1] - row[0] <= 1 << 16 for row in both)
+    (held,) = [row for row in maps() if row[0] <= address < row[1]]
+    assert held[2] == "r-xs"
+    # Nothing else of the file is mapped: the window that code was written through is gone.
+    assert len([row for row in maps() if "bombus-code" in row[3] and "w" in row[2]]) == 0
+
+
+def test_pages_are_shared_and_given_back() -> None:
+    pages = CodePages()
+    held = [pages.allocate(200) for _ in range(5000)]
+    assert len(pages.chunks) == 1 and len({code.address for code in held}) == 5000
+    big = pages.allocate(CHUNK + 1)
+    assert len(pages.chunks) == 2
+    held[0].fill(bytes(200))
+    assert held[0].bytes() == bytes(200)
+    address = held[0].address
+    del big, held
+    gc.collect()
+    pages.allocate(1)  # takes in what was given back
+    assert len(pages.chunks) == 1
+    assert ctypes.string_at(address + 100, 8) == b"\xcc" * 8  # what is free traps
+
+
+def test_programs_come_and_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Loading and dropping many programs needs no more memory than a few."""
+    monkeypatch.setenv("BOMBUS_CACHE", str(tmp_path))
+    from bombus.jit import engine
+
+    gc.collect()
+    sizes = []
+    for number in range(800):
+        assert program([b.mov(0, 1), EXIT]).run(0) == 1
+        if number % 200 == 199:
+            gc.collect()
+            sizes.append((len(PAGES.chunks), len(engine._programs), len(engine._states)))
+    assert len(set(sizes)) == 1, sizes
+
+
+NUMBERS = (0x1BADB002, 0x0F0B_CC90, -0x3C3C_3C3D)
+WIDE = 0x90CC_90CC_EB05_0F05
+
+
+def chosen() -> list[Insn]:
+    """Immediates of every kind that ends up in code; r1: 8 bytes of memory."""
+    first, second, third = NUMBERS
+    return [
+        b.ldx("u64", 2, 1, 0), b.mov(0, b.R2), b.add(0, first), b.xor(0, second), b.mul(0, third),
+        *b.ld_imm64(3, WIDE), b.add(0, b.R3), b.jmp("==", 2, first, 1), b.jmp("!=", 2, second, 1, bits=32),
+        b.mov(0, first),
+        b.st("u32", 1, 0, second), b.and32(0, third), b.ldx("u32", 4, 1, 0), b.add(0, b.R4), EXIT,
+    ]  # fmt: skip
+
+
+def run_chosen(harden: int) -> tuple[bytes, list[int]]:
+    env = PlainEnv()
+    memory = env.memory.allocate(8, name="memory", kind="mem")
+    made = NativeEngine(harden=harden).compile(chosen(), env)
+    found = []
+    for value in (0, NUMBERS[0], NUMBERS[1], 1 << 63):
+        memory.view[:] = struct.pack("<Q", value)
+        found.append(made.run(memory.start))
+    assert made.linked is not None
+    return made.linked.code.bytes(), found
+
+
+def test_chosen_immediates_are_not_in_the_code() -> None:
+    plain, expected = run_chosen(0)
+    needles = [struct.pack("<i", number) for number in NUMBERS] + [struct.pack("<Q", WIDE)]
+    assert any(needle in plain for needle in needles)  # or this tests nothing
+    blinded, found = run_chosen(2)
+    assert found == expected
+    for needle in needles:
+        assert needle not in blinded and needle[:3] not in blinded
+    other, found = run_chosen(2)
+    assert other != blinded and found == expected  # a new secret each time
+
+
+def test_harden_is_0_1_or_2() -> None:
+    with pytest.raises(UsageError):
+        NativeEngine(harden=3)
+
+
+def test_the_sandbox_blinds() -> None:
+    made = Sandbox(harden=2)
+    made.load(bytes.fromhex("b7000000123456789500000000000000"))
+    assert made.exec() == 0x78563412
+    program_ = made._program
+    assert isinstance(program_, NativeProgram) and program_.linked is not None
+    assert bytes.fromhex("12345678") not in program_.linked.code.bytes()
