@@ -6,7 +6,6 @@ struct_ops, xdp, netfilter, tcx, netkit, sockmap, kprobe_multi, uprobe_multi and
 
 from __future__ import annotations
 
-import socket
 from typing import TYPE_CHECKING, Any
 
 from bombus.cli import live
@@ -132,6 +131,8 @@ def _iterator(item: Item, info: Info) -> dict[str, Any]:
 
 
 def _device(number: int) -> dict[str, Any]:
+    import socket
+
     try:
         return {"devname": socket.if_indextoname(number), "ifindex": number} if number else {"ifindex": number}
     except OSError:

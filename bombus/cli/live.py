@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import socket
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +136,7 @@ def _matching(kind: str, field: str, wanted: str | bytes) -> list[Item]:
     for item in each(kind):
         value = full_name(item) if kind == "prog" and field == "name" else item.info[field]
         if value == wanted:
-            found.append(Item(kind, os.dup(item.fd)))
+            found.append(Item(kind, _dup(item.fd)))
     if not found:
         text = wanted.hex() if isinstance(wanted, bytes) else repr(wanted)
         raise UsageError(f"no {kind} with {field} {text}")
@@ -154,6 +153,20 @@ def item(kind: str, words: Words) -> Item:
         what = {"prog": "programs", "map": "maps"}.get(kind, f"{kind}s")
         raise UsageError(f"several {what} match this handle: ids {numbers}")
     return found[0]
+
+
+def _dup(fd: int) -> int:
+    """A second descriptor; where there are too many already, with a higher limit."""
+    try:
+        return os.dup(fd)
+    except OSError as error:
+        if error.errno != errno.EMFILE:
+            raise
+    import resource
+
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return os.dup(fd)
 
 
 # Names
@@ -277,6 +290,8 @@ def _device(info: Info) -> str:
     here = os.stat("/proc/self/ns/net")
     if (here.st_dev, here.st_ino) != (info["netns_dev"], info["netns_ino"]):
         return ""
+    import socket
+
     try:
         return socket.if_indextoname(info["ifindex"])
     except OSError:
@@ -285,6 +300,8 @@ def _device(info: Info) -> str:
 
 def interface(name: str) -> int:
     """The index of a network device. UsageError when there is none."""
+    import socket
+
     try:
         return socket.if_nametoindex(name)
     except OSError:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,6 +61,8 @@ def _kept_or_computed(name: str, compute: Callable[[], dict[str, Any]], whole: s
     if path is not None and fact:
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
+            import tempfile
+
             # Renamed into place, so that readers see all of it or nothing.
             with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
                 json.dump({"for": whole, "fact": fact}, file)

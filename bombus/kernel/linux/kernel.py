@@ -7,7 +7,6 @@ import ctypes
 import errno
 import fcntl
 import functools
-import gzip
 import os
 import select
 import struct
@@ -20,7 +19,6 @@ from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr
-from bombus.kernel.linux.errors import refusal
 from bombus.kernel.linux.syscall import MAP_SHARED, PROT_READ, PROT_WRITE, libc, numbers
 from bombus.spec.version import KernelVersion
 
@@ -89,6 +87,10 @@ class LinuxKernel:
             if result >= 0:
                 return result
             number = -result
+        if number == errno.ENOENT and attr.command.id != _PROG_LOAD:
+            raise KernelError(number, attr.command.name)  # the end of every walk over ids; nothing to explain
+        from bombus.kernel.linux.errors import refusal
+
         raise refusal(attr, number, self._version, self.kconfig)
 
     def _call(self, attr: Attr) -> int:
@@ -328,7 +330,11 @@ def _kconfig() -> dict[str, str]:
     for path in ("/proc/config.gz", f"/boot/config-{release}", f"/lib/modules/{release}/config"):
         try:
             data = Path(path).read_bytes()
-            text = (gzip.decompress(data) if path.endswith(".gz") else data).decode(errors="replace")
+            if path.endswith(".gz"):
+                import gzip
+
+                data = gzip.decompress(data)
+            text = data.decode(errors="replace")
         except (OSError, EOFError):
             continue
         pairs = (line.partition("=") for line in text.splitlines() if line.startswith("CONFIG_"))
