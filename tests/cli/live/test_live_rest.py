@@ -137,12 +137,15 @@ def test_net_in_a_namespace_of_its_own(linux_kernel: Any) -> None:
                 assert beside.json("net", more=more)[0]["xdp"][0]["id"] == two.id
                 assert in_process("net", "detach", kind, "dev", "va").code == 0
                 assert beside.json("net", more=more)[0]["xdp"] == []
+            from bombus.kernel.linux.netlink import Netlink
             from bombus.kernel.linux.rtnl import tc_attach, tc_qdisc
             from bombus.kernel.sites import TcFilter
 
-            tc_qdisc(socket.if_nametoindex("vb"), add=True)
-            for parent in (0xFFFFFFF2, 0xFFFFFFF3):
-                tc_attach(TcFilter(socket.if_nametoindex("vb"), parent, 0, 0, 0, "beside.o:[tc]"), tc.fd, replace=False)
+            number = socket.if_nametoindex("vb")
+            with Netlink() as netlink:
+                tc_qdisc(netlink, number, add=True)
+                for parent in (0xFFFFFFF2, 0xFFFFFFF3):
+                    tc_attach(netlink, TcFilter(number, parent, 0, 0, 0, "beside.o:[tc]"), tc.fd, replace=False)
             rows = beside.json("net", "show", more=more)[0]["tc"]
             assert [row["kind"] for row in rows] == ["clsact/ingress", "clsact/egress"]
             beside.text("net", "show")
