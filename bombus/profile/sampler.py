@@ -36,6 +36,7 @@ _U64 = struct.Struct("=Q")
 _DEPTH = 127  # PERF_MAX_STACK_DEPTH
 _NO_PMU = (errno.ENOENT, errno.EOPNOTSUPP, errno.ENODEV, errno.EINVAL)
 _MOST_THREADS = 4096
+_LOOK = 0.5  # seconds between two looks at which processes have samples
 
 
 class Sampler:
@@ -68,6 +69,7 @@ class Sampler:
         self._filter = filter
         self._pid = pid
         self._seen: set[int] = set()
+        self._next_look = 0.0
         self._stack = ExitStack()
         self._links: list[Link] = []
         self._events: list[int] = []
@@ -166,7 +168,11 @@ class Sampler:
         if self._tracker is not None:
             self._tracker.drain()
             return
-        for key in self.counts.raw:
+        now = time.monotonic()
+        if now < self._next_look:
+            return
+        self._next_look = now + _LOOK
+        for key, _ in self.counts.raw.pairs():
             pid = _KEY.unpack(key)[0]
             if pid not in self._seen:
                 self._seen.add(pid)

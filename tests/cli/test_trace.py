@@ -28,13 +28,16 @@ from bombus.trace.session import pid_settings
 
 HERE = Path(__file__).parent
 OBJECT = HERE.parent / "events" / "data" / "calls.bpf.o"
-WORK = "import os, time\nwhile True:\n os.getpid(); os.stat('/'); time.sleep(0.01)"
+CALLS = "os.getpid(); os.stat('/'); os.close(os.open('/etc', 0)); time.sleep(0.01)"
+WORK = f"import os, time\nprint(1, flush=True)\nwhile True:\n {CALLS}"
 
 
 @pytest.fixture(scope="module")
 def worker() -> Iterator[int]:
     """A process that calls getpid and stat."""
-    child = subprocess.Popen([sys.executable, "-c", WORK])
+    child = subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.PIPE)
+    assert child.stdout is not None
+    child.stdout.readline()
     yield child.pid
     child.kill()
     child.wait()
@@ -59,11 +62,11 @@ def test_table(linux_kernel: LinuxKernel, bombus: Callable[..., Any], worker: in
 
 @pytest.mark.linux
 def test_json_lines(linux_kernel: LinuxKernel, bombus: Callable[..., Any], worker: int) -> None:
-    done = bombus("trace", OBJECT, "--set", f"target_pid={worker}", "--count", "6", "-j")
+    done = bombus("trace", OBJECT, "--set", f"target_pid={worker}", "--count", "20", "-j")
     assert done.code == 0 and done.err == ""
     rows = [json.loads(line) for line in done.out.splitlines()]
     events = [row for row in rows if "map" in row]
-    assert len(events) == 6 and {row["map"] for row in events} == {"events"}
+    assert len(events) == 20 and {row["map"] for row in events} == {"events"}
     assert all(row["event"]["pid"] == worker and row["event"]["kind"] == "KIND_ENTER" for row in events)
     assert any(row["event"]["number"] == 39 for row in events)
     prints = [row for row in rows if "printk" in row]
@@ -73,6 +76,17 @@ def test_json_lines(linux_kernel: LinuxKernel, bombus: Callable[..., Any], worke
     assert {row["key"] for row in last["maps"]["calls"]} >= {39}
     assert {one["name"] for one in last["histograms"]} == {"call_hist", "numbers"}
     assert any("getpid" in frame or "libc" in frame for stack in last["stacks"] for frame in stack["frames"])
+
+
+@pytest.mark.linux
+def test_python_program(linux_kernel: LinuxKernel, bombus: Callable[..., Any], worker: int) -> None:
+    """Built on the way; its events have the type that it reserves."""
+    pytest.importorskip("llvmlite")
+    source = HERE.parent.parent / "examples" / "bpf" / "opensnoop.py"
+    done = bombus("trace", source, "--set", f"only={worker}", "--count", "2", "-j")
+    assert done.code == 0, done.out + done.err
+    event = json.loads(done.out.splitlines()[0])["event"]
+    assert event["pid"] == worker and event["filename"] == "/etc" and event["comm"].startswith("python")
 
 
 def start(*args: object, **more: Any) -> subprocess.Popen[str]:
