@@ -38,7 +38,11 @@ _ANY_CONTEXT: Final = {"get_socket_cookie", "sk_assign"}
 
 def page() -> str:
     """The header's text."""
-    return _HEAD + "\n".join(_structs()) + "\n\n" + "\n".join(_helper(row) for row in HELPERS) + "\n#endif\n"
+    return (
+        f"{_HEAD}{chr(10).join(_structs())}\n\n#if defined(__clang__)\n\n"
+        f"{chr(10).join(_helper(row) for row in HELPERS)}\n#else /* gcc, which has an attribute for them */\n\n"
+        f"{chr(10).join(_gcc(row) for row in HELPERS)}\n\n#endif\n#endif\n"
+    )
 
 
 def _structs() -> Iterator[str]:
@@ -75,3 +79,8 @@ def _helper(row: Helper) -> str:
         f"{fast}static {returned(row)}{space}(*const bpf_{row.name})({parameters(row)}) = (void *){row.id};"
     )
     return "\n".join(lines) + "\n"
+
+
+def _gcc(row: Helper) -> str:
+    space = "" if returned(row).endswith("*") else " "
+    return f"extern {returned(row)}{space}bpf_{row.name}({parameters(row)}) __attribute__((kernel_helper({row.id})));"

@@ -40,8 +40,17 @@ enum bpf_enum_value_kind {
 #define __bpf_core_type(type) (*(typeof(type) *)0)
 #define __bpf_core_enumerator(type, value) (*(typeof(type) *)value)
 #else
-#define __bpf_core_type(type) ({ extern typeof(type) *__bpf_core_place; *__bpf_core_place; })
-#define __bpf_core_enumerator(type, value) (value)
+#define __bpf_core_type(type) (*({ extern typeof(type) *__bpf_core_place; __bpf_core_place; }))
+#define __bpf_core_enumerator(type, value) __bpf_core_type(type), value
+#endif
+
+/* gcc before 14 relocates accesses only. Without this, the builtins would become calls of functions that nobody has. */
+#if !defined(__clang__) && !__has_builtin(__builtin_preserve_field_info)
+#define __bpf_core_missing(what) ({ _Static_assert(0, what " needs clang or gcc 14"); 0; })
+#define __builtin_preserve_field_info(...) __bpf_core_missing("CO-RE on members (bpf_core_field_exists and its kin)")
+#define __builtin_preserve_type_info(...) __bpf_core_missing("CO-RE on types (bpf_core_type_exists and its kin)")
+#define __builtin_preserve_enum_value(...) __bpf_core_missing("CO-RE on enumerators (bpf_core_enum_value)")
+#define __builtin_btf_type_id(...) __bpf_core_missing("CO-RE on type ids (bpf_core_type_id_kernel, bpf_core_cast)")
 #endif
 
 /* Members: bpf_core_field_exists(p->x) or bpf_core_field_exists(struct t, x). */

@@ -233,12 +233,15 @@ extern int bpf_stream_vprintk_impl(int stream_id, const char *fmt__str, const vo
 #define bpf_printk(fmt, args...) __bpf_pick_printk(args)(fmt, ##args)
 
 /* Tail calls whose slot is a constant: the kernel turns these into direct jumps. */
-#if (!defined(__clang__) || __clang_major__ >= 8) && defined(__bpf__)
+#if defined(__bpf__) || defined(__BPF__)
 static __always_inline void bpf_tail_call_static(void *ctx, const void *map, const __u32 slot)
 {
 	if (!__builtin_constant_p(slot))
 		__bpf_unreachable();
 
+#if !defined(__clang__) && __GNUC__ < 13 /* whose assembler has another syntax */
+	bpf_tail_call(ctx, (void *)map, slot);
+#else
 	/* In asm, so that the map and the slot are never merged with those of another call. */
 	asm volatile("r1 = %[ctx]\n\t"
 		     "r2 = %[map]\n\t"
@@ -246,6 +249,7 @@ static __always_inline void bpf_tail_call_static(void *ctx, const void *map, con
 		     "call 12"
 		     :: [ctx]"r"(ctx), [map]"r"(map), [slot]"i"(slot)
 		     : "r0", "r1", "r2", "r3", "r4", "r5");
+#endif
 }
 #endif
 
