@@ -11,7 +11,25 @@ from typing import Final
 from bombus.btf.declare import Declarer
 from bombus.btf.dump_c import FOOTER, HEADER, CDumper
 from bombus.btf.parse import Btf
-from bombus.btf.types import DeclTag, Enum, Enum64, Func, Kind, Struct, Typedef, Union
+from bombus.btf.refs import references
+from bombus.btf.types import (
+    Array,
+    Const,
+    DeclTag,
+    Enum,
+    Enum64,
+    Func,
+    FuncProto,
+    Fwd,
+    Kind,
+    Ptr,
+    Restrict,
+    Struct,
+    Typedef,
+    TypeTag,
+    Union,
+    Volatile,
+)
 from bombus.elf.read import MAGIC, read_elf
 from bombus.errors import ObjectError, UsageError
 
@@ -54,13 +72,41 @@ def _pieces(btf: Btf, names: tuple[str, ...]) -> Iterator[str]:
         yield dumper.dump(type_id)
     if functions:
         declarer = Declarer(btf, dumper.named)
-        # What the prototypes need was declared with the types, or is declared here.
-        needed = "".join(dumper.dump(proto) for proto in functions.values())
-        yield needed + "#ifndef BPF_NO_KFUNC_PROTOTYPES\n"
+        if names:
+            yield "".join(_needed(btf, dumper, functions.values()))
+        yield "#ifndef BPF_NO_KFUNC_PROTOTYPES\n"
         for name in sorted(functions):
             yield f"extern {declarer.declare(functions[name], name)} __weak __ksym;\n"
         yield "#endif\n\n"
     yield FOOTER
+
+
+def _needed(btf: Btf, dumper: CDumper, prototypes: Iterable[int]) -> Iterator[str]:
+    """What prototypes name: structs behind pointers are declared, all else is defined."""
+    todo = list(prototypes)
+    seen: set[int] = set()
+    while todo:
+        type_id = todo.pop(0)
+        if not type_id or type_id in seen:
+            continue
+        seen.add(type_id)
+        match btf.type(type_id):
+            case FuncProto() as proto:
+                todo += references(proto)
+            case Ptr() as pointer if isinstance(target := btf.resolved(pointer.type), (Struct, Union, Fwd)) and (
+                target.name and not isinstance(btf.type(_unqualified(btf, pointer.type)), Typedef)
+            ):
+                yield f"{dumper.named(btf.resolve(pointer.type), target, 0)};\n\n"
+            case Ptr() | Const() | Volatile() | Restrict() | TypeTag() | Array() as link:
+                todo.append(link.type)
+            case _:
+                yield dumper.dump(type_id)
+
+
+def _unqualified(btf: Btf, type_id: int) -> int:
+    while isinstance(kind := btf.type(type_id), (Const, Volatile, Restrict, TypeTag)):
+        type_id = kind.type
+    return type_id
 
 
 def _kfuncs(btf: Btf) -> Iterator[tuple[str, int]]:
