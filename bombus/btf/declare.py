@@ -27,7 +27,7 @@ from bombus.errors import BtfError
 
 MAX_CHAIN = 256
 _QUALIFIER = {Kind.CONST: "const", Kind.VOLATILE: "volatile", Kind.RESTRICT: "restrict"}
-_LINKS = (Ptr, Volatile, Const, Restrict, TypeTag, FuncProto, Array)
+LINKS = (Ptr, Volatile, Const, Restrict, TypeTag, FuncProto, Array)
 
 # Spells a struct, union, enum, fwd or typedef: (id, type, indentation level) -> text
 Named = Callable[[int, Type, int], str]
@@ -48,7 +48,7 @@ class Declarer:
         while True:
             type_ = self.btf.type(type_id)
             chain.append((type_id, type_))
-            if not isinstance(type_, _LINKS):
+            if not isinstance(type_, LINKS):
                 break
             if len(chain) > MAX_CHAIN:
                 raise BtfError(f"type {chain[0][0]} is derived more than {MAX_CHAIN} times")

@@ -97,7 +97,7 @@ def _skeleton(
     source: str, words: tuple[str, ...], name: str | None, lang: str, target: str | None, **options: Any
 ) -> None:
     from bombus.cli.source import program_bytes
-    from bombus.errors import NotSupported, UsageError
+    from bombus.errors import UsageError
     from bombus.object.read import read_object
     from bombus.skeleton.generate import skeleton as make
 
@@ -107,16 +107,23 @@ def _skeleton(
         name = words[1]
     if name is not None and not name.isidentifier():
         raise UsageError(f"{name!r} is no name for a class")
-    if lang == "c":
-        raise NotSupported("gen skeleton --lang c", "bpftool gen skeleton makes headers for libbpf")
     data = program_bytes(source)
-    text = make(read_object(data, name=Path(source).stem), data, name=name or "", **options)
+    obj = read_object(data, name=Path(source).stem)
+    if lang == "c":
+        from bombus.skeleton.header import header, identifier
+
+        for option, word in (("path", "--object"), ("types", "--type"), ("all_types", "--all-types")):
+            if options.get(option):
+                raise UsageError(f"{word} is for Python")
+        text = header(obj, data, name=name or identifier(Path(source).stem))
+    else:
+        text = make(obj, data, name=name or "", **options)
     if target:
         Path(target).write_text(text)
     else:
         click.echo(text, nl=False)
     if output.as_json() and target:
-        output.print_json({"module": target})
+        output.print_json({"header" if lang == "c" else "module": target})
 
 
 @gen.command("vmlinux")

@@ -190,9 +190,7 @@ class _Module:
         taken = {"maps", "progs", "links", "kernel", "loaded", "open", "load", "attach", "detach", "close", "over",
                  "open_and_load", "elf_bytes", "struct_ops"}  # fmt: skip
         for spec in self.obj.maps:
-            if not spec.section or not spec.value_type or not self.obj.btf:
-                continue
-            rows = variables(self.obj.btf, spec.value_type)
+            rows = variables(self.obj, spec)
             if not rows:
                 continue
             attribute = identifier(_section_name(spec.section), taken)

@@ -10,6 +10,7 @@ from bombus.btf.parse import Btf
 from bombus.btf.types import Array, Enum, Enum64, Float, Func, FuncProto, Int, Ptr, Struct, Type, Typedef, Union, Var
 from bombus.btf.types import Kind as TypeKind
 from bombus.errors import NotSupported
+from bombus.object.model import MapSpec, Object
 from bombus.skeleton import values
 
 WIDTH = 110
@@ -282,15 +283,20 @@ class Types:
         return ""
 
 
-def variables(btf: Btf, section: int) -> list[tuple[str, int, int]]:
-    """(name, type, offset) of what a data section shows to other files."""
-    described = btf.type(section)
+def variables(obj: Object, spec: MapSpec) -> list[tuple[str, int, int]]:
+    """(name, type, offset) of what a data section shows to other files, in the order of memory."""
+    btf = obj.btf
+    if btf is None or not spec.section:
+        return []
+    if spec.section == ".kconfig":  # where the loader puts them
+        found = [(extern.name, extern.type, extern.offset) for extern in obj.externs if extern.kind == "kconfig"]
+        return sorted(found, key=lambda row: row[2])
     found = []
-    for place in getattr(described, "vars", ()):
+    for place in getattr(btf.type(spec.value_type), "vars", ()) if spec.value_type else ():
         var = btf.type(place.type)
         if isinstance(var, Var) and var.linkage != 0:
             found.append((var.name, var.type, place.offset))
-    return found
+    return sorted(found, key=lambda row: row[2])
 
 
 _KINDS = {"struct": (TypeKind.STRUCT,), "union": (TypeKind.UNION,), "enum": (TypeKind.ENUM, TypeKind.ENUM64)}

@@ -286,3 +286,21 @@ def test_struct_ops_values() -> None:
     assert skel.struct_ops.one.name
     skel.struct_ops.one.flags = 3
     assert bytes(skel.struct_ops.one)[32:36] == b"\3\0\0\0"
+
+
+def test_kconfig(linux_kernel: Kernel) -> None:
+    """Values of .kconfig are where the loader puts them."""
+    data = (ROOT / "tests/object/data/features.bpf.o").read_bytes()
+    names: dict[str, Any] = {"__name__": "features_skel"}
+    exec(compile(skeleton(read_object(data, name="features"), data), "features_skel.py", "exec"), names)
+    with names["Features"].open(linux_kernel) as skel:
+        for program in vars(skel.progs).values():
+            program.autoload = False
+        skel.load()
+        release = os.uname().release.split("-")[0].split(".")
+        major, minor, *rest = (int(part) for part in release)
+        assert skel.kconfig.LINUX_KERNEL_VERSION == major << 16 | minor << 8 | min(rest[0] if rest else 0, 255)
+        assert skel.kconfig.CONFIG_BPF_SYSCALL is True
+        assert skel.kconfig.CONFIG_HZ in (100, 250, 300, 1000)
+        with pytest.raises(UsageError, match="read-only"):
+            skel.kconfig.CONFIG_HZ = 1
