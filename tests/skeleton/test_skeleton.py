@@ -299,7 +299,7 @@ def test_kconfig(linux_kernel: Kernel) -> None:
         skel.load()
         release = os.uname().release.split("-")[0].split(".")
         major, minor, *rest = (int(part) for part in release)
-        assert skel.kconfig.LINUX_KERNEL_VERSION == major << 16 | minor << 8 | min(rest[0] if rest else 0, 255)
+        assert major << 16 | minor << 8 | min(rest[0] if rest else 0, 255) == skel.kconfig.LINUX_KERNEL_VERSION
         assert skel.kconfig.CONFIG_BPF_SYSCALL is True
         assert skel.kconfig.CONFIG_HZ in (100, 250, 300, 1000)
         with pytest.raises(UsageError, match="read-only"):
