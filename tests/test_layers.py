@@ -17,9 +17,9 @@ LAYERS = [
     {"kernel.api"},
     {"object", "verifier", "vm", "symbols"},
     {"rewrite", "jit", "bpf"},
-    {"kernel.handles"},
+    {"kernel.handles", "runtime"},
     {"loader", "compiler", "kernel.user", "kernel.linux"},
-    {"kernels", "replay", "plain", "trace", "profile"},
+    {"kernels", "replay", "plain", "trace", "profile", "native"},
     {"skeleton"},
     {"cli", ""},
 ]

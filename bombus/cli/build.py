@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 # Options by parameter name that not every kind of source has; a build refuses those that would do nothing.
 _ONLY = {
-    "level": (".py", ".c"), "mcpu": (".py", ".c"), "emit": (".py", ".c"), "compiler": (".c",), "arch": (".c",),
+    "level": (".py", ".c"), "mcpu": (".py", ".c"), "emit": (".py", ".c"), "target": (".py", ".c", ".S"),
+    "compiler": (".c",), "arch": (".c",),
     "defines": (".c",), "undefines": (".c",), "includes": (".c",), "flags": (".c",), "btf": (".c",),
     "timeout": (".c",), "syntax": (".S",),
 }  # fmt: skip
@@ -37,8 +38,12 @@ _SUFFIXES = {".py": "object", ".c": "object", ".S": "object", ".s": "object", ".
               help="Byte order of the kernel that will run it.")  # fmt: skip
 @click.option("--mcpu", type=click.Choice(["v1", "v2", "v3", "v4"]), default="v3", show_default=True,
               help="Instructions that may be used.")  # fmt: skip
-@click.option("--emit", type=click.Choice(["obj", "llvm", "asm"]), default="obj", show_default=True,
-              help="obj: the object; llvm: LLVM IR (for Python before optimisation); asm (C): assembly.")  # fmt: skip
+@click.option("--emit", type=click.Choice(["obj", "llvm", "asm", "exe", "header"]), default="obj", show_default=True,
+              help="obj: the object; llvm: LLVM IR (for Python before optimisation); asm (C): assembly. With --native "
+              "all of the machine code, and exe: an executable, header: C declarations of the object.")  # fmt: skip
+@click.option("--native", default="", metavar="ARCH", help="Machine code for an architecture (x86_64, aarch64, arm, "
+              "riscv64, s390x, ...) instead of BPF. SOURCE may be a BPF object then.")  # fmt: skip
+@click.option("--prog", "names", multiple=True, metavar="NAME", help="--native: only these programs.")
 @click.option("--compiler", default="", metavar="clang|gcc|zig|PATH", help="C: the compiler; the newest clang, "
               "zig's or gcc by default, or $CLANG.")  # fmt: skip
 @click.option("--arch", default="", metavar="ARCH", help="C: whose registers probes see (x86, arm64, ...); this "
@@ -59,7 +64,7 @@ _SUFFIXES = {".py": "object", ".c": "object", ".S": "object", ".s": "object", ".
 def build(
     ctx: click.Context, source: str, target_path: str | None, level: str, target: str, mcpu: str, emit: str,
     compiler: str, arch: str, defines: tuple[str, ...], undefines: tuple[str, ...], includes: tuple[str, ...],
-    flags: tuple[str, ...], btf: str, timeout: float, syntax: str,
+    flags: tuple[str, ...], btf: str, timeout: float, syntax: str, native: str, names: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Compile SOURCE to an object file: a program in typed Python (.py), in C (.c) or in assembly (.S, .s, .asm).
 
@@ -68,26 +73,20 @@ def build(
     bombus (bpf/bpf_helpers.h and its kin, vmlinux.h from BTF).
     """
     path = Path(source)
-    suffix = _kind(path)
+    suffix = _kind(path, bool(native))
     _refuse_idle(ctx, suffix)
+    if native:
+        _native(ctx, path, target_path)
+        return
+    if names or emit in ("exe", "header"):
+        raise UsageError(f"{'--prog' if names else '--emit ' + emit} is for --native")
     ending = {"llvm": ".ll", "asm": ".s"}.get(emit, ".o")
     goal = Path(target_path) if target_path else path.with_suffix(ending)
     if goal.resolve() == path.resolve():
         raise UsageError(f"{goal} is the source itself")
-    said: tuple[CDiagnostic, ...] = ()
     gc.disable()  # short and busy: collecting costs more than it gives back
     try:
-        if suffix == ".py":
-            data = _python(source, target, mcpu, level, emit)
-        elif suffix == ".S":
-            data = _assembly(source, target, syntax)
-        else:
-            from bombus.compiler.c.command import Options
-
-            data, said = _c(source, Options(
-                level, target, mcpu, compiler, arch, emit, defines, undefines, includes, flags, btf, timeout,
-                colour=not output.as_json() and sys.stderr.isatty(),
-            ))  # fmt: skip
+        data, said = _compile(ctx.params, suffix)
     finally:
         gc.enable()
     _write(goal, data)
@@ -98,8 +97,56 @@ def build(
         output.print_json(row)
 
 
-def _kind(path: Path) -> str:
+def _compile(given: dict[str, Any], suffix: str) -> tuple[bytes, tuple[CDiagnostic, ...]]:
+    """A source to BPF, as the options say."""
+    source, target, level, mcpu = (given[name] for name in ("source", "target", "level", "mcpu"))
+    if suffix == ".py":
+        return _python(source, target, mcpu, level, given["emit"]), ()
+    if suffix == ".S":
+        return _assembly(source, target, given["syntax"]), ()
+    from bombus.compiler.c.command import Options
+
+    names = ("compiler", "arch", "emit", "defines", "undefines", "includes", "flags", "btf", "timeout")
+    chosen = {name: given[name] for name in names}
+    colour = not output.as_json() and sys.stderr.isatty()
+    return _c(source, Options(level, target, mcpu, **chosen, colour=colour))
+
+
+def _native(ctx: click.Context, path: Path, target_path: str | None) -> None:
+    """A source or a BPF object to machine code."""
+    from bombus.cli import native
+
+    given = dict(ctx.params)
+    emit = given["emit"]
+    said: tuple[CDiagnostic, ...] = ()
+    arch = native.arch_of(given["native"])
+    order = "bpfeb" if arch.target.byteorder == "big" else "bpfel"
+    if ctx.get_parameter_source("target") is ParameterSource.DEFAULT:
+        given["target"] = order
+    elif given["target"] != order:
+        raise UsageError(f"{arch.name} is {arch.target.byteorder}-endian: --target {order}")
+    goal = Path(target_path) if target_path else native.goal(path, arch, emit)
+    if goal.resolve() == path.resolve():
+        raise UsageError(f"{goal} is the source itself")
+    if path.suffix == ".o":
+        data = path.read_bytes()
+    else:
+        data, said = _compile(given | {"emit": "obj"}, _kind(path))
+    made = native.compile_object(data, path, arch, emit, given["names"])
+    _write(goal, made)
+    if emit == "exe":
+        goal.chmod(goal.stat().st_mode | 0o111)
+    if output.as_json():
+        row: dict[str, Any] = {"object": str(goal), "size": len(made), "arch": arch.name}
+        if path.suffix == ".c":
+            row["diagnostics"] = _rows(said)
+        output.print_json(row)
+
+
+def _kind(path: Path, native: bool = False) -> str:
     suffix = {".s": ".S", ".asm": ".S"}.get(path.suffix, path.suffix)
+    if native and suffix == ".o":
+        return suffix
     if suffix not in (".py", ".c", ".S"):
         raise NotSupported(
             f"building {path.suffix or 'this'} files", "programs in Python (.py), C (.c) and assembly (.S) are built"
@@ -111,6 +158,8 @@ def _refuse_idle(ctx: click.Context, suffix: str) -> None:
     """Options that mean nothing for this kind of source are mistakes of the caller."""
     for param in ctx.command.params:
         name = param.name or ""
+        if name == "emit" and ctx.params["native"]:
+            continue
         given = ctx.get_parameter_source(name) not in (ParameterSource.DEFAULT, ParameterSource.DEFAULT_MAP, None)
         if given and suffix not in _ONLY.get(name, (suffix,)):
             raise UsageError(f"{param.opts[-1]} is not for {suffix} files; it is for {', '.join(_ONLY[name])}")

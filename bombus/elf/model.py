@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+EM_MIPS = 8
 EM_BPF = 247
 ET_REL = 1
 
@@ -67,7 +68,8 @@ class Section:
 
 @dataclass(frozen=True, slots=True)
 class Symbol:
-    """One symbol; `section` is its section index after SHN_XINDEX was resolved."""
+    """One symbol; `section` is its section index after SHN_XINDEX was resolved, `other` the whole st_other, of which
+    `visibility` is the low part."""
 
     index: int
     name: str
@@ -77,11 +79,13 @@ class Symbol:
     type: int
     visibility: int
     section: int
+    other: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Relocation:
-    """One REL or RELA entry. `addend` is None for REL: it is in the bytes at `offset`."""
+    """One REL or RELA entry. `addend` is None for REL: it is in the bytes at `offset`. `type` of MIPS64: a byte
+    each for the special symbol, third, second and first type."""
 
     offset: int
     symbol: int

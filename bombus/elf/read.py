@@ -12,6 +12,7 @@ from typing import Literal
 
 from bombus.elf.model import (
     EM_BPF,
+    EM_MIPS,
     SHN_XINDEX,
     SHT_NOBITS,
     SHT_REL,
@@ -77,7 +78,7 @@ class _Reader:
         end = max((s.offset + len(s.data) for s in sections), default=0)
         return Elf(
             self.bits, "little" if self.mark == "<" else "big", kind, machine, flags, sections, symbols,
-            self.relocations(sections, len(symbols)), max(end, shoff + len(headers) * shentsize),
+            self.relocations(sections, len(symbols), machine), max(end, shoff + len(headers) * shentsize),
         )  # fmt: skip
 
     def headers(self, shoff: int, shentsize: int, shnum: int) -> list[tuple[int, ...]]:
@@ -147,13 +148,17 @@ class _Reader:
                     raise ElfError(f"symbol {index} has no extended section index", offset=table.offset)
                 (section,) = struct.unpack_from(self.mark + "I", extended, index * 4)
             found.append(
-                Symbol(index, string_at(names, name), value, size, info >> 4, info & 15, other & 3, section)
+                Symbol(index, string_at(names, name), value, size, info >> 4, info & 15, other & 3, section, other)
             )  # fmt: skip
         return tuple(found)
 
-    def relocations(self, sections: tuple[Section, ...], symbols: int) -> dict[int, tuple[Relocation, ...]]:
+    def relocations(
+        self, sections: tuple[Section, ...], symbols: int, machine: int
+    ) -> dict[int, tuple[Relocation, ...]]:
         found: dict[int, tuple[Relocation, ...]] = {}
         shift, mask = (32, 0xFFFFFFFF) if self.bits == 64 else (8, 0xFF)
+        # MIPS64 has no 64-bit r_info: it is u32 symbol, then four bytes (special symbol, third, second, first type).
+        bytewise = machine == EM_MIPS and self.bits == 64 and self.mark == "<"
         for section in sections:
             if section.type not in (SHT_REL, SHT_RELA):
                 continue
@@ -162,6 +167,9 @@ class _Reader:
             layout = (_RELA if section.type == SHT_RELA else _REL)[self.bits]
             entries = []
             for row in self.rows(section, layout):
+                if bytewise:
+                    types = int.from_bytes((row[1] >> 32).to_bytes(4, "little"), "big")
+                    row = (row[0], (row[1] & 0xFFFF_FFFF) << 32 | types, *row[2:])
                 symbol = row[1] >> shift
                 if symbol >= max(symbols, 1):
                     raise ElfError(f"relocation in {section.name!r} names symbol {symbol}", offset=section.offset)

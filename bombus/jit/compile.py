@@ -54,6 +54,7 @@ class Compiler:
         data = text.encode()
         request = {
             "length": len(data), "triple": target.triple, "cpu": target.cpu, "features": target.features,
+            "relocation": target.relocation,
             "level": level, "emit": emit,
         }  # fmt: skip
         with self._lock:

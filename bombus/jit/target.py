@@ -15,7 +15,8 @@ from bombus.isa.insn import ByteOrder
 class Target:
     """triple: LLVM's; cpu, features: as LLVM takes them ("" for the triple's own; "host": this machine's).
 
-    musttail: LLVM can turn a tail call into a jump there, so that chains of them need no stack.
+    musttail: LLVM can turn a tail call into a jump there, so that chains of them need no stack. relocation: "pic", or
+    "static" for code that stays where it is linked to.
     """
 
     name: str
@@ -25,6 +26,7 @@ class Target:
     cpu: str = ""
     features: str = ""
     musttail: bool = False
+    relocation: str = "pic"
 
 
 _ROWS = (

@@ -13,28 +13,29 @@ import json
 import sys
 from typing import Any
 
-_machines: dict[tuple[str, str, str, int], Any] = {}
+_machines: dict[tuple[str, str, str, int, str], Any] = {}
 
 
-def machine_of(llvm: Any, triple: str, cpu: str, features: str, level: int) -> Any:
+def machine_of(llvm: Any, triple: str, cpu: str, features: str, level: int, relocation: str) -> Any:
     """The code generator, kept for the next module."""
-    key = triple, cpu, features, level
+    key = triple, cpu, features, level, relocation
     if key not in _machines:
         if cpu == "host":
             cpu = llvm.get_host_cpu_name()
         if features == "host":
             features = llvm.get_host_cpu_features().flatten()
         _machines[key] = llvm.Target.from_triple(triple).create_target_machine(
-            cpu=cpu, features=features, opt=level, reloc="pic", codemodel="small"
+            cpu=cpu, features=features, opt=level, reloc=relocation, codemodel="small"
         )
     return _machines[key]
 
 
 def compile_module(
-    llvm: Any, text: str, *, triple: str, cpu: str, features: str, level: int, emit: str = "object"
+    llvm: Any, text: str, *, triple: str, cpu: str, features: str, level: int, emit: str = "object",
+    relocation: str = "pic",
 ) -> bytes:
     """Text of a module to an object, or to assembly or optimised IR (emit "assembly", "ir")."""
-    machine = machine_of(llvm, triple, cpu, features, level)
+    machine = machine_of(llvm, triple, cpu, features, level, relocation)
     with llvm.parse_assembly(text) as module:
         module.triple = triple
         module.data_layout = str(machine.target_data)

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from bombus.object.read import open_object
 
 PROGRAM = """\
@@ -108,3 +110,34 @@ def test_commands_take_python_programs(bombus: Callable[..., Any], capture: Path
     found = bombus("run", program, "--pcap", capture, "--json").json()
     assert found["capture"]["packets"] == 99 and found["verdicts"][0]["verdict"] == "XDP_PASS"
     assert bombus("inspect", program).code == 0
+
+
+def test_native_code(bombus: Callable[..., Any], tmp_path: Path) -> None:
+    source = tmp_path / "prog.py"
+    source.write_text(PROGRAM)
+    row = bombus("build", source, "--native", "s390x", "-j").json()
+    assert row["object"] == str(tmp_path / "prog-s390x.o") and row["arch"] == "s390x"
+    data = (tmp_path / "prog-s390x.o").read_bytes()
+    assert data[:6] == b"\x7fELF\2\2" and data[18:20] == (22).to_bytes(2, "big")
+    assert bombus("build", source, "--native", "arm64", "--emit", "header").code == 0
+    assert "(void *ctx);" in (tmp_path / "prog.h").read_text()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--native", "vax"), "'vax' is no architecture"),
+        (("--native", "mips", "--target", "bpfel"), "mips is big-endian: --target bpfeb"),
+        (("--emit", "exe"), "--emit exe is for --native"),
+        (("--prog", "x"), "--prog is for --native"),
+        (("--native", "arm", "--prog", "nobody"), "there is no program nobody"),
+    ],
+)
+def test_native_code_that_cannot_be(
+    bombus: Callable[..., Any], tmp_path: Path, words: tuple[str, ...], message: str
+) -> None:
+    source = tmp_path / "prog.py"
+    source.write_text(PROGRAM)
+    done = bombus("build", source, *words)
+    assert done.code == 2 and message in done.err
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name != "__pycache__") == ["prog.py"]

@@ -1,0 +1,249 @@
+"""Objects and executables of BPF programs for any architecture.
+
+A relocatable object exports, for each program, the C function `uint64_t NAME(void *ctx)`, and needs what the program
+calls: `bpf_helper_N` for each helper (see `jit.abi` for its arguments), `bpf_map_NAME` for each map that is no section
+of variables. `header` declares all of it. An executable answers records from its standard input (`runtime.serve`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from bombus.elf.model import SHN_UNDEF
+from bombus.elf.read import read_elf
+from bombus.errors import CodegenError, NotSupported, UsageError
+from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
+from bombus.isa.insn import Insn
+from bombus.jit import abi
+from bombus.jit.compile import Compiler
+from bombus.jit.lower import Lowered, Options, lower
+from bombus.native import start
+from bombus.native.arch import Arch
+from bombus.native.link import link
+from bombus.native.module import Pieces
+from bombus.native.programs import POINTERS, NativeProgram, NativeUnit, context_size, helper_name, wide_offset
+from bombus.runtime import serve
+from bombus.spec.ctxstructs import CONTEXT
+
+Emit = Literal["obj", "exe", "llvm", "asm"]
+_PLAIN: Final = CTX | STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
+_BUDGET: Final = 1 << 62
+_KINDS: Final = {"xdp_md": serve.XDP}
+
+
+def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2) -> bytes:
+    """Compile verified programs. NotSupported names what an executable does not have; CodegenError when LLVM fails."""
+    if unit.byteorder != arch.target.byteorder:
+        flag = "bpfeb" if arch.target.byteorder == "big" else "bpfel"
+        raise UsageError(f"a {unit.byteorder}-endian object for {arch.name}: build it with --target {flag}")
+    pieces = Pieces()
+    entries = []
+    target = arch.static if emit == "exe" else arch.target
+    for number, program in enumerate(unit.programs):
+        lowered = lower(program.insns, target, Options(checked=False, budget=False, facts=program.facts, plain=_PLAIN,
+                                                       outside_stack=False))  # fmt: skip
+        _complain(program, lowered)
+        prefix = f"p{number}."
+        pieces.add_program(lowered, prefix, [_place(program, value) for value in lowered.immediates])
+        entries.append((f"{prefix}{abi.MAIN}", _context(program) if emit == "exe" else 0))
+    pieces.add(_variables(unit, "internal " if emit == "exe" else ""))
+    if emit == "exe":
+        _only_own(unit)
+        return _executable(pieces, arch, entries, level, _BUDGET)
+    pieces.add(f"@bpf_map_{name} = external global i8" for name in sorted(unit.maps))
+    pieces.add(_entry(name, program.name) for (name, _), program in zip(entries, unit.programs, strict=True))
+    return _object(pieces, arch, emit, level)
+
+
+def build_unverified(codes: Sequence[Sequence[Insn]], arch: Arch, *, level: int = 1, budget: int = _BUDGET) -> bytes:
+    """An executable of instructions that no verifier saw: every access is checked against the data of the record and
+    the stack, and `budget` instructions end a run. r1 is the address of the data."""
+    pieces = Pieces()
+    entries = []
+    for number, insns in enumerate(codes):
+        lowered = lower(insns, arch.static, Options(checked=True, budget=True))
+        if lowered.immediates or lowered.helpers or lowered.entries or lowered.needs - {abi.FIND}:
+            needs = sorted({*lowered.helpers, *(lowered.needs - {abi.FIND})})
+            raise NotSupported("this program in an executable", f"program {number} needs {', '.join(needs) or 'maps'}")
+        prefix = f"p{number}."
+        pieces.add_program(lowered, prefix, [])
+        entries.append((f"{prefix}{abi.MAIN}", serve.MEMORY))
+    return _executable(pieces, arch, entries, level, budget)
+
+
+# ------------------------------------------------------------------------------------------------ parts
+
+
+def _complain(program: NativeProgram, lowered: Lowered) -> None:
+    if lowered.entries:
+        raise NotSupported("native code of this program", f"{program.name} has callbacks")
+    missing = lowered.needs - {abi.FIND}
+    if missing:
+        what = {abi.TAIL_CALL: "tail calls", abi.LOAD_PACKET: "BPF_LD_ABS and BPF_LD_IND", abi.ADDRESS_CAST: "arenas"}
+        names = ", ".join(what.get(name, name) for name in sorted(missing))
+        raise NotSupported("native code of this program", f"{program.name} has {names}")
+    if abi.FIND in lowered.needs:
+        raise CodegenError(f"{program.name} has accesses that the verifier says nothing of")
+
+
+def _only_own(unit: NativeUnit) -> None:
+    """An executable has nobody to provide helpers and maps."""
+    for program in unit.programs:
+        if program.helpers:
+            names = ", ".join(helper_name(number) for number in sorted(program.helpers))
+            raise NotSupported("helpers in executables", f"{program.name} calls {names}; --emit obj leaves them to you")
+    if unit.maps:
+        raise NotSupported("maps in executables", f"{', '.join(sorted(unit.maps))}; --emit obj leaves them to you")
+
+
+def _context(program: NativeProgram) -> int:
+    kind = _KINDS.get(program.context)
+    if kind is None:
+        raise NotSupported("this context in executables", f"{program.name} gets a {program.context or 'record'}")
+    return kind
+
+
+def _place(program: NativeProgram, value: int) -> str:
+    name, offset = program.addresses[value]
+    if offset is None:
+        return f"@bpf_map_{name}"
+    return f"getelementptr (i8, ptr @bpf_data_{_identifier(name)}, i64 {offset})"
+
+
+def _identifier(name: str) -> str:
+    return "".join(c if c.isalnum() or c == "_" else "_" for c in name)
+
+
+def _variables(unit: NativeUnit, linkage: str) -> list[str]:
+    lines = []
+    for name, row in sorted(unit.variables.items()):
+        text = "".join(f"\\{byte:02X}" for byte in row.data)
+        value = f'c"{text}"' if any(row.data) else "zeroinitializer"
+        how = "constant" if row.constant else "global"
+        lines.append(f"@bpf_data_{_identifier(name)} = {linkage}{how} [{len(row.data)} x i8] {value}, align 8")
+    return lines
+
+
+def _entry(main: str, name: str) -> str:
+    """The C function of a program: a run of its own on the native stack."""
+    fields = "\n".join(
+        f"  %{field} = getelementptr i8, ptr %run, i64 {abi.RUN[field][0]}\n"
+        f"  store i{abi.RUN[field][1] * 8} 0, ptr %{field}"
+        for field in ("status", "tail_calls", "count", "cpu")
+    )
+    return f"""define i64 @{name}(ptr %ctx) nounwind {{
+  %run = alloca [{abi.RUN_BYTES} x i8], align 16
+{fields}
+  %at = ptrtoint ptr %ctx to i64
+  %r = call i64 @{main}(ptr %run, i64 %at)
+  ret i64 %r
+}}"""
+
+
+def _layout(arch: Arch) -> str:
+    order = "E" if arch.target.byteorder == "big" else "e"
+    return f"{order}-m:e-p:{arch.bits}:{arch.bits}-i64:64-n32-S128"
+
+
+def _compile(pieces: Pieces, arch: Arch, emit: str, level: int, *, static: bool) -> bytes:
+    compiler = Compiler()
+    try:
+        kind = {"llvm": "ir", "asm": "assembly"}.get(emit, "object")
+        return compiler.compile(pieces.text(), arch.static if static else arch.target, level=level, emit=kind)
+    finally:
+        compiler.close()
+
+
+def _add_routines(pieces: Pieces, arch: Arch, wanted: Collection[str], linkage: str) -> None:
+    lines, declarations = start.routine_text(arch, _layout(arch), sorted(wanted), linkage)
+    pieces.add(lines)
+    pieces.add(sorted(declarations))
+
+
+def _object(pieces: Pieces, arch: Arch, emit: Emit, level: int) -> bytes:
+    """Compile; when the code turned out to call the compiler's routines, once more with those."""
+    data = _compile(pieces, arch, "obj", level, static=False)
+    missing = {s.name for s in read_elf(data).symbols if s.section == SHN_UNDEF} & start.routine_names()
+    if missing:
+        _add_routines(pieces, arch, missing, "weak")
+    elif emit == "obj":
+        return data
+    return _compile(pieces, arch, emit, level, static=False)
+
+
+def _executable(pieces: Pieces, arch: Arch, entries: list[tuple[str, int]], level: int, budget: int) -> bytes:
+    lines, declarations = start.serve_text(arch, _layout(arch))
+    pieces.add(lines)
+    pieces.add(sorted(declarations))
+    _add_routines(pieces, arch, start.routine_names() if arch.routines else start.memory_names(), "hidden")
+    pieces.add(start.entry_text(arch, entries, budget))
+    data = _compile(pieces, arch, "obj", level, static=True)
+    return link(data, {start.SYSTEM: arch.syscall.code})
+
+
+# ------------------------------------------------------------------------------------------------ header
+
+
+def header(unit: NativeUnit, name: str) -> str:
+    """A C header for a relocatable object."""
+    lines = [
+        f"/* {name}: BPF programs as C functions. Made by `bombus build --native`. */", "#pragma once", "",
+        "#include <stdint.h>", "", "#ifdef __cplusplus", 'extern "C" {', "#endif", "",
+    ]  # fmt: skip
+    contexts = {program.context for program in unit.programs if context_size(program.context)}
+    for context in sorted(contexts):
+        lines += [
+            f"/* The context of {context} programs: the struct of <linux/bpf.h>, and the packet's addresses. */",
+            f"struct bombus_{context.strip('_')} {{",
+            f"\tuint8_t uapi[{wide_offset(context, POINTERS[0])}]; /* {CONTEXT[context].size} bytes of {context} */",
+            *(f"\tuint64_t {field};" for field in POINTERS), "};", "",
+        ]  # fmt: skip
+    for program in unit.programs:
+        lines.append(f"uint64_t {program.name}(void *ctx); /* {program.type} */")
+    helpers = sorted({number for program in unit.programs for number in program.helpers})
+    if helpers or unit.maps:
+        lines += ["", "/* For you to provide. A helper that stores a number other than 0 to *run ends the program. */"]
+    five = ", ".join(f"uint64_t r{n}" for n in range(1, 6))
+    lines += [f"uint64_t bpf_helper_{n}(uint32_t *run, {five}); /* {helper_name(n)} */" for n in helpers]
+    lines += [f"extern char bpf_map_{name}[]; /* its address is what helpers get */" for name in sorted(unit.maps)]
+    for row in unit.variables.values():
+        how = "extern const char" if row.constant else "extern char"
+        lines.append(f"{how} bpf_data_{_identifier(row.name)}[{len(row.data)}];")
+    return "\n".join([*lines, "", "#ifdef __cplusplus", "}", "#endif", ""])
+
+
+# ------------------------------------------------------------------------------------------------ records
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What an executable said of a record. status, insn: as in `jit.abi`; 0 is a run that ended by itself."""
+
+    status: int
+    insn: int
+    r0: int
+    data: bytes
+
+
+def records(requests: Sequence[tuple[int, bytes]]) -> bytes:
+    """Standard input of an executable: (program, data) each."""
+    if any(len(data) > start.ROOM for _, data in requests):
+        raise UsageError(f"a record has more than {start.ROOM} bytes")
+    return b"".join(number.to_bytes(4, "big") + len(data).to_bytes(4, "big") + data for number, data in requests)
+
+
+def answers(output: bytes) -> list[Answer]:
+    """Standard output of an executable. UsageError when it is cut off."""
+    found: list[Answer] = []
+    at = 0
+    while at < len(output):
+        head = output[at : at + 20]
+        size = int.from_bytes(head[16:20], "big")
+        if len(head) < 20 or len(output) < at + 20 + size:
+            raise UsageError(f"the output is cut off after {len(found)} answers")
+        found.append(Answer(int.from_bytes(head[:4], "big"), int.from_bytes(head[4:8], "big"),
+                            int.from_bytes(head[8:16], "big"), output[at + 20 : at + 20 + size]))  # fmt: skip
+        at += 20 + size
+    return found

@@ -1,0 +1,260 @@
+"""One object to a static executable: sections placed, relocations done, program headers written.
+
+Facts: System V gABI chapters 4 and 5; Power ELFv2 (TOC pointer, local entry points); MIPS O32 (HI16 and LO16 pairs).
+Nothing is both writable and executable, the stack is not executable.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Final, Literal
+
+from bombus.bits import align_up, sign_extend
+from bombus.elf.model import (
+    SHF_ALLOC,
+    SHF_EXECINSTR,
+    SHF_WRITE,
+    SHN_ABS,
+    SHN_UNDEF,
+    SHT_NOBITS,
+    STB_LOCAL,
+    Elf,
+    Relocation,
+    Section,
+    Symbol,
+)
+from bombus.elf.read import read_elf
+from bombus.errors import CodegenError, NotSupported
+from bombus.native.relocations import HINTS, RULES, Rule
+
+BASE: Final = 0x40_0000
+PAGE: Final = 0x1_0000  # the largest page that a kernel of these architectures uses
+ENTRY: Final = "_start"
+_HEADERS: Final = 0x200  # bytes for the ELF header and the program headers
+_ALIGN: Final = 16
+_TOC: Final = ".TOC."
+_TOC_BIAS: Final = 0x8000
+_LEFT_OUT: Final = (".eh_frame", ".note", ".ARM.exidx", ".ARM.extab", ".ARM.attributes", ".MIPS", ".reginfo", ".llvm")
+_PT_LOAD, _PT_GNU_STACK = 1, 0x6474_E551
+_PF_X, _PF_W, _PF_R = 1, 2, 4
+_ET_EXEC: Final = 2
+
+
+@dataclass(slots=True)
+class _Segment:
+    flags: int
+    start: int  # address
+    offset: int  # in the file; congruent to `start` by PAGE
+    image: bytearray
+    size: int = 0  # with what is not in the file
+
+
+def link(data: bytes, extra: Mapping[str, bytes]) -> bytes:
+    """A static executable of an object that defines `_start`. extra: machine code of functions that it calls.
+
+    CodegenError for symbols that nobody defines, NotSupported for relocations without a rule.
+    """
+    elf = read_elf(data)
+    if elf.machine not in RULES:
+        raise NotSupported("linking", f"no rules for machine {elf.machine}")
+    return _Linker(elf, extra).run()
+
+
+class _Linker:
+    def __init__(self, elf: Elf, extra: Mapping[str, bytes]) -> None:
+        self.elf = elf
+        self.extra = extra
+        self.order: Literal["little", "big"] = "little" if elf.byteorder == "little" else "big"
+        self.rules = RULES[elf.machine]
+        self.hints = HINTS.get(elf.machine, frozenset())
+        self.place: dict[int, int] = {}  # section -> address
+        self.segment: dict[int, _Segment] = {}  # section -> where it is
+        self.extras: dict[str, int] = {}
+        self.toc = 0
+        self.reached: dict[tuple[int, int], int] = {}  # RISC-V: (section, offset) of an auipc -> what it adds to it
+
+    def run(self) -> bytes:
+        segments = self._lay_out()
+        for index in self.place:
+            self._relocate_section(index)
+        entry = next((s for s in self.elf.symbols if s.name == ENTRY and s.section in self.place), None)
+        if entry is None:
+            raise CodegenError(f"the object has no {ENTRY}")
+        return self._file(segments, self.place[entry.section] + entry.value)
+
+    # ------------------------------------------------------------------------------------------ places
+
+    def _lay_out(self) -> list[_Segment]:
+        kinds: dict[int, list[Section]] = {_PF_R | _PF_X: [], _PF_R: [], _PF_R | _PF_W: []}
+        for section in self.elf.sections:
+            if section.flags & SHF_ALLOC and not section.name.startswith(_LEFT_OUT):
+                flags = _PF_R | (_PF_X if section.flags & SHF_EXECINSTR else 0)
+                flags |= _PF_W if section.flags & SHF_WRITE else 0
+                if flags & _PF_X and flags & _PF_W:
+                    raise CodegenError(f"section {section.name} is writable code")
+                kinds[flags].append(section)
+        at, offset = BASE, _HEADERS
+        segments = []
+        for flags, sections in kinds.items():
+            sections.sort(key=lambda one: one.type == SHT_NOBITS)
+            offset = align_up(offset, max([_ALIGN, *(section.align for section in sections)]))
+            segment = _Segment(flags, at + offset % PAGE, offset, bytearray())
+            for section in sections:
+                inside = self._append(segment, section.data, section.size, section.align)
+                self.place[section.index] = segment.start + inside
+                self.segment[section.index] = segment
+            if flags & _PF_X:
+                for name, code in self.extra.items():
+                    self.extras[name] = segment.start + self._append(segment, code, len(code), _ALIGN)
+            if segment.size:
+                segments.append(segment)
+                offset += len(segment.image)
+                at = align_up(segment.start + segment.size, PAGE)
+        if at >= 1 << 31:
+            raise CodegenError(f"a program of {at - BASE} bytes is larger than its code can reach")
+        toc = next((s for s in self.elf.sections if s.name in (".toc", ".got")), None)
+        self.toc = (self.place[toc.index] if toc is not None and toc.index in self.place else BASE) + _TOC_BIAS
+        return segments
+
+    def _append(self, segment: _Segment, data: bytes, size: int, align: int) -> int:
+        """Put bytes into a segment, or only room for them; where they are in it."""
+        inside = align_up(segment.size, max(align, 1))
+        if data:
+            segment.image += bytes(inside - len(segment.image)) + data
+        segment.size = inside + size
+        return inside
+
+    def _address(self, symbol: Symbol) -> int:
+        if symbol.section == SHN_UNDEF:
+            if symbol.name in self.extras:
+                return self.extras[symbol.name]
+            if symbol.name == _TOC:
+                return self.toc
+            raise CodegenError(f"the code needs {symbol.name!r}, which nothing defines")
+        if symbol.section == SHN_ABS:
+            return symbol.value
+        if symbol.section not in self.place:
+            raise CodegenError(f"the code needs {symbol.name!r}, which was left out")
+        return self.place[symbol.section] + symbol.value
+
+    # ------------------------------------------------------------------------------------------ relocations
+
+    def _relocate_section(self, index: int) -> None:
+        entries = [e for e in self.elf.relocations.get(index, ()) if e.type and e.type not in self.hints]
+        again = []
+        for number, entry in enumerate(entries):
+            rule = self.rules.get(entry.type)
+            if rule is None:
+                raise NotSupported(f"relocation {entry.type} of machine {self.elf.machine}", "no code needed it so far")
+            if rule.value == "again":
+                again.append((entry, rule))
+                continue
+            self._relocate(index, entry, rule, entries, number)
+        for entry, rule in again:
+            symbol = self.elf.symbols[entry.symbol]
+            value = self.reached.get((symbol.section, symbol.value))
+            if value is None:
+                raise CodegenError(f"{symbol.name!r} is no instruction that a relocation is at")
+            self._put(index, entry, rule, value)
+
+    def _relocate(self, index: int, entry: Relocation, rule: Rule, entries: list[Relocation], number: int) -> None:
+        symbol = self.elf.symbols[entry.symbol]
+        here = self.place[index] + entry.offset
+        there = self._there(index, entry, rule)
+        if rule.value in ("high", "low"):
+            addend = entry.addend
+            if addend is None:
+                addend = self._mips_addend(index, entry, rule, entries, number)
+            value = self._address(symbol) + addend
+        else:
+            addend = entry.addend
+            if addend is None:
+                assert rule.get is not None
+                addend = rule.get(there)
+            value = self._address(symbol) + addend
+        if rule.value in ("pc", "call"):
+            value -= here
+            if rule.value == "call":
+                value += _local_entry(symbol)
+            self.reached[index, entry.offset] = value
+        elif rule.value == "page":
+            value = (value & -4096) - (here & -4096)
+        elif rule.value == "page+":
+            value = (value + 0x800 & -4096) - (here & -4096)
+        elif rule.value == "toc":
+            value -= self.toc
+        self._put(index, entry, rule, value)
+
+    def _mips_addend(
+        self, index: int, entry: Relocation, rule: Rule, entries: list[Relocation], number: int
+    ) -> int:
+        """REL: the high half's addend has its low half at the next LO16 of the same symbol."""
+        there = self._there(index, entry, rule)
+        low = sign_extend(there, 16)
+        if rule.value == "low":
+            return low
+        for other in entries[number + 1 :]:
+            if other.symbol == entry.symbol and self.rules[other.type].value == "low":
+                return ((there & 0xFFFF) << 16) + sign_extend(self._there(index, other, rule), 16)
+        raise CodegenError("a HI16 relocation has no LO16")
+
+    def _there(self, index: int, entry: Relocation, rule: Rule) -> int:
+        segment, at = self._spot(index, entry, rule.size)
+        return int.from_bytes(segment.image[at : at + rule.size], self.order)
+
+    def _put(self, index: int, entry: Relocation, rule: Rule, value: int) -> None:
+        if value & rule.align - 1:
+            raise CodegenError(f"relocation {entry.type}: {value:#x} is not a multiple of {rule.align}")
+        if rule.bits and not -(1 << rule.bits - 1) <= value < 1 << rule.bits:
+            raise CodegenError(f"relocation {entry.type}: {value:#x} does not fit {rule.bits} bits")
+        segment, at = self._spot(index, entry, rule.size)
+        there = int.from_bytes(segment.image[at : at + rule.size], self.order)
+        new = rule.put(there, value) & (1 << rule.size * 8) - 1
+        segment.image[at : at + rule.size] = new.to_bytes(rule.size, self.order)
+
+    def _spot(self, index: int, entry: Relocation, size: int) -> tuple[_Segment, int]:
+        segment = self.segment[index]
+        at = self.place[index] - segment.start + entry.offset
+        if entry.offset + size > self.elf.sections[index].size or at + size > len(segment.image):
+            raise CodegenError(f"a relocation at {entry.offset} lies behind its section")
+        return segment, at
+
+    # ------------------------------------------------------------------------------------------ file
+
+    def _file(self, segments: list[_Segment], entry: int) -> bytes:
+        wide = self.elf.bits == 64
+        mark = "<" if self.order == "little" else ">"
+        header_size, row_size = (64, 56) if wide else (52, 32)
+        count = len(segments) + 1
+        data = bytearray(header_size + count * row_size)
+        rows = []
+        for segment in segments:
+            data += bytes(segment.offset - len(data)) + segment.image
+            size = len(segment.image)
+            rows.append((_PT_LOAD, segment.flags, segment.offset, segment.start, size, segment.size, PAGE))
+        rows.append((_PT_GNU_STACK, _PF_R | _PF_W, 0, 0, 0, 0, 16))
+        ident = b"\x7fELF" + bytes([2 if wide else 1, 1 if self.order == "little" else 2, 1])
+        struct.pack_into(
+            mark + ("16sHHIQQQIHHHHHH" if wide else "16sHHIIIIIHHHHHH"), data, 0, ident, _ET_EXEC, self.elf.machine, 1,
+            entry, header_size, 0, self.elf.flags, header_size, row_size, count, 0, 0, 0,
+        )  # fmt: skip
+        for number, (kind, flags, offset, address, in_file, size, align) in enumerate(rows):
+            at = header_size + number * row_size
+            if wide:
+                struct.pack_into(
+                    mark + "IIQQQQQQ", data, at, kind, flags, offset, address, address, in_file, size, align
+                )
+            else:
+                struct.pack_into(
+                    mark + "IIIIIIII", data, at, kind, offset, address, address, in_file, size, flags, align
+                )
+        return bytes(data)
+
+
+def _local_entry(symbol: Symbol) -> int:
+    """Power ELFv2: callers with the same TOC enter behind the instructions that load it (three bits of st_other)."""
+    if symbol.section == SHN_UNDEF or (symbol.bind == STB_LOCAL and not symbol.name):
+        return 0
+    return (1 << (symbol.other >> 5)) >> 2 << 2

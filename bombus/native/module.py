@@ -1,0 +1,60 @@
+"""Several lowered programs as one LLVM module."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from typing import Final
+
+from bombus.jit import abi
+from bombus.jit.lower import Lowered
+
+# What each program's module calls its own; everything else (helpers, the compiler's routines) is shared.
+_OWN: Final = re.compile(
+    rf"@(f\d+|stop|lookup|{abi.MAIN}|{abi.PROGRAM}|{abi.FUNCTIONS}|bpf_func_\d+|bpf_imm_\d+)(?![\w.])"
+)
+
+
+class Pieces:
+    """Lines of a module, each declaration and each metadata node once."""
+
+    def __init__(self) -> None:
+        self.body: list[str] = []
+        self._once: dict[str, None] = {}
+        self._defined: set[str] = set()
+
+    def add(self, lines: Iterable[str]) -> None:
+        for line in "\n".join(lines).split("\n"):
+            if line.startswith(("declare ", "!")):
+                self._once[line] = None
+            else:
+                if line.startswith("define "):
+                    self._defined.add(_name(line))
+                self.body.append(line)
+
+    def add_program(self, lowered: Lowered, prefix: str, immediates: Sequence[str]) -> None:
+        """A program under names of its own. immediates: what each bpf_imm_N stands for: a symbol of the module, or a
+        constant expression inside one."""
+        names = {abi.immediate_symbol(n): place for n, place in enumerate(immediates)}
+        symbols = {name: place for name, place in names.items() if place.startswith("@")}
+        inner = {f"@{prefix}{name} = external global i8": place for name, place in names.items() if name not in symbols}
+        outer = {f"{place} = external global i8" for place in symbols.values()}
+        for line in _OWN.sub(lambda found: symbols.get(found[1], f"@{prefix}{found[1]}"), lowered.text).split("\n"):
+            if line in outer:
+                continue
+            if line in inner:
+                line = f"{line.partition(' =')[0]} = internal alias i8, ptr {inner[line]}"
+            elif line == f"@{prefix}{abi.PROGRAM} = external global i8":
+                line = f"@{prefix}{abi.PROGRAM} = internal constant i8 0"
+            if line.startswith("define i64 @"):
+                line = line.replace("define ", "define internal ", 1)
+            self.add([line])
+
+    def text(self) -> str:
+        rest = [line for line in self._once if not (line.startswith("declare") and _name(line) in self._defined)]
+        return "\n".join([*self.body, *rest, ""])
+
+
+def _name(line: str) -> str:
+    found = re.search(r"@[\w.$]+", line)
+    return found[0] if found else ""

@@ -1,0 +1,163 @@
+"""What is compiled: programs that the verifier accepts, their variables, the maps and helpers that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any, Final
+
+from bombus.bits import align_up, u32
+from bombus.errors import NotSupported, UsageError
+from bombus.isa import opcodes as op
+from bombus.isa.facts import CTX, OTHER, Facts
+from bombus.isa.insn import Insn, imm64
+from bombus.kernel.user.kernel import UserKernel
+from bombus.loader.load import load
+from bombus.object.model import Object
+from bombus.spec.ctxstructs import CONTEXT
+from bombus.spec.helpers import HELPER_BY_ID
+
+if TYPE_CHECKING:
+    from bombus.kernel.user.prog import Prog
+
+VERSION: Final = "6.18"
+# Members of contexts that hold addresses of packet bytes. Kernels rewrite loads of them; native code finds them, as
+# u64, behind the struct of the uapi header, in this order.
+POINTERS: Final = ("data", "data_end", "data_meta")
+_WHAT: Final = "native code of this program"
+_LDX_W: Final = op.BPF_LDX | op.BPF_MEM | op.BPF_W
+_LDX_DW: Final = op.BPF_LDX | op.BPF_MEM | op.BPF_DW
+
+
+@dataclass(frozen=True, slots=True)
+class Variables:
+    """A data map: its initial bytes. constant: nobody writes it."""
+
+    name: str
+    data: bytes
+    constant: bool
+
+
+@dataclass(frozen=True, slots=True)
+class NativeProgram:
+    """One program. addresses: value of a 64-bit immediate -> the map it is in, offset there (None: the map itself)."""
+
+    name: str
+    type: str
+    context: str
+    insns: tuple[Insn, ...]
+    facts: Facts
+    addresses: dict[int, tuple[str, int | None]]
+    helpers: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class NativeUnit:
+    """Programs with all that they share. byteorder: of their variables and constants. maps: names of those that whoever
+    links the code provides."""
+
+    byteorder: str
+    programs: tuple[NativeProgram, ...]
+    variables: dict[str, Variables] = field(default_factory=dict)
+    maps: frozenset[str] = frozenset()
+
+
+def unit_of(obj: Object, names: Collection[str] = ()) -> NativeUnit:
+    """Verify programs of an object (all, or the named ones) and take them apart.
+
+    LoadError with the verifier's log; NotSupported for programs that work on kernel objects.
+    """
+    unknown = set(names) - {spec.name for spec in obj.programs}
+    if unknown:
+        raise UsageError(f"there is no program {', '.join(sorted(unknown))} in {obj.name}")
+    kernel = UserKernel(VERSION, engine="reference")
+    with load(_little(obj), kernel, programs=tuple(names) or None, pin_root="") as loaded:
+        wanted = {handle.id: name for name, handle in loaded.maps.items()}
+        found = []
+        for name, handle in loaded.programs.items():
+            prog: Any = kernel.object("BPF_PROG_LOAD", handle.fd, "prog")
+            found.append(_program(prog, name, wanted))
+        used = {name for program in found for name, _ in program.addresses.values()}
+        variables = {
+            name: Variables(name, bytes(spec.data), spec.frozen)
+            for name, spec in loaded.specs.items()
+            if name in used and spec.data is not None
+        }
+    if not found:
+        raise UsageError(f"{obj.name} has no programs that load by default; name them")
+    return NativeUnit(obj.byteorder, tuple(found), variables, frozenset(used - set(variables)))
+
+
+def _little(obj: Object) -> Object:
+    """An object for the other byte order as this machine's verifier can judge it: without types and constants, whose
+    bytes are the wrong way round here."""
+    if obj.byteorder == "little":
+        return obj
+    maps = tuple(replace(one, frozen=False, key_type=0, value_type=0) for one in obj.maps)
+    return replace(obj, byteorder="little", btf=None, maps=maps)
+
+
+def _program(prog: Prog, name: str, maps: dict[int, str]) -> NativeProgram:
+    facts = prog.facts
+    if facts is None:
+        raise NotSupported(_WHAT, f"{name} was not verified")
+    insns = list(prog.xlated)
+    helpers: set[int] = set()
+    addresses: dict[int, tuple[str, int | None]] = {}
+    for index, insn in enumerate(prog.insns):
+        if insn.opcode == op.CALL and insn.src == 0:
+            helpers.add(insn.imm)
+        elif insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_KFUNC_CALL:
+            raise NotSupported(_WHAT, f"{name} calls a function of the kernel")
+        elif insn.opcode == op.LD_IMM64 and insn.src not in (0, op.BPF_PSEUDO_FUNC):
+            addresses[imm64(insns[index], insns[index + 1])] = _place(prog, index, maps)
+    for index, kinds in facts.access.items():
+        if kinds & OTHER:
+            raise NotSupported(_WHAT, f"{name}, instruction {index}, reads objects of the kernel")
+    context = prog.type.ctx
+    for index, insn in enumerate(insns):
+        if insn.opcode == _LDX_W and facts.access.get(index, 0) & CTX:
+            insns[index] = _pointer(insn, index, facts, context, name)
+    return NativeProgram(
+        name, prog.type.name, context, tuple(insns), facts, addresses, frozenset(helpers)
+    )
+
+
+def _place(prog: Prog, index: int, maps: dict[int, str]) -> tuple[str, int | None]:
+    """The map of an instruction that loads an address, and the offset of the value."""
+    from bombus.kernel.user.proglink import dumped
+
+    shown = dumped(prog)
+    insn, second = shown[index], shown[index + 1]
+    if insn.src not in (op.BPF_PSEUDO_MAP_FD, op.BPF_PSEUDO_MAP_VALUE):
+        raise NotSupported(_WHAT, f"instruction {index} loads the address of a kernel variable")
+    return maps[insn.imm], u32(second.imm) if insn.src == op.BPF_PSEUDO_MAP_VALUE else None
+
+
+def wide_offset(context: str, member: str) -> int:
+    """Where native code finds the address in a member of a context struct, as u64."""
+    return align_up(CONTEXT[context].size, 8) + 8 * POINTERS.index(member)
+
+
+def context_size(context: str) -> int:
+    """Bytes of a context with the addresses behind it; 0 for contexts that are passed on as they are."""
+    row = CONTEXT.get(context)
+    if row is None or not any(member.name in POINTERS for member in row.members):
+        return 0
+    return align_up(row.size, 8) + 8 * len(POINTERS)
+
+
+def _pointer(insn: Insn, index: int, facts: Facts, context: str, name: str) -> Insn:
+    """A load of a packet's address goes to where native code has it whole."""
+    row = CONTEXT.get(context)
+    member = row.at(insn.off) if row is not None and 0 <= insn.off < row.size else None
+    if row is None or member is None or member.name not in POINTERS or not context_size(context):
+        return insn
+    if facts.access[index] != CTX:
+        raise NotSupported(_WHAT, f"{name}, instruction {index}, reads contexts and other memory")
+    return insn._replace(opcode=_LDX_DW, off=wide_offset(context, member.name))
+
+
+def helper_name(number: int) -> str:
+    row = HELPER_BY_ID.get(number)
+    return f"bpf_{row.name}" if row is not None else f"helper {number}"

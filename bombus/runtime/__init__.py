@@ -1,0 +1,1 @@
+"""Bodies that native programs call, written in the dialect."""
