@@ -28,10 +28,11 @@ class Facts:
     access: kinds of memory that a load, store or atomic may touch. pointer: which operand of an addition or subtraction
     is the pointer, and NEGATIVE; such a pointer never leaves the address space, nor gets 2**29 bytes below its object.
     stack_arguments: calls that get pointers into the stack. depths: bytes of stack that the function starting there
-    uses at most.
+    uses at most. maps: id of the map that a call always works on.
     """
 
     access: Mapping[int, int] = field(default_factory=dict)
     pointer: Mapping[int, int] = field(default_factory=dict)
     stack_arguments: frozenset[int] = frozenset()
     depths: Mapping[int, int] = field(default_factory=dict)
+    maps: Mapping[int, int] = field(default_factory=dict)

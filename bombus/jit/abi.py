@@ -18,6 +18,8 @@ and may need, by these names (each symbol only where the program uses it)
                                                                         sign extended; all ones where the packet ends
     u64 bpf_address_cast(struct run *run, u64 value, u64 to, u64 from);
     u32 bpf_find(struct run *run, u64 address, u64 size, u32 kind);     see below
+    bpf_array_N                                                         its address is where the values of the array lie
+                                                                        that the look-up at instruction N is for
     bpf_imm_N                                                           its address is the N-th 64-bit immediate that is
                                                                         no plain number (maps, map values, variables)
     bpf_program                                                         its address is stored where code reports a
@@ -112,6 +114,10 @@ def kfunc_symbol(btf_id: int, fd_index: int) -> str:
 
 def function_symbol(entry: int) -> str:
     return f"bpf_func_{entry}"
+
+
+def array_symbol(index: int) -> str:
+    return f"bpf_array_{index}"
 
 
 def immediate_symbol(number: int) -> str:

@@ -39,10 +39,11 @@ _LIBC = ctypes.CDLL(None)
 
 # Words (u64) and halves (u32) of `struct run`.
 _STATUS, _INSN, _FAULT, _TAIL_CALLS = (abi.RUN[name][0] // 4 for name in ("status", "insn", "fault", "tail_calls"))
-_COUNT = abi.RUN["count"][0] // 4
+_COUNT, _CPU = abi.RUN["count"][0] // 4, abi.RUN["cpu"][0] // 4
 _BUDGET, _FRAME, _TOP, _RESULT, _PROGRAM = (
     abi.RUN[name][0] // 8 for name in ("budget", "frame", "top", "result", "program")
 )
+_LOOKUP: Final = 1  # bpf_map_lookup_elem
 _PLAIN: Final = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
 
 # Instructions up to which LLVM's levels are worth their time.
@@ -75,13 +76,14 @@ class State:
         self.base = 0
         _states[self.address] = self
 
-    def begin(self, run: Run, budget: int | None) -> None:
+    def begin(self, run: Run, budget: int | None, cpu: int) -> None:
         """Be ready for a run in the frame that `run` is in now."""
         self.run = run
         self.base = run.stack.bases[0]
         halves, words = self.halves, self.words
         words[0] = words[1] = 0
         halves[_TAIL_CALLS] = run.tail_calls
+        halves[_CPU] = cpu
         words[_BUDGET] = U64 if budget is None else budget
         words[_FRAME] = self.base + run.frame * FRAME_STRIDE
         words[_TOP] = self.base + run.top * FRAME_STRIDE
@@ -272,7 +274,7 @@ class NativeProgram:
             state = self._idle.pop()
         except IndexError:
             state = State(self._env.memory)
-        state.begin(run, self._budget)
+        state.begin(run, self._budget, self._env.cpu)
         return state
 
     def _end(self, state: State) -> None:
@@ -369,6 +371,7 @@ class NativeProgram:
     def _symbols(self, lowered: Lowered) -> dict[str, int]:
         """What the code needs, as addresses."""
         found = {abi.FUNCTIONS: self.base, abi.PROGRAM: self._number}
+        found |= {abi.array_symbol(index): place.start for index, place in self._options.arrays.items()}
         for number, value in enumerate(lowered.immediates):
             found[abi.immediate_symbol(number)] = value
         for name in _ROUTINES:
@@ -499,6 +502,10 @@ class NativeEngine:
         checked = facts is None if self._checked is None else self._checked
         budget = self._budget if checked else None
         plain = _PLAIN | (CTX if env.whole_context else 0)
+        places = {} if facts is None or checked else {index: env.array(id_) for index, id_ in facts.maps.items()}
+        arrays = {i: place for i, place in places.items() if place is not None and insns[i].imm == _LOOKUP}
         blind = self._harden == 2 or (self._harden == 1 and facts is None)
-        options = Options(checked=checked, budget=budget is not None, facts=facts or NO_FACTS, plain=plain, blind=blind)
+        options = Options(
+            checked=checked, budget=budget is not None, facts=facts or NO_FACTS, plain=plain, blind=blind, arrays=arrays
+        )
         return NativeProgram(insns, env, budget, level=self._level, options=options)

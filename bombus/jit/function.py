@@ -21,6 +21,7 @@ from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, MAX_LOOPS, MAX_TAIL_CAL
 
 if TYPE_CHECKING:
     from bombus.jit.lower import Module
+    from bombus.vm.env import ArrayPlace
     from bombus.vm.flow import Block
 
 TAIL_CALL: Final = 12
@@ -82,7 +83,7 @@ class Function:
         self.ops = LlvmOps(blind=self.options.blind)
         self.facts = module.out.options.facts
         self.plain = module.plain
-        self.uses = Uses(self.insns, blocks, self.plain, self.facts.pointer)
+        self.uses = Uses(self.insns, blocks, self.plain, self.facts.pointer, module.arrays)
         # Registers whose value is at hand, as numbers and as pointers; slots that have it: "r3", "p3".
         self.values: dict[int, str] = {}
         self.places: dict[int, str] = {}
@@ -393,6 +394,8 @@ class Function:
                 raise _Left
             case sem.CallHelper(helper) if helper == TAIL_CALL:
                 self._tail_call()
+            case sem.CallHelper() if self.here in self.module.arrays:
+                self._array_lookup(self.module.arrays[self.here])
             case sem.CallHelper(helper):
                 self._call(abi.helper_symbol(helper))
             case sem.CallKfunc(btf_id, fd_index):
@@ -538,6 +541,19 @@ class Function:
         self._leave_if_stopped()
         self._forget()
         self.write(0, result)
+
+    def _array_lookup(self, array: ArrayPlace) -> None:
+        """bpf_map_lookup_elem of an array, as the kernel inlines it."""
+        emit = self.ops.emit
+        index = emit(f"load i32, ptr {self.pointer(2)}, align 1")
+        inside = emit(f"icmp ult i32 {index}, {number(array.entries, 32)}")
+        offset = emit(f"mul i64 {emit(f'zext i32 {index} to i64')}, {array.stride}")
+        if array.cpu_stride:
+            cpu = emit(f"load i32, ptr {self._field('cpu')}, align 4")
+            own = emit(f"mul i64 {emit(f'zext i32 {cpu} to i64')}, {array.cpu_stride}")
+            offset = emit(f"add i64 {offset}, {own}")
+        place = emit(f"getelementptr i8, ptr @{abi.array_symbol(self.here)}, i64 {offset}")
+        self.write(0, None, emit(f"select i1 {inside}, ptr {place}, ptr null"))
 
     def _service(self, symbol: str, args: list[str]) -> str:
         self.module.out.needs.add(symbol)

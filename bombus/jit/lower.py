@@ -12,7 +12,7 @@ The text holds no address of this process, so its object can be kept and used el
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -23,6 +23,7 @@ from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.function import ADDRESSES, TREE, Function, field_of
 from bombus.jit.target import Target
+from bombus.vm.env import ArrayPlace
 from bombus.vm.flow import Block, blocks_from
 from bombus.vm.run import FRAME_STRIDE
 
@@ -38,7 +39,8 @@ class Options:
     """checked: see above. budget: count instructions. facts: what the verifier of trusted code found. plain: kinds of
     memory (`isa.facts`) that trusted code accesses without a check. outside_stack: callees look at the stack by its
     address and need it in the run's frames. exported: functions that are exported whatever names them.
-    blind: no constant of the program stands in the code as it is (on machines of 64 bits).
+    blind: no constant of the program stands in the code as it is (on machines of 64 bits). arrays: look-ups (indices of
+    calls) that are arithmetic.
     """
 
     checked: bool = True
@@ -48,6 +50,7 @@ class Options:
     outside_stack: bool = True
     exported: tuple[int, ...] = ()
     blind: bool = False
+    arrays: Mapping[int, ArrayPlace] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -85,7 +88,9 @@ class Module:
             if options.checked
             else frozenset(index for index, kinds in facts.access.items() if not kinds & ~options.plain)
         )
-        self.native_frames = not options.checked and not (options.outside_stack and facts.stack_arguments)
+        self.arrays = {} if options.checked else options.arrays
+        outside = facts.stack_arguments - self.arrays.keys()
+        self.native_frames = not options.checked and not (options.outside_stack and outside)
         self._blocks: dict[int, dict[int, Block]] = {}
         self._stops: dict[int, bool] = {}
 
@@ -135,6 +140,8 @@ class Module:
         if insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL:
             target = index + 1 + insn.imm
             return not 0 <= target < len(self.insns) or self.stops(target)
+        if index in self.arrays:
+            return False
         if insn.opcode in (op.CALL, op.CALLX) or insn.opcode & 0xE7 in (op.BPF_LD | op.BPF_ABS, op.BPF_LD | op.BPF_IND):
             return True
         if cls in (op.BPF_LDX, op.BPF_ST, op.BPF_STX):
@@ -206,6 +213,7 @@ def _head(module: Module) -> list[str]:
         result, *params = abi.SIGNATURES[name]
         lines.append(f"declare {result} @{name}({', '.join(['ptr', *params])}) nounwind nonlazybind")
     lines += [f"@{abi.immediate_symbol(n)} = external global i8" for n in range(len(out.immediates))]
+    lines += [f"@{abi.array_symbol(index)} = external global i8" for index in module.arrays]
     if module.callbacks:
         lines.append(f"@{abi.FUNCTIONS} = external global i8")
     lines.append(_STOP)

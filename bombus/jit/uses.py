@@ -69,12 +69,13 @@ class Uses:
     of instructions whose result is needed as a pointer."""
 
     def __init__(
-        self, insns: Sequence[Insn], blocks: Mapping[int, Block], plain: Collection[int], pointer: Mapping[int, int]
-    ) -> None:
+        self, insns: Sequence[Insn], blocks: Mapping[int, Block], plain: Collection[int], pointer: Mapping[int, int],
+        lookups: Collection[int] = (),
+    ) -> None:  # fmt: skip
         self.live: dict[int, int] = dict.fromkeys(blocks, 0)
         self.pointers: dict[int, int] = dict.fromkeys(blocks, 0)
         self.wanted: set[int] = set()
-        self._insns, self._plain, self._pointer = insns, plain, pointer
+        self._insns, self._plain, self._pointer, self._lookups = insns, plain, pointer, lookups
         before: dict[int, list[int]] = {start: [] for start in blocks}
         for block in blocks.values():
             for target in block.next:
@@ -123,6 +124,8 @@ class Uses:
                         pointers |= 1 << insn.src
                     elif which == DST or (was and not opcode & op.BPF_X):
                         pointers |= 1 << insn.dst
+            elif at in self._lookups:
+                pointers |= 1 << 2  # the key is read here
             elif at in self._plain:
                 pointers |= 1 << base_of(insn)
         return live & _ALL, pointers & live & _ALL

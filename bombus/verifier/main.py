@@ -88,6 +88,7 @@ def _facts(env: Env) -> Facts:
         {i: one.pointer_operand for i, one in enumerate(aux) if one.pointer_operand},
         frozenset(i for i, one in enumerate(aux) if one.stack_argument),
         {subprog.start: subprog.stack_depth for subprog in env.subprogs},
+        {i: one.map.id for i, one in enumerate(aux) if one.map is not None and not one.map_poisoned and one.map.id},
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from bombus.errors import VmFault
 from bombus.isa.facts import Facts
@@ -16,6 +16,15 @@ HelperFn = Callable[[int, int, int, int, int], int]
 
 A VmFault that it raises without `insn` leaves the engine with the index of the calling instruction.
 """
+
+
+class ArrayPlace(NamedTuple):
+    """Value i of CPU c lies at start + i * stride + c * cpu_stride (0: all CPUs share it); i is below entries."""
+
+    start: int
+    stride: int
+    entries: int
+    cpu_stride: int = 0
 
 
 class Compiled(Protocol):
@@ -53,6 +62,13 @@ class Env(Protocol):
     @property
     def whole_context(self) -> bool:
         """Is the context there as far as a verifier lets programs read it?"""
+
+    @property
+    def cpu(self) -> int:
+        """The CPU that programs run on now."""
+
+    def array(self, map_id: int) -> ArrayPlace | None:
+        """Where the values of a map lie when it is an array whose look-ups are arithmetic and nothing else."""
 
     def helper(self, number: int) -> HelperFn:
         """The body of a helper, bound to this program. Asked once per call site, when compiling.
@@ -100,11 +116,15 @@ class PlainEnv:
 
     facts: Facts | None = None
     whole_context = False
+    cpu = 0
 
     def __init__(self, memory: Memory | None = None, helpers: dict[int, HelperFn] | None = None) -> None:
         self.memory = memory or Memory()
         self.helpers: dict[int, HelperFn] = helpers or {}
         self.kfuncs: dict[tuple[int, int], HelperFn] = {}
+
+    def array(self, map_id: int) -> ArrayPlace | None:
+        return None
 
     def helper(self, number: int) -> HelperFn:
         try:

@@ -8,7 +8,7 @@ from bombus.errors import VmFault
 from bombus.kernel.user.helpers.registry import bind
 from bombus.kernel.user.world import world_of
 from bombus.spec.verdicts import PACKET_TYPES
-from bombus.vm.env import Compiled, HelperFn
+from bombus.vm.env import ArrayPlace, Compiled, HelperFn
 
 if TYPE_CHECKING:
     from bombus.isa.facts import Facts
@@ -38,6 +38,14 @@ class ProgEnv:
     @property
     def whole_context(self) -> bool:
         return self.prog.type.name in PACKET_TYPES
+
+    @property
+    def cpu(self) -> int:
+        return self.world.cpu
+
+    def array(self, map_id: int) -> ArrayPlace | None:
+        item = next((one for one in self.prog.maps if one.id == map_id), None)
+        return None if item is None else item.place()
 
     def helper(self, number: int) -> HelperFn:
         body = bind(number, self)

@@ -30,6 +30,7 @@ from bombus.spec.maptypes import (
     PAGE_SIZE,
     PCPU_MIN_UNIT_SIZE,
 )
+from bombus.vm.env import ArrayPlace
 
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
@@ -114,6 +115,9 @@ class ArrayMap(_Array):
         index = int.from_bytes(key, "little")
         return self.region.start + index * self.elem_size if index < self.max_entries else 0
 
+    def place(self) -> ArrayPlace:
+        return ArrayPlace(self.region.start, self.elem_size, self.max_entries)
+
     def update(self, key: bytes, value: bytes, flags: int, cpu: int = 0) -> int:
         if bad_update_flags(flags, lock=BPF_F_LOCK):
             return EINVAL
@@ -170,6 +174,9 @@ class PerCpuArrayMap(_Array):
     @classmethod
     def check(cls, kernel: UserKernel, attr: MapAttr) -> int:
         return check_array(attr, per_cpu=True)
+
+    def place(self) -> ArrayPlace:
+        return ArrayPlace(self.region.start, self.elem_size, self.max_entries, self.stride)
 
     def lookup(self, key: bytes, cpu: int = 0) -> int:
         index = int.from_bytes(key, "little")

@@ -60,6 +60,7 @@ from bombus.spec.maptypes import (
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.vm.env import ArrayPlace
 
 E2BIG = -errno.E2BIG
 EBADF = -errno.EBADF
@@ -179,6 +180,10 @@ class Map(KernelObject):
     def lookup(self, key: bytes, cpu: int = 0) -> int:
         """Address of the value, 0 when there is none."""
         return 0
+
+    def place(self) -> ArrayPlace | None:
+        """Where the values lie, for who computes their addresses alone; None when that takes more than arithmetic."""
+        return None
 
     def lookup_percpu(self, key: bytes, cpu: int) -> int:
         return 0
