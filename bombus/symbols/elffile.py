@@ -49,6 +49,12 @@ class ElfFile:
         except (struct.error, ValueError, OverflowError) as error:
             raise ElfError(str(error), path=path or None) from None
 
+    def close(self) -> None:
+        """Give the file back; `address_of` still works."""
+        if isinstance(self._data, mmap.mmap):
+            self._data.close()
+        self._data = b""
+
     def _read(self) -> None:
         data = self._data
         if data[:4] != b"\x7fELF" or len(data) < 52 or data[4] not in (1, 2) or data[5] not in (1, 2):
@@ -143,6 +149,9 @@ class Functions:
         rows = list(debug.functions()) if debug is not None else []
         rows += file.functions()
         self._table = Table(rows)
+        for one in (file, debug):
+            if one is not None:
+                one.close()
 
     def find(self, offset: int) -> tuple[str, int] | None:
         """(demangled name, offset in the function) of a file offset."""
