@@ -12,6 +12,7 @@ of the declared types. Operations return 0 or a negative errno, as the helpers d
 
 from __future__ import annotations
 
+import ctypes
 from collections.abc import Callable
 from copy import copy
 from types import TracebackType
@@ -22,6 +23,7 @@ from bombus.bpf.layout import is_member_type, name_of, size_of
 from bombus.bpf.machine import call, machine, own, pointed
 from bombus.bpf.struct import Ref, Struct
 from bombus.errors import UsageError
+from bombus.vm.memory import Region
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -181,6 +183,48 @@ class ReuseportArray(Table[K, u64, Ref[u64]]):
     """For helpers.sk_select_reuseport."""
 
     MAP_TYPE = "BPF_MAP_TYPE_REUSEPORT_SOCKARRAY"
+
+
+class Arena(Map):
+    """Memory that programs and user space share at the same addresses. Structs in it are declared with arena=True."""
+
+    MAP_TYPE = "BPF_MAP_TYPE_ARENA"
+
+    def __init__(self, pages: int, *, pinned: bool = False) -> None:
+        super().__init__(None, None, pages, 1 << 10, pinned=pinned)  # BPF_F_MMAPABLE is demanded
+        self._regions: dict[int, Any] = {}
+
+    def alloc(self, kind: type[S], pages: u32 | int = 0) -> S | None:
+        """Zeroed pages, as many as `kind` needs unless said; None when there are no more. For programs that may sleep.
+        (bpf_arena_alloc_pages, Linux 6.9)"""
+        if not kind.ARENA:
+            raise UsageError(f"{kind.__name__} does not lie in arenas: class {kind.__name__}(Struct, arena=True)")
+        count = int(pages) or -(-size_of(kind) // PAGE)
+        if size_of(kind) > count * PAGE:
+            raise UsageError(f"{kind.__name__} has {size_of(kind)} bytes, {count} pages have {count * PAGE}")
+        if sum(region.size for region in self._regions.values()) + count * PAGE > self.max_entries * PAGE:
+            return None
+        region = own_pages(count * PAGE)
+        machine().memory.add(region)
+        self._regions[region.start] = region
+        return kind._at(region.view[: size_of(kind)], region.start)
+
+    def free(self, place: Struct, pages: u32 | int = 0) -> None:
+        """Give pages back, as many as the struct needs unless said. (bpf_arena_free_pages)"""
+        region = self._regions.pop(place._address, None)
+        if region is None:
+            raise UsageError("only what alloc(...) gave is given back")
+        machine().memory.remove(region)
+
+
+PAGE = 4096
+
+
+def own_pages(size: int) -> Region:
+    """Memory of the machine at its real address, as pages are."""
+    view = memoryview(bytearray(size))
+    start = ctypes.addressof(ctypes.c_char.from_buffer(view))
+    return Region(start, size, view, "an arena", "map", True, keep=view)
 
 
 class UserRingBuf(Map):
@@ -521,6 +565,11 @@ def sockhash(key: type[K], *, max_entries: int, pinned: bool = False) -> SockHas
 def reuseport_array(*, max_entries: int, pinned: bool = False) -> ReuseportArray[u32]:
     """Sockets of a reuseport group."""
     return ReuseportArray(u32, u64, max_entries, pinned=pinned)
+
+
+def arena(*, pages: int, pinned: bool = False) -> Arena:
+    """Up to so many pages of 4096 bytes, shared with user space."""
+    return Arena(pages, pinned=pinned)
 
 
 def user_ringbuf(*, max_entries: int, pinned: bool = False) -> UserRingBuf:

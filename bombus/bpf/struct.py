@@ -123,6 +123,12 @@ def encode(kind: Any, value: Any, what: str) -> bytes:
             return value.ljust(size_of(kind), b"\0")
         if isinstance(value, Array) and value._kind == kind:
             return bytes(value)
+    elif isinstance(kind, PointerType):
+        target = kind.target()
+        if not target.ARENA:
+            raise UsageError(f"{what} is a pointer of the kernel and cannot be assigned")
+        if value is None or isinstance(value, target):
+            return (value._address if value is not None else 0).to_bytes(8, "little")
     elif isinstance(value, kind):
         return bytes(value)
     raise UsageError(f"{what} is {name_of(kind)}, not {type(value).__name__}")
@@ -167,19 +173,23 @@ class Struct(View):
     """Base of all structs.
 
     Class arguments: packed (no padding), align (at least so many bytes), name (what BTF calls it; the class's name
-    otherwise), core (a kernel struct: members are found by name when the program is loaded).
+    otherwise), core (a kernel struct: members are found by name when the program is loaded), arena (a struct that lies
+    in an arena and nowhere else; pointers to it can be assigned).
     """
 
     __slots__ = ()
     LAYOUT: ClassVar[Layout] = Layout(0, 1, {})
     C_NAME: ClassVar[str] = ""
     CORE: ClassVar[bool] = False
+    ARENA: ClassVar[bool] = False
     _UNION: ClassVar[bool] = False
 
     def __init_subclass__(
-        cls, packed: bool = False, align: int = 0, name: str = "", core: bool = False, **more: Any
-    ) -> None:
+        cls, packed: bool = False, align: int = 0, name: str = "", core: bool = False, arena: bool = False,
+        **more: Any,
+    ) -> None:  # fmt: skip
         super().__init_subclass__(**more)
+        cls.ARENA = arena
         cls.C_NAME = name or cls.__name__
         cls.CORE = core
         annotations = get_annotations(cls)
@@ -197,6 +207,8 @@ class Struct(View):
             setattr(cls, member.name, _MemberAccess(cls.__name__, member))
 
     def __init__(self, **members: Any) -> None:
+        if self.ARENA:
+            raise UsageError(f"{type(self).__name__} lies in an arena: heap.alloc({type(self).__name__})")
         view = memoryview(bytearray(self.LAYOUT.size))
         _set(self, "_view", view)
         _set(self, "_address", 0)
@@ -305,6 +317,9 @@ class Pointer(Generic[E]):
     the struct, or None."""
 
     def __get__(self, instance: Any, owner: Any = None) -> E | None:
+        raise UsageError("Pointer[...] is the type of a member")
+
+    def __set__(self, instance: Any, value: E | None) -> None:
         raise UsageError("Pointer[...] is the type of a member")
 
 

@@ -107,6 +107,8 @@ def _truth(c: Checker, node: ast.Call) -> tree.Expr:
 def _new(c: Checker, node: ast.Call, kind: type[Struct]) -> tree.Expr:
     if node.args:
         c.wrong(node.args[0], f"{kind.__name__} takes its members by name", f"{kind.__name__}(member=...)")
+    if kind.ARENA:
+        c.wrong(node, f"{kind.__name__} lies in an arena", f"heap.alloc({kind.__name__}) makes one")
     if issubclass(kind, Context) or kind.CORE:
         c.wrong(node, f"{kind.__name__} is made by the kernel")
     members = []
@@ -143,6 +145,8 @@ def _method(c: Checker, node: ast.Call, func: ast.Attribute) -> tree.Expr | None
         return _parse(c, node, base)
     if kind.is_struct and func.attr == "copy":
         no_keywords(c, node, 0)
+        if kind.target.ARENA:
+            c.wrong(func, f"{kind} lies in an arena and has no copy on the stack", "copy its members")
         return tree.Clone(at, RefT(kind.target, "stack"), base)
     if kind.is_struct and func.attr == "assign":
         no_keywords(c, node, 1)

@@ -207,6 +207,9 @@ class Checker:
             if isinstance(given, RefT) and given.target == kind.target:
                 if given.nullable and not kind.nullable:
                     self.maybe_none(node, given)
+                if given.space == "arena" and kind.space not in ("arena", "any"):
+                    self.wrong(node, f"{what} lies in an arena, and {kind} does not",
+                               f"declare it for arenas: class {kind.present()}(Struct, arena=True)")  # fmt: skip
                 return expr
         if isinstance(kind, TupleT) and isinstance(expr, tree.Tuple) and len(expr.items) == len(kind.items):
             items = [self.coerce(item, want, node, what) for item, want in zip(expr.items, kind.items, strict=True)]
@@ -245,7 +248,7 @@ class Checker:
         if isinstance(value, type) and issubclass(value, Scalar) and value.BITS:
             return IntT(value)
         if isinstance(value, type) and issubclass(value, Struct) and value.LAYOUT.members:
-            return RefT(value, space)
+            return RefT(value, "arena" if value.ARENA else space)
         origin = get_origin(value)
         if origin is Ref:
             (target,) = get_args(value)
@@ -257,7 +260,7 @@ class Checker:
             if len(rest) == 1 and len(get_args(value)) == 2:
                 kind = self.meaning(node, rest[0], space)
                 if isinstance(kind, RefT):
-                    return RefT(kind.target, space, True)
+                    return RefT(kind.target, kind.space, True)
                 self.wrong(node, f"{kind} cannot be None", "only references (structs, Ref[...]) can")
         hints = {
             int: "say how wide it is: u8 to u64 or s8 to s64", float: "BPF has no floating point",

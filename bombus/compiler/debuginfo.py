@@ -186,7 +186,7 @@ class DebugInfo:
             return self.type(bool)
         if kind == NONE:
             return "null"
-        if isinstance(kind, ObjectT) or (isinstance(kind, RefT) and kind.space == "any"):
+        if isinstance(kind, ObjectT) or (isinstance(kind, RefT) and kind.space in ("any", "arena")):
             return self.pointer("null")
         if isinstance(kind, RefT):
             from bombus.bpf.ints import u64

@@ -166,7 +166,10 @@ def _element(c: Checker, node: ast.Subscript) -> tree.Spot:
     if not isinstance(kind, RefT) or not kind.is_array:
         if isinstance(base, tree.Object) and isinstance(base.value, Map):
             c.wrong(node, "a map has no [ ]", f"look the key up: slot = {c.text(node.value)}.lookup(key)")
-        c.wrong(node, f"{kind} has no elements", "only arrays have")
+        hint = "only arrays have"
+        if isinstance(base, tree.Object) and isinstance(base.value, list):
+            hint = f"make it a tuple: {c.text(node.value)} = (...)"
+        c.wrong(node, f"{kind} has no elements", hint)
     if kind.nullable:
         c.maybe_none(node.value, kind)
     index = integer(c, node.slice)
@@ -199,8 +202,8 @@ def spot(c: Checker, node: ast.expr, *, store: bool = False) -> tree.Spot:
             c.wrong(node, "kernel memory cannot be written")
         if found.member is not None and found.member.bits and found.base.type.target.CORE:
             c.wrong(node, "bit-fields of kernel structs cannot be written")
-        if isinstance(found.kind, PointerType):
-            c.wrong(node, "a pointer member cannot be assigned")
+        if isinstance(found.kind, PointerType) and not found.kind.target().ARENA:
+            c.wrong(node, "a pointer member cannot be assigned", "pointers to structs of an arena can")
     return found
 
 
@@ -210,6 +213,8 @@ def kind_type(kind: Any, space: str) -> Type:
         return BOOL
     if isinstance(kind, type) and issubclass(kind, Scalar):
         return IntT(kind)
+    if isinstance(kind, PointerType):
+        return RefT(kind.target(), "arena", True)
     return RefT(kind, space)
 
 
@@ -219,6 +224,8 @@ def load_place(c: Checker, node: ast.AST, place: tree.Spot) -> tree.Expr:
     assert isinstance(base, RefT)
     if isinstance(place.kind, PointerType):
         target = place.kind.target()
+        if target.ARENA:
+            return tree.Load(c.at(node), RefT(target, "arena", True), place)
         if base.space == "ctx" and issubclass(base.target, Context):
             check_access(c, node, place, write=False)
         if issubclass(target, Context):
@@ -415,7 +422,10 @@ def _in(
     if isinstance(items, tree.Object) and isinstance(items.value, Map):
         c.wrong(node, "`in` does not look into maps", f"look the key up: {c.text(right_node)}.lookup(key) is not None")
     if not isinstance(items, tree.Tuple) or not all(isinstance(item, tree.Const) for item in items.items):
-        c.wrong(right_node, "`in` wants a tuple of constants", "write the comparisons with `or`")
+        hint = "write the comparisons with `or`"
+        if isinstance(items, tree.Object) and isinstance(items.value, (list, set, frozenset)):
+            hint = f"make it a tuple: {c.text(right_node)} = (...)"
+        c.wrong(right_node, "`in` wants a tuple of constants", hint)
     if not isinstance(left, (tree.Const, tree.Read)):
         left = _remember(c, left_node, left)
     tests: list[tree.Expr] = []

@@ -38,6 +38,8 @@ def pointer(c: Checker, node: ast.expr, value: tree.Expr, nullable: bool) -> tre
     if isinstance(value.type, RefT):
         if value.type.nullable and not nullable:
             c.maybe_none(node, value.type)
+        if value.type.space == "arena":
+            c.wrong(node, "memory of an arena is not given to functions of the kernel", "copy it to a variable first")
         return value
     if value.type == NONE and nullable:
         return tree.Const(value.at, RefT(u64, "mem", True), 0)
@@ -151,7 +153,7 @@ def map_call(c: Checker, node: ast.Call, owner: maps.Map, name: str, this: tree.
 def _family(owner: maps.Map) -> str:
     families = (
         maps.MapOfMaps, maps.Storage, maps.Table, maps.Queue, maps.ProgArray, maps.Redirect, maps.PerfEventArray,
-        maps.StackTrace, maps.RingBuf,
+        maps.StackTrace, maps.RingBuf, maps.Arena,
     )  # fmt: skip
     for kind in families:
         if isinstance(owner, kind):
@@ -343,6 +345,52 @@ def _stack_id(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> t
     return helper_call(c, node, HELPER["get_stackid"], [_context(c, ctx), this, _flags(c, flags)], S64)
 
 
+def _alloc(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
+    from bombus.compiler.flow import kernel_call  # it stands above this module
+
+    kind_node, pages = bind(c, node, ["kind", "pages"], optional=1)
+    assert kind_node is not None
+    chosen = expression(c, kind_node)
+    kind: Any = chosen.value if isinstance(chosen, tree.Object) else None
+    if not is_struct_class(kind) or not kind.ARENA:
+        c.wrong(kind_node, "alloc wants a struct of arenas", "class Node(Struct, arena=True): ...")
+    at = c.at(node)
+    needed = -(-size_of(kind) // maps.PAGE)
+    count: tree.Expr = tree.Const(at, U32, needed)
+    if pages is not None:
+        count = c.coerce(expression(c, pages), U32, pages, "pages")
+        if not isinstance(count, tree.Const) or not needed <= count.value:
+            c.wrong(pages, f"{kind.__name__} needs a constant number of pages, {needed} at least")
+    anywhere = tree.Const(at, RefT(ints.u8, "any", True), 0)
+    node_id = tree.Const(at, IntT(ints.s32), -1)  # NUMA_NO_NODE
+    params: list[tuple[str, Type]] = [
+        ("p__map", ObjectT(maps.Map)), ("addr__ign", anywhere.type), ("page_cnt", U32), ("node_id", IntT(ints.s32)),
+        ("flags", U64),
+    ]  # fmt: skip
+    args = [this, anywhere, count, node_id, tree.Const(at, U64, 0)]
+    return kernel_call(c, node, "bpf_arena_alloc_pages", params, args, RefT(kind, "arena", True))
+
+
+def _free(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
+    from bombus.compiler.flow import kernel_call
+
+    place, pages = bind(c, node, ["place", "pages"], optional=1)
+    assert place is not None
+    value = expression(c, place)
+    if not isinstance(value.type, RefT) or value.type.space != "arena":
+        c.wrong(place, f"free wants what alloc gave, not {value.type}")
+    if value.type.nullable:
+        c.maybe_none(place, value.type)
+    at = c.at(node)
+    count: tree.Expr = tree.Const(at, U32, -(-size_of(value.type.target) // maps.PAGE))
+    if pages is not None:
+        count = c.coerce(expression(c, pages), U32, pages, "pages")
+    params: list[tuple[str, Type]] = [
+        ("p__map", ObjectT(maps.Map)), ("ptr__ign", RefT(ints.u8, "any")), ("page_cnt", U32),
+    ]  # fmt: skip
+    return kernel_call(c, node, "bpf_arena_free_pages", params, [this, value, count], NONE)
+
+
 _MAP_CALLS: Final[dict[tuple[str, str], Callable[[Checker, ast.Call, tree.Expr, maps.Map], tree.Expr]]] = {
     ("Table", "lookup"): _lookup,
     ("Table", "lookup_percpu"): _lookup_percpu,
@@ -351,6 +399,8 @@ _MAP_CALLS: Final[dict[tuple[str, str], Callable[[Checker, ast.Call, tree.Expr, 
     ("Table", "for_each"): _for_each,
     ("MapOfMaps", "lookup"): _lookup_map,
     ("Storage", "get"): _storage_get,
+    ("Arena", "alloc"): _alloc,
+    ("Arena", "free"): _free,
     ("Storage", "delete"): _storage_delete,
     ("Queue", "push"): _push,
     ("Queue", "pop"): _take("map_pop_elem"),

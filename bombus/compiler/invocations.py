@@ -177,7 +177,7 @@ class Invocations(Memory):
             text = self.value(arg)
             if arg.type == _U64:
                 text = self.emit(f"inttoptr i64 {text} to ptr")
-            places.append(text)
+            places.append(self.reachable(text, arg.type))
         size = self.value(e.size)
         self.at(e.at)
         return str(getattr(self, f"_{e.operation}_bytes")(e, places, size))

@@ -29,6 +29,9 @@ class FunctionText(Invocations):
                 params.append(f"{type_text(variable.type)} {extension(variable.type)}%p{index}")
             for index, variable in enumerate(function.params):
                 self.set_parameter(variable, f"%p{index}")
+        if function.linkage == "program":
+            for name in self.module.arenas:  # a program has the arena whose addresses it follows
+                self.do(f'call void asm sideeffect "", "r"(ptr @{name})')
         self.statements(function.body)
         if not self.ended:
             self.at(tree.Place(function.line, 1))

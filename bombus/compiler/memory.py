@@ -10,7 +10,7 @@ from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import ArrayType, PointerType, align_of, size_of
 from bombus.compiler import tree
 from bombus.compiler.relocations import Relocations
-from bombus.compiler.types import IntT, RefT
+from bombus.compiler.types import IntT, RefT, Type
 from bombus.compiler.writer import type_text
 
 _WORDS_AT_ONCE = 64  # LLVM copies up to 128 words without a loop
@@ -20,6 +20,26 @@ class Memory(Relocations):
     """Expressions that read, write and make memory."""
 
     def address(self, spot: tree.Spot) -> tuple[str, int]:
+        """What follows `ptr` in loads and stores of a place, and its alignment."""
+        found, alignment = self.place(spot)
+        return (f"addrspace(1) {self.far(found)}" if in_arena(spot.base.type) else found), alignment
+
+    def far(self, address: str) -> str:
+        """An address in an arena as LLVM has to know it: verifiers refuse one instruction for arenas and other memory.
+
+        References to arenas are held as user space sees them; LLVM's BPF target converts where it loads and stores.
+        """
+        number = self.emit(f"ptrtoint ptr {address} to i64")
+        number = self.emit(f'call i64 asm "", "=r,0"(i64 {number})')
+        return self.emit(f"inttoptr i64 {number} to ptr addrspace(1)")
+
+    def reachable(self, address: str, kind: Type) -> str:
+        """An address as copies take it."""
+        if not in_arena(kind):
+            return address
+        return self.emit(f"addrspacecast ptr addrspace(1) {self.far(address)} to ptr")
+
+    def place(self, spot: tree.Spot) -> tuple[str, int]:
         """Address and alignment of a place."""
         base = self.value(spot.base)
         kind = spot.base.type
@@ -94,7 +114,7 @@ class Memory(Relocations):
         return self.emit(f"and i{bits} {value}, {(1 << member.bits) - 1}")
 
     def of_inside(self, e: tree.Inside) -> str:
-        return self.address(e.place)[0]
+        return self.place(e.place)[0]
 
     def of_globalref(self, e: tree.GlobalRef) -> str:
         known = self.module.addresses.get(e.name)
@@ -112,8 +132,17 @@ class Memory(Relocations):
 
     def store(self, place: tree.Spot, value: tree.Expr) -> None:
         kind = place.kind
-        text = self.value(value)
-        address, alignment = self.address(place)
+        if isinstance(kind, PointerType):
+            text = self.reference(value)
+            address, _alignment = self.address(place)
+            self.do(f"store ptr {text}, ptr {address}, align 8")
+            return
+        text = self.reachable(self.value(value), value.type)
+        if isinstance(value.type, RefT):
+            address, alignment = self.place(place)
+            address = self.reachable(address, place.base.type)
+        else:
+            address, alignment = self.address(place)
         if isinstance(value.type, RefT) and value.type.space == "kernel":
             self.do(f"call i64 inttoptr (i64 113 to ptr)(ptr {address}, i32 {size_of(kind)}, ptr {text})")
         elif isinstance(kind, ArrayType) or (isinstance(kind, type) and hasattr(kind, "LAYOUT")):
@@ -218,7 +247,7 @@ class Memory(Relocations):
 
     def of_clone(self, e: tree.Clone) -> str:
         assert isinstance(e.type, RefT)
-        source = self.value(e.source)
+        source = self.reachable(self.value(e.source), e.source.type)
         place = self.room(e.type.target)
         kind = e.type.target
         self.copy(place, source, size_of(kind), 1 if kind.LAYOUT.packed else align_of(kind), apart=True)
@@ -227,7 +256,7 @@ class Memory(Relocations):
     def of_copyto(self, e: tree.CopyTo) -> str:
         assert isinstance(e.target.type, RefT)
         kind = e.target.type.target
-        target, source = self.value(e.target), self.value(e.source)
+        target, source = (self.reachable(self.value(part), part.type) for part in (e.target, e.source))
         apart = _apart(e.target.type, e.source.type)
         self.copy(target, source, size_of(kind), 1 if kind.LAYOUT.packed else align_of(kind), apart=apart)
         return ""
@@ -243,6 +272,10 @@ class Memory(Relocations):
             place = self.alloca(f"i{kind.BITS}", kind.SIZE)
             self.do(f"store i{kind.BITS} {value}, ptr {place}, align {kind.SIZE}")
         return place
+
+
+def in_arena(kind: Type) -> bool:
+    return isinstance(kind, RefT) and kind.space == "arena"
 
 
 _OWN = frozenset({"stack", "map", "global", "packet", "ringbuf"})

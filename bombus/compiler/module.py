@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bombus.bpf.layout import size_of
+from bombus.bpf.map import Arena
 from bombus.compiler import tree
 from bombus.compiler.debuginfo import DebugInfo
 from bombus.compiler.lower import FunctionText
@@ -36,6 +37,7 @@ class ModuleText:
         self.big = target == "bpfeb"
         self.cpu = cpu
         self.debug = DebugInfo(unit.path)
+        self.arenas = [row.name for row in unit.maps.values() if isinstance(row.map, Arena)]
         self.addresses: dict[str, int] = {}  # of globals whose memory is there already
         self.head: list[str] = []
         self.declared: set[str] = set()

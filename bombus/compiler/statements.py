@@ -347,6 +347,8 @@ def _for_range(c: Checker, node: ast.For, target: ast.Name, call: ast.Call) -> l
     counted = LitT(low[0], max(low[0], high[1] - 1)) if step > 0 else LitT(min(low[1], high[0] + 1), low[1])
     name = target.id
     known = c.variables.get(name)
+    if known is not None and not isinstance(known.type, LitT):
+        c.wrong(target, f"{name} is {known.type}, and a range counts in plain ints", "use another name")
     if known is not None and isinstance(known.type, LitT) and c.loops and not (
         known.type.low <= counted.low and counted.high <= known.type.high
     ):  # fmt: skip
@@ -384,6 +386,8 @@ def _for_items(c: Checker, node: ast.For, target: ast.Name) -> list[tree.Stmt]:
     values = list(items.items) if isinstance(items, tree.Tuple) else None
     if values is None:
         hint = "use range(...), a tuple of constants or an array"
+        if isinstance(items, tree.Object) and isinstance(items.value, list):
+            hint = f"make it a tuple: {c.text(node.iter)} = (...)"
         c.wrong(node.iter, f"a for loop does not run over {items.type}", hint)
     if not all(isinstance(value, (tree.Const, tree.Object)) for value in values):
         c.wrong(node.iter, "a for loop over a tuple wants constants", "use range(...)")

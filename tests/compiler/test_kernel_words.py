@@ -465,3 +465,34 @@ def test_kernel_functions_from_btf(linux_kernel: Kernel, tmp_path: Path) -> None
     assert "def bpf_task_release(p: task_struct) -> None: ..." in text
     assert "def bpf_wq_init(wq: bpf_wq, p__map: map.Map, flags: u32) -> s32:" in text
     assert ": u32 = bits(1)" in text
+
+
+def test_lists_in_arenas(linux_kernel: Kernel) -> None:
+    """The program of the example in plain Python and on Linux, and the list as user space sees it."""
+    from bombus.bpf.machine import use
+    from bombus.compiler.build import build_module
+    from bombus.compiler.program import import_file
+    from bombus.plain import PlainMachine
+
+    module = import_file(str(FOLDER / "arena_list.py"))
+    values = [50, 3, 99, 7, 3, 1000, 0, 64]
+    places, sums = [], []
+    with use(PlainMachine()):
+        for value in values:
+            request = module.Request(value=bpf.u64(value))
+            assert module.insert.run(ctx=request).verdict == 0
+            places.append(int(request.place))
+        request = module.Request()
+        module.total.run(ctx=request)
+        sums.append(int(request.sum))
+    with load(read_object(build_module(module)), linux_kernel) as loaded:
+        seen = []
+        for value in values:
+            out = loaded.programs["insert"].test_run(ctx=value.to_bytes(8, "little") + bytes(16))
+            assert out.retval == 0
+            seen.append(int.from_bytes(out.ctx[8:16], "little"))
+        sums.append(int.from_bytes(loaded.programs["total"].test_run(ctx=bytes(24)).ctx[16:24], "little"))
+        memory = bytes(loaded.arenas["heap"])
+    assert seen == places == [0, 0, 2, 1, 0, 5, 0, 5]
+    assert sums[0] == sums[1]
+    assert sorted(int.from_bytes(memory[at + 8 : at + 16], "little") for at in range(0, 8 * 24, 24)) == sorted(values)
