@@ -22,6 +22,8 @@ _FORMATS = ("raw", "c")
 _SOURCES = ("id", "prog", "map", "file")
 _PARTS = ("key", "value", "kv", "all")
 
+_KERNEL_OPTION = click.option("--kernel", "kernel_name", default="linux", show_default=True, metavar="KERNEL",
+                              help="Which kernel's: linux, user or user:VERSION (a fresh one).")  # fmt: skip
 _BASE = click.option("-B", "--base-btf", "base", metavar="FILE", help="The BTF that a split one builds on.")
 
 
@@ -30,24 +32,36 @@ def btf() -> None:
     pass
 
 
-@verb(btf, "show", "[id BTF_ID]")
-def show(words: Words) -> None:
+@verb(btf, "show", "[id BTF_ID]", _KERNEL_OPTION)
+def show(words: Words, kernel_name: str) -> None:
     """List BTF objects of the kernel with the programs and maps that use them (also: list)."""
-    from bombus.cli import btfshow
+    from bombus.cli import btfshow, live
 
-    btfshow.show(words)
+    with live.on(kernel_name):
+        btfshow.show(words)
 
 
 @verb(btf, "dump", "{FILE | file FILE | id N | prog PROG | map MAP [key|value|kv|all]} [format raw|c] [root_id ID]...",
-      _BASE)  # fmt: skip
-def dump(words: Words, base: str | None) -> None:
+      _BASE, _KERNEL_OPTION)  # fmt: skip
+def dump(words: Words, base: str | None, kernel_name: str) -> None:
     """Print the types of a BTF file, of an object's .BTF section, of the running kernel ('vmlinux'), or of BTF that
     the kernel holds.
 
     Split BTF of kernel modules (in /sys/kernel/btf) finds the running kernel's as its base by itself. root_id, which
     may be given several times, limits C to those types and what they need.
     """
+    from bombus.cli import live
+
+    with live.on(kernel_name):
+        _dump(words, base, kernel_name)
+
+
+def _dump(words: Words, base: str | None, kernel_name: str) -> None:
     source, which = _source(words)
+    if (source, which) == ("file", "vmlinux") and kernel_name != "linux":
+        from bombus.cli import live
+
+        live.kernel().vmlinux_btf()  # says that it has none
     form, roots = _arguments(words)
     found, part = _open(source, which, words, base)
     _check_roots(found, roots)

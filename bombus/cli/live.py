@@ -5,6 +5,7 @@ Source: Linux 6.1 tools/bpf/bpftool/common.c, behaviour.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
@@ -35,10 +36,36 @@ _own: set[tuple[str, int]] = set()  # (kind, id) of what this process made to lo
 
 
 @functools.cache
-def kernel() -> LinuxKernel:
+def linux() -> LinuxKernel:
     from bombus.kernel.linux.kernel import LinuxKernel
 
     return LinuxKernel()
+
+
+_chosen: list[Any] = []  # a kernel that `on` puts in the place of the running one
+
+
+def kernel() -> LinuxKernel:
+    """The running kernel, or what `on` chose."""
+    found: LinuxKernel = _chosen[-1] if _chosen else linux()
+    return found
+
+
+@contextlib.contextmanager
+def on(name: str) -> Iterator[None]:
+    """Let everything here ask another kernel: "user", "user:VERSION", "linux"."""
+    if name == "linux":
+        yield
+        return
+    from bombus.kernels import open_kernel
+
+    _chosen.append(open_kernel(name))
+    btf_by_id.cache_clear()
+    try:
+        yield
+    finally:
+        _chosen.pop()
+        btf_by_id.cache_clear()
 
 
 class Item(Handle):
@@ -219,6 +246,8 @@ def fdinfo(fd: int) -> dict[str, str]:
 
 def holders(kind: str) -> dict[int, Holders]:
     """Processes that hold objects of a kind."""
+    if kernel().name != "linux":
+        return {}
     from bombus.kernel.linux.holders import holders as find
 
     return find(kernel(), kind, _own)

@@ -30,4 +30,4 @@ def open_program(path: str, *, relaxed_maps: bool = False) -> Object:
 
     if not is_source(path):
         return open_object(path, relaxed_maps=relaxed_maps)
-    return read_object(build_cached(path), name=Path(path).stem)
+    return read_object(build_cached(path), name=Path(path).stem, relaxed_maps=relaxed_maps)

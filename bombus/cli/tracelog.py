@@ -52,7 +52,11 @@ def _pipe() -> int:
     """The global trace pipe: where tracefs is mounted, else through a mount that only this process has."""
     from bombus.kernel.linux.tracefs import root
 
-    return _open(str(root() / "trace_pipe"))
+    folder = root()
+    with contextlib.suppress(OSError):
+        if (folder / "tracing_on").read_text().strip() == "0":
+            output.note("tracing is off here (tracing_on is 0): nothing comes until somebody turns it on")
+    return _open(str(folder / "trace_pipe"))
 
 
 def _open(path: str) -> int:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -431,3 +433,115 @@ def test_a_wrong_cache_is_found_out(linux_kernel: Any, monkeypatch: pytest.Monke
         assert json.loads(file.read_text())["for"] == identity() + " "
 
 
+
+
+def test_btf_of_a_user_kernel(bombus: Callable[..., Any]) -> None:
+    assert bombus("-j", "btf", "show", "--kernel", "user:6.1").json() == []
+    done = bombus("btf", "dump", "id", "1", "--kernel", "user")
+    assert done.code == 1 and "ENOENT" in done.err
+    done = bombus("btf", "dump", "vmlinux", "--kernel", "user")
+    assert done.code == 1 and "without it" in done.err
+
+
+# load with autoattach, legacy maps, prints
+
+ITERATOR = """
+    .section "iter/task", "ax"
+    .globl walk
+walk:
+    r0 = 0
+    exit
+    .section license, "aw"
+    .asciz "GPL"
+"""
+
+
+def test_autoattach_pins_the_link(beside: Beside, linux_kernel: Any, bpffs: Path, tmp_path: Path) -> None:
+    source = tmp_path / "walk.S"
+    source.write_text(ITERATOR)
+    assert beside.bombus("prog", "load", source, bpffs / "walk", "autoattach").code == 0
+    assert beside.json("link", "show", "pinned", bpffs / "walk")["target_name"] == "task"
+    source.write_text(ITERATOR.replace("iter/task", "xdp"))
+    done = beside.bombus("prog", "loadall", source, bpffs / "all", "autoattach")
+    assert done.code == 0 and "does not support autoattach, falling back to pinning" in done.err
+    assert beside.json("prog", "show", "pinned", bpffs / "all" / "walk")["type"] == "xdp"
+
+
+def test_legacy_maps_with_unknown_fields(
+    bombus: Callable[..., Any], linux_kernel: Any, bpffs: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "old.S"
+    source.write_text(
+        ITERATOR.replace("iter/task", "xdp")
+        + """
+        .section maps, "aw"
+        .globl old
+    old:
+        .long 2, 4, 8, 3, 0, 7
+        .size old, 24
+        """
+    )
+    done = bombus("prog", "load", source, bpffs / "p")
+    assert done.code == 1 and "unknown options" in done.err
+    assert bombus("-m", "prog", "load", source, bpffs / "p", "pinmaps", bpffs / "maps").code == 0
+    row = bombus("-j", "map", "show", "pinned", bpffs / "maps" / "old").json()
+    assert (row["type"], row["bytes_value"], row["max_entries"]) == ("array", 8, 3)
+
+
+def test_tracelog(linux_kernel: Any, tmp_path: Path) -> None:
+    """What a test run prints comes through the pipe: that of an instance, as the global one may be off."""
+    from bombus.asm import assemble
+    from bombus.errors import BombusError
+    from bombus.kernel.handles import Program
+    from bombus.kernel.linux.tracefs import root
+
+    word = f"verbs{os.getpid() % 1000:03}"
+    text = f"""
+        r1 = {int.from_bytes(word.encode(), "little")} ll
+        *(u64 *)(r10 - 16) = r1
+        r1 = 0
+        *(u64 *)(r10 - 8) = r1
+        r1 = r10
+        r1 += -16
+        r2 = 9
+        call bpf_trace_printk
+        r0 = 2
+        exit
+    """
+    try:
+        folder = Path(str(root()).replace("/proc/self/", f"/proc/{os.getpid()}/"))
+    except BombusError as error:
+        pytest.skip(str(error))
+    instance = folder / "instances" / f"bombus-verbs-{os.getpid()}"
+    instance.mkdir()
+    try:
+        (instance / "events/bpf_trace/bpf_trace_printk/enable").write_text("1")
+        code = (
+            "import sys; from pathlib import Path; from bombus.kernel.linux import tracefs\n"
+            f"tracefs.root = lambda: Path({str(instance)!r})\n"
+            "from bombus.cli.main import main; sys.exit(main(['-j', 'prog', 'tracelog']))"
+        )
+        out = tmp_path / "out"
+        with Program.load(linux_kernel, "xdp", assemble(text).insns) as program, out.open("w") as file:
+            child = subprocess.Popen([sys.executable, "-c", code], stdout=file)
+            end = time.monotonic() + 30
+            while time.monotonic() < end and word not in out.read_text() and child.poll() is None:
+                program.test_run(bytes(64))
+                time.sleep(0.1)
+            child.send_signal(signal.SIGTERM)
+            assert child.wait(30) == 0
+        lines = json.loads(out.read_text())
+        assert any(word in line for line in lines) and all(line.endswith("\n") for line in lines)
+    finally:
+        instance.rmdir()
+
+
+def test_streams_of_a_program(bombus: Callable[..., Any], linux_kernel: Any) -> None:
+    from bombus.kernel.handles import Program
+
+    with Program.load(linux_kernel, "xdp", RETURN_1) as program:
+        done = bombus("-j", "prog", "tracelog", "stdout", "id", program.id)
+        if linux_kernel.version >= (6, 17):
+            assert done.code == 0 and done.json() == []
+        else:
+            assert done.code == 1 and "6.17" in done.err
