@@ -94,7 +94,14 @@ class Record(tuple[Any, ...]):
         return f"{type(self).__name__}({inner})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return (_rebuild, (type(self).__name__, tuple(self._index), tuple(self)))
+        return (_rebuild, (type(self).__name__, tuple(self._index), tuple(map(_portable, self))))
+
+
+def _portable(value: Any) -> Any:
+    """Enums are made anew in every process: what goes out is their number and name."""
+    if isinstance(value, enum.IntEnum):
+        return EnumInt(value, value.name)
+    return [_portable(one) for one in value] if isinstance(value, list) else value
 
 
 def _plain(value: Any) -> Any:

@@ -8,6 +8,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -115,6 +116,38 @@ def test_command_with_children(linux_kernel: LinuxKernel, worker: Path) -> None:
     assert len({stack.pid for stack in profile.stacks}) == 2, "the child is sampled too"
     part = shares(profile)
     assert part["main"] > 0.8 and part["busy_leaf"] > 0.3
+
+
+def stacks_of_perf(text: str) -> Counter[tuple[str, ...]]:
+    """Functions of user space, innermost first, of each sample that `perf script` prints."""
+    found: Counter[tuple[str, ...]] = Counter()
+    for block in text.split("\n\n"):
+        lines = [line.split(None, 1)[1] for line in block.splitlines()[1:] if line.startswith((" ", "\t"))]
+        names = [line.split("+0x")[0] for line in lines if "kernel" not in line.rpartition("(")[2]]
+        if names:
+            found[tuple(names)] += 1
+    return found
+
+
+def test_beside_perf(linux_kernel: LinuxKernel, process: int, tmp_path: Path) -> None:
+    """The same process sampled by perf: the stack that it is in most of the time is the same."""
+    if shutil.which("perf") is None:
+        pytest.skip("no perf")
+    record = ["perf", "record", "-q", "-e", "cpu-clock", "-F", "997", "-g", "-p", str(process)]
+    with subprocess.Popen([*record, "-o", tmp_path / "data", "sleep", "1"], stderr=subprocess.DEVNULL) as perf, \
+            make(linux_kernel, pid=process, frequency=997, event="cpu-clock") as sampler:  # fmt: skip
+        profile = run(sampler, lambda samples, lost, refused: perf.poll() is not None and samples > 100)
+    done = subprocess.run(["perf", "script", "-i", tmp_path / "data"], capture_output=True, text=True)
+    theirs = stacks_of_perf(done.stdout)
+    if perf.returncode or not theirs:
+        pytest.skip(f"perf does not sample here: {done.stderr[-200:]}")
+    ours: Counter[tuple[str, ...]] = Counter()
+    for stack in profile.stacks:
+        ours[tuple(frame.name for frame in stack.frames[stack.kernel :])] += stack.count
+    most, count = theirs.most_common(1)[0]
+    assert most[:3] == ("busy_leaf", "busy_middle", "main")
+    assert ours.most_common(1)[0][0][:3] == most[:3], (ours.most_common(3), theirs.most_common(3))
+    assert abs(ours[ours.most_common(1)[0][0]] / profile.samples - count / theirs.total()) < 0.3
 
 
 JIT = r"""
