@@ -18,7 +18,7 @@ from bombus.bits import U64, s32
 from bombus.errors import NotSupported, UsageError, VmFault
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
-from bombus.jit import abi, cache
+from bombus.jit import abi, cache, perfmap
 from bombus.jit.batch import Batch
 from bombus.jit.batch import loop as loop_of
 from bombus.jit.compile import COMPILER, llvmlite_folder
@@ -366,6 +366,7 @@ class NativeProgram:
         symbols = self._symbols(lowered)
         self._linked = linked = link(data, symbols.__getitem__)
         self._functions = {entry: _U64_FIVE(linked.symbols[abi.function_symbol(entry)]) for entry in lowered.entries}
+        perfmap.note(self._env.label, linked)
         self._main = _U64_MAIN(linked.symbols[abi.MAIN])
 
     def _symbols(self, lowered: Lowered) -> dict[str, int]:

@@ -31,7 +31,14 @@ def machine_of(llvm: Any, triple: str, cpu: str, features: str, level: int, relo
 
 
 def compile_module(
-    llvm: Any, text: str, *, triple: str, cpu: str, features: str, level: int, emit: str = "object",
+    llvm: Any,
+    text: str,
+    *,
+    triple: str,
+    cpu: str,
+    features: str,
+    level: int,
+    emit: str = "object",
     relocation: str = "pic",
 ) -> bytes:
     """Text of a module to an object, or to assembly or optimised IR (emit "assembly", "ir")."""

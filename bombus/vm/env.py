@@ -64,6 +64,10 @@ class Env(Protocol):
         """Is the context there as far as a verifier lets programs read it?"""
 
     @property
+    def label(self) -> str:
+        """What profilers call the program, as the kernel: bpf_prog_TAG_NAME."""
+
+    @property
     def cpu(self) -> int:
         """The CPU that programs run on now."""
 
@@ -117,6 +121,7 @@ class PlainEnv:
     facts: Facts | None = None
     whole_context = False
     cpu = 0
+    label = "bpf_prog"
 
     def __init__(self, memory: Memory | None = None, helpers: dict[int, HelperFn] | None = None) -> None:
         self.memory = memory or Memory()

@@ -15,6 +15,7 @@ from bombus.isa import build as b
 from bombus.isa import opcodes as op
 from bombus.isa.facts import MAP_VALUE, PACKET, STACK
 from bombus.isa.insn import Insn, encode
+from bombus.jit import perfmap
 from bombus.jit.compile import COMPILER
 from bombus.jit.engine import NativeProgram
 from bombus.jit.lower import lower
@@ -90,6 +91,20 @@ def test_the_verifier_says_what_is_touched() -> None:
     written, optimised = text(prog)
     assert "@lookup" not in written and "alloca" not in optimised
     assert MAP_VALUE not in prog.facts.access.values()
+
+
+def test_perf_knows_the_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("BOMBUS_PERF_MAP", "1")
+    prog = load(UserKernel("6.18", engine="native"), [b.mov(0, 2), EXIT])
+    run_packet(prog.kernel, prog, bytes(60))
+    compiled = prog.compiled
+    assert isinstance(compiled, NativeProgram) and compiled.linked is not None
+    try:
+        lines = perfmap.path().read_text().splitlines()
+    finally:
+        perfmap.path().unlink()
+    assert lines[-1].split()[0] == f"{compiled.linked.symbols['bpf_main']:x}"
+    assert lines[-1].endswith(f" bpf_prog_{prog.tag.hex()}")
 
 
 def test_packet_loops_are_vectorised() -> None:

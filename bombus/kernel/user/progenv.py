@@ -40,6 +40,11 @@ class ProgEnv:
         return self.prog.type.name in PACKET_TYPES
 
     @property
+    def label(self) -> str:
+        name = self.prog.name.decode()
+        return f"bpf_prog_{self.prog.tag.hex()}{'_' * bool(name)}{name}"
+
+    @property
     def cpu(self) -> int:
         return self.world.cpu
 
