@@ -54,7 +54,8 @@ class LazyGroup(click.Group):
         if name not in VERBS:
             name = next((noun for noun in _NOUNS if cmd_name and noun.startswith(cmd_name)), "")
         if name not in VERBS:
-            return None
+            is_help = bool(cmd_name) and "help".startswith(cmd_name)
+            return click.Command("help", callback=lambda: click.echo(ctx.get_help())) if is_help else None
         module, attribute, _help = VERBS[name]
         command = getattr(importlib.import_module(module), attribute)
         assert isinstance(command, click.Command)
@@ -99,7 +100,10 @@ def main(argv: list[str] | None = None) -> int:
         print("bombus: interrupted", file=sys.stderr)
         return 130
     except click.ClickException as error:
-        error.show()
+        if output.as_json():
+            output.error(error.format_message())
+        else:
+            error.show()
         return error.exit_code
     except UsageError as error:
         output.error(str(error))

@@ -68,10 +68,7 @@ def dump(words: Words) -> None:
             output.print_rows(mapshow.header_json(i) | {"elements": list(_rows(s))}
                               for i, s in zip(items, showers, strict=True))  # fmt: skip
     elif all(shower.typed for shower in showers):
-        many = len(items) > 1
-        found = [[s.formatted(k, v, plain=True) for k, v in _pairs(s)] for s in showers]
-        rows = [mapshow.header_json(i) | {"elements": f} for i, f in zip(items, found, strict=True)] if many else found
-        click.echo(output.pretty(rows if many else rows[0]))
+        _typed_text([(mapshow.header_json(item), shower) for item, shower in zip(items, showers, strict=True)])
     else:
         for number, (item, shower) in enumerate(zip(items, showers, strict=True)):
             if len(items) > 1:
@@ -81,6 +78,24 @@ def dump(words: Words) -> None:
                 click.echo()
     for item in items:
         item.close()
+
+
+def _typed_text(maps: list[tuple[dict[str, Any], Any]]) -> None:
+    """What bpftool prints of maps with types: JSON-like text, an element at a time."""
+    import sys
+
+    write = sys.stdout.write
+    if len(maps) > 1:
+        rows = [head | {"elements": [s.formatted(k, v, plain=True) for k, v in _pairs(s)]} for head, s in maps]
+        write(output.pretty(rows) + "\n")
+        return
+    shower = maps[0][1]
+    write("[")
+    count = 0
+    for key, value in _pairs(shower):
+        write(("," if count else "") + output.pretty(shower.formatted(key, value, plain=True), 1))
+        count += 1
+    write("\n]\n" if count else "]\n")
 
 
 def _pairs(shower: Any) -> Iterator[tuple[bytes, bytes]]:

@@ -44,7 +44,8 @@ def show(words: Words) -> None:
         item.close()
 
 
-@prog.group(cls=Noun, aliases={}, context_settings={"help_option_names": ["-h", "--help"]})
+@prog.group(cls=Noun, aliases={})
+@output.live_options
 def dump() -> None:
     """Print instructions."""
 

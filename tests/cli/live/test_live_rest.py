@@ -545,3 +545,39 @@ def test_streams_of_a_program(bombus: Callable[..., Any], linux_kernel: Any) -> 
             assert done.code == 0 and done.json() == []
         else:
             assert done.code == 1 and "6.17" in done.err
+
+
+def test_wrong_usage_is_json_too(bombus: Callable[..., Any]) -> None:
+    for words in (("prog", "frob"), ("frob",), ("prog", "dump", "frob")):
+        done = bombus("-j", *words)
+        assert done.code == 2 and "No such command 'frob'" in done.json()["error"]
+    assert bombus("help").out == bombus("--help").out
+    assert bombus("-j", "prog", "help").out == "null\n" and "Usage: bombus prog " in bombus("prog", "help").err
+
+
+def test_lists_ask_the_kernel_a_few_times_for_each(
+    bombus: Callable[..., Any], linux_kernel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Linear in the number of programs, whatever the machine's speed."""
+    from bombus.kernel.handles import Program
+    from bombus.kernel.linux.kernel import LinuxKernel
+
+    calls = 0
+    real = LinuxKernel.bpf
+
+    def counted(self: Any, attr: Any) -> int:
+        nonlocal calls
+        calls += 1
+        return real(self, attr)
+
+    monkeypatch.setattr(LinuxKernel, "bpf", counted)
+    programs = [Program.load(linux_kernel, "xdp", RETURN_1, name="counted") for _ in range(60)]
+    try:
+        calls = 0
+        rows = bombus("-j", "prog").json()
+        assert len(rows) >= 60 and calls <= 8 * len(rows) + 40
+        calls = 0
+        assert len(bombus("-j", "prog", "show", "name", "counted").json()) == 60 and calls <= 8 * len(rows) + 40
+    finally:
+        for program in programs:
+            program.close()
