@@ -6,8 +6,11 @@ bpf_object__read_kallsyms_file).
 
 from __future__ import annotations
 
-from bombus.btf.parse import Btf
-from bombus.btf.types import Array, Enum, Int, Kind
+from typing import Protocol
+
+from bombus.btf.corematch import Matcher
+from bombus.btf.parse import Btf, essential_name
+from bombus.btf.types import Array, Enum, Func, Int, Kind, Var
 from bombus.errors import NotSupported, ObjectError
 from bombus.kernel.api import Kernel
 from bombus.object.model import Extern, Object
@@ -23,10 +26,23 @@ def version_code(version: KernelVersion) -> int:
     return version.major << 16 | version.minor << 8 | min(version.patch, 255)
 
 
-def resolve(obj: Object, kernel: Kernel, vmlinux: Btf | None) -> tuple[dict[str, Symbol], bytes]:
+class Modules(Protocol):
+    """Kernel modules as the loader's state knows them."""
+
+    def modules(self) -> dict[str, Btf]: ...
+
+    def module_fd(self, name: str) -> int: ...
+
+    def module_index(self, name: str) -> int:
+        """Its place in fd_array; 0 is vmlinux."""
+
+
+def resolve(
+    obj: Object, kernel: Kernel, vmlinux: Btf | None, modules: Modules
+) -> tuple[dict[str, Symbol], bytes]:
     """Where every extern is found, and the contents of the .kconfig map.
 
-    Raises ObjectError for a symbol that is not weak and not there.
+    Raises ObjectError for a symbol that is not weak and not there, or of another type than the kernel's.
     """
     symbols: dict[str, Symbol] = {}
     config = [extern for extern in obj.externs if extern.kind == "kconfig"]
@@ -42,9 +58,9 @@ def resolve(obj: Object, kernel: Kernel, vmlinux: Btf | None) -> tuple[dict[str,
     addresses = kernel.kallsyms(wanted) if wanted else {}
     for extern in obj.externs:
         if extern.kind == "kfunc":
-            symbols[extern.name] = _kfunc(extern, vmlinux)
+            symbols[extern.name] = _typed(obj, extern, Kind.FUNC, vmlinux, modules)
         elif extern.kind == "ksym" and extern.type:
-            symbols[extern.name] = _typed(extern, vmlinux)
+            symbols[extern.name] = _typed(obj, extern, Kind.VAR, vmlinux, modules)
         elif extern.kind == "ksym":
             if extern.name in addresses:
                 symbols[extern.name] = Symbol("address", addresses[extern.name])
@@ -59,18 +75,31 @@ def _missing(extern: Extern, why: str) -> Symbol:
     return Symbol("missing")
 
 
-def _kfunc(extern: Extern, vmlinux: Btf | None) -> Symbol:
-    found = vmlinux.find(extern.name, Kind.FUNC) if vmlinux is not None else None
+def _typed(obj: Object, extern: Extern, kind: Kind, vmlinux: Btf | None, modules: Modules) -> Symbol:
+    """A variable or function that BTF describes: vmlinux's, or the first module's that has it."""
+    name = essential_name(extern.name)
+    what = "function" if kind is Kind.FUNC else "variable"
+    found = vmlinux.find(name, kind) if vmlinux is not None else None
+    btf, module = vmlinux, ""
     if found is None:
-        return _missing(extern, "this kernel's BTF has no such function")
-    return Symbol("kfunc", found)
-
-
-def _typed(extern: Extern, vmlinux: Btf | None) -> Symbol:
-    found = vmlinux.find(extern.name, Kind.VAR) if vmlinux is not None else None
-    if found is None:
-        return _missing(extern, "this kernel's BTF has no such variable")
-    return Symbol("btf", found)
+        for owner, types in modules.modules().items():
+            found = next((i for i in types.find_all(name, kind) if i >= types.first_id), None)
+            if found is not None:
+                module, btf = owner, types
+                break
+        else:
+            return _missing(extern, f"this kernel's BTF has no such {what}")
+    assert btf is not None and obj.btf is not None and found is not None
+    theirs = btf.type(found)
+    assert isinstance(theirs, (Func, Var))
+    if not Matcher(obj.btf, btf).types_compatible(obj.btf.resolve(extern.type), btf.resolve(theirs.type)):
+        if kind is Kind.VAR:
+            raise ObjectError(f"extern variable {extern.name!r} is of another type in this kernel", symbol=extern.name)
+        return _missing(extern, "the function has other parameters in this kernel")
+    fd = modules.module_fd(module) if module else 0
+    if kind is Kind.VAR:
+        return Symbol("btf", found, fd)
+    return Symbol("kfunc", found, fd, modules.module_index(module) if module else 0)
 
 
 def _config_value(obj: Object, extern: Extern, kernel: Kernel, known: dict[str, str]) -> bytes | None:

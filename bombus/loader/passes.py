@@ -126,7 +126,7 @@ def resolve_externs(state: State) -> None:
         return
     typed = any(extern.kind == "kfunc" or (extern.kind == "ksym" and extern.type) for extern in state.obj.externs)
     vmlinux = state.vmlinux() if typed else None
-    state.symbols, state.kconfig = externs.resolve(state.obj, state.kernel, vmlinux)
+    state.symbols, state.kconfig = externs.resolve(state.obj, state.kernel, vmlinux, state)
 
 
 def _map_name(spec: MapSpec) -> str:
@@ -401,6 +401,8 @@ def load_programs(state: State) -> None:
                     "line_info": flat.line_info_bytes(), "line_info_rec_size": 16,
                     "line_info_cnt": len(flat.line_info),
                 }  # fmt: skip
+        if state.fd_array:
+            fields["fd_array"] = b"".join(fd.to_bytes(4, "little") for fd in (0, *state.fd_array.values()))
         if state.options.token is not None:
             fields["prog_token_fd"] = state.options.token.fd
         attach_type = _attach_type(state, program)

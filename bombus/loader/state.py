@@ -72,6 +72,7 @@ class State:
     members: dict[str, tuple[StructOps, int]] = field(default_factory=dict)  # of struct_ops, by program
     shared: dict[str, Any] = field(default_factory=dict)  # what attachments of the object keep together
     links: list[Any] = field(default_factory=list)
+    fd_array: dict[str, int] = field(default_factory=dict)  # modules whose functions programs call
     module_btf: dict[str, BtfHandle] = field(default_factory=dict)
     _modules: dict[str, Btf] | None = None
     _vmlinux: Btf | None = None
@@ -121,6 +122,12 @@ class State:
             else:
                 raise ObjectError(f"the kernel module {name!r} is gone")
         return self.module_btf[name].fd
+
+    def module_index(self, name: str) -> int:
+        """The place of a module's BTF in the fd_array that programs are loaded with; 0 there is vmlinux."""
+        if name not in self.fd_array:
+            self.fd_array[name] = self.module_fd(name)
+        return list(self.fd_array).index(name) + 1
 
     def close(self) -> None:
         for link in reversed(self.links):

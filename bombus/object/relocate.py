@@ -96,11 +96,13 @@ def flatten(program: ProgramSpec, functions: Mapping[str, Function]) -> Flat:
 @dataclass(frozen=True, slots=True)
 class Symbol:
     """What the kernel has for an extern. kind: "kconfig" (offset in the .kconfig map), "btf" (id and descriptor of
-    the BTF that has it), "address", "kfunc" (id, and index into fd_array), or "missing" (weak and not there)."""
+    the BTF that has it), "address", "kfunc" (id, descriptor of its module's BTF, and index of that in fd_array; both
+    0 for vmlinux), or "missing" (weak and not there)."""
 
     kind: str
     value: int = 0
     fd: int = 0
+    index: int = 0
 
 
 # Calls of kernel functions that are not there become calls that no kernel accepts; so does the verifier's message
@@ -130,10 +132,10 @@ def resolve(
                     insns[at] = Insn(op.CALL, 0, op.BPF_PSEUDO_KFUNC_CALL, 0, _POISON_KFUNC + externs[ref.name])
                     insns[at] = insns[at]._replace(src=0)
                 else:
-                    insns[at] = Insn(op.CALL, 0, op.BPF_PSEUDO_KFUNC_CALL, symbol.fd, symbol.value)
+                    insns[at] = Insn(op.CALL, 0, op.BPF_PSEUDO_KFUNC_CALL, symbol.index, symbol.value)
             elif symbol.kind == "kconfig":
                 _wide(insns, at, op.BPF_PSEUDO_MAP_VALUE, map_fd(".kconfig"), insns[at + 1].imm + symbol.value)
-            elif symbol.kind == "btf":
+            elif symbol.kind in ("btf", "kfunc"):  # of a function: whether it is there
                 _wide(insns, at, op.BPF_PSEUDO_BTF_ID, symbol.value, symbol.fd)
             else:
                 value = symbol.value if symbol.kind == "address" else 0

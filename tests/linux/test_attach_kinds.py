@@ -632,3 +632,24 @@ def test_sections_without_targets_say_what_they_need() -> None:
                     attach(item.programs[name])
 
     in_namespace(body, net=False)
+
+
+def test_externs_of_the_kernel() -> None:
+    """Functions, variables and addresses of the kernel: there, not there, of another type."""
+
+    def body() -> None:
+        kernel = LinuxKernel()
+        obj = open_object(DATA / "externs.bpf.o")
+        with load(obj, kernel, programs=["look"]) as item:
+            assert item.programs["look"].test_run().retval == 0
+            found = item.bss.found
+            assert found.version >> 16 == kernel.version.major
+            assert (found.acquire, found.other, found.missing, found.variable) == (1, 2, 2, 2)
+            address = kernel.kallsyms({"bpf_link_fops"}).get("bpf_link_fops", 0)
+            assert found.fops == address
+        if kernel.kconfig().get("CONFIG_KALLSYMS_ALL") == "y":  # else kernels do not find their variables
+            with load(obj, kernel, programs=["look_variable"]) as item:
+                item.programs["look_variable"].test_run()
+                assert item.bss.found.active == 1
+
+    in_namespace(body, net=False)
