@@ -153,7 +153,7 @@ def build(target: Path, version: str, tests: list[str], files: list[Path]) -> No
     archive.close()
 
 
-def boot(version: str, tests: list[str], files: list[Path], *, seconds: int = 240) -> list[dict[str, Any]]:
+def boot(version: str, tests: list[str], files: list[Path], *, seconds: int = 480) -> list[dict[str, Any]]:
     """Run tests in a guest; the rows that it said. RuntimeError with the console's end when it did not finish."""
     kernel = kernel_of(version)
     assert kernel is not None
