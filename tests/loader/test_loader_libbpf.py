@@ -60,7 +60,7 @@ def embedded(files: list[Path], directory: Path) -> Iterator[Path]:
             yield path
 
 
-# struct_ops links, arenas, tcx and netkit sections, and poison in calls of functions that are not there came after libbpf 1.1.
+# struct_ops links, arenas, tcx and netkit sections, and poison in calls of absent functions came after libbpf 1.1.
 LATER = ("arena_ops.bpf.o", "ops.bpf.o", "iters.bpf.o", "externs.bpf.o", "attach.bpf.o")
 
 
