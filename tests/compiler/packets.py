@@ -55,6 +55,8 @@ def packets() -> list[bytes]:
             segment = tcp(port, 80, flags, payload)
             found.append(ethernet(ipv4(segment, client, "10.0.0.1", 6, ttl=60 + n)))
         found.append(ethernet(ipv4(tcp(80, port, syn | ack), "10.0.0.1", client, 6)))
+    for n, request in enumerate((b"POST /form HTTP/1.1\r\n", b"HEAD / HTTP/1.1\r\n\r\n", b"BREW /pot HTTP/1.0\r\n")):
+        found.append(ethernet(ipv4(tcp(50000 + n, 80, ack, request), "10.0.0.8", "10.0.0.1", 6)))
     for name in ("example.org", "a.b", "example.org", "x" * 31):
         found.append(ethernet(ipv4(udp(5353, 53, dns(name, len(name))), "192.168.1.9", "8.8.8.8", 17)))
     found.append(ethernet(ipv4(udp(1, 2, b"abc"), "1.2.3.4", "4.3.2.1", 17, tos=8)))

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import errno
+import sys
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
-from types import ModuleType
+from types import FrameType, ModuleType
 from typing import Any
 
 import pytest
@@ -167,6 +169,40 @@ def test_runs_do_something() -> None:
             idle.append(name)
     # they print, redirect to devices that are not there, and fill a ring buffer
     assert idle == ["xdp_print", "xdp_redirect", "xdp_sampler"]
+
+
+def executed(name: str) -> tuple[int, int]:
+    """Lines of a program's functions that the packets reach in plain Python, and how many there are."""
+    path = FOLDER / f"{name}.py"
+    module = import_file(str(path))
+    lines = {
+        node.lineno for function in ast.walk(ast.parse(path.read_text())) if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.stmt) and node is not function
+        and not (isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant))
+    }  # fmt: skip
+    seen: set[int] = set()
+
+    def trace(frame: FrameType, event: str, _arg: Any) -> Any:
+        if frame.f_code.co_filename != str(path):
+            return None
+        seen.add(frame.f_lineno)
+        return trace
+
+    before = sys.gettrace()
+    sys.settrace(trace)
+    try:
+        plain(module, first_program(module), packets(), FILL.get(name))
+    finally:
+        sys.settrace(before)
+    return len(lines & seen), len(lines)
+
+
+def test_packets_reach_the_code() -> None:
+    """Programs that come back at once would make the comparison worthless, too."""
+    shares = {name: reached / lines for name, (reached, lines) in ((name, executed(name)) for name in RUN)}
+    assert min(shares.values()) > 0.7, min(shares, key=lambda name: shares[name])
+    assert sum(shares.values()) / len(shares) > 0.93
 
 
 def test_enough_programs() -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import importlib.util
+import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from guest import boot, problem
 
-LINUX = Path(__file__).parent.parent / "linux"
+HERE = Path(__file__).parent
+LINUX = HERE.parent / "linux"
 VERSION = "6.12"
 TESTS = ["test_attach_kinds"]
 FILES = [LINUX / "sandbox.py", LINUX / "data", LINUX / "test_attach_kinds.py"]
@@ -17,10 +21,30 @@ MAY_SKIP: tuple[str, ...] = ()
 
 
 @pytest.fixture(scope="module")
-def rows() -> list[dict[str, Any]]:
+def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     if why := problem(VERSION):
         pytest.skip(why)
-    return boot(VERSION, TESTS, FILES)
+    if importlib.util.find_spec("llvmlite") is None:
+        return boot(VERSION, TESTS, FILES)
+    return boot(VERSION, [*TESTS, "load_helpers"], [*FILES, *helper_programs(tmp_path_factory.mktemp("helpers"))])
+
+
+def helper_programs(folder: Path) -> list[Path]:
+    """What tests/guest/load_helpers.py loads: calls of helpers for programs that need trampolines (fentry, LSM)."""
+    sys.path.insert(0, str(HERE.parent / "compiler"))
+    try:
+        from helper_programs import TOP, text_of
+    finally:
+        sys.path.pop(0)
+    from bombus.compiler.build import build_source
+    from bombus.spec.helpers import HELPER
+
+    names = ["inode_storage_get", "inode_storage_delete", "ima_inode_hash", "ima_file_hash", "bprm_opts_set",
+             "get_func_arg", "get_func_ret", "get_func_arg_cnt"]  # fmt: skip
+    text = TOP + "\n".join(text_of(name, HELPER[name].id) for name in names)
+    (folder / "helpers.o").write_bytes(build_source(text, "helpers.py"))
+    (folder / "helpers.json").write_text(json.dumps({name: f"call_{HELPER[name].id}" for name in names}))
+    return [HERE / "load_helpers.py", folder / "helpers.o", folder / "helpers.json"]
 
 
 def test_every_kind_attaches_in_the_guest(rows: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:
