@@ -58,6 +58,7 @@ def assemble(text: str, style: InputStyle = "auto", byteorder: ByteOrder = "litt
         *_main_view(builder, main),
         main,
         byteorder,
+        tuple(builder.maps),
     )
 
 

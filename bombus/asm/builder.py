@@ -7,7 +7,7 @@ from typing import NamedTuple, NoReturn
 
 from bombus.asm.code import Code, Ref
 from bombus.asm.expression import Scope, Value
-from bombus.asm.model import SLOT, Binding, Relocation, SymbolType
+from bombus.asm.model import SLOT, Binding, MapDefinition, Relocation, SymbolType
 from bombus.asm.tokens import Statement
 from bombus.errors import AsmError
 from bombus.isa import opcodes as op
@@ -95,6 +95,7 @@ class Builder:
         self.labels: dict[str, Label] = {}
         self.numbers: dict[str, Value] = {}
         self.numeric: dict[str, int] = {}
+        self.maps: list[MapDefinition] = []
         self.stack: list[tuple[SectionBuilder, SectionBuilder]] = []
         self.size = 0
         self.anonymous = 0

@@ -11,11 +11,15 @@ from collections.abc import Callable
 from bombus.asm.builder import Builder, SymbolBuilder, Where
 from bombus.asm.code import number, small
 from bombus.asm.expression import Value, expression
+from bombus.asm.model import MapDefinition
 from bombus.asm.tokens import Statement, Token
 from bombus.isa import build as b
 from bombus.isa.insn import encode
 
 _Directive = Callable[[Builder, Statement], None]
+
+MAPS = ".maps"
+MAP_MEMBERS = 5  # of the struct that describes a map: type, key_size, value_size, max_entries, map_flags
 
 _TYPES = {"function": "func", "object": "object", "notype": "notype", "STT_FUNC": "func", "STT_OBJECT": "object"}
 _ESCAPES = {"n": 10, "t": 9, "r": 13, "b": 8, "f": 12, "\\": 92, '"': 34, "'": 39}
@@ -246,6 +250,48 @@ def assign(builder: Builder, s: Statement, name: str, token: Token) -> None:
     builder.numbers[name] = expression(s, builder.scope)
 
 
+# Maps
+
+
+def _map(builder: Builder, s: Statement) -> None:
+    """`.map name, type, key size, value size, entries[, flags]`; type as in array, lru_hash, BPF_MAP_TYPE_RINGBUF."""
+    column = s.peek().column
+    name = _name(s)
+    s.expect(",")
+    token = s.peek()
+    kind = _map_type(s)
+    numbers = []
+    for what in ("the key's size", "the value's size", "the number of entries"):
+        s.expect(",")
+        numbers.append(small(s, builder.scope, 0xFFFF_FFFF, what))
+    flags = small(s, builder.scope, 0xFFFF_FFFF, "the flags") if s.accept(",") else 0
+    here = builder.current
+    builder.current = builder.enter(MAPS)
+    builder.current.flags = "aw"
+    _align_to(builder, s, 8, None)
+    builder.define(name, s, column)
+    builder.maps.append(MapDefinition(name, kind, numbers[0], numbers[1], numbers[2], flags))
+    size = MAP_MEMBERS * 8
+    _zeros(builder, s, size, 0)
+    builder.current = here
+    symbol = builder.symbol(name)
+    symbol.binding, symbol.type = "global", "object"
+    symbol.size, symbol.size_where = Value(size), Where(s.line, token.column, s.source)
+
+
+def _map_type(s: Statement) -> int:
+    from bombus.spec.maptypes import MAP_TYPES
+
+    token = s.next()
+    if token.kind == "number":
+        return int(token.text, 0)
+    wanted = token.text.upper()
+    for row in MAP_TYPES:
+        if wanted in (row.name, row.name.removeprefix("BPF_MAP_TYPE_")):
+            return row.id
+    raise s.error(f"{token.text!r} is no type of map, such as array, hash or ringbuf", token)
+
+
 # Data
 
 
@@ -376,6 +422,7 @@ _DIRECTIVES: dict[str, _Directive] = {
     ".type": _type,
     ".size": _size,
     ".comm": _comm,
+    ".map": _map,
     ".set": _set,
     ".equ": _set,
     **dict.fromkeys((".byte", ".1byte"), _words(1)),

@@ -70,6 +70,18 @@ class Symbol:
 
 
 @dataclass(frozen=True, slots=True)
+class MapDefinition:
+    """What `.map` says: a map of the program, whose symbol lies in section .maps. type: number of enum bpf_map_type."""
+
+    name: str
+    type: int
+    key_size: int
+    value_size: int
+    max_entries: int
+    flags: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Assembled:
     """Assembly text made into bytes.
 
@@ -85,6 +97,7 @@ class Assembled:
     lines: tuple[int, ...]
     main: str = ".text"
     byteorder: ByteOrder = "little"
+    maps: tuple[MapDefinition, ...] = ()
 
     def section(self, name: str) -> Section:
         """The section called `name`; UsageError when there is none."""

@@ -12,6 +12,8 @@ from typing import Final
 
 from bombus.asm.assembler import InputStyle, assemble
 from bombus.asm.model import COMMON, R_BPF_64_32, SLOT, Assembled, Section, Symbol
+from bombus.btf.build import Builder
+from bombus.btf.types import INT_SIGNED, Array, DataSec, Int, Member, Ptr, SecVar, Struct, Var
 from bombus.elf import model as elf
 from bombus.elf.write import ElfWriter
 from bombus.errors import AsmError, UsageError
@@ -56,6 +58,8 @@ def object_bytes(assembled: Assembled) -> bytes:
     ]  # fmt: skip
     for section in sections:
         numbers[section.name] = _add_section(writer, section)
+    if assembled.maps:
+        _add_map_types(writer, assembled)
     known: dict[str, int] = {}
     for symbol in functions.values():
         known[symbol.name] = _add_symbol(writer, symbol, numbers)
@@ -66,6 +70,29 @@ def object_bytes(assembled: Assembled) -> bytes:
                 known[name] = writer.add_symbol("", type=elf.STT_SECTION, section=numbers[name])
             writer.add_relocation(numbers[section.name], relocation.offset, known[name], relocation.type)
     return writer.to_bytes()
+
+
+def _add_map_types(writer: ElfWriter, assembled: Assembled) -> None:
+    """BTF as clang makes it of a map's definition: a struct of pointers to arrays of so many ints."""
+    if any(section.name == ".BTF" for section in assembled.sections):
+        raise AsmError(".map makes BTF, but the text has a section .BTF of its own", line=1)
+    builder = Builder(byteorder=assembled.byteorder)
+    number = builder.add(Int("int", 4, INT_SIGNED))
+    variables = []
+    places = {symbol.name: symbol.value for symbol in assembled.symbols if symbol.section == ".maps"}
+    for row in assembled.maps:
+        values = {"type": row.type, "key_size": row.key_size, "value_size": row.value_size,
+                  "max_entries": row.max_entries, "map_flags": row.flags}  # fmt: skip
+        members = tuple(
+            Member(name, builder.add(Ptr(builder.add(Array(number, number, value)))), index * 64)
+            for index, (name, value) in enumerate(values.items()) if value or name != "map_flags"
+        )  # fmt: skip
+        struct = builder.add(Struct("", len(members) * 8, members))
+        variable = builder.add(Var(row.name, struct, 1))
+        variables.append(SecVar(variable, places[row.name], len(members) * 8))
+    size = next(len(section.data) for section in assembled.sections if section.name == ".maps")
+    builder.add(DataSec(".maps", size, tuple(variables)))
+    writer.add_section(".BTF", builder.to_bytes(), align=4)
 
 
 def _add_section(writer: ElfWriter, section: Section) -> int:

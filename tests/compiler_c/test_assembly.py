@@ -134,3 +134,51 @@ def test_clang_output_loads_and_runs(kernel: Kernel, clang: str, tmp_path: Path)
     text = c.build(str(source), Options(emit="asm")).data.decode()
     with load(read_object(build_source(text)), kernel) as loaded:
         assert loaded.programs["prog"].test_run(bytes(64)).retval == 5
+
+
+MAPS = """\
+        .map counts, array, 4, 8, 16
+        .map events, BPF_MAP_TYPE_RINGBUF, 0, 0, 4096
+        .map flows, hash, 4, 8, 128, 1
+        .section xdp
+count:  *(u32 *)(r10 - 4) = 1
+        r2 = r10
+        r2 += -4
+        r1 = counts ll
+        call bpf_map_lookup_elem
+        if r0 == 0 goto 1f
+        r1 = 5
+        *(u64 *)(r0 + 0) = r1
+1:      r0 = 2
+        exit
+        .section license
+        .asciz "GPL"
+"""
+
+
+@pytest.mark.parametrize("target", ["bpfel", "bpfeb"])
+def test_maps(target: str) -> None:
+    obj = read_object(build_source(MAPS, target=target))
+    rows = {m.name: (m.type, m.key_size, m.value_size, m.max_entries, m.flags) for m in obj.maps}
+    assert rows == {"counts": (2, 4, 8, 16, 0), "events": (27, 0, 0, 4096, 0), "flows": (1, 4, 8, 128, 1)}
+
+
+def test_programs_with_maps_run(kernel: Kernel) -> None:
+    with load(read_object(build_source(MAPS)), kernel) as loaded:
+        assert loaded.programs["count"].test_run(bytes(64)).retval == 2
+        assert int.from_bytes(bytes(loaded.maps["counts"].raw.lookup((1).to_bytes(4, "little"))), "little") == 5
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (".map m, arrays, 4, 8, 1", "'arrays' is no type of map"),
+        (".map m, array, 4, 8", "expected ','"),
+        (".map m, array, -4, 8, 1", "the key's size -4 is out of range"),
+        (".map m, array, 4, 8, 1\n.map m, array, 4, 8, 1", "'m' is already defined in line 1"),
+        ('.map m, array, 4, 8, 1\n.section .BTF,"",@progbits\n.byte 1', "section .BTF of its own"),
+    ],
+)
+def test_maps_that_are_wrong(text: str, message: str) -> None:
+    with pytest.raises(AsmError, match=message):
+        build_source(text + "\n")
