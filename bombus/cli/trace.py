@@ -37,6 +37,8 @@ _SLICE = 0.1  # seconds between two looks at the clock, signals and prints
 @click.option("--count", type=int, metavar="N", help="Stop after so many events.")
 @click.option("--pid", "pids", multiple=True, type=int, metavar="PID",
               help="Trace only this process: sets the object's target_pid, targ_tgid, ...")
+@click.option("--cgroup", metavar="DIR",
+              help="Trace only tasks of this cgroup: sets target_cgroup, ..., or filter_cg and a cgroup array.")
 @click.option("--set", "data", multiple=True, metavar="VAR=VALUE", help="Set a global variable before the load.")
 @click.option("--type", "types", multiple=True, metavar="MAP=TYPE",
               help="The type of a buffer's events: a struct of the object's BTF, or C ('{ u64 ts; char comm[16]; }').")
@@ -46,7 +48,8 @@ _SLICE = 0.1  # seconds between two looks at the clock, signals and prints
 @output.json_options
 def trace(
     obj: str, names: tuple[str, ...], kernel_name: str, duration: float | None, count: int | None,
-    pids: tuple[int, ...], data: tuple[str, ...], types: tuple[str, ...], pages: int, limit: int, no_maps: bool,
+    pids: tuple[int, ...], cgroup: str | None, data: tuple[str, ...], types: tuple[str, ...], pages: int, limit: int,
+    no_maps: bool,
 ) -> None:  # fmt: skip
     """Load an object (or a program in Python or C), attach its programs, show what they tell until Ctrl-C.
 
@@ -61,17 +64,21 @@ def trace(
     from bombus.cli.source import open_program
     from bombus.kernels import open_kernel
     from bombus.trace import Session
-    from bombus.trace.session import pid_settings
+    from bombus.trace.session import cgroup_settings, enter_cgroup, pid_settings
 
     opened = open_program(obj)
     kernel = open_kernel(kernel_name)
-    chosen = {**pid_settings(opened, pids), **variables(opened, data)}
+    chosen: dict[str, Any] = {**pid_settings(opened, pids), **variables(opened, data)}
+    if cgroup is not None:
+        chosen |= cgroup_settings(opened, cgroup)
     for name in names:
         if all(program.name != name for program in opened.programs):
             raise UsageError(f"no program {name!r} in {opened.name}; it has "
                              f"{', '.join(program.name for program in opened.programs) or 'none'}")  # fmt: skip
     with _until_pipe_breaks(), _load(opened, kernel, list(names) or None, chosen) as loaded, \
             Session(loaded, _pairs(types), pages=pages) as session:  # fmt: skip
+        if cgroup is not None:
+            enter_cgroup(loaded, cgroup)
         links = loaded.attach()
         _say_attached(loaded, links)
         view: Json | Table = Json() if output.as_json() else Table(loaded)

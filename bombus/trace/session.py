@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from dataclasses import dataclass
 from types import TracebackType
@@ -12,6 +13,7 @@ from bombus.errors import NotSupported, UsageError
 from bombus.isa import opcodes as op
 from bombus.loader.events import EventType, event_type, is_buffer, named, open_reader
 from bombus.spec.helpers import HELPER
+from bombus.spec.maptypes import MAP_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,6 +29,11 @@ PID_VARIABLES = (
     "target_tgid", "targ_tgid", "filter_tgid", "tgid_filter", "tgid_target", "target_pid", "targ_pid", "filter_pid",
     "pid_filter", "pid_target", "my_pid",
 )  # fmt: skip
+CGROUP_VARIABLES = (
+    "target_cgroup", "target_cgroup_id", "target_cgid", "targ_cgroup", "targ_cgid", "filter_cgroup", "cgroup_id",
+)  # fmt: skip
+CGROUP_SWITCH = "filter_cg"
+_CGROUP_ARRAY = MAP_TYPE["BPF_MAP_TYPE_CGROUP_ARRAY"].id
 # Counters of events that a program could not send.
 LOST_VARIABLES = ("dropped", "drops", "lost", "dropped_events", "lost_events", "events_dropped", "events_lost")
 
@@ -55,6 +62,36 @@ def pid_settings(obj: Object, pids: Sequence[int]) -> dict[str, int]:
     if len(pids) > 1:
         raise UsageError(f"{obj.name} takes one process, by its variable {names[0]!r}")
     return {names[0]: pids[0]}
+
+
+def cgroup_settings(obj: Object, path: str) -> dict[str, int]:
+    """The global variables that make an object trace only tasks of a cgroup, by the path of its directory.
+
+    Either one that takes the cgroup's id, or `filter_cg` beside a cgroup array, as the tools of libbpf-tools have it;
+    `enter_cgroup` fills the array once it is there. UsageError when the object has neither, or there is no such cgroup.
+    """
+    known = variables_of(obj)
+    try:
+        number = os.stat(path).st_ino
+    except OSError as error:
+        raise UsageError(f"cgroup {path}: {error.strerror}") from None
+    names = [name for name in CGROUP_VARIABLES if name in known]
+    if names:
+        return {names[0]: number}
+    if CGROUP_SWITCH in known and any(spec.type == _CGROUP_ARRAY for spec in obj.maps):
+        return {CGROUP_SWITCH: 1}
+    raise UsageError(f"{obj.name} has no variable that says which cgroup to trace (such as target_cgroup)")
+
+
+def enter_cgroup(loaded: Loaded, path: str) -> None:
+    """Put a cgroup into the object's cgroup arrays."""
+    for item in loaded.maps.values():
+        if item.type.id == _CGROUP_ARRAY:
+            fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+            try:
+                item[0] = fd
+            finally:
+                os.close(fd)
 
 
 def variables_of(obj: Object) -> set[str]:

@@ -91,6 +91,38 @@ def test_json_lines(linux_kernel: LinuxKernel, bombus: Callable[..., Any], worke
 
 
 @pytest.mark.linux
+@pytest.mark.parametrize("way", ["id", "array"])
+def test_cgroup(linux_kernel: LinuxKernel, bombus: Callable[..., Any], way: str, monkeypatch: Any) -> None:
+    """Two processes; only one is in the cgroup that we made."""
+    root = next((r for r in (Path("/sys/fs/cgroup/unified"), Path("/sys/fs/cgroup"))
+                 if (r / "cgroup.controllers").exists()), None)  # fmt: skip
+    if root is None:
+        pytest.skip("no cgroup v2 file system")
+    place = root / f"bombus-trace-{os.getpid()}"
+    try:
+        place.mkdir()
+    except OSError as error:
+        pytest.skip(f"cannot make a cgroup: {error}")
+    if way == "array":
+        from bombus.trace import session
+
+        monkeypatch.setattr(session, "CGROUP_VARIABLES", ())
+    child = subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.DEVNULL)
+    other = subprocess.Popen([sys.executable, "-c", WORK], stdout=subprocess.DEVNULL)
+    try:
+        (place / "cgroup.procs").write_text(str(child.pid))
+        done = bombus("trace", OBJECT, "--cgroup", place, "--count", "30", "-j")
+        assert done.code == 0, done.out + done.err
+        seen = {row["event"]["pid"] for row in map(json.loads, done.out.splitlines()) if "event" in row}
+        assert seen == {child.pid}
+    finally:
+        for one in (child, other):
+            one.kill()
+            one.wait()
+        place.rmdir()
+
+
+@pytest.mark.linux
 def test_python_program(linux_kernel: LinuxKernel, bombus: Callable[..., Any], worker: int) -> None:
     """Built on the way; its events have the type that it reserves."""
     pytest.importorskip("llvmlite")
@@ -178,6 +210,8 @@ def test_refusals(bombus: Callable[..., Any], traffic: Path) -> None:
         ((OBJECT, "--pid", "1", "--pid", "2"), "takes one process"),
         ((traffic, "--pid", "1"), "no variable that says which process"),
         ((traffic, "--kernel", "user"), "nothing can be attached"),
+        ((OBJECT, "--cgroup", "/no/such/cgroup"), "No such file"),
+        ((traffic, "--cgroup", "/"), "which cgroup to trace"),
         ((traffic, "--kernel", "user", "--type", "events"), "give MAP=TYPE"),
         ((traffic, "--kernel", "user", "--type", "events=nope"), "no type 'nope'"),
         ((traffic, "--kernel", "user", "--type", "flows=event"), "no ring or perf buffer 'flows'"),

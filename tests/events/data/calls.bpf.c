@@ -7,6 +7,9 @@ struct event { __u64 number; __u32 pid; enum kind kind; char comm[16]; };
 struct hist { __u32 slots[26]; };
 struct stack_key { __u32 pid; __s32 user_stack_id; __s32 kern_stack_id; };
 const volatile __u32 target_pid = 0;
+const volatile __u64 target_cgroup = 0;
+const volatile _Bool filter_cg = 0;
+struct { __uint(type, BPF_MAP_TYPE_CGROUP_ARRAY); __uint(max_entries, 1); __uint(key_size, 4); __uint(value_size, 4); } cgroup_map SEC(".maps");
 __u64 dropped;
 struct { __uint(type, BPF_MAP_TYPE_RINGBUF); __uint(max_entries, 65536); } events SEC(".maps");
 struct { __uint(type, BPF_MAP_TYPE_HASH); __uint(max_entries, 512); __type(key, __u32); __type(value, __u64); } calls SEC(".maps");
@@ -25,6 +28,10 @@ int enter(struct bpf_raw_tracepoint_args *ctx)
 	struct event *e;
 
 	if (target_pid && pid != target_pid)
+		return 0;
+	if (target_cgroup && bpf_get_current_cgroup_id() != target_cgroup)
+		return 0;
+	if (filter_cg && !bpf_current_task_under_cgroup(&cgroup_map, 0))
 		return 0;
 	e = bpf_ringbuf_reserve(&events, sizeof(*e), 0);
 	if (!e) {
