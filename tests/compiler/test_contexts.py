@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import typing
 from collections.abc import Callable
@@ -137,3 +138,43 @@ def test_latency_in_python() -> None:
         with RingBuffer(machine.map(module.events)) as reader:
             (event,) = reader.read()
     assert int.from_bytes(event[20:22], "little") == 1000
+
+
+def test_connections_of_a_cgroup_on_the_user_kernel() -> None:
+    """The exchange of test_attached on the user kernel's cgroups and sockets."""
+    kernel = UserKernel(version="6.12")
+    module = import_file(str(EXAMPLES / "connect_redirect.py"))
+    kernel.cgroups.mkdir("/sys/fs/cgroup/redirect")
+    target = bytes([127, 0, 0, 1]) + (0x9010).to_bytes(4, "little")
+    with load(read_object(build_module(module), name="connect_redirect"), kernel) as loaded:
+        loaded.maps["targets"].raw.update(bytes([7, 113, 0, 203]), target)
+        stream = (socket.AF_INET, socket.SOCK_STREAM)
+        with kernel.socket(*stream, cgroup="/sys/fs/cgroup/redirect") as server:
+            server.bind(("127.0.0.1", socket.ntohs(0x9010)))
+            server.listen()
+            with (
+                loaded.programs["redirect"].attach_cgroup("/sys/fs/cgroup/redirect"),
+                kernel.socket(*stream, cgroup="/sys/fs/cgroup/redirect") as client,
+            ):
+                client.connect(("203.0.113.7", 9))
+                assert client.getpeername() == ("127.0.0.1", socket.ntohs(0x9010))
+            with kernel.socket(*stream, cgroup="/sys/fs/cgroup/redirect") as client, pytest.raises(OSError):
+                client.connect(("203.0.113.7", 9))
+
+
+def test_a_budget_on_the_user_kernel() -> None:
+    kernel = UserKernel(version="6.12")
+    module = import_file(str(EXAMPLES / "cgroup_egress.py"))
+    kernel.cgroups.mkdir("/sys/fs/cgroup/budget")
+    with (
+        load(read_object(build_module(module), name="cgroup_egress"), kernel, data={"budget": 1000}) as loaded,
+        loaded.programs["egress"].attach_cgroup("/sys/fs/cgroup/budget"),
+        kernel.socket(socket.AF_INET, socket.SOCK_DGRAM, cgroup="/sys/fs/cgroup/budget") as one,
+    ):
+        sent = 0
+        with pytest.raises(OSError) as caught:
+            for _ in range(20):
+                one.sendto(bytes(172), ("127.0.0.1", 9))
+                sent += 1
+        assert (sent, caught.value.errno) == (4, errno.EPERM)
+        assert loaded.maps["sent"][0] == 1000
