@@ -72,6 +72,8 @@ def test_xdp() -> None:
             index = sites.ifindex("vb")
             for mode in ("native", "skb"):
                 with first.attach("vb", mode=mode) as link:
+                    assert link.facts() == {"type": "xdp", "id": link.id, "prog_id": first.id, "ifindex": index}
+                    assert repr(link).startswith("<Link xdp id ")
                     assert sites.xdp_query(index).ids == {mode: first.id}
                     before = hits(item, 0)
                     frames()

@@ -13,6 +13,7 @@ from bombus.kernel.handles.base import Handle, open_id, open_pin
 from bombus.kernel.handles.info import Info, read_info
 from bombus.kernel.handles.programs import Program, attach_type_of
 from bombus.spec.attachtypes import ATTACH_TYPE
+from bombus.spec.infos import INFO
 from bombus.spec.linktypes import LINK_TYPE_BY_ID
 
 if TYPE_CHECKING:
@@ -62,6 +63,29 @@ class Link(Handle):
     def info(self) -> Info:
         """Members of bpf_link_info; those from byte 16 on mean something only for their own link type."""
         return read_info(self.kernel, self.fd, "bpf_link_info")
+
+    def facts(self) -> dict[str, Any]:
+        """What `info` says of this type of link, without its prefix: {"type": "xdp", "id": 3, "ifindex": 2, ...}."""
+        info = self.info()
+        row = LINK_TYPE_BY_ID.get(info["type"])
+        found: dict[str, Any] = {"type": row.short if row else str(info["type"]), "id": info["id"]}
+        if row is None or row.name != "BPF_LINK_TYPE_STRUCT_OPS":
+            found["prog_id"] = info["prog_id"]
+        prefix = f"{row.short}_" if row else "\0"
+        pointers = {field.name for field in INFO["bpf_link_info"].fields if field.kind == "ptr"}
+        for name, value in info.items():
+            if name.startswith(prefix) and name not in pointers:
+                found[name.removeprefix(prefix)] = value
+        return found
+
+    def __repr__(self) -> str:
+        if self.closed:
+            return "<Link closed>"
+        try:
+            facts = self.facts()
+        except KernelError:  # old kernels have descriptors that attach, but no links
+            return f"<Link fd {self.fd} on {self.kernel.name}>"
+        return f"<Link {facts.pop('type')} {', '.join(f'{k} {v}' for k, v in facts.items())} on {self.kernel.name}>"
 
     @property
     def id(self) -> int:
