@@ -187,7 +187,7 @@ def _c(source: str, options: Any) -> tuple[bytes, tuple[CDiagnostic, ...]]:
     from bombus.compiler.c.driver import build as compile_c
 
     try:
-        built = compile_c(source, options)
+        built = compile_c(source, options, _notify if sys.stderr.isatty() and not output.as_json() else None)
     except CompileError as error:
         if output.as_json():
             output.print_json({"errors": _rows(error.diagnostics)})
@@ -197,6 +197,10 @@ def _c(source: str, options: Any) -> tuple[bytes, tuple[CDiagnostic, ...]]:
     if not output.as_json():
         _say(built.text)
     return built.data, built.diagnostics
+
+
+def _notify(text: str) -> None:
+    click.echo(f"bombus: {text}", err=True)
 
 
 def _assembly(source: str, target: str, syntax: str) -> bytes:

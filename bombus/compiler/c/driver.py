@@ -8,7 +8,7 @@ import re
 import signal
 import subprocess
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -38,8 +38,8 @@ def build_file(path: str, *, target: str = "bpfel", cpu: str = "v3", level: int 
     return build(path, Options(target=target, cpu=cpu, level=str(level))).data
 
 
-def build(path: str, options: Options | None = None) -> Built:
-    """Compile a C program with all that can be said about how.
+def build(path: str, options: Options | None = None, notify: Callable[[str], None] | None = None) -> Built:
+    """Compile a C program with all that can be said about how. notify is told of work that takes seconds.
 
     vmlinux.h is made from BTF when the program includes it and has none of its own. CompileError with what the compiler
     said; NotSupported without a compiler (or without BTF for vmlinux.h); CodegenError when the compiler dies or takes
@@ -50,7 +50,7 @@ def build(path: str, options: Options | None = None) -> Built:
         pass
     tool = toolchain.find(options.compiler)
     if vmlinux.includes_it(path, options.includes):
-        folder = vmlinux.folder(options.btf)
+        folder = vmlinux.folder(options.btf, notify)
         ready = precompiled.header(tool, path, options, folder, lambda line: _run(line, options.timeout)[0] == 0)
         built = _once(tool, path, options, [folder], ready)
         if ready is not None and isinstance(built, CompileError):
@@ -58,7 +58,7 @@ def build(path: str, options: Options | None = None) -> Built:
     else:
         built = _once(tool, path, options, [])
         if isinstance(built, CompileError) and _NO_VMLINUX.search(built.text):
-            built = _once(tool, path, options, [vmlinux.folder(options.btf)])  # by way of a header elsewhere
+            built = _once(tool, path, options, [vmlinux.folder(options.btf, notify)])  # by way of a header elsewhere
     if isinstance(built, CompileError):
         raise built
     return built

@@ -9,7 +9,7 @@ import os
 import re
 import stat
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Final
@@ -58,7 +58,7 @@ def cache_home() -> Path:
     return Path(base) / "bombus"
 
 
-def folder(btf: str = "") -> Path:
+def folder(btf: str = "", notify: Callable[[str], None] | None = None) -> Path:
     """A folder that holds vmlinux.h for this BTF (raw, or an ELF file; "" is the running kernel's).
 
     NotSupported when the running kernel has no BTF; BtfError, ElfError, OSError for a file.
@@ -78,6 +78,8 @@ def folder(btf: str = "") -> Path:
         home = _own_home()
     header = home / "vmlinux" / name / "vmlinux.h"
     if not header.is_file():
+        if notify is not None:
+            notify(f"making vmlinux.h from {btf or RUNNING}, once ...")
         text = _text(data)
         try:
             write(header, text)
