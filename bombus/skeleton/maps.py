@@ -255,6 +255,11 @@ class RingBufMap(TypedMap):
         that are too short for the struct."""
         return [kind.from_bytes(data) for data in self.reader().poll(timeout)]
 
+    def stream(self, kind: type[S]) -> Iterator[S]:
+        """Events as structs for ever, waiting when there are none."""
+        while True:
+            yield from self.read(kind, None)
+
     def use(self, handle: Map | None) -> None:
         reader, self._reader = self._reader, None
         if reader is not None:
@@ -280,6 +285,11 @@ class PerfEventMap(TypedMap):
     def read(self, kind: type[S], timeout: float | None = 0) -> list[S]:
         """As `RingBufMap.read`. The kernel pads events behind their struct."""
         return [kind.from_bytes(data) for data in self.reader().poll(timeout)]
+
+    def stream(self, kind: type[S]) -> Iterator[S]:
+        """As `RingBufMap.stream`."""
+        while True:
+            yield from self.read(kind, None)
 
     def use(self, handle: Map | None) -> None:
         reader, self._reader = self._reader, None

@@ -47,9 +47,11 @@ def test_whole_life(traffic: ModuleType, kernel: Kernel) -> None:
         assert event.reason is traffic.Reason.REASON_NEW
         assert event.number == 1001
         assert skel.maps.events.read(traffic.Event) == []
+        skel.progs.traffic.test_run(TCP[:34] + b"\x99\x99" + TCP[36:])
+        assert next(skel.maps.events.stream(traffic.Event)).flow.sport == 0x9999
         each = skel.maps.protocols[6]
         assert len(each) == kernel.possible_cpus
-        assert sum(one.packets for one in each) == 2
+        assert sum(one.packets for one in each) == 3
 
 
 def test_config_reaches_the_program(traffic: ModuleType, kernel: Kernel) -> None:
