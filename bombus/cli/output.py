@@ -167,6 +167,15 @@ def note(text: str) -> None:
         click.echo(text, err=True)
 
 
+def clean(text: str) -> str:
+    """Text of others (names of processes, files, functions) without what a terminal would obey."""
+    return text if text.isprintable() else "".join(c if c.isprintable() or c == "\t" else _escaped(c) for c in text)
+
+
+def _escaped(letter: str) -> str:
+    return letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+
+
 def lines(texts: Iterable[str]) -> None:
     """Print many lines fast."""
     write = sys.stdout.write

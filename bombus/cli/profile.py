@@ -144,7 +144,8 @@ def _show(found: Profile, what: str, out: str | None, limit: int) -> None:
     if total:
         rows = found.functions()
         cells = [
-            (f"{100 * own / total:.1f}%", own, f"{100 * whole / total:.1f}%", name, module.rpartition("/")[2])
+            (f"{100 * own / total:.1f}%", own, f"{100 * whole / total:.1f}%", output.clean(name),
+             output.clean(module.rpartition("/")[2]))
             for name, module, own, whole in rows[:limit]
         ]
         output.table("", ["self", "samples", "total", "function", "module"], cells, right=["self", "samples", "total"])

@@ -149,7 +149,7 @@ def _run_iterators(loaded: Loaded, links: dict[str, Any]) -> bool:
                 what = {"iterator": name, "row" if kind is None else "event": row}
                 sys.stdout.write(json.dumps(what, separators=(",", ":")) + "\n")
             else:
-                text = row if isinstance(row, str) else "  ".join(f"{k}={v}" for k, v in row.items())
+                text = output.clean(row) if isinstance(row, str) else "  ".join(f"{k}={v}" for k, v in row.items())
                 sys.stdout.write(text + "\n")
     sys.stdout.flush()
     return len(names) == len(links)
@@ -268,8 +268,10 @@ class Table:
                            err=True)  # fmt: skip
             self._row(key, ["time", *titles], [_clock(event.time), *row])
         for line in prints:
-            where = f"{line.task}-{line.pid} [{line.cpu}] {line.time:.6f}" if line.task else "bpf_printk"
-            text = line.text + (f"  [{line.lost} lines lost before]" if line.lost else "")
+            task = output.clean(line.task)
+            where = f"{task}-{line.pid} [{line.cpu}] {line.time:.6f}" if task else "bpf_printk"
+            text = "\n".join(map(output.clean, line.text.split("\n")))
+            text += f"  [{line.lost} lines lost before]" if line.lost else ""
             sys.stdout.write(f"{where}: {text}\n")
         if events or prints:
             sys.stdout.flush()
@@ -277,6 +279,7 @@ class Table:
     def _row(self, key: tuple[str, int], titles: list[str], row: list[str]) -> None:
         widths = self._widths.setdefault(key, [len(title) for title in titles])
         write = sys.stdout.write
+        row = [output.clean(cell) for cell in row]
         for i, cell in enumerate(row[:-1]):
             widths[i] = max(widths[i], min(len(cell), 48))
         if self._last != key:

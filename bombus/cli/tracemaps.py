@@ -25,7 +25,8 @@ def show_maps(loaded: Loaded, limit: int) -> None:
     values = {name: value for name, value in globals_of(loaded).items() if value}
     if values:
         click.echo()
-        output.table("variables", ["variable", "value"], [(name, _short(value)) for name, value in values.items()])
+        rows = [(name, output.clean(_short(value))) for name, value in values.items()]
+        output.table("variables", ["variable", "value"], rows)
     stacks = stacks_of(loaded)
     shown = {one.map for one in stacks}
     for name, item in loaded.maps.items():
@@ -41,12 +42,12 @@ def show_maps(loaded: Loaded, limit: int) -> None:
             show_table(loaded, name, limit, found)
     for histogram in all_histograms(loaded):
         click.echo()
-        click.echo(f"{histogram.name}{': ' + histogram.label if histogram.label else ''}")
+        click.echo(f"{histogram.name}{': ' + output.clean(histogram.label) if histogram.label else ''}")
         output.lines("  " + line for line in histogram.draw())
     for one in stacks[:limit]:
         click.echo()
-        click.echo(f"{one.map}: {one.key}{': ' if one.key else ''}{one.value}")
-        output.lines(f"    {frame}" for frame in one.frames)
+        click.echo(f"{one.map}: {output.clean(one.key)}{': ' if one.key else ''}{one.value}")
+        output.lines(f"    {output.clean(str(frame))}" for frame in one.frames)
     if len(stacks) > limit:
         click.echo(f"{len(stacks) - limit} more stacks, --limit {len(stacks)} shows them")
 

@@ -289,6 +289,18 @@ def test_table_of_untyped_events(user_kernel: Any, traffic: Path, capsys: pytest
     assert "01 02" in out and "(empty)" in out and "EVENTS (2 BYTES)" in out and "--type events=STRUCT" in err
 
 
+def test_terminals_obey_no_event(capsys: pytest.CaptureFixture[str], user_kernel: Any) -> None:
+    from bombus.kernel.printk import PrintkRow
+    from bombus.trace import Event
+
+    with load(open_object(str(OBJECT)), user_kernel, programs=[]) as loaded:
+        kind = event_type(loaded, "events")
+        data = bytes(16) + b"a\x1b[2Jb\nc".ljust(16, b"\0")
+        Table(loaded).show([Event("events", 0.0, data, kind)], [PrintkRow("t\x1b", 1, 0, 1.0, "x\x07\ny")])
+    out = capsys.readouterr().out
+    assert "a\\x1b[2Jb\\nc" in out and "t\\x1b-1 [0] 1.000000: x\\x07\ny\n" in out and "\x1b" not in out
+
+
 # Histograms
 
 
