@@ -21,6 +21,8 @@ class Arithmetic(Writer):
         kind = e.type
         assert isinstance(kind, IntT)
         bits = f"i{kind.bits}"
+        if e.proof and not self.module.native:  # LLVM must not leave the mask out because it knows better
+            left = self.emit(f'call {bits} asm "", "=r,0"({bits} {left})')
         if e.operation in _PLAIN:
             return self.emit(f"{_PLAIN[e.operation]} {bits} {left}, {right}")
         if e.operation == "shr":

@@ -174,6 +174,8 @@ def _element(c: Checker, node: ast.Subscript) -> tree.Spot:
         c.maybe_none(node.value, kind)
     index = integer(c, node.slice)
     array: ArrayType = kind.target
+    if isinstance(index, tree.Binary) and index.operation == "and" and isinstance(index.right, tree.Const):
+        index.proof = True
     if isinstance(index.type, LitT):
         if index.type.low < 0 or index.type.high >= array.count:
             shown = index.type.low if index.type.low == index.type.high else f"{index.type.low} to {index.type.high}"

@@ -81,11 +81,12 @@ class Assigned(Expr):
 
 class Binary(Expr):
     """operation: "add", "sub", "mul", "div", "mod", "and", "or", "xor", "shl", "shr"; operands have the result's type
-    (the amount of a shift too)."""
+    (the amount of a shift too). proof: a mask of an index, which verifiers have to see."""
 
     operation: str
     left: Expr
     right: Expr
+    proof: bool = False
 
 
 class Unary(Expr):

@@ -496,3 +496,37 @@ def test_lists_in_arenas(linux_kernel: Kernel) -> None:
     assert seen == places == [0, 0, 2, 1, 0, 5, 0, 5]
     assert sums[0] == sums[1]
     assert sorted(int.from_bytes(memory[at + 8 : at + 16], "little") for at in range(0, 8 * 24, 24)) == sorted(values)
+
+
+def test_a_congestion_control_carries_a_connection(linux_kernel: Kernel) -> None:
+    """The example as struct_ops: registered, chosen by one socket of this test, gone afterwards."""
+    import socket
+    import threading
+
+    congestion = getattr(socket, "TCP_CONGESTION", 13)
+    with load(read_object(build_file(str(FOLDER / "tcp_careful.py"))), linux_kernel) as loaded:
+        link = loaded.struct_ops["careful"].attach()
+        try:
+            with socket.socket() as server, socket.socket() as client:
+                server.bind(("127.0.0.1", 0))
+                server.listen()
+                client.setsockopt(socket.IPPROTO_TCP, congestion, b"bombus_careful")
+                client.connect(server.getsockname())
+                taken, _address = server.accept()
+                received = bytearray()
+
+                def receive() -> None:
+                    while part := taken.recv(1 << 16):
+                        received.extend(part)
+
+                reader = threading.Thread(target=receive)
+                reader.start()
+                client.sendall(bytes(1 << 20))
+                client.shutdown(socket.SHUT_WR)
+                reader.join()
+                taken.close()
+            assert len(received) == 1 << 20
+            assert loaded.maps[".bss"].raw.lookup(bytes(4))[:8] == (1).to_bytes(8, "little")
+        finally:
+            link.close()
+    assert "bombus_careful" not in Path("/proc/sys/net/ipv4/tcp_available_congestion_control").read_text()

@@ -19,7 +19,7 @@ from bombus.bpf.machine import use
 from bombus.bpf.program import Program
 from bombus.compiler.build import build_module
 from bombus.compiler.program import import_file
-from bombus.errors import KernelError, NotSupported
+from bombus.errors import KernelError
 from bombus.kernel.api import Kernel
 from bombus.kernel.handles import Map
 from bombus.kernel.user.kernel import UserKernel
@@ -128,8 +128,6 @@ def test_verifier_of_linux_accepts(name: str, linux_kernel: Kernel) -> None:
     try:
         with load(read_object(data, name=name), linux_kernel) as loaded:
             assert loaded.programs
-    except NotSupported as error:
-        pytest.skip(f"the loader has no such maps yet: {error}")
     except KernelError as error:
         if error.errno in (errno.EPERM, errno.ENOENT) and not error.log:
             pytest.skip(f"this kernel refuses the program's kind: {error}")
