@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from typing import Any
+from collections.abc import Callable
+from typing import Any, get_args, get_origin
 
 from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import ArrayType, Member, PointerType, size_of
 from bombus.bpf.map import Map
+from bombus.bpf.struct import Ref
 from bombus.bpf.structops import Method
 from bombus.bpf.tracing import Arguments
 from bombus.compiler import tree
@@ -186,6 +188,8 @@ class DebugInfo:
             return self.type(bool)
         if kind == NONE:
             return "null"
+        if isinstance(kind, ObjectT) and get_origin(kind.value) is Callable:
+            return self.callback(*get_args(kind.value))
         if isinstance(kind, ObjectT) or (isinstance(kind, RefT) and kind.space in ("any", "arena")):
             return self.pointer("null")
         if isinstance(kind, RefT):
@@ -197,6 +201,19 @@ class DebugInfo:
 
         return self.type(s64) if isinstance(kind, LitT) else "null"
 
+    def callback(self, given: Any, returned: Any) -> str:
+        """A pointer to a function: Callable[[Any, Ref[u32], Any], s64]. Any is void *."""
+        if given is ...:
+            return self.pointer("null")
+        kinds = [self.hint(returned), *(self.hint(kind) for kind in given)]
+        return self.pointer(self.node(f"!DISubroutineType(types: {self.node('!{' + ', '.join(kinds) + '}')})"))
+
+    def hint(self, kind: Any) -> str:
+        if isinstance(kind, type) and issubclass(kind, Scalar):
+            return self.type(kind)
+        inside = get_args(kind)
+        return self.pointer(self.type(inside[0]) if get_origin(kind) is Ref and len(inside) == 1 else "null")
+
     # Declarations
 
     def subprogram(self, function: tree.Function) -> str:
@@ -206,7 +223,12 @@ class DebugInfo:
         given = [self.value_type(p.type) for p in params]
         if function.loads:  # C: unsigned long long *ctx
             params, given = [tree.Variable("ctx", NONE)], [self.pointer(self.type(u64))]
-        types = [self.value_type(function.result), *given]
+        result = self.value_type(function.result)
+        returned = function.result
+        of_program = isinstance(returned, RefT) and returned.is_struct and not returned.target.CORE
+        if function.linkage == "kfunc" and of_program:
+            result = self.pointer("null")  # a struct of the program: the kernel's function returns void *
+        types = [result, *given]
         kind = self.node(f"!DISubroutineType(types: {self.node('!{' + ', '.join(types) + '}')})")
         local = "" if function.linkage in ("program", "global") else "DISPFlagLocalToUnit | "
         file = self.file(function.path)

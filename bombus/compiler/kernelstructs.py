@@ -11,7 +11,7 @@ import keyword
 from collections.abc import Iterable
 
 from bombus.btf.parse import Btf
-from bombus.btf.types import Array, Const, Enum, Func, FuncProto, Int, Kind, Ptr, Struct, Typedef, Union, Volatile
+from bombus.btf.types import Array, Const, Enum, Func, FuncProto, Int, Kind, Ptr, Struct, Typedef, Union, Void, Volatile
 from bombus.errors import UsageError
 from bombus.spec.kfuncs import KFUNC
 
@@ -22,7 +22,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from bombus.bpf import Array, Opaque, Pointer, Struct, Union, array, bits, kfunc, map
+from bombus.bpf import Array, Opaque, Pointer, Ref, Struct, Union, array, bits, kfunc, map
 from bombus.bpf import be16, be32, be64, s8, s16, s32, s64, u8, u16, u32, u64
 from bombus.bpf.helpers import Memory
 '''
@@ -42,7 +42,7 @@ def kernel_module(btf: Btf, names: Iterable[str], *, functions: Iterable[str] = 
 
 # Names that the module uses: a member called so would hide them.
 _WORDS = frozenset({
-    "Any", "Array", "Callable", "Memory", "Opaque", "Pointer", "Struct", "TypeAlias", "Union", "array", "be16",
+    "Any", "Array", "Callable", "Memory", "Opaque", "Pointer", "Ref", "Struct", "TypeAlias", "Union", "array", "be16",
     "be32", "be64", "bits", "bool", "kfunc", "map", "s16", "s32", "s64", "s8", "u16", "u32", "u64", "u8",
 })  # fmt: skip
 _NETWORK = {"__be16": "be16", "__be32": "be32", "__be64": "be64", "__sum16": "be16"}
@@ -139,7 +139,7 @@ class _Writer:
             if param.name.endswith("__map"):
                 kind = "map.Map"
             elif kind is None and isinstance(self.btf.resolved(param.type), Ptr):
-                kind = "Callable[..., Any]"  # to a function
+                kind = self._callback(param.type)
             if kind is None:
                 return f"# not expressed: {name} ({param.name or index})\n"
             called = param.name or f"arg{index}"
@@ -153,6 +153,22 @@ class _Writer:
         body = " ..." if result.endswith("None") else "\n    raise NotImplementedError"
         return f"{head}{body}\n"
 
+    def _callback(self, type_id: int) -> str | None:
+        """A parameter that is a function: pointers to what the dialect has no type for are Any."""
+        pointer = self.btf.resolved(type_id)
+        target = self.btf.resolved(pointer.type) if isinstance(pointer, Ptr) and pointer.type else None
+        if not isinstance(target, FuncProto):
+            return None
+        kinds: list[str] = []
+        for param in target.params:
+            kind = self.btf.resolved(param.type)
+            inside = self._scalar(kind.type) if isinstance(kind, Ptr) and kind.type else None
+            number = isinstance(kind, Ptr) and kind.type and isinstance(self.btf.resolved(kind.type), Int)
+            kinds.append(f"Ref[{inside}]" if number and inside else (self._value(param.type, nullable=False) or "Any"))
+        kinds = ["Any" if kind.startswith("Memory") else kind for kind in kinds]
+        result = self._value(target.type, nullable=False) if target.type else "None"
+        return f"Callable[[{', '.join(kinds)}], {result or 'Any'}]"
+
     def _value(self, type_id: int, *, nullable: bool) -> str | None:
         """The annotation of a parameter or result."""
         kind = self.btf.resolved(type_id)
@@ -163,7 +179,7 @@ class _Writer:
         if not isinstance(kind, Ptr):
             return None
         target = self.btf.resolved(kind.type) if kind.type else None
-        if target is None or isinstance(target, Int):
+        if target is None or isinstance(target, (Int, Void)):
             return "Memory" + " | None" * nullable
         if not isinstance(target, (Struct, Union)) or not target.name:
             return None

@@ -392,7 +392,7 @@ def loose_parameter(annotation: Any) -> Type | None:
     if isinstance(annotation, type) and issubclass(annotation, Map):
         return ObjectT(Map)
     if get_origin(annotation) is Callable:
-        return ObjectT(Callable)
+        return ObjectT(annotation)
     return None
 
 

@@ -34,7 +34,7 @@ def bpf_wq_init(wq: WorkQueue, p__map: map.Map, flags: u32) -> s32:
 
 @bpf.kfunc
 def bpf_wq_set_callback_impl(
-    wq: WorkQueue, callback_fn: Callable[..., Any], flags: u32, aux__prog: Memory | None
+    wq: WorkQueue, callback_fn: Callable[[Any, Ref[u32], Any], s64], flags: u32, aux__prog: Memory | None
 ) -> s32:
     raise NotImplementedError
 
