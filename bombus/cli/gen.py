@@ -166,3 +166,25 @@ def vmlinux(source: str, names: str, lang: str, target: str | None) -> None:
     Path(target).write_text(text)
     if output.as_json():
         output.print_json({"file": target, "size": Path(target).stat().st_size})
+
+
+@gen.command("headers")
+@click.argument("target", metavar="DIR", type=click.Path(file_okay=False))
+@click.option("--btf", metavar="FILE|vmlinux", default="", help="Write vmlinux.h too, from this BTF.")
+@output.json_options
+def headers(target: str, btf: str) -> None:
+    """Write the C headers that `bombus build` brings, for editors and for other builds (-I DIR)."""
+    from bombus.cli.inspect import read_btf
+    from bombus.compiler.headers import INCLUDE
+
+    texts = {str(path.relative_to(INCLUDE)): path.read_text() for path in sorted(INCLUDE.rglob("*.h"))}
+    if btf:
+        from bombus.compiler.kernelheader import header_text
+
+        texts["vmlinux.h"] = header_text(read_btf(btf))
+    for name, text in texts.items():
+        path = Path(target) / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    if output.as_json():
+        output.print_json({"dir": target, "files": list(texts)})

@@ -192,6 +192,21 @@ def test_gen_vmlinux_python(bombus: Callable[..., Any], types: Path, tmp_path: P
     assert "class task(" in some and "class mm(" not in some
 
 
+def test_gen_headers(bombus: Callable[..., Any], types: Path, tmp_path: Path, source: Path) -> None:
+    """They serve plain clang as they serve us."""
+    folder = tmp_path / "include"
+    row = bombus("gen", "headers", "-j", folder, "--btf", types).json()
+    assert {"bpf/bpf_helpers.h", "bpf/bpf_helper_defs.h", "linux/bpf.h", "vmlinux.h"} <= set(row["files"])
+    assert all((folder / name).is_file() for name in row["files"])
+    source.write_text('#include <linux/bpf.h>\n#include <bpf/bpf_helpers.h>\nSEC("xdp") int f(struct xdp_md *x)'
+                      "{ return bpf_ktime_get_ns(); }\n")  # fmt: skip
+    tool = toolchain.find("clang")
+    line = [*tool.command, "-target", "bpf", "-O2", "-c", "-I", str(folder), "-idirafter",
+            "/usr/include/x86_64-linux-gnu", str(source), "-o", str(tmp_path / "x.o")]  # fmt: skip
+    done = subprocess.run(line, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_gen_vmlinux_refusals(bombus: Callable[..., Any], types: Path, tmp_path: Path) -> None:
     done = bombus("gen", "vmlinux", "--btf", types, "--names", "nothing")
     assert done.code == 2 and "no type, enumerator or function nothing" in done.err
