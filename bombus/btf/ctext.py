@@ -57,11 +57,6 @@ def type_of(text: str) -> tuple[Btf, int]:
     return Btf.parse(parser.builder.to_bytes()), kind.id
 
 
-def is_text(text: str) -> bool:
-    """Whether a type is written down rather than named."""
-    return "{" in text
-
-
 class _Parser:
     def __init__(self, text: str) -> None:
         self.text = text

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bombus.cli import output
+from bombus.cli.settings import variables
 from bombus.errors import UsageError
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Kernel
     from bombus.kernel.handles import Program, TestRun
     from bombus.loader.load import Loaded
-    from bombus.object.model import Object, ProgramSpec
+    from bombus.object.model import ProgramSpec
     from bombus.replay import Outcome
 
 _IN_SIZE = 16 << 20  # bytes, more than BPF_PROG_TEST_RUN takes
@@ -119,23 +120,6 @@ def _type_name(text: str | None) -> str:
     from bombus.kernel.handles import prog_type_of
 
     return prog_type_of(text).name
-
-
-def variables(obj: Object, texts: tuple[str, ...]) -> dict[str, Any]:
-    """VAR=VALUE pairs; numbers as in C, the rest as strings."""
-    found: dict[str, Any] = {}
-    for text in texts:
-        name, equals, value = text.partition("=")
-        if not equals or not name:
-            raise UsageError(f"--set {text}: give VAR=VALUE")
-        if value in ("true", "false"):
-            found[name] = value == "true"
-            continue
-        try:
-            found[name] = int(value, 0)
-        except ValueError:
-            found[name] = value
-    return found
 
 
 def _replay(

@@ -60,7 +60,7 @@ def trace(
         raise UsageError(f"--duration {duration}: seconds from 0 on")
     if count is not None and count < 1:
         raise UsageError(f"--count {count}: one event is the least")
-    from bombus.cli.run import variables
+    from bombus.cli.settings import variables
     from bombus.cli.source import open_program
     from bombus.kernels import open_kernel
     from bombus.trace import Session

@@ -16,7 +16,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from bombus.btf.ctext import is_text, type_of
 from bombus.btf.data import layout_of
 from bombus.btf.types import DataSec, DeclTag, Kind, Ptr, Struct, Union, Var
 from bombus.errors import UsageError
@@ -54,7 +53,9 @@ def _made(btf: Btf, type_id: int, why: str) -> EventType:
 def named(btf: Btf | None, name: str) -> EventType:
     """A type by its name, "event" or "struct event", or written down as C, "struct event { u64 ts; ... }". UsageError
     when there is none."""
-    if is_text(name):
+    if "{" in name:
+        from bombus.btf.ctext import type_of
+
         made, type_id = type_of(name)
         return _made(made, type_id, "as given")
     word, _, rest = name.partition(" ")
