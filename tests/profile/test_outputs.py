@@ -132,11 +132,14 @@ def test_flame_graph_in_a_browser(tmp_path: Path) -> None:
           document.title = [a, other, said, matched, r.getAttribute("width")].join("|");
         }, 0);</script>"""
     )
-    done = subprocess.run(
-        [browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile",
-         "--virtual-time-budget=2000", "--dump-dom", f"file://{tmp_path}/a.html"],
-        capture_output=True, text=True, timeout=120,
-    )  # fmt: skip
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", f"--user-data-dir={tmp_path}/profile",
+        "--virtual-time-budget=2000", "--dump-dom", f"file://{tmp_path}/a.html",
+    ]  # fmt: skip
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    except subprocess.TimeoutExpired:
+        pytest.skip("chromium hangs here")
     title = re.search(r"<title>([^<]*\|[^<]*)</title>", done.stdout)
     if title is None:
         pytest.skip(f"chromium did not run: {done.stderr[-200:]}")
