@@ -28,7 +28,8 @@ class Facts:
     access: kinds of memory that a load, store or atomic may touch. pointer: which operand of an addition or subtraction
     is the pointer, and NEGATIVE; such a pointer never leaves the address space, nor gets 2**29 bytes below its object.
     stack_arguments: calls that get pointers into the stack. depths: bytes of stack that the function starting there
-    uses at most. maps: id of the map that a call always works on.
+    uses at most. maps: id of the map that a call always works on. loops: the function that a
+    bpf_loop always calls, with flags 0.
     """
 
     access: Mapping[int, int] = field(default_factory=dict)
@@ -36,3 +37,4 @@ class Facts:
     stack_arguments: frozenset[int] = frozenset()
     depths: Mapping[int, int] = field(default_factory=dict)
     maps: Mapping[int, int] = field(default_factory=dict)
+    loops: Mapping[int, int] = field(default_factory=dict)

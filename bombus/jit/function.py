@@ -6,6 +6,7 @@ address of the function's stack frame.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any, Final
 
 from bombus.errors import EncodingError
@@ -396,6 +397,8 @@ class Function:
                 self._tail_call()
             case sem.CallHelper() if self.here in self.module.arrays:
                 self._array_lookup(self.module.arrays[self.here])
+            case sem.CallHelper() if self.here in self.module.loops:
+                self._loop(self.module.loops[self.here])
             case sem.CallHelper(helper):
                 self._call(abi.helper_symbol(helper))
             case sem.CallKfunc(btf_id, fd_index):
@@ -541,6 +544,39 @@ class Function:
         self._leave_if_stopped()
         self._forget()
         self.write(0, result)
+
+    def _loop(self, function: int) -> None:
+        """bpf_loop as a loop: function(i, r3) until it returns other than 0; the rounds made are r0."""
+        ops, emit = self.ops, self.ops.emit
+        self.module.call(function)
+        count = ops.zext(ops.trunc(self.read(1), 64, 32), 32, 64)
+        context = self.read(3)
+        frame = "0" if self.module.native_frames else emit(f"add i64 %frame, {FRAME_STRIDE}")
+        begin, head, body, after, done = (ops.name() for _ in range(5))
+        self._line(f"br label {begin}")
+        self._label(begin)
+        many = emit(f"icmp ugt i64 {count}, {MAX_LOOPS}")
+        self._line(f"br i1 {many}, label {done}, label {head}")
+        self._label(head)
+        index, following = ops.name(), ops.name()
+        self._line(f"{index} = phi i64 [ 0, {begin} ], [ {following}, {after} ]")
+        more = emit(f"icmp ult i64 {index}, {count}")
+        self._line(f"br i1 {more}, label {body}, label {done}")
+        self._label(body)
+        result = emit(f"call i64 @f{function}(ptr %run, i64 {frame}, i64 {index}, i64 {context}, i64 0, i64 0, i64 0)")
+        if self.module.stops(function):
+            self._leave_if_stopped()
+        self._line(f"br label {after}")
+        self._label(after)
+        self._line(f"{following} = add i64 {index}, 1")
+        ends = emit(f"icmp ne i64 {result}, 0")
+        self._line(f"br i1 {ends}, label {done}, label {head}")
+        self._label(done)
+        # Linux' inlined form sets the lower half of r0 only (inline_bpf_loop).
+        too_many = -errno.E2BIG & 0xFFFF_FFFF
+        rounds = emit(f"phi i64 [ {too_many}, {begin} ], [ {index}, {head} ], [ {following}, {after} ]")
+        self._forget()
+        self.write(0, rounds)
 
     def _array_lookup(self, array: ArrayPlace) -> None:
         """bpf_map_lookup_elem of an array, as the kernel inlines it."""

@@ -89,7 +89,8 @@ class Module:
             else frozenset(index for index, kinds in facts.access.items() if not kinds & ~options.plain)
         )
         self.arrays = {} if options.checked else options.arrays
-        outside = facts.stack_arguments - self.arrays.keys()
+        self.loops = {} if options.checked else facts.loops
+        outside = facts.stack_arguments - self.arrays.keys() - self.loops.keys()
         self.native_frames = not options.checked and not (options.outside_stack and outside)
         self._blocks: dict[int, dict[int, Block]] = {}
         self._stops: dict[int, bool] = {}
@@ -142,6 +143,8 @@ class Module:
             return not 0 <= target < len(self.insns) or self.stops(target)
         if index in self.arrays:
             return False
+        if index in self.loops:
+            return self.stops(self.loops[index])
         if insn.opcode in (op.CALL, op.CALLX) or insn.opcode & 0xE7 in (op.BPF_LD | op.BPF_ABS, op.BPF_LD | op.BPF_IND):
             return True
         if cls in (op.BPF_LDX, op.BPF_ST, op.BPF_STX):

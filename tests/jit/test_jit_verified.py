@@ -11,6 +11,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "fuzz"))
 
 import fuzz_jit
 
+from bombus.compiler.build import build_file
 from bombus.isa import build as b
 from bombus.isa import opcodes as op
 from bombus.isa.facts import MAP_VALUE, PACKET, STACK
@@ -25,6 +26,8 @@ from bombus.kernel.user.kernel import UserKernel
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.run import run_packet
 from bombus.kernel.user.world import world_of
+from bombus.loader.load import load as load_object
+from bombus.object.read import read_object
 
 EXIT = b.exit_()
 XDP = 6
@@ -119,3 +122,21 @@ def test_packet_loops_are_vectorised() -> None:
     data = bytes(range(256)) * 3
     expected = sum(int.from_bytes(data[at : at + 2], "little") for at in range(0, 512, 2))
     assert run_packet(kernel, prog, data).verdict == expected
+
+
+@pytest.mark.parametrize("packet", [bytes(14), bytes(range(40)), bytes(range(200, 240)), b"\xff" * 64])
+def test_loops_are_loops(packet: bytes) -> None:
+    """bpf_loop with a callback that works on its caller's stack."""
+    obj = read_object(build_file(str(Path(__file__).parents[2] / "examples" / "bpf" / "xdp_loop.py")))
+    found = []
+    for engine in ("fast", "native"):
+        kernel = UserKernel("6.18", engine=engine)
+        with load_object(obj, kernel) as loaded:
+            (program,) = loaded.programs.values()
+            prog = kernel.object("test", program.fd, "prog")
+            assert isinstance(prog, Prog)
+            found.append((run_packet(kernel, prog, packet), dict(loaded.maps["sums"].items())))
+            if engine == "native":
+                written, _optimised = text(prog)
+                assert "@bpf_helper_181" not in written
+    assert found[0] == found[1]
