@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,15 @@ def user_problem() -> str:
     except ImportError as error:
         return f"no user kernel: {error}"
     return ""
+
+
+@pytest.fixture(autouse=True)
+def _plain_output() -> Iterator[None]:
+    """Commands that a test runs in this process leave their `-j` to nobody."""
+    yield
+    module = sys.modules.get("bombus.cli.output")
+    if module is not None:
+        module.reset()
 
 
 @pytest.fixture(scope="session")

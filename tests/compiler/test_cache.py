@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from bombus.cli import output
 from bombus.cli.main import main
 from bombus.compiler import cache
 from bombus.compiler.codegen import CODEGEN
@@ -297,6 +298,7 @@ def test_commands_use_it(
     starts.clear()
     assert main(["-j", "inspect", program]) == 0
     assert capsys.readouterr().out == first
+    output.reset()
     assert main(["prog", "dump", "asm", program]) == 0
     assert main(["verify", program]) == 0
     assert main(["gen", "skeleton", program]) == 0
