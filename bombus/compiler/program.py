@@ -34,7 +34,6 @@ from bombus.compiler.source import SourceFile, definition
 from bombus.compiler.types import BOOL, NONE, IntT, ObjectT, RefT, Type
 from bombus.errors import BombusError, DialectError, UsageError
 from bombus.spec.helpers.model import Helper
-from bombus.spec.kfuncs import KFUNC
 
 if TYPE_CHECKING:
     import traceback
@@ -179,6 +178,8 @@ class Builder:
         return known
 
     def _check_kfunc(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
+        from bombus.spec.kfuncs import KFUNC  # most programs need no such rows
+
         row = KFUNC.get(made.name)
         result = made.result
         if row is not None and "ret_null" in row.flags and isinstance(result, RefT) and not result.nullable:
