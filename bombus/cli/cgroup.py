@@ -215,9 +215,28 @@ def attach(words: Words) -> None:
         flags = 0
         while words:
             flags |= _CHOICES[words.expect(*_CHOICES)]
-        live.kernel().bpf(Attr("BPF_PROG_ATTACH", target_fd=fd, attach_bpf_fd=item.fd, attach_type=kind,
-                               attach_flags=flags))  # fmt: skip
+        try:
+            live.kernel().bpf(Attr("BPF_PROG_ATTACH", target_fd=fd, attach_bpf_fd=item.fd, attach_type=kind,
+                                   attach_flags=flags))  # fmt: skip
+        except KernelError as error:
+            hint = _hint(error, flags)
+            if not hint:
+                raise
+            raise KernelError(error.errno or 0, error.call, hint=hint) from None
     output.done()
+
+
+def _hint(error: KernelError, flags: int) -> str:
+    """Why a cgroup refuses a program, where the errno tells."""
+    from bombus.kernel.linux.errors import missing_capabilities
+
+    if error.errno == errno.EPERM and not missing_capabilities(("CAP_NET_ADMIN",)):
+        return "this or an outer cgroup has a program that was attached with other flags: without multi or override"
+    if error.errno == errno.EINVAL and flags == _CHOICES["multi"] | _CHOICES["override"]:
+        return "multi and override exclude each other"
+    if error.errno == errno.EINVAL:
+        return "the program is of another type, or was loaded for another attach type"
+    return ""
 
 
 @verb(cgroup, "detach", "CGROUP ATTACH_TYPE PROG")

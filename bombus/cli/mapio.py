@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 _OF_MAPS = frozenset({"array_of_maps", "hash_of_maps"})
 _PROGS = "prog_array"
+_CANNOT = frozenset({errno.EINVAL, errno.EOPNOTSUPP, 524})  # 524: ENOTSUPP, no errno of libc
 # Keys that vanish under an iteration make the kernel start again; after so many more than there can be, it ends.
 _SLACK = 1 << 16
 
@@ -83,6 +84,8 @@ class Elements:
             except KernelError as error:
                 if error.errno == errno.ENOENT:
                     return
+                if key is None and error.errno in _CANNOT:
+                    raise KernelError(error.errno or 0, error.call, f"{self.type} maps have no keys to walk") from None
                 raise
             yield key
 

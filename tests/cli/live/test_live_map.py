@@ -48,7 +48,7 @@ def test_show_and_dump(beside: Beside, linux_kernel: Any, type_: str) -> None:
         beside.text("map", "show", *handle)
         if "ringbuf" in type_ or type_ == "bloom_filter":
             done = beside.bombus("map", "dump", *handle)
-            assert done.code == 1 and ("not support" in done.err or "ENOTSUPP" in done.err)
+            assert done.code == 1 and f"{type_} maps have no keys to walk" in done.err
             return
         if type_ in ("hash", "percpu_hash", "lru_hash", "lru_percpu_hash", "lpm_trie", "array", "percpu_array"):
             for i in range(2):

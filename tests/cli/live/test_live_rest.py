@@ -203,6 +203,15 @@ def test_cgroups(beside: Beside, linux_kernel: Any, cgroup: Path) -> None:
                 where = inner if name == "cg_in" else cgroup
                 assert beside.bombus("cgroup", "detach", where, word, "id", loaded.programs[name].id).code == 0
             assert beside.bombus("-j", "cgroup", "show", cgroup).json() == []
+            words = ("cgroup", "attach", cgroup, "bind4", "id", loaded.programs["cg_in"].id)
+            assert "of another type" in beside.bombus(*words).err
+            words = ("cgroup", "attach", cgroup, "egress", "id", loaded.programs["cg_out"].id)
+            assert "exclude each other" in beside.bombus(*words, "multi", "override").err
+            assert beside.bombus(*words).code == 0
+            inward = ("cgroup", "attach", inner, "egress", "id", loaded.programs["cg_out"].id)
+            done = beside.bombus(*inward, "multi")
+            assert done.code == 1 and "EPERM" in done.err and "without multi or override" in done.err
+            assert beside.bombus("cgroup", "detach", *words[2:]).code == 0
             done = beside.bombus("cgroup", "detach", cgroup, "bind4", "id", loaded.programs["cg_bind4"].id)
             assert done.code == 1 and "BPF_PROG_DETACH" in done.err
     finally:
