@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import json
 import shutil
@@ -28,14 +29,22 @@ def without(value: Any, *names: str) -> Any:
     return value
 
 
+@functools.cache
+def shows_holders() -> bool:
+    """Whether this bpftool shows who holds an object: built with skeletons, on a kernel whose kallsyms has data."""
+    from bombus.kernel.handles import Map
+    from bombus.kernel.linux.kernel import LinuxKernel
+
+    with Map.create(LinuxKernel(), "array", 4, 4, 1) as item:
+        return "pids" in json.loads(theirs("-j", "map", "show", "id", item.id).stdout)
+
+
 class Beside:
     """Runs one command line here and in bpftool."""
 
     def __init__(self, bombus: Callable[..., Any]) -> None:
         self.bombus = bombus
-        version = json.loads(theirs("-j", "version").stdout)
-        # A bpftool that was built without skeletons shows no holders.
-        self.pids = bool(version.get("features", {}).get("skeletons"))
+        self.pids = shows_holders()
 
     def json(self, *args: object, more: tuple[str, ...] = ()) -> Any:
         """Ours, after it was found equal to theirs. more: members that only newer bpftools have."""

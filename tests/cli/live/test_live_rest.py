@@ -590,3 +590,26 @@ def test_lists_ask_the_kernel_a_few_times_for_each(
     finally:
         for program in programs:
             program.close()
+
+
+def test_the_cookie_of_a_perf_event_link(bombus: Callable[..., Any], linux_kernel: Any) -> None:
+    """Read by the iterator from the kernel's own structures, and by BPF_OBJ_GET_INFO_BY_FD since Linux 6.9."""
+    from bombus.errors import BombusError
+    from bombus.kernel.handles import Link
+    from bombus.kernel.handles.attach import attach
+
+    with load_some(linux_kernel, "attach.bpf.o", "tp_getppid") as loaded:
+        try:
+            link = attach(loaded.programs["tp_getppid"], cookie=0x1122334455667788)
+        except BombusError as error:
+            pytest.skip(f"the kernel refuses here: {error}")
+        with link:
+            if not isinstance(link, Link):
+                pytest.skip("no perf event links here")
+            row = bombus("-j", "link", "show", "id", link.id).json()
+            assert row["type"] == "perf_event" and row["bpf_cookie"] == 0x1122334455667788
+            assert row["pids"] == [{"pid": os.getpid(), "comm": Path("/proc/self/comm").read_text().strip()}]
+            if linux_kernel.version >= (6, 9):
+                assert (row["tracepoint"], row["cookie"]) == ("sys_enter_getppid", 0x1122334455667788)
+            text = bombus("link", "show", "id", link.id).out
+            assert f"\n\tbpf_cookie {0x1122334455667788}\n\tpids " in text
