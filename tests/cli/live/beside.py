@@ -6,6 +6,7 @@ import contextlib
 import functools
 import io
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Callable
@@ -16,8 +17,15 @@ BPFTOOL = shutil.which("bpftool")
 
 
 def theirs(*args: object) -> subprocess.CompletedProcess[str]:
-    """bpftool's answer. It writes errors of JSON to stdout."""
-    return subprocess.run(["bpftool", *map(str, args)], capture_output=True, text=True, check=False)
+    """bpftool's answer. It writes errors of JSON to stdout.
+
+    Looking for names and tags it gives up when somebody's object goes away meanwhile: then it is asked again.
+    """
+    for _ in range(6):
+        done = subprocess.run(["bpftool", *map(str, args)], capture_output=True, text=True, check=False)
+        if not done.returncode or not re.search(r"can't get (prog|map) by id", done.stdout + done.stderr):
+            break
+    return done
 
 
 def without(value: Any, *names: str) -> Any:
