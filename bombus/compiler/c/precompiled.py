@@ -10,6 +10,7 @@ import contextlib
 import hashlib
 import os
 import re
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
@@ -58,7 +59,7 @@ def header(
             os.utime(place)  # recently used
         return place
     home.mkdir(parents=True, exist_ok=True)
-    part = home / f"{key}.{os.getpid()}.part"
+    part = home / f"{key}.{os.getpid()}.{threading.get_native_id()}.part"
     try:
         if not run(precompile_words(tool, str(folder / "vmlinux.h"), str(part), options)):
             return None
