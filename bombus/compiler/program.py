@@ -45,6 +45,13 @@ _TRACING = frozenset({"BPF_PROG_TYPE_TRACEPOINT", "BPF_PROG_TYPE_TRACING", "BPF_
                       "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_SYSCALL"})  # fmt: skip
 
 
+# Kernel functions that work on types of the program's own BTF
+_OBJECTS = (
+    "bpf_obj_new", "bpf_obj_drop", "bpf_percpu_obj_new", "bpf_percpu_obj_drop", "bpf_refcount_acquire", "bpf_rbtree_",
+    "bpf_list_",
+)  # fmt: skip
+
+
 class Builder:
     """Collects what a program needs while its functions are checked."""
 
@@ -178,6 +185,10 @@ class Builder:
         return known
 
     def _check_kfunc(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
+        if made.name.startswith(_OBJECTS):
+            message = f"{made.name}: objects that programs allocate are not part of the language"
+            hint = "keep them in a map, or in an arena (map.arena)"
+            self.diagnostics.append(at_node(file.path, file.lines, node, message, hint))
         from bombus.spec.kfuncs import KFUNC  # most programs need no such rows
 
         row = KFUNC.get(made.name)
