@@ -20,6 +20,9 @@ and may need, by these names (each symbol only where the program uses it)
     u32 bpf_find(struct run *run, u64 address, u64 size, u32 kind);     see below
     bpf_array_N                                                         its address is where the values of the array lie
                                                                         that the look-up at instruction N is for
+    bpf_jumps_N                                                         u64[]: for each slot of the array of the tail
+                                                                        call at instruction N the `bpf_main` to jump to,
+                                                                        0 where bpf_tail_call must be asked
     bpf_imm_N                                                           its address is the N-th 64-bit immediate that is
                                                                         no plain number (maps, map values, variables)
     bpf_program                                                         its address is stored where code reports a
@@ -118,6 +121,10 @@ def function_symbol(entry: int) -> str:
 
 def array_symbol(index: int) -> str:
     return f"bpf_array_{index}"
+
+
+def jumps_symbol(index: int) -> str:
+    return f"bpf_jumps_{index}"
 
 
 def immediate_symbol(number: int) -> str:

@@ -22,9 +22,11 @@ from bombus.jit import abi, cache, perfmap
 from bombus.jit.batch import Batch
 from bombus.jit.batch import loop as loop_of
 from bombus.jit.compile import COMPILER, llvmlite_folder
+from bombus.jit.function import TAIL_CALL
 from bombus.jit.link import Linked, link
 from bombus.jit.lower import NO_FACTS, Lowered, Options, lower
 from bombus.jit.target import host
+from bombus.vm import jumps
 from bombus.vm.env import Compiled, Env, HelperFn
 from bombus.vm.memory import Memory, Region
 from bombus.vm.reference import ReferenceProgram, at, bind_calls, function_base
@@ -274,10 +276,12 @@ class NativeProgram:
             state = self._idle.pop()
         except IndexError:
             state = State(self._env.memory)
+        jumps.busy.add(state.address)
         state.begin(run, self._budget, self._env.cpu)
         return state
 
     def _end(self, state: State) -> None:
+        jumps.busy.discard(state.address)
         state.run = None
         if state.keep:
             state.keep.clear()
@@ -373,6 +377,11 @@ class NativeProgram:
         """What the code needs, as addresses."""
         found = {abi.FUNCTIONS: self.base, abi.PROGRAM: self._number}
         found |= {abi.array_symbol(index): place.start for index, place in self._options.arrays.items()}
+        for index in self._options.jumps:
+            facts = self._options.facts
+            table = self._env.jump_table(facts.maps[index])
+            assert table is not None
+            found[abi.jumps_symbol(index)] = table.address
         for number, value in enumerate(lowered.immediates):
             found[abi.immediate_symbol(number)] = value
         for name in _ROUTINES:
@@ -422,7 +431,11 @@ class NativeProgram:
             native = _native_form(target)
             if native is not None and native._linked is not None:
                 state.keep.append(native)
-                return native._linked.symbols[abi.MAIN]
+                code = native._linked.symbols[abi.MAIN]
+                table = self._env.jump_table(handle=array) if self._options.jumps else None
+                if table is not None:
+                    table.fill(index, code, native)
+                return code
             return self._elsewhere(state, target, ctx)
         except BaseException as error:
             state.fail(error)
@@ -504,9 +517,21 @@ class NativeEngine:
         budget = self._budget if checked else None
         plain = _PLAIN | (CTX if env.whole_context else 0)
         places = {} if facts is None or checked else {index: env.array(id_) for index, id_ in facts.maps.items()}
+        tables = (
+            {}
+            if facts is None or checked
+            else {i: env.jump_table(id_) for i, id_ in facts.maps.items() if insns[i].imm == TAIL_CALL}
+        )
+        slots = {i: table.entries for i, table in tables.items() if table is not None}
         arrays = {i: place for i, place in places.items() if place is not None and insns[i].imm == _LOOKUP}
         blind = self._harden == 2 or (self._harden == 1 and facts is None)
         options = Options(
-            checked=checked, budget=budget is not None, facts=facts or NO_FACTS, plain=plain, blind=blind, arrays=arrays
+            checked=checked,
+            budget=budget is not None,
+            facts=facts or NO_FACTS,
+            plain=plain,
+            blind=blind,
+            arrays=arrays,
+            jumps=slots,
         )
         return NativeProgram(insns, env, budget, level=self._level, options=options)

@@ -629,6 +629,21 @@ class Function:
         ask, jump, ran, native, on = (ops.name() for _ in range(5))
         self._line(f"br i1 {below}, label {ask}, label {on}")
         self._label(ask)
+        entries = self.module.jumps.get(self.here)
+        asks = ops.name()
+        tried = ops.name()
+        known = ""
+        if entries is not None:
+            inside = emit(f"icmp ult i64 {args[2]}, {entries}")
+            self._line(f"br i1 {inside}, label {tried}, label {asks}")
+            self._label(tried)
+            slot = emit(f"getelementptr i64, ptr @{abi.jumps_symbol(self.here)}, i64 {args[2]}")
+            known = emit(f"load atomic i64, ptr {slot} monotonic, align 8")
+            there = emit(f"icmp ne i64 {known}, 0")
+            self._line(f"br i1 {there}, label {native}, label {asks}")
+        else:
+            self._line(f"br label {asks}")
+        self._label(asks)
         frame, top = self._field("frame"), self._field("top")
         if not self.module.native_frames:
             self._line(f"store i64 %frame, ptr {frame}, align 8")
@@ -642,6 +657,9 @@ class Function:
         result = emit(f"load i64, ptr {self._field('result')}, align 8")
         self._line(f"ret i64 {result}")
         self._label(native)
+        if known:
+            target = emit(f"phi i64 [ {known}, {tried} ], [ {target}, {jump} ]")
+            frame, top = self._field("frame"), self._field("top")
         self._line(f"store i32 {emit(f'add i32 {count}, 1')}, ptr {place}, align 4")
         before = emit(f"load i64, ptr {top}, align 8")
         here = emit(f"load i64, ptr {frame}, align 8") if self.module.native_frames else "%frame"

@@ -40,7 +40,7 @@ class Options:
     memory (`isa.facts`) that trusted code accesses without a check. outside_stack: callees look at the stack by its
     address and need it in the run's frames. exported: functions that are exported whatever names them.
     blind: no constant of the program stands in the code as it is (on machines of 64 bits). arrays: look-ups (indices of
-    calls) that are arithmetic.
+    calls) that are arithmetic. jumps: tail calls that have a table, and its entries.
     """
 
     checked: bool = True
@@ -51,6 +51,7 @@ class Options:
     exported: tuple[int, ...] = ()
     blind: bool = False
     arrays: Mapping[int, ArrayPlace] = field(default_factory=dict)
+    jumps: Mapping[int, int] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -89,6 +90,7 @@ class Module:
             else frozenset(index for index, kinds in facts.access.items() if not kinds & ~options.plain)
         )
         self.arrays = {} if options.checked else options.arrays
+        self.jumps = {} if options.checked else options.jumps
         self.loops = {} if options.checked else facts.loops
         outside = facts.stack_arguments - self.arrays.keys() - self.loops.keys()
         self.native_frames = not options.checked and not (options.outside_stack and outside)
@@ -217,6 +219,7 @@ def _head(module: Module) -> list[str]:
         lines.append(f"declare {result} @{name}({', '.join(['ptr', *params])}) nounwind nonlazybind")
     lines += [f"@{abi.immediate_symbol(n)} = external global i8" for n in range(len(out.immediates))]
     lines += [f"@{abi.array_symbol(index)} = external global i8" for index in module.arrays]
+    lines += [f"@{abi.jumps_symbol(index)} = external global i64" for index in module.jumps]
     if module.callbacks:
         lines.append(f"@{abi.FUNCTIONS} = external global i8")
     lines.append(_STOP)

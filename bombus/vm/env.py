@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 from bombus.errors import VmFault
 from bombus.isa.facts import Facts
 from bombus.isa.insn import Insn
+from bombus.vm.jumps import JumpTable
 from bombus.vm.memory import Memory
 from bombus.vm.run import Run
 
@@ -74,6 +75,9 @@ class Env(Protocol):
     def array(self, map_id: int) -> ArrayPlace | None:
         """Where the values of a map lie when it is an array whose look-ups are arithmetic and nothing else."""
 
+    def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
+        """The table beside an array of programs, by its id or as programs name it; None where there is none."""
+
     def helper(self, number: int) -> HelperFn:
         """The body of a helper, bound to this program. Asked once per call site, when compiling.
 
@@ -129,6 +133,9 @@ class PlainEnv:
         self.kfuncs: dict[tuple[int, int], HelperFn] = {}
 
     def array(self, map_id: int) -> ArrayPlace | None:
+        return None
+
+    def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
         return None
 
     def helper(self, number: int) -> HelperFn:

@@ -140,3 +140,43 @@ def test_loops_are_loops(packet: bytes) -> None:
                 written, _optimised = text(prog)
                 assert "@bpf_helper_181" not in written
     assert found[0] == found[1]
+
+
+def test_tail_calls_jump() -> None:
+    """The second call goes through the table; a slot that changes is seen at once; 33 calls are the most."""
+    outcomes = []
+    for engine in ("reference", "native", "tiered"):
+        kernel = UserKernel("6.18", engine=engine)
+        array = kernel.bpf(Attr("BPF_MAP_CREATE", map_type=3, key_size=4, value_size=4, max_entries=3))
+        counter = kernel.bpf(Attr("BPF_MAP_CREATE", map_type=2, key_size=4, value_size=8, max_entries=1))
+
+        def jumping(index: int, result: int, array: int = array, counter: int = counter) -> list[Insn]:
+            return b.program(
+                b.mov(6, b.R1), *b.ld_imm64(1, counter, src=op.BPF_PSEUDO_MAP_VALUE), b.mov(2, 1),
+                b.atomic(op.BPF_ADD, "u64", 1, 0, 2), b.mov(1, b.R6), *b.ld_imm64(2, array, src=op.BPF_PSEUDO_MAP_FD),
+                b.mov(3, index), b.call(12), b.mov(0, result), EXIT,
+            )  # fmt: skip
+
+        def store(slot: int, prog: Prog, kernel: UserKernel = kernel, array: int = array) -> None:
+            fd = kernel.install(prog, "test")
+            prog.get()
+            value = fd.to_bytes(4, "little")
+            kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=array, key=slot.to_bytes(4, "little"), value=value))
+
+        main, again, last = (load(kernel, jumping(i, r)) for i, r in ((1, 10), (1, 20), (7, 30)))
+
+        def run(kernel: UserKernel = kernel, main: Prog = main, counter: int = counter) -> tuple[int, int]:
+            value = bytearray(8)
+            verdict = run_packet(kernel, main, bytes(60)).verdict
+            kernel.bpf(Attr("BPF_MAP_LOOKUP_ELEM", map_fd=counter, key=bytes(4), value=value))
+            return verdict, int.from_bytes(value, "little")
+
+        found = [run()]
+        store(1, again)
+        found += [run(), run()]
+        store(1, last)
+        found += [run(), run()]
+        kernel.bpf(Attr("BPF_MAP_DELETE_ELEM", map_fd=array, key=(1).to_bytes(4, "little")))
+        outcomes.append([*found, run()])
+    assert outcomes[0] == [(10, 1), (20, 35), (20, 69), (30, 71), (30, 73), (10, 74)]
+    assert outcomes[1:] == outcomes[:1] * 2

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from bombus.errors import VmFault
 from bombus.kernel.user.helpers.registry import bind
+from bombus.kernel.user.maps.fdarray import ProgArrayMap
 from bombus.kernel.user.world import world_of
 from bombus.spec.verdicts import PACKET_TYPES
 from bombus.vm.env import ArrayPlace, Compiled, HelperFn
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.maps.base import Map
     from bombus.kernel.user.prog import Prog
+    from bombus.vm.jumps import JumpTable
 
 
 class ProgEnv:
@@ -51,6 +53,10 @@ class ProgEnv:
     def array(self, map_id: int) -> ArrayPlace | None:
         item = next((one for one in self.prog.maps if one.id == map_id), None)
         return None if item is None else item.place()
+
+    def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
+        item = next((one for one in self.prog.maps if one.id == map_id or one.handle == handle), None)
+        return item.jump_table() if isinstance(item, ProgArrayMap) else None
 
     def helper(self, number: int) -> HelperFn:
         body = bind(number, self)

@@ -9,6 +9,7 @@ from bombus.kernel.user.maps.array import check_array, next_index
 from bombus.kernel.user.maps.base import E2BIG, EBADF, EINVAL, ENOENT, NOTSUPP, Map, MapAttr, map_type
 from bombus.kernel.user.objects import KernelObject
 from bombus.spec.maptypes import BPF_F_PRESERVE_ELEMS, BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG
+from bombus.vm.jumps import MAX_ENTRIES, JumpTable
 
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
@@ -107,11 +108,36 @@ class ProgArrayMap(FdArray):
     to equal that of the array's owner, which is the first program stored here or loaded with this map.
     """
 
-    __slots__ = ("owner_key",)
+    __slots__ = ("_jumps", "owner_key")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
         self.owner_key: object = None
+        self._jumps: JumpTable | None = None
+
+    def jump_table(self) -> JumpTable | None:
+        """The table for native code; None for an array too large to have one."""
+        if self._jumps is None and self.max_entries <= MAX_ENTRIES:
+            self._jumps = JumpTable(self.max_entries)
+        return self._jumps
+
+    def _changed(self) -> None:
+        if self._jumps is not None:
+            self._jumps.clear()
+
+    def write(self, key: bytes, value: bytes, flags: int, file: File | None) -> int:
+        result = super().write(key, value, flags, file)
+        self._changed()
+        return result
+
+    def delete(self, key: bytes) -> int:
+        result = super().delete(key)
+        self._changed()
+        return result
+
+    def clear(self) -> None:
+        super().clear()
+        self._changed()
 
     def compatible(self, program: KernelObject) -> bool:
         """bpf_prog_map_compatible: the first program becomes the owner."""
