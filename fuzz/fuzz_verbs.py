@@ -1,6 +1,6 @@
 """Random words for bpftool's verbs on the running kernel: any words end in an exit code, never in a traceback.
 
-    python fuzz/verbs.py [--seed N] [--seconds S]
+    python fuzz/fuzz_verbs.py [--seed N] [--seconds S]
 
 Needs root and bpf(2). Works on a map, a queue and a program of its own; nothing is attached, mounted or pinned.
 """
@@ -21,7 +21,8 @@ from bombus.kernel.linux.kernel import LinuxKernel
 RETURN_2 = bytes.fromhex("b7000000020000009500000000000000")
 VERBS = (
     "prog show", "prog dump xlated", "prog dump jited", "prog run", "prog profile", "prog load /nowhere", "map show",
-    "map dump", "map update", "map lookup", "map getnext", "map delete", "map push", "map pop", "map peek", "map freeze",
+    "map dump", "map update", "map lookup", "map getnext", "map delete", "map push", "map pop", "map peek",
+    "map freeze",
     "map create", "link show", "link detach", "btf show", "btf dump", "cgroup show", "cgroup attach /nowhere",
     "cgroup tree /nowhere", "net attach", "perf", "struct_ops show", "struct_ops dump", "feature list_builtins",
     "iter pin /nowhere", "version",
@@ -29,8 +30,10 @@ VERBS = (
 WORDS = (
     "id", "name", "pinned", "tag", "key", "value", "hex", "any", "exist", "noexist", "type", "hash", "entries", "flags",
     "inner_map", "dev", "nodev", "opcodes", "linum", "visual", "data_in", "ctx_in", "map", "prog", "format", "raw", "c",
-    "effective", "multi", "override", "/nowhere", "-1", "0", "1", "2", "0x", "0xff", "255", "256", "9" * 20, "", "\u00e9",
-    "zz", "fuzz_hash", "fuzz_queue", "fuzz_prog", "--", "-x", "--frob", "xdp", "root_id", "idx", "pinmaps", "autoattach",
+    "effective", "multi", "override", "/nowhere", "-1", "0", "1", "2", "0x", "0xff", "255", "256", "9" * 20, "",
+    "\u00e9",
+    "zz", "fuzz_hash", "fuzz_queue", "fuzz_prog", "--", "-x", "--frob", "xdp", "root_id", "idx", "pinmaps",
+    "autoattach",
     "/dev/null", "1e5", "+3", " 4", "0x7fffffff", "\n",
 )  # fmt: skip
 
