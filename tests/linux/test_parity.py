@@ -36,6 +36,12 @@ A, B = bytes.fromhex("020000000001"), bytes.fromhex("020000000002")
 Result = dict[str, Any]
 
 
+def running() -> str:
+    """The version of this machine's kernel, which the user kernel is to answer as."""
+    version = LinuxKernel().version
+    return f"{version.major}.{version.minor}"
+
+
 def frame(command: int, size: int = 64) -> bytes:
     return B + A + b"\x88\xb5" + bytes((command,)) + bytes(i & 255 for i in range(size - 15))
 
@@ -49,7 +55,7 @@ class UserSide:
     """Two veth pairs of a user kernel."""
 
     def __init__(self) -> None:
-        self.kernel = UserKernel("6.18")
+        self.kernel = UserKernel(running())
         self.kernel.net.veth("va", "vb")
         self.kernel.net.veth("vc", "vd")
 
@@ -192,7 +198,7 @@ def test_tc_ingress_and_redirects(linux_kernel: LinuxKernel) -> None:
 
 class UserSockets:
     def __init__(self) -> None:
-        self.kernel = UserKernel("6.18")
+        self.kernel = UserKernel(running())
         self.path = "/parity"
         self.kernel.cgroups.mkdir(self.path)
 
