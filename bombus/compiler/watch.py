@@ -33,7 +33,6 @@ _EFFECTS = frozenset({
 _EVENTS = _EFFECTS | {"open", "import", "os.listdir", "os.scandir"}
 _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 _ABSENT = "absent"
-_PROGRAM = "bombus_program_"  # modules of programs that were built before
 _GRAIN = 20_000_000  # ns: how late a file system's clock may be
 _STARTED = time.time_ns()
 _LIMIT = 1 << 28  # bytes of a file that are read to compare it
@@ -99,34 +98,46 @@ class Watch:
         _STATE.active = None
         os.environ.__class__ = _STATE.kind
         sys.dont_write_bytecode = self._bytecode
-        self.files |= self.modules
-        for path in self.modules:
-            self._shadows(path)
-        for name, module in list(sys.modules.items()):
-            known = None if name.startswith(_PROGRAM) else _source(module)
-            if known is None or known in self.modules or _SITES(known):
-                continue
-            self.files.add(known)  # it was there before, perhaps for the program
-            if _changed(known) >= _STARTED:
-                self.impure = self.impure or f"{known} was imported before and may have changed"
+        waiting = list(self.modules)
+        while waiting:
+            path = waiting.pop()
+            self.files.add(path)
+            waiting += [found for found in self._imports(path) if found not in self.files]
 
     def settled(self) -> bool:
         """Whether every file was last changed before it was read: digests that are taken later are then those of what
         was read."""
         return all(_changed(path) < self.started - _GRAIN for path in (*self.files, *self.folders))
 
-    def _shadows(self, path: str) -> None:
-        """Places before the one where an imported module was found."""
+    def _imports(self, path: str) -> Iterator[str]:
+        """Look at the imports of a module: note places where another one of the same name would be found first; give
+        the files of modules that were there before and that it takes."""
         try:
             tree = ast.parse(Path(path).read_bytes())
         except (OSError, SyntaxError, ValueError):
             return
         for node in ast.walk(tree):
-            names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
-            if isinstance(node, ast.ImportFrom) and not node.level and node.module:
-                names = [node.module]
+            names: list[str] = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level and node.module:
+                names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
             for name in names:
                 self._candidates(name.partition(".")[0])
+                yield from self._old(name)
+
+    def _old(self, name: str) -> Iterator[str]:
+        """Files of a module, and of the packages around it, that were imported before: perhaps as they were then."""
+        parts = name.split(".")
+        for count in range(1, len(parts) + 1):
+            whole = ".".join(parts[:count])
+            module = sys.modules.get(whole) if whole in self._before else None
+            path = _source(module) if module is not None else None
+            if path is None or path in self.modules or _SITES(path):
+                continue
+            if _changed(path) >= _STARTED:
+                self.impure = self.impure or f"{path} was imported before and may have changed"
+            yield path
 
     def _candidates(self, name: str) -> None:
         if name in self._before or name in sys.stdlib_module_names or name in sys.builtin_module_names:

@@ -311,3 +311,22 @@ def test_commands_use_it(
     assert starts
     rows = [json.loads(path.read_text()) for path in (tmp_path / "cache").glob("*.json")]
     assert any(f"file {program}" in row["facts"] for (row,) in rows)
+
+
+def test_modules_that_were_there_before(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A module that the process imported before counts when the program takes it, and only then."""
+    monkeypatch.syspath_prepend(str(source.folder.parent))
+    for name in ("taken_by_test_cache", "idle_in_test_cache"):
+        (source.folder.parent / f"{name}.py").write_text("VALUE = 3\n")
+        __import__(name)
+    time.sleep(0.03)
+    try:
+        source.write("from taken_by_test_cache import VALUE")
+        source.expect(3, 1)
+        source.expect(3, 2)  # newer than this process: it may have been imported from another text
+        source.write("VALUE = 4")
+        source.expect(4, 3)
+        source.expect(4, 3)
+    finally:
+        for name in ("taken_by_test_cache", "idle_in_test_cache"):
+            del sys.modules[name]
