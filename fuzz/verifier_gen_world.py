@@ -9,15 +9,30 @@ import contextlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from bombus.btf.build import Builder
 from bombus.btf.parse import Btf
-from bombus.btf.types import Const, DeclTag, Enum, Enumerator, Func, FuncProto, Int, Member, Param, Ptr, Struct
+from bombus.btf.types import (
+    Const,
+    DeclTag,
+    Enum,
+    Enumerator,
+    Func,
+    FuncProto,
+    Int,
+    Member,
+    Param,
+    Ptr,
+    Struct,
+    TypeTag,
+)  # fmt: skip
 from bombus.errors import KernelError
 from bombus.isa.insn import Insn
 from bombus.kernel.api import Attr
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.spec.maptypes import MAP_TYPE
+from bombus.spec.version import KernelVersion
 from bombus.verifier import records
 from bombus.verifier.program import MapInfo
 
@@ -127,7 +142,13 @@ _SHAPES = (
 )  # fmt: skip
 
 
-def build_types() -> Types:
+def build_types(
+    shapes: Sequence[tuple[str, ...]] = _SHAPES, functions_named: Sequence[tuple[str, bool]] = ()
+) -> Types:
+    """The BTF: types of map values, and functions. Each shape gives a static and a global one, s0, g0, s1 ...
+
+    functions_named: for each shape one function instead, of this name and global or not.
+    """
     b = Builder()
     names: dict[str, int] = {"void": 0}
     names["int"] = b.add(Int("int", 4, 1))
@@ -159,7 +180,7 @@ def build_types() -> Types:
         ))),
     }  # fmt: skip
     functions = []
-    for number, (result, *parameters) in enumerate(_SHAPES):
+    for number, (result, *parameters) in enumerate(shapes):
         types, tags = [], []
         for place, text in enumerate(parameters):
             base, _, tag = (text, "", "") if text.startswith("ctx:") else text.partition(":")
@@ -167,21 +188,30 @@ def build_types() -> Types:
             if tag:
                 tags.append((place, tag))
         proto = b.add(FuncProto(names[result], tuple(types)))
-        for is_global in (False, True):
-            name = f"{'g' if is_global else 's'}{number}"
+        both = ((f"s{number}", False), (f"g{number}", True))
+        for name, is_global in (functions_named[number],) if functions_named else both:
             type_id = b.add(Func(name, proto, 1 if is_global else 0))
             for place, tag in tags:
                 b.add(DeclTag(f"arg:{tag}", type_id, place))
             functions.append(Function(name, type_id, tuple(parameters), result, is_global))
+    task = b.add(Struct("task_struct", 8, (Member("first", u64, 0),)))
+    kernel_type = b.add(TypeTag("kptr_untrusted", task))
+    referenced = b.add(TypeTag("kptr", task))
+    values["kptrs"] = b.add(Struct("kptrs", 24, (
+        Member("a", u64, 0), Member("plain", b.add(Ptr(kernel_type)), 64), Member("own", b.add(Ptr(referenced)), 128),
+    )))  # fmt: skip
     data = b.to_bytes()
     return Types(data, Btf.parse(data), functions, values, u32)
 
 
 @dataclass(slots=True)
 class World:
-    """Descriptors of maps and of BTF on the running kernel, with what the verifier knows of them."""
+    """Descriptors of maps and of BTF on the running kernel, with what the verifier knows of them.
 
-    kernel: LinuxKernel
+    kernel: the running one, or only the version of one that is not (`verifier_guest`).
+    """
+
+    kernel: Any
     types: Types
     btf_fd: int
     maps: dict[str, int]
@@ -240,6 +270,18 @@ class World:
         return fd
 
 
+def describe(number: int, row: Row, types: Types, inner: MapInfo | None, version: KernelVersion) -> MapInfo:
+    """A row as the verifier of a version sees the map; number: its place, from which its addresses follow."""
+    value_id = types.values.get(row.value, 0)
+    return MapInfo(
+        MAP_TYPE[f"BPF_MAP_TYPE_{row.type}"].id, row.key_size, row.value_size, row.max_entries, row.name[:15],
+        row.flags, number + 1, replace(inner, name="") if inner else None, bool(row.contents),
+        row.contents or None, types.btf if value_id else None, types.key if value_id else 0, value_id,
+        records.parse(types.btf, value_id, version) if value_id else (), 0,
+        0xFFFF_8000_0000_0000 + number * 0x10000, 0xFFFF_9000_0000_0000 + number * 0x10000,
+    )  # fmt: skip
+
+
 def make_world(kernel: LinuxKernel) -> World:
     """Every map of ROWS that the running kernel makes. Raises KernelError where bpf(2) is refused."""
     types = build_types()
@@ -247,15 +289,8 @@ def make_world(kernel: LinuxKernel) -> World:
     world.btf_fd = world.load_btf(types.data)
     for number, row in enumerate(ROWS):
         inner = world.infos[world.maps[row.inner]] if row.inner else None
-        value_id = types.values.get(row.value, 0)
-        key_id = types.key if value_id else 0
-        info = MapInfo(
-            MAP_TYPE[f"BPF_MAP_TYPE_{row.type}"].id, row.key_size, row.value_size, row.max_entries, row.name[:15],
-            row.flags, number + 1, replace(inner, name="") if inner else None, bool(row.contents),
-            row.contents or None, types.btf if value_id else None, key_id, value_id,
-            records.parse(types.btf, value_id) if value_id else (), 0,
-            0xFFFF_8000_0000_0000 + number * 0x10000, 0xFFFF_9000_0000_0000 + number * 0x10000,
-        )  # fmt: skip
+        info = describe(number, row, types, inner, kernel.version)
+        value_id = info.value_type_id
         try:
             fd = world.make_map(info, types.data if value_id or (inner and inner.value_type_id) else b"")
         except KernelError as error:

@@ -57,6 +57,10 @@ _MOVABLE: Final = frozenset(
         PTR_TO_TP_BUFFER, PTR_TO_BTF_ID, PTR_TO_MEM, PTR_TO_BUF, PTR_TO_FUNC, CONST_PTR_TO_DYNPTR,
     )
 )
+_BINARY: Final = (op.BPF_MOD, op.BPF_XOR, op.BPF_ARSH)
+_DIVISIONS: Final = (op.BPF_DIV, op.BPF_MOD)
+_SHIFTS: Final = (op.BPF_LSH, op.BPF_RSH, op.BPF_ARSH)
+_SUMS: Final = (op.BPF_ADD, op.BPF_SUB)
 _PACKETS: Final = (PTR_TO_PACKET, PTR_TO_PACKET_META)
 
 # Why pointer arithmetic is refused to unprivileged programs (Linux 6.12: enum of REASON_*).
@@ -69,14 +73,14 @@ def check(env: Env, insn: Insn) -> None:
     """BPF_ALU and BPF_ALU64."""
     code = insn.opcode
     operation = code & 0xF0
-    if operation == op.BPF_MOV:
+    if operation < op.BPF_NEG or operation in _BINARY:
+        _binary(env, insn)
+    elif operation == op.BPF_MOV:
         _move(env, insn)
-    elif operation in (op.BPF_END, op.BPF_NEG):
-        _unary(env, insn)
     elif operation > op.BPF_END:
         env.fail(EINVAL, f"invalid BPF_ALU opcode {operation:x}")
     else:
-        _binary(env, insn)
+        _unary(env, insn)
     regs = env.state.frames[-1].regs
     reg = regs[insn.dst]
     if reg.bounds.checked < env.sane_at:
@@ -189,17 +193,17 @@ def _binary(env: Env, insn: Insn) -> None:
     code, dst, src, off, imm = insn
     operation = code & 0xF0
     by_register = code & op.BPF_X
-    if (by_register and imm) or (not by_register and src) or off not in (0, 1) or (
-        off == 1 and (operation not in (op.BPF_MOD, op.BPF_DIV) or not env.rules.cpu_v4)
+    if (by_register and imm) or (not by_register and src) or (off and off != 1) or (
+        off == 1 and (operation not in _DIVISIONS or not env.rules.cpu_v4)
     ):
         env.fail(EINVAL, "BPF_ALU uses reserved fields")
     if by_register:
         use(env, src)
     use(env, dst)
     if not by_register:
-        if imm == 0 and operation in (op.BPF_MOD, op.BPF_DIV):
+        if imm == 0 and operation in _DIVISIONS:
             env.fail(EINVAL, "div by zero")
-        if operation in (op.BPF_LSH, op.BPF_RSH, op.BPF_ARSH) and not 0 <= imm < (
+        if operation in _SHIFTS and not 0 <= imm < (
             64 if code & 7 == op.BPF_ALU64 else 32
         ):
             env.fail(EINVAL, f"invalid shift {imm}")
@@ -241,12 +245,12 @@ def _scalars(env: Env, insn: Insn, a: Reg, b: Reg) -> None:
     operation = code & 0xF0
     is32 = code & 7 != op.BPF_ALU64
     regs = env.state.frames[-1].regs
-    if operation in (op.BPF_DIV, op.BPF_MOD) or (
-        operation in (op.BPF_LSH, op.BPF_RSH, op.BPF_ARSH) and not _shift_known(b.bounds, is32)
+    if operation in _DIVISIONS or (
+        operation in _SHIFTS and not _shift_known(b.bounds, is32)
     ):
         regs[dst] = env.unknown
         return
-    if operation in (op.BPF_ADD, op.BPF_SUB):
+    if operation in _SUMS:
         reason = _sanitize_value(env, insn)
         if reason:
             _prohibited(env, insn, reason, insn.dst, insn.src)
@@ -265,7 +269,7 @@ def _scalars(env: Env, insn: Insn, a: Reg, b: Reg) -> None:
         if not a.id & ADD_CONST and distance <= 0x7FFFFFFF:
             id_ = a.id | ADD_CONST
             off = distance
-    if operation in (op.BPF_ADD, op.BPF_SUB) and a.id and env.bpf_capable and env.rules.linked_differences \
+    if operation in _SUMS and a.id and env.bpf_capable and env.rules.linked_differences \
             and not (code & op.BPF_X and src == dst):
         id_, off = _link(a, b.bounds, is32, operation == op.BPF_SUB)
     regs[dst] = Reg(SCALAR_VALUE, bounds, off, id_, precise=a.precise)
@@ -365,7 +369,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     _sane_offset(env, off, type_)
     _sane_offset(env, ptr, type_)
     info = _Sanitize()
-    if operation in (op.BPF_ADD, op.BPF_SUB) and not env.bypass_spec_v1:
+    if operation in _SUMS and not env.bypass_spec_v1:
         reason = _sanitize_pointer(env, insn, ptr, off, pointer_is_dst, info)
         if reason:
             _prohibited(env, insn, reason, *_roles(env, insn, pointer_is_dst))
@@ -495,7 +499,7 @@ def _sanitize_pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, pointer_is_dst: 
     # The path on which the mask turned the offset to 0.
     regs = env.regs
     saved = regs[insn.dst]
-    if pointer_is_dst:  # its 32-bit ranges are forgotten by now
+    if pointer_is_dst and env.rules.halves_forgotten_first:
         regs[insn.dst] = ptr.with_bounds(Bounds(ptr.bounds.bits, ptr.bounds.r64, ANY32))
     else:
         regs[insn.dst] = ptr

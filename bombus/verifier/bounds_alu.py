@@ -15,6 +15,7 @@ from bombus.bits import U32, U64, s8, s16, s32
 from bombus.isa import opcodes as op
 from bombus.verifier import tnum
 from bombus.verifier.bounds import (
+    ANY,
     ANY32,
     ANY64,
     S32_MAX,
@@ -317,6 +318,12 @@ def alu(
 
 def truncate(b: Bounds, size: int) -> Bounds:
     """The low `size` bytes (1, 2 or 4), zero-extended (Linux: coerce_reg_to_size)."""
+    if b is ANY:
+        return _ANY_OF_SIZE[size]
+    return _truncated(b, size)
+
+
+def _truncated(b: Bounds, size: int) -> Bounds:
     keep = (1 << size * 8) - 1
     umin, umax = b.r64[0], b.r64[1]
     if umin & ~keep == umax & ~keep:
@@ -325,6 +332,9 @@ def truncate(b: Bounds, size: int) -> Bounds:
     else:
         umin, umax = 0, keep
     return sync(tnum.low(b.bits, size), (umin, umax, umin, umax), ANY32 if size < 4 else b.r32)
+
+
+_ANY_OF_SIZE: Final = {size: _truncated(ANY, size) for size in (1, 2, 4)}
 
 
 _SIGNED = {1: s8, 2: s16, 4: s32}

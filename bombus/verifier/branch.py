@@ -267,8 +267,8 @@ def _refine_same(env: Env, insn: Insn, other: State, reg: Reg, is32: bool) -> No
     regs, other_regs = env.state.frames[-1].regs, other.frames[-1].regs
     dst = insn.dst
     condition = insn.opcode & 0xF0
-    new_true = _shrunk(env, reg, _STRICT.get(condition, -1), is32, "true_reg1")
-    regs[dst] = _shrunk(env, reg, _STRICT.get(OPPOSITE[condition], -1), is32, "false_reg1")
+    new_true = env.sane(_shrunk(env, reg, _STRICT.get(condition, -1), is32, "true_reg1"), "true_reg2")
+    regs[dst] = env.sane(_shrunk(env, reg, _STRICT.get(OPPOSITE[condition], -1), is32, "false_reg1"), "false_reg2")
     other_regs[dst] = new_true
     if reg.id:
         _sync_linked(env, env.state, regs[dst], (dst,))
@@ -412,14 +412,14 @@ def _null_checked(env: Env, state: State, regno: int, is_null: bool) -> None:
         refs.drop(env, state, id_)
 
     def change(other: Reg) -> Reg | None:
-        if not other.type & PTR_MAYBE_NULL or other.id != id_:
+        if not other.type & PTR_MAYBE_NULL:
             return None
         if is_null:
             return Reg(SCALAR_VALUE, ZERO, precise=other.precise or not env.bpf_capable)
         new = without_null(other)
         return new if _may_hold_lock(new) else new.but(id_=0)
 
-    refs.replace_all(env, change, state)
+    refs.replace_all(env, change, state, id_=id_)
 
 
 def _may_hold_lock(reg: Reg) -> bool:
@@ -478,11 +478,9 @@ def _good_packet(env: Env, state: State, packet: Reg, range_open: bool) -> None:
     type_, id_ = packet.type, packet.id
 
     def change(reg: Reg) -> Reg | None:
-        if reg.type == type_ and reg.id == id_ and reg.number < reach:
-            return reg.but(number=reach)
-        return None
+        return reg.but(number=reach) if reg.number < reach else None
 
-    refs.replace_all(env, change, state)
+    refs.replace_all(env, change, state, id_=id_, type_=type_)
 
 
 __all__ = ["Bounds", "check", "not_null", "without_null"]

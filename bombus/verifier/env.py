@@ -36,6 +36,7 @@ from bombus.verifier.state import Frame, History, Reference, State
 
 if TYPE_CHECKING:
     from bombus.verifier.loops import Visit
+    from bombus.verifier.prototypes import Proto
 
 # Limits (Linux 6.12 include/linux/bpf.h, include/linux/bpf_verifier.h).
 MAX_INSNS: Final = 1_000_000
@@ -214,6 +215,7 @@ class Env:
         "processed",
         "processed_before",
         "program",
+        "prototypes",
         "reaches",
         "recorder",
         "rules",
@@ -307,6 +309,7 @@ class Env:
         self.last_line: LineInfo | None = None
         self.style: KernelStyle | None = None
         self.texts: dict[int, str] = {}
+        self.prototypes: dict[int, Proto | None] = {}  # see prototypes.prototype
         self.reaches: list[int] = []  # see precision.reaches
 
     # Registers of the running frame.
@@ -390,7 +393,9 @@ class Env:
         if speculative:
             state.speculative = True
         if len(self.pending) > MAX_PENDING:
-            self.fail(E2BIG, f"The sequence of {len(self.pending)} jumps is too complex.")
+            # Observed of conditional jumps.
+            errno = EFAULT if self.rules.too_many_paths_fault else E2BIG
+            self.fail(errno, f"The sequence of {len(self.pending)} jumps is too complex.")
         if state.parent is not None:
             state.parent.branches += 1
         return state

@@ -94,6 +94,8 @@ def _facts(env: Env) -> Facts:
 
 
 def _check(env: Env) -> None:
+    if not env.insns:
+        raise Refused(E2BIG, 0)  # bpf_prog_load
     setup.check_functions_early(env)
     flow.find_subprograms(env)
     flow.check_subprograms(env)
@@ -226,7 +228,8 @@ def _walk(env: Env) -> None:
             else:
                 running = state.frames[-1]
                 target = _jump(env, insn)
-                _note_slots(env, insn, here, running)
+                if slot_live is not None and insn.opcode in _FRAMES:
+                    _note_slots(env, insn, here, running)
             if target >= 0:
                 env.insn_idx = target
                 if target == -1:
@@ -256,6 +259,7 @@ def _walk(env: Env) -> None:
 
 _RETURNED = -1
 _ENDED = -2
+_FRAMES: Final = (op.CALL, op.EXIT)
 
 
 def _note_slots(env: Env, insn: Insn, here: int, running: Frame) -> None:
@@ -336,12 +340,12 @@ _LEAVING: Final = (op.BPF_CALL, op.BPF_JA, op.BPF_EXIT)
 
 def _jump(env: Env, insn: Insn) -> int:
     """BPF_JMP and BPF_JMP32. Returns where to go on, or _RETURNED (insn_idx is set), or _ENDED."""
-    code, dst, src, off, imm = insn
-    klass = code & 7
-    operation = code & 0xF0
     env.jumps += 1
+    operation = insn.opcode & 0xF0
     if operation not in _LEAVING:
         return branch.check(env, insn)
+    code, dst, src, off, imm = insn
+    klass = code & 7
     if operation == op.BPF_CALL:
         if code & op.BPF_X or (src != op.BPF_PSEUDO_KFUNC_CALL and off) or src not in (0, 1, 2) or dst \
                 or klass == op.BPF_JMP32:

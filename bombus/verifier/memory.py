@@ -266,7 +266,8 @@ def _map_value(env: Env, regno: int, off: int, size: int, access: int, value: in
         if bits[1] == 0 and _is_rdonly(map_) and map_.type == _ARRAY:
             found = constant_of(map_, off + s64(bits[0]), size, signed=signed)
             if found is not None:
-                regs[value] = Reg(SCALAR_VALUE, const(found), precise=regs[value].precise)
+                precise = regs[value].precise or not env.bpf_capable
+                regs[value] = Reg(SCALAR_VALUE, const(found), precise=precise)
                 return
         regs[value] = env.unknown
 
@@ -388,7 +389,7 @@ def access(
         if loaded.type == SCALAR_VALUE:
             bounds = loaded.bounds
             bounds = sign_extend(bounds, size) if signed else truncate(bounds, size)
-            regs[value] = loaded.but(bounds=bounds)
+            regs[value] = loaded.with_bounds(bounds)
 
 
 def _sized(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> None:

@@ -247,6 +247,7 @@ def force_precise(env: Env, state: State | None) -> bool:
     state = state.parent
     changed = False
     while state is not None:
+        state.marked = True
         for number, frame in enumerate(state.frames):
             for i in range(FP):
                 reg = frame.regs[i]
@@ -415,6 +416,7 @@ def _at_entry(env: Env, bt: Backtrack, state: State) -> None:
     regs = bt.regs[bt.frame]
     if len(state.frames) == 1 and frame.subprog > 0 and frame.callsite == -1 and not bt.slots[bt.frame] \
             and not regs & ~_ARGS:
+        state.marked = True
         for i in range(1, 6):
             if regs >> i & 1 and frame.regs[i].type == SCALAR_VALUE:
                 frame.regs[i] = frame.regs[i].with_precision(True)
@@ -452,6 +454,8 @@ def _mark(env: Env, bt: Backtrack, state: State) -> bool:
             else:
                 frame.stack[i] = Slot(slot.kinds, slot.reg.with_precision(True))
                 changed = True
+        if changed:
+            state.marked = True
         if env.prints_all:
             env.log.write(
                 f"mark_precise: frame{number}: parent state regs={_regs_text(bt.regs[number])} "

@@ -69,6 +69,13 @@ def prototype(env: Env, number: int) -> Proto | None:
 
     Raises UnknownHelper for a number that the kernel does not have.
     """
+    if number in env.prototypes:
+        return env.prototypes[number]
+    found = env.prototypes[number] = _find(env, number)
+    return found
+
+
+def _find(env: Env, number: int) -> Proto | None:
     program = env.program
     row = HELPER_BY_ID.get(number)
     if row is None or row.since > program.version:

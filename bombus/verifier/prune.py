@@ -201,7 +201,15 @@ def _scalar_of(env: Env, slot: Slot) -> Reg | None:
 
 
 def _stack_safe(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
-    for at in range(len(old.stack)):
+    now = cur.stack
+    size = len(now)
+    for at, slot in enumerate(old.stack):
+        if slot is _DEAD and exact == NOT_EXACT:
+            continue
+        if at < size and slot is now[at]:
+            kind = slot.kinds[7]
+            if kind < DYNPTR and (kind != SPILL or not (slot.reg.id or slot.reg.ref_id)):
+                continue
         if not _slot_covered(env, old, cur, at, exact):
             old.misfit = NR_REGS + at
             return False
@@ -478,24 +486,43 @@ def _clean(env: Env, insn: int, states: list[State], cur: State) -> None:
                 left = True
                 continue
         state.cleaned = True
-        dead_slots = None if env.slot_live is None else env.slot_live.dead(env, state)
+        if env.slot_live is not None:
+            dead_slots = env.slot_live.dead(env, state)
+            for number, frame in enumerate(state.frames):
+                _forget(frame, env.live_before[loops.insn_of(state, number)], dead_slots[number])
+            continue
         for number, frame in enumerate(state.frames):
             live_regs = env.live_before[loops.insn_of(state, number)] if env.rules.live_registers else -1
-            dead = -1 if dead_slots is None else dead_slots[number]
             for i in range(FP):
                 if not (live_regs >> i & 1 if live_regs >= 0 else frame.live[i] & LIVE_READ):
                     frame.regs[i] = UNINIT
                 frame.live[i] |= LIVE_DONE
             for i, marks in enumerate(frame.stack_live):
-                if dead >> i & 1 if dead >= 0 else not marks & LIVE_READ:
+                if not marks & LIVE_READ:
                     frame.stack[i] = _DEAD
                 frame.stack_live[i] = marks | LIVE_DONE
     if not left:
         env.to_clean.discard(insn)
 
 
+def _forget(frame: Frame, live_regs: int, dead_slots: int) -> None:
+    regs = frame.regs
+    for i in range(FP):
+        if not live_regs >> i & 1:
+            regs[i] = UNINIT
+    stack = frame.stack
+    i = 0
+    while dead_slots:
+        if dead_slots & 1:
+            stack[i] = _DEAD
+        dead_slots >>= 1
+        i += 1
+
+
 def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
     """What was precise in an old state that covers `state` is precise on the way to it. True when that is new."""
+    if not old.marked and env.bpf_capable:  # checkpoints begin without precise scalars
+        return False
     bt = Backtrack(len(state.frames) - 1)
     for number in range(len(old.frames) - 1, -1, -1):
         frame = old.frames[number]
@@ -536,29 +563,68 @@ def _is_may_goto(env: Env, insn: int) -> bool:
     return env.insns[insn].opcode == op.MAY_GOTO
 
 
+def _clearly_misfits(old: Frame, cur: Frame, at: int) -> bool:
+    """Whether what made the last comparison fail (at: old.misfit) plainly fails again. `False` says nothing.
+
+    Most comparisons end here: paths that differ in a packet pointer or in a precise scalar.
+    """
+    if at < NR_REGS:
+        x, y = old.regs[at], cur.regs[at]
+    else:
+        at -= NR_REGS
+        if at >= len(old.stack) or at >= len(cur.stack):
+            return False
+        slot, other = old.stack[at], cur.stack[at]
+        if slot.kinds[7] != SPILL or slot.kinds != other.kinds:
+            return False
+        x, y = slot.reg, other.reg
+    type_ = x.type
+    if type_ != y.type:
+        return type_ != NOT_INIT
+    if type_ == PTR_TO_PACKET:
+        number = x.number
+        if x.off != y.off or number > y.number or (number < 0 and number != y.number) or (not x.id) != (not y.id):
+            return True
+    elif type_ != SCALAR_VALUE or not x.precise:
+        return False
+    c, d = x.bounds, y.bounds
+    if c is d:
+        return False
+    a, b = c.r64, d.r64
+    return a[0] > b[0] or a[1] < b[1] or a[2] > b[2] or a[3] < b[3]
+
+
 def visited(env: Env, insn: int) -> bool:
     """Whether the state here is covered by an old one; keeps a new checkpoint when it is time to (is_state_visited)."""
     cur = env.state
-    force = env.aux[insn].force_checkpoint
+    aux = env.aux[insn]
+    force = aux.force_checkpoint
     force_new = env.test_state_freq or force or len(cur.history) > 40
     jumps = env.jumps - env.jumps_before
     processed = env.processed - env.processed_before
     add = force_new or (jumps >= 2 and processed >= 8)
-    key = _bucket(env, insn)
+    frame = cur.frames[-1]
+    key = (insn ^ (frame.callsite & _U32)) % len(env.insns)
     states = env.explored.get(key)
     count = 0
     if states:
         if insn in env.to_clean and env.recorder is None:
             _clean(env, insn, states, cur)
-        frame = cur.frames[-1]
         depth = len(cur.frames)
         by_scc = env.rules.loops_by_scc
-        plain = not env.aux[insn].calls_callback and not _is_may_goto(env, insn)
+        plain = not aux.calls_callback and env.insns[insn].opcode != op.MAY_GOTO
         for state in reversed(states):
             count += 1
             if state.insn != insn:
                 continue
             hit = loop = False
+            old = state.frames[-1]
+            if by_scc and not state.branches and old.misfit >= 0 and _clearly_misfits(old, frame, old.misfit):
+                if add:
+                    state.misses += 1
+                if state.misses > state.hits * 3 + 3:
+                    _drop(env, states, state)
+                continue
             if state.branches:
                 verdict: bool | None = None
                 if not plain or (len(state.frames) == depth and _maybe_looping(state, frame)):
@@ -568,7 +634,7 @@ def visited(env: Env, insn: int) -> bool:
                         add = False
                 else:
                     hit = verdict
-                    loop = verdict and not env.aux[insn].calls_callback
+                    loop = verdict and not aux.calls_callback
             elif by_scc:
                 loop = env.back_edges > 0 and loops.is_open(env, state)
                 hit = states_equal(env, state, cur, RANGE_WITHIN if loop else NOT_EXACT)

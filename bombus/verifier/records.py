@@ -92,7 +92,10 @@ def _one(
         if isinstance(tag, TypeTag) and tag.name in tags:
             kind = tags[tag.name]
             name = "percpu_kptr" if kind == "kptr_percpu" else "kptr"
-            target = btf.resolved(tag.type).name
+            struct = btf.resolved(tag.type)
+            if not isinstance(struct, Struct):  # the kernel then knows no special field of the map at all
+                raise BtfError("a kptr to what is no struct")
+            target = struct.name
             for i in range(min(count, _MAX_FIELDS)):
                 found.append(Field(kind, name, offset + 8 * i, 8, target))
 

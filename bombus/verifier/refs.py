@@ -12,17 +12,27 @@ from bombus.verifier.regs import Reg
 from bombus.verifier.state import SPILL, Reference, Slot, State
 
 
-def replace_all(env: Env, change: Callable[[Reg], Reg | None], state: State | None = None) -> None:
-    """Apply `change` to every register and spilled register of a state; None leaves it as it is."""
+def replace_all(
+    env: Env, change: Callable[[Reg], Reg | None], state: State | None = None, *, id_: int = -1, type_: int = -1
+) -> None:
+    """Apply `change` to every register and spilled register of a state; None leaves it as it is.
+
+    id_, type_: only to those with this id and of this type (-1: any).
+    """
     for frame in (state or env.state).frames:
         regs = frame.regs
         for i, reg in enumerate(regs):
+            if (id_ >= 0 and reg.id != id_) or (type_ >= 0 and reg.type != type_):
+                continue
             new = change(reg)
             if new is not None:
                 regs[i] = new
         for i, slot in enumerate(frame.stack):
             if slot.kinds[7] == SPILL:
-                new = change(slot.reg)
+                reg = slot.reg
+                if (id_ >= 0 and reg.id != id_) or (type_ >= 0 and reg.type != type_):
+                    continue
+                new = change(reg)
                 if new is not None:
                     frame.stack[i] = Slot(slot.kinds, new)
 

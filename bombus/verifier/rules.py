@@ -37,6 +37,9 @@ CHANGES: tuple[Change, ...] = (
     Change("refs_in_state", since("6.14"), "references, locks and disabled interrupts are one list of the whole state"),
     Change("helper_reads_keep_stack", since("6.14"), "what helpers only read of the stack stays known"),
     Change("pointer_halves_not_zero", since("6.13"), "the low half of a pointer counts as not zero, not in late 6.12"),
+    Change("halves_forgotten_first", since("6.13"),
+           "a moved pointer's 32-bit ranges are forgotten before a speculative path takes it, not in late 6.12"),
+    Change("too_many_paths_fault", since("6.13"), "too many open paths: EFAULT, in late 6.12 E2BIG"),
     Change("offset_in_place", since("6.13"), "messages name the offset of 'scalar += pointer', not in late 6.12"),
     Change("fetches_not_followed", since("6.13"), "precision does not follow atomic fetches, as late 6.12 does"),
     Change("null_args_not_precise", since("6.13"), "null arguments are not marked precise, as in late 6.1 and 6.12"),
@@ -115,6 +118,8 @@ class Rules:
     refs_in_state: bool
     helper_reads_keep_stack: bool
     pointer_halves_not_zero: bool
+    halves_forgotten_first: bool
+    too_many_paths_fault: bool
     offset_in_place: bool
     fetches_not_followed: bool
     null_args_not_precise: bool

@@ -109,9 +109,10 @@ class Instance:
                 return False
         return True
 
-    def is_live(self, frame: int, insn: int, slot: int) -> bool:
+    def live(self, frame: int, insn: int) -> int:
+        """The slots of a frame that are live before an instruction."""
         masks = self.frames[frame]
-        return masks is not None and masks.live[insn - self.start] >> slot & 1 != 0
+        return 0 if masks is None else masks.live[insn - self.start]
 
 
 class SlotLiveness:
@@ -131,8 +132,13 @@ class SlotLiveness:
         self.writes.clear()
 
     def of(self, env: Env, state: State, number: int) -> Instance:
-        start = env.subprogs[state.frames[number].subprog].start
-        chain = (*(frame.callsite for frame in state.frames[1 : number + 1]), start)
+        frames = state.frames
+        start = env.subprogs[frames[number].subprog].start
+        chain: Chain
+        if number:
+            chain = (*[frame.callsite for frame in frames[1 : number + 1]], start)
+        else:
+            chain = (start,)
         found = self.instances.get(chain)
         if found is None:
             order = self.orders.get(start)
@@ -176,28 +182,17 @@ class SlotLiveness:
 
     def dead(self, env: Env, state: State) -> list[int]:
         """By frame, the slots that nothing reads after a checkpoint."""
-        top = len(state.frames) - 1
-        instances = [self.of(env, state, number) for number in range(top + 1)]
-        return [
-            sum(
-                1 << slot
-                for slot in range(len(frame.stack))
-                if not _is_alive(env, state, instances, number, slot)
-            )
-            for number, frame in enumerate(state.frames)
-        ]
-
-
-def _is_alive(env: Env, state: State, instances: list[Instance], number: int, slot: int) -> bool:
-    top = len(instances) - 1
-    if instances[top].is_live(number, state.insn, slot):
-        return True
-    for i in range(number, top):
-        callsite = state.frames[i + 1].callsite
-        at = callsite if env.aux[callsite].calls_callback else callsite + 1
-        if instances[i].is_live(number, at, slot):
-            return True
-    return False
+        frames = state.frames
+        top = len(frames) - 1
+        dead = []
+        for number in range(top + 1):
+            live = self.of(env, state, top).live(number, state.insn)
+            for i in range(number, top):
+                callsite = frames[i + 1].callsite
+                at = callsite if env.aux[callsite].calls_callback else callsite + 1
+                live |= self.of(env, state, i).live(number, at)
+            dead.append((1 << len(frames[number].stack)) - 1 & ~live)
+        return dead
 
 
 def _hand_out(instance: Instance, outer: Instance) -> None:

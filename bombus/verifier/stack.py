@@ -84,11 +84,17 @@ def with_id(env: Env, reg: Reg) -> Reg:
 
 def within_bounds(env: Env, regno: int, off: int, size: int, access: int, *, by_helper: bool) -> None:
     """Check that an access stays on the stack and make the stack deep enough (check_stack_access_within_bounds)."""
-    reg = env.regs[regno]
-    frame = env.frame_of(reg)
+    frames = env.state.frames
+    reg = frames[-1].regs[regno]
+    frame = frames[reg.frame]
+    bits = reg.bounds.bits
+    if bits[1] == 0 and (low := s64(bits[0]) + off) >= -MAX_STACK and low + size <= 0 < size and (
+        access == WRITE or env.uninit_stack_allowed
+    ):
+        grow(env, frame, -low)
+        return
     indirect = by_helper and not env.rules.helper_reads_keep_stack
     where = " indirect access to" if indirect else " read from" if access == READ else " write to"
-    bits = reg.bounds.bits
     if bits[1] == 0:
         low = s64(bits[0]) + off
         high = low + size
@@ -149,8 +155,9 @@ def _save(frame: Frame, at: int, reg: Reg, size: int) -> None:
 
 def write(env: Env, regno: int, off: int, size: int, value: int) -> None:
     """A store through stack pointer `regno`; `value` is the stored register, -1 for an immediate or unknown."""
-    reg = env.regs[regno]
-    frame = env.frame_of(reg)
+    frames = env.state.frames
+    reg = frames[-1].regs[regno]
+    frame = frames[reg.frame]
     bits = reg.bounds.bits
     if bits[1] == 0:
         _write_fixed(env, frame, off + s64(bits[0]), size, value)

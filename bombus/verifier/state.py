@@ -194,6 +194,7 @@ class State:
         "last_insn",
         "lock",
         "loop_entry",
+        "marked",
         "may_goto_depth",
         "misses",
         "opens_loop",
@@ -226,6 +227,7 @@ class State:
         self.callback_unroll_depth = 0
         self.changed = 0  # a register or slot that a later path was seen to have changed (see prune)
         self.opens_loop = False
+        self.marked = False  # a scalar of this checkpoint was found to be needed precisely
         self.hits = 0
         self.misses = 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import os
 import re
 import struct
 from collections.abc import Iterator
@@ -20,7 +21,8 @@ from bombus.spec.version import KernelVersion
 from bombus.verifier import records
 from bombus.verifier.program import NOBODY, ROOT, FuncInfo, LineInfo, MapInfo, Program
 
-ORACLE = Path(__file__).resolve().parents[2].parent / "shared" / "oracle"
+# Beside the repository, or where BOMBUS_ORACLE says.
+ORACLE = Path(os.environ.get("BOMBUS_ORACLE") or Path(__file__).resolve().parents[2].parent / "shared" / "oracle")
 VERSIONS = {"6.1": KernelVersion(6, 1), "6.12": KernelVersion(6, 12), "6.18": KernelVersion(6, 18)}
 # The recorded kernels are built without CONFIG_BPF_KPROBE_OVERRIDE.
 WITHOUT = frozenset(("override_return",))

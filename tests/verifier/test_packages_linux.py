@@ -1,0 +1,124 @@
+"""Other people's objects and our own, of several compilers, against the running kernel: verdict, errno and whole logs.
+
+The objects are those of Debian's libxdp1, xdp-tools, xdp-tests and libbpf-tools, the C programs of bench/twins and
+examples built by every clang here (and gcc-bpf), and the programs of examples/bpf built by `bombus build`. Programs of
+which the kernel processes more than LONGEST instructions are left out; BOMBUS_WHOLE_CORPUS=1 takes all programs, and
+every compiler with every level and CPU version.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import product
+from pathlib import Path
+
+import pytest
+from linux_loads import Answers, last, load_each, normal, package_objects
+
+from bombus.compiler.build import build_file
+from bombus.errors import KernelError, NotSupported
+from bombus.kernel.api import Attr
+from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.object.model import Object
+from bombus.object.read import open_object, read_object
+from bombus.spec.version import since
+from bombus.verifier.main import verify
+
+ROOT = Path(__file__).resolve().parents[2]
+WHOLE = bool(os.environ.get("BOMBUS_WHOLE_CORPUS"))
+LONGEST = 10_000_000 if WHOLE else 1000
+SOURCES = (*sorted((ROOT / "bench" / "twins").glob("*.c")), *sorted((ROOT / "examples").glob("*.bpf.c")))
+COMPILERS = ("clang-16", "clang-19", "clang-22", "bpf-gcc")
+LEVELS = ("-O2", "-Os", "-O1")
+CPUS = ("v1", "v2", "v3", "v4")
+
+pytestmark = [pytest.mark.linux, pytest.mark.debian]
+
+
+@pytest.fixture(scope="module")
+def answers() -> Answers:
+    kernel = LinuxKernel()
+    if not since("6.18") <= kernel.version < since("6.19"):
+        pytest.skip(f"the verifier's texts are those of Linux 6.18, this is {kernel.version}")
+    found = Answers(kernel)
+    try:
+        kernel.close(kernel.bpf(Attr("BPF_MAP_CREATE", map_type=2, key_size=4, value_size=4, max_entries=1)))
+    except KernelError as error:
+        pytest.skip(f"bpf(2) is refused: {error}")
+    return found
+
+
+def _differences(answers: Answers, objects: Iterator[Object]) -> tuple[int, list[str]]:
+    """How many programs were compared, and what differs."""
+    answers.answers.clear()
+    for obj in objects:
+        answers.name = obj.name
+        load_each(obj, answers)
+    compared = 0
+    wrong = []
+    for answer in answers.answers:
+        if answer.processed > LONGEST:
+            continue
+        try:
+            for level, log in ((4 if answer.long else 6, answer.log), (1, answer.brief)):
+                ours = verify(replace(answer.program, log_level=level))
+                where = f"{answer.name} {answer.program.name} level {level}"
+                if abs(ours.errno) != answer.errno:
+                    wrong.append(f"{where}: {answer.errno} {last(answer.log)} ## {ours.errno} {last(ours.log)}")
+                elif normal(ours.log) != normal(log):
+                    pairs = zip(normal(log).splitlines(), normal(ours.log).splitlines(), strict=False)
+                    wrong.append(f"{where}: {next(((a, b) for a, b in pairs if a != b), 'length')}")
+        except NotSupported:
+            continue
+        compared += 1
+    return compared, wrong
+
+
+def test_packages(answers: Answers) -> None:
+    compared, wrong = _differences(answers, package_objects())
+    if not compared:
+        pytest.skip("libxdp1, xdp-tools, xdp-tests and libbpf-tools are not installed")
+    assert not wrong, "\n".join(wrong[:10])
+
+
+def _built(folder: Path) -> Iterator[Object]:
+    """Each source by a few of the ways to build it, by all of them when the whole corpus is wanted."""
+    compilers = [name for name in COMPILERS if shutil.which(name)]
+    ways = [way for way in product(compilers, LEVELS, CPUS) if way[::2] != ("clang-16", "v4")]
+    for number, source in enumerate(SOURCES):
+        for compiler, level, cpu in ways if WHOLE else ways[number % len(ways) :: 11][:2]:
+            out = folder / f"{source.stem}.{compiler}{level}{cpu}.o"
+            target = [f"-mcpu={cpu}", "-I/usr/include"] if compiler == "bpf-gcc" else ["-target", "bpf", f"-mcpu={cpu}"]
+            command = [
+                compiler, level, "-g", *target, f"-I{ROOT / 'bench' / 'twins'}", "-I/usr/include/x86_64-linux-gnu",
+                "-c", str(source), "-o", str(out),
+            ]  # fmt: skip
+            made = subprocess.run(command, capture_output=True, text=True, check=False)
+            if made.returncode == 0:
+                yield open_object(out)
+            else:
+                assert compiler == "bpf-gcc", made.stderr  # it lacks some of what clang has
+
+
+def test_compilers(answers: Answers, tmp_path: Path) -> None:
+    compared, wrong = _differences(answers, _built(tmp_path))
+    if not compared:
+        pytest.skip("no compiler for BPF is installed")
+    assert not wrong, "\n".join(wrong[:10])
+
+
+def _python() -> Iterator[Object]:
+    for source in sorted((ROOT / "examples" / "bpf").glob("*.py"))[:: 1 if WHOLE else 3]:
+        try:
+            yield read_object(build_file(str(source)), name=source.stem)
+        except NotSupported:
+            continue
+
+
+def test_python_programs(answers: Answers) -> None:
+    compared, wrong = _differences(answers, _python())
+    assert compared and not wrong, "\n".join(wrong[:10])
