@@ -92,7 +92,8 @@ class Case:
     @property
     def source(self) -> str:
         """What the recorded answer is an answer to."""
-        return json.dumps([self.text, self.options, [f.name for f in self.functions]])
+        asked = {name: value for name, value in self.options.items() if name not in ("known", "slow")}
+        return json.dumps([self.text, asked, [[f.name, f.is_global, *f.shape] for f in self.functions]])
 
     def known(self, version: str) -> set[str]:
         """What is known to differ from a kernel: words after known=."""
