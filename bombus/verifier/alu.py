@@ -16,7 +16,7 @@ from bombus.verifier import bounds_alu, memory, tnum
 from bombus.verifier.bounds import ANY32, ANY64, S32_MAX, S32_MIN, S64_MAX, S64_MIN, Bounds, const, sync
 from bombus.verifier.env import EACCES, EINVAL, MAX_STACK, MAX_VAR_OFF, Env
 from bombus.verifier.live import define, use
-from bombus.verifier.log import tnum_text
+from bombus.verifier.log import bits_text
 from bombus.verifier.precision import mark_precise
 from bombus.verifier.program import Refused
 from bombus.verifier.regs import (
@@ -546,7 +546,7 @@ def _check_stays_inside(env: Env, regno: int, reg: Reg) -> None:
             env.fail(
                 EACCES,
                 f"R{regno} variable stack access prohibited for !root, "
-                f"var_off={tnum_text(value, mask)} off={off}",
+                f"var_off={bits_text(env, (value, mask))} off={off}",
             )
         if not -MAX_STACK <= off < 0:
             env.fail(

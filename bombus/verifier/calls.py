@@ -119,7 +119,8 @@ def call(env: Env, insn: Insn) -> int:
     if subprog.linkage == 1:
         _no_global_call(env, subprog)
         if errno:
-            env.fail(errno, f"Caller passes invalid args into func#{number} ('{subprog.name}')")
+            name = f" ('{subprog.name}')" if env.rules.lazy_globals else ""
+            env.fail(errno, f"Caller passes invalid args into func#{number}{name}")
         env.say(f"Func#{number} ('{subprog.name}') is global and assumed valid.\n")
         if subprog.changes_packet:
             clear_packet_pointers(env)
@@ -282,13 +283,13 @@ def say_invalid_scalar(env: Env, reg: Reg, low: int, high: int, where: str, name
     text = f"{where} the register {name} has"
     _umin, _umax, smin, smax = reg.bounds.r64
     if not env.rules.smin_smax_in_errors:
-        from bombus.verifier.log import tnum_text
+        from bombus.verifier.log import bits_text
 
         if reg.bounds.bits[1] == (1 << 64) - 1:
             text += " unknown scalar value"
         else:
-            text += f" value {tnum_text(*reg.bounds.bits)}"
-        env.say(f"{text} should have been in {tnum_text(*_range_bits(low, high))}\n")
+            text += f" value {bits_text(env, reg.bounds.bits)}"
+        env.say(f"{text} should have been in {bits_text(env, _range_bits(low, high))}\n")
         return
     if smin > S64_MIN:
         text += f" smin={smin}"
@@ -355,7 +356,7 @@ def check_return(env: Env) -> None:
     reg = regs[0]
     where = "At program exit"
     if frame.in_async_callback:
-        where = "At async callback return"
+        where = "At async callback return" if env.rules.smin_smax_in_errors else "At async callback"
         allowed = (0, 0)
     elif is_subprog:
         if reg.type != SCALAR_VALUE:

@@ -93,7 +93,7 @@ def process(env: Env, regno: int, *, uninit: bool, read_only: bool, kind: str, i
     if reg.type == CONST_PTR_TO_DYNPTR and not read_only:
         env.fail(EINVAL, "cannot pass pointer to const bpf_dynptr, the helper mutates it")
     if not _is_initialised(env, reg):
-        env.fail(EINVAL, f"Expected an initialized dynptr as arg #{regno - 1}")
+        env.fail(EINVAL, f"Expected an initialized dynptr as arg #{regno - env.rules.lock_errnos}")
     if kind:
         found = of(env, reg)
         if found is None or found.dynptr is None or found.dynptr.kind != kind:

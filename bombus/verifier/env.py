@@ -394,7 +394,7 @@ class Env:
             state.speculative = True
         if len(self.pending) > MAX_PENDING:
             # Observed of conditional jumps.
-            errno = EFAULT if self.rules.too_many_paths_fault else E2BIG
+            errno = E2BIG if self.rules.fastcall and not self.rules.too_many_paths_fault else EFAULT
             self.fail(errno, f"The sequence of {len(self.pending)} jumps is too complex.")
         if state.parent is not None:
             state.parent.branches += 1

@@ -85,6 +85,9 @@ COMPATIBLE: Final[dict[str, tuple[int, ...]]] = {
     "ARG_KPTR_XCHG_DEST": (PTR_TO_MAP_VALUE, PTR_TO_BTF_ID | MEM_ALLOC),
     "ARG_PTR_TO_DYNPTR": (PTR_TO_STACK, CONST_PTR_TO_DYNPTR),
 }
+# What keys and values may be in until any memory may hold them.
+_KEY_KINDS: Final = ("ARG_PTR_TO_MAP_KEY", "ARG_PTR_TO_MAP_VALUE")
+_KEYS: Final = (PTR_TO_STACK, PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_MAP_KEY, PTR_TO_MAP_VALUE)
 _SOCK_MAPS: Final = special.SOCK_MAPS
 _BLOOM: Final = MAP_TYPE["BPF_MAP_TYPE_BLOOM_FILTER"].id
 _ARRAY: Final = MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id
@@ -208,6 +211,8 @@ def _check_type(env: Env, regno: int, reg: Reg, kind: str, spec: ArgSpec, meta: 
     compatible = COMPATIBLE.get(kind)
     if compatible is None:
         raise NotSupported(f"helper argument {kind}", "the verifier does not know it")
+    if not env.rules.any_memory_for_keys:
+        compatible = _KEYS if kind in _KEY_KINDS else tuple(t for t in compatible if not t & (PTR_TRUSTED | MEM_RCU))
     type_ = reg.type
     if spec.read_only:
         type_ &= ~MEM_RDONLY
@@ -297,6 +302,8 @@ def _size(env: Env, regno: int, reg: Reg, spec: ArgSpec, meta: Meta, proto: Prot
     raw = before.uninit and reg.bounds.bits[1] == 0
     if smin < 0:
         env.fail(EACCES, f"R{regno} min value is negative, either use unsigned or 'var &= const'")
+    if umin == 0 and not zero_ok and not env.rules.zero_size_named:
+        check_memory(env, regno - 1, 0, READ)
     if umin == 0 and not zero_ok:
         env.fail(EACCES, f"R{regno} invalid zero-sized read: u64=[{umin},{s64(umax)}]")
     if umax >= MAX_VAR_SIZE:
@@ -364,12 +371,14 @@ def _lock(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Pr
     if field.offset != s64(value) + reg.off:
         env.fail(
             errno,
-            f"off {s64(value) + reg.off} doesn't point to 'struct bpf_spin_lock' that is at {field.offset}",
+            f"off {s64(value) + reg.off} doesn't point to 'struct bpf_spin_lock'"
+            f"{f' that is at {field.offset}' if env.rules.lock_errnos else ''}",
         )
     if meta.helper == special.SPIN_LOCK:
         if state.lock is not None:
             env.fail(errno, "Locking two bpf_spin_locks are not allowed")
-        state.lock = (map_, reg.id)
+        if reg.id or env.rules.lock_errnos:  # until then a lock was its id, and 0 none
+            state.lock = (map_, reg.id)
         return
     if state.lock is None:
         env.fail(errno, "bpf_spin_unlock without taking a lock")
@@ -381,19 +390,20 @@ def _lock(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Pr
 def _timer(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
     map_ = reg.map
     value, mask = reg.bounds.bits
+    errno = EINVAL if env.rules.lock_errnos else EACCES
     if mask:
         env.fail(
-            EINVAL, f"R{regno} doesn't have constant offset. bpf_timer has to be at the constant offset"
+            errno, f"R{regno} doesn't have constant offset. bpf_timer has to be at the constant offset"
         )
     assert map_ is not None
     if map_.btf is None:
-        env.fail(EINVAL, f"map '{map_.name}' has to have BTF in order to use bpf_timer")
+        env.fail(errno, f"map '{map_.name}' has to have BTF in order to use bpf_timer")
     field = records.find(map_, "timer")
     if field is None:
-        env.fail(EINVAL, f"map '{map_.name}' has no valid bpf_timer")
+        env.fail(errno, f"map '{map_.name}' has no valid bpf_timer")
     if field.offset != s64(value) + reg.off:
         env.fail(
-            EINVAL, f"off {s64(value) + reg.off} doesn't point to 'struct bpf_timer' that is at {field.offset}"
+            errno, f"off {s64(value) + reg.off} doesn't point to 'struct bpf_timer' that is at {field.offset}"
         )
     if meta.map is not None:
         env.fail(EFAULT, "verifier bug. Two map pointers in a timer helper")

@@ -100,6 +100,12 @@ def tnum_text(value: int, mask: int) -> str:
     return unsigned(value) if mask == 0 else f"({value:#x}; {mask:#x})"
 
 
+def bits_text(env: Env, bits: tuple[int, int]) -> str:
+    """Known bits as a message of this kernel shows them."""
+    value, mask = bits
+    return tnum_text(value, mask) if env.rules.plain_constants else f"({value:#x}; {mask:#x})"
+
+
 def _low(value: int) -> int:
     return value if -0x8000 <= value <= 0x7FFF else value & U32
 

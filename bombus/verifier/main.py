@@ -107,8 +107,12 @@ def _check(env: Env) -> None:
     flow.mark_fastcall(env)
     if env.rules.live_registers:
         static_live.compute(env)
-    _walk_from(env, 0)
-    _check_globals(env)
+    if env.rules.lazy_globals:
+        _walk_from(env, 0)
+        _check_globals(env)
+    else:
+        _check_globals(env, all_of_them=True)
+        _walk_from(env, 0)
     env.explored = {}
     flow.remove_fastcall_spills(env)
     flow.check_stack_depth(env)
@@ -118,15 +122,15 @@ def _check(env: Env) -> None:
     flow.remove_dead_functions(env)
 
 
-def _check_globals(env: Env) -> None:
-    """Global functions are verified on their own, each once, when something calls them."""
+def _check_globals(env: Env, *, all_of_them: bool = False) -> None:
+    """Global functions are verified on their own, each once, when something calls them (or all of them)."""
     if not env.has_btf:
         return
     again = True
     while again:
         again = False
         for number, subprog in enumerate(env.subprogs):
-            if number and subprog.linkage == 1 and subprog.called and not subprog.verified:
+            if number and subprog.linkage == 1 and (subprog.called or all_of_them) and not subprog.verified:
                 _walk_from(env, number)
                 if env.prints:
                     env.log.write(

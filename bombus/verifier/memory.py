@@ -20,7 +20,7 @@ from bombus.verifier.bounds import const
 from bombus.verifier.bounds_alu import sign_extend, truncate
 from bombus.verifier.env import EACCES, EINVAL, EPERM, MAX_VAR_OFF, READ, WRITE, Env
 from bombus.verifier.live import define, use
-from bombus.verifier.log import print_source, tnum_text
+from bombus.verifier.log import bits_text, print_source
 from bombus.verifier.precision import mark_precise
 from bombus.verifier.program import Field, MapInfo
 from bombus.verifier.regs import (
@@ -92,7 +92,7 @@ def check_alignment(env: Env, reg: Reg, off: int, size: int, *, strict: bool) ->
     value, mask = tnum.add(reg.bounds.bits, (fixed & (1 << 64) - 1, 0))
     if (value | mask) & (size - 1) == 0:
         return
-    text = tnum_text(*reg.bounds.bits)
+    text = bits_text(env, reg.bounds.bits)
     if packet:
         env.fail(EACCES, f"misaligned packet access off {_NET_IP_ALIGN}+{text}+{reg.off}+{off} size {size}")
     env.fail(EACCES, f"misaligned {_WORDS.get(type_, '')}access off {text}+{reg.off}+{off} size {size}")
@@ -101,12 +101,14 @@ def check_alignment(env: Env, reg: Reg, off: int, size: int, *, strict: bool) ->
 def check_plain_pointer(env: Env, reg: Reg, regno: int, *, fixed_ok: bool = False) -> None:
     """A pointer that may not have been moved (__check_ptr_off_reg)."""
     name = type_name(reg.type)
+    if not env.rules.release_by_offset:
+        name = name.replace("ringbuf_mem", "alloc_mem")
     if reg.off < 0:
         env.fail(EACCES, f"negative offset {name} ptr R{regno} off={reg.off} disallowed")
     if not fixed_ok and reg.off:
         env.fail(EACCES, f"dereference of modified {name} ptr R{regno} off={reg.off} disallowed")
     if reg.bounds.bits != (0, 0):
-        env.fail(EACCES, f"variable {name} access var_off={tnum_text(*reg.bounds.bits)} disallowed")
+        env.fail(EACCES, f"variable {name} access var_off={bits_text(env, reg.bounds.bits)} disallowed")
 
 
 def _fits(env: Env, regno: int, off: int, size: int, limit: int, zero_ok: bool) -> bool:
@@ -429,7 +431,7 @@ def check_buffer(env: Env, name: str, regno: int, off: int, size: int) -> None:
     if reg.bounds.bits != (0, 0):
         env.fail(
             EACCES,
-            f"R{regno} invalid variable buffer offset: off={off}, var_off={tnum_text(*reg.bounds.bits)}",
+            f"R{regno} invalid variable buffer offset: off={off}, var_off={bits_text(env, reg.bounds.bits)}",
         )
 
 
@@ -456,7 +458,8 @@ def _map_pointer(env: Env, regno: int, off: int, size: int, kind: int, value: in
     map_ = env.regs[regno].map
     name = map_struct(map_.type) if map_ is not None else "bpf_map"
     if not env.leaks_allowed:
-        env.fail(EPERM, f"'struct {name}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN")
+        shown = f"'struct {name}'" if env.rules.any_memory_for_keys else name
+        env.fail(EPERM, f"{shown} access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN")
     if off < 0:
         env.fail(EACCES, f"R{regno} is {name} invalid negative access: off={off}")
     if kind == WRITE:

@@ -70,6 +70,11 @@ CHANGES: tuple[Change, ...] = (
     Change("linked_history", since("6.12"), "linked scalars are part of the history that precision follows"),
     Change("linked_offsets", since("6.11"), "scalars that differ by a constant stay linked"),
     Change("cpu_number_bounded", since("6.10"), "the number of the CPU is known to be small"),
+    Change("lazy_globals", since("6.8"), "global functions are verified after the program, when they are called"),
+    Change("plain_constants", since("6.8"), "messages show known bits of which all are known as a plain number"),
+    Change("zero_size_named", since("6.8"), "a size that may be zero has a message of its own"),
+    Change("stack_off_in_errors", since("6.8"), "messages about variable stack offsets name the fixed part too"),
+    Change("any_memory_for_keys", since("6.2"), "keys and values may lie in any memory; trusted pointers are known"),
     Change("jit_stack_rounding", since("6.8"), "frames of compiled programs are rounded to 16 bytes"),
     Change("may_goto", since("6.9"), "the may_goto instruction"),
     Change("source_in_log", since("6.9"), "logs name the source file and line"),
@@ -150,6 +155,11 @@ class Rules:
     linked_history: bool
     linked_offsets: bool
     cpu_number_bounded: bool
+    lazy_globals: bool
+    plain_constants: bool
+    zero_size_named: bool
+    stack_off_in_errors: bool
+    any_memory_for_keys: bool
     jit_stack_rounding: bool
     may_goto: bool
     source_in_log: bool

@@ -14,7 +14,7 @@ from bombus.verifier import dynptr
 from bombus.verifier.bounds import const
 from bombus.verifier.env import EACCES, EFAULT, EINVAL, F_STACK_ACCESS, MAX_STACK, MAX_VAR_OFF, READ, WRITE, Env
 from bombus.verifier.live import mark_slot_read, mark_slot_written
-from bombus.verifier.log import print_source, tnum_text
+from bombus.verifier.log import bits_text, print_source
 from bombus.verifier.precision import mark_precise, remember
 from bombus.verifier.regs import (
     ADD_CONST,
@@ -117,7 +117,8 @@ def within_bounds(env: Env, regno: int, off: int, size: int, access: int, *, by_
             env.fail(errno, f"invalid{where} stack R{regno} off={off} size={size}")
         env.fail(
             errno,
-            f"invalid variable-offset{where} stack R{regno} var_off={tnum_text(*bits)} off={off} size={size}",
+            f"invalid variable-offset{where} stack R{regno} var_off={bits_text(env, bits)}"
+            f"{f' off={off}' if env.rules.stack_off_in_errors else ''} size={size}",
         )
     grow(env, frame, -low)
 
@@ -321,7 +322,7 @@ def read(env: Env, regno: int, off: int, size: int, target: int) -> None:
         env.fail(
             EACCES,
             "variable offset stack pointer cannot be passed into helper function; "
-            f"var_off={tnum_text(*bits)} off={off} size={size}",
+            f"var_off={bits_text(env, bits)} off={off} size={size}",
         )
     initialized(env, regno, off, size, by_helper=False)
     low = reg.bounds.r64[2] + off
@@ -437,7 +438,7 @@ def initialized(
         if not env.bypass_spec_v1:
             env.fail(
                 EACCES,
-                f"R{regno}{extra} variable offset stack access prohibited for !root, var_off={tnum_text(*bits)}",
+                f"R{regno}{extra} variable offset stack access prohibited for !root, var_off={bits_text(env, bits)}",
             )
         raw = False
         low = reg.bounds.r64[2] + off
@@ -473,7 +474,7 @@ def initialized(
         else:
             env.fail(
                 EACCES,
-                f"invalid{extra} read from stack R{regno} var_off {tnum_text(*bits)}+{i - low} size {size}",
+                f"invalid{extra} read from stack R{regno} var_off {bits_text(env, bits)}+{i - low} size {size}",
             )
         if at != marked:
             marked = at
