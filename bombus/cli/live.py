@@ -91,7 +91,8 @@ def each(kind: str) -> Iterator[Item]:
         try:
             item = Item(kind, open_id(kernel(), kind, number))
         except KernelError as error:
-            if error.errno == errno.ENOENT:
+            # EAGAIN: a link that is being made has its id, and cannot be opened yet.
+            if error.errno in (errno.ENOENT, errno.EAGAIN):
                 continue
             raise
         with item:

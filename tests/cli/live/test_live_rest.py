@@ -399,6 +399,22 @@ def test_ids_that_vanish_are_left_out(
         assert kind
 
 
+def test_links_that_are_being_made_are_left_out(
+    bombus: Callable[..., Any], linux_kernel: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import errno
+
+    from bombus.cli import live
+    from bombus.errors import KernelError
+
+    def refused(_kernel: Any, kind: str, _number: int) -> int:
+        raise KernelError(errno.EAGAIN, f"BPF_{kind.upper()}_GET_FD_BY_ID")
+
+    monkeypatch.setattr(live, "ids", lambda _kernel, _kind: [1, 2])
+    monkeypatch.setattr(live, "open_id", refused)
+    assert bombus("-j", "link").json() == [] and bombus("link").code == 0
+
+
 def test_without_rights_the_error_says_what_is_missing(linux_kernel: Any) -> None:
     code = (
         "import ctypes, sys; from bombus.cli.main import main\n"
