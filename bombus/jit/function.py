@@ -381,7 +381,10 @@ class Function:
                 self.write(reg, effect.extend(ops, raw))
             case sem.Store(address, size, value):
                 place = self._access(insn.dst, address, size, abi.STORE)
-                if effect.release:
+                if effect.release and self._may_be_misaligned:
+                    self._line("fence release")
+                    self._line(f"store i{size * 8} {value}, ptr {place}, align 1")
+                elif effect.release:
                     self._line(f"store atomic i{size * 8} {value}, ptr {place} release, align {size}")
                 else:
                     aligned = f"align {self._align(size)}{self._kind()}"
@@ -456,6 +459,10 @@ class Function:
 
     def _load(self, base: int, address: str, size: int, *, acquire: bool) -> str:
         place = self._access(base, address, size, abi.LOAD)
+        if acquire and self._may_be_misaligned:
+            value = self.ops.emit(f"load i{size * 8}, ptr {place}, align 1")
+            self._line("fence acquire")
+            return value
         if acquire:
             return self.ops.emit(f"load atomic i{size * 8}, ptr {place} acquire, align {size}")
         return self.ops.emit(f"load i{size * 8}, ptr {place}, align {self._align(size)}{self._kind()}")
@@ -503,19 +510,46 @@ class Function:
         self.resets.append(len(self.ops.lines))
         self.ops.lines.append("")
 
+    @property
+    def _may_be_misaligned(self) -> bool:
+        """Of atomics verifiers ask for alignment."""
+        return self.options.checked
+
     def _atomic(self, effect: Any, insn: Insn) -> None:
-        bits, size = effect.size * 8, effect.size
-        place = self._access(insn.dst, effect.address, size, abi.ATOMIC)
-        emit = self.ops.emit
+        place = self._access(insn.dst, effect.address, effect.size, abi.ATOMIC)
+        if self._may_be_misaligned:
+            old = self._any_atomic(effect, place)
+        else:
+            old = self._aligned_atomic(effect, place)
+        if effect.result is not None:
+            self.write(effect.result, effect.fetched(self.ops, old))
+
+    def _any_atomic(self, effect: Any, place: str) -> str:
+        """Off its alignment the update is no single step: machines trap, or stop the others across cache lines."""
+        ops, emit, bits = self.ops, self.ops.emit, effect.size * 8
+        below = emit(f"and i64 {emit(f'ptrtoint ptr {place} to i64')}, {effect.size - 1}")
+        is_aligned = emit(f"icmp eq i64 {below}, 0")
+        aligned, off, done = (ops.name() for _ in range(3))
+        self._line(f"br i1 {is_aligned}, label {aligned}, label {off}")
+        self._label(aligned)
+        one = self._aligned_atomic(effect, place)
+        self._line(f"br label {done}")
+        self._label(off)
+        other = emit(f"load i{bits}, ptr {place}, align 1")
+        self._line(f"store i{bits} {effect.update(ops, other)}, ptr {place}, align 1")
+        self._line(f"br label {done}")
+        self._label(done)
+        return emit(f"phi i{bits} [ {one}, {aligned} ], [ {other}, {off} ]")
+
+    def _aligned_atomic(self, effect: Any, place: str) -> str:
+        """The old value. Linux' order: none without a result, else sequentially consistent."""
+        bits, size, emit = effect.size * 8, effect.size, self.ops.emit
         if effect.operation == "cmpxchg":
             values = f"i{bits} {effect.expected}, i{bits} {effect.operand}"
             pair = emit(f"cmpxchg ptr {place}, {values} seq_cst seq_cst, align {size}")
-            old = emit(f"extractvalue {{ i{bits}, i1 }} {pair}, 0")
-        else:
-            order = "monotonic" if effect.result is None else "seq_cst"
-            old = emit(f"atomicrmw {effect.operation} ptr {place}, i{bits} {effect.operand} {order}, align {size}")
-        if effect.result is not None:
-            self.write(effect.result, effect.fetched(self.ops, old))
+            return emit(f"extractvalue {{ i{bits}, i1 }} {pair}, 0")
+        order = "monotonic" if effect.result is None else "seq_cst"
+        return emit(f"atomicrmw {effect.operation} ptr {place}, i{bits} {effect.operand} {order}, align {size}")
 
     # ------------------------------------------------------------------------------------------ calls
 

@@ -6,6 +6,7 @@ import pytest
 
 from bombus.errors import EncodingError, UsageError, VmFault
 from bombus.isa import build as b
+from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, encode
 from bombus.jit.sandbox import Sandbox
 
@@ -54,6 +55,22 @@ def test_rules(engine: str, insns: list[Insn], kind: str) -> None:
         with pytest.raises(VmFault) as fault:
             made.exec(bytearray(5))
         assert fault.value.kind == kind
+
+
+@pytest.mark.parametrize("at", [8, 13, 61])
+@pytest.mark.parametrize("operation", [op.BPF_ADD, op.BPF_XOR | op.BPF_FETCH, op.BPF_XCHG, op.BPF_CMPXCHG])
+def test_atomics_anywhere(at: int, operation: int) -> None:
+    """Off their alignment, too: across cache lines such a step would stop the whole machine for a while."""
+    ends = []
+    for engine in ("native", "reference"):
+        made = box([
+            b.mov(2, 0x1234567), b.ldx("u64", 0, 1, at), b.mov(3, 1001), b.atomic(operation, "u64", 1, at, 2),
+            b.add(3, -1), b.jmp("!=", 3, 0, -3), b.add(0, b.R2), EXIT,
+        ], engine)  # fmt: skip
+        data = bytearray(range(128))
+        ends.append((made.exec(data), data))
+    assert ends[0] == ends[1]
+    assert ends[0][1] != bytes(range(128))
 
 
 @BOTH
