@@ -8,6 +8,7 @@ choice. So what is proved is the code itself, not a copy of it.
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +20,10 @@ import z3
 import bombus.verifier
 
 Term = Any  # z3 expressions have no useful static types
+
+
+# Milliseconds of wall time for one question; a loaded machine needs many where the full proofs are asked for.
+TIMEOUT = 3_600_000 if os.environ.get("BOMBUS_PROOFS") else 300_000
 
 
 class Sym:
@@ -225,7 +230,7 @@ class Paths:
     def prove(self, claim: Term, what: str = "") -> None:
         for part in _conjuncts(claim):  # one at a time: that is far faster
             solver = z3.SolverFor("QF_BV")  # not incremental, and far faster than one that is
-            solver.set("timeout", 300_000)
+            solver.set("timeout", TIMEOUT)
             solver.add(*self.solver.assertions(), z3.Not(part))
             answer = solver.check()
             if answer == z3.sat:
