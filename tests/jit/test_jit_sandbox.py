@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parents[2] / "fuzz"))
+
+import fuzz_jit_sandbox
 
 from bombus.errors import EncodingError, UsageError, VmFault
 from bombus.isa import build as b
@@ -11,6 +19,7 @@ from bombus.isa.insn import Insn, encode
 from bombus.jit.sandbox import Sandbox
 
 EXIT = b.exit_()
+PROGRAMS = int(os.environ.get("BOMBUS_VM_PROGRAMS", "150"))
 BOTH = pytest.mark.parametrize("engine", ["native", "reference"])
 
 
@@ -133,3 +142,11 @@ def test_disassembly() -> None:
     made = box([b.mov(0, 5), EXIT])
     text = made.disassemble()
     assert "bpf_main:" in text and "ret" in text
+
+
+def test_random_bytes() -> None:
+    """A short version of fuzz/fuzz_jit_sandbox.py."""
+    pair = fuzz_jit_sandbox.Pair()
+    for seed in range(PROGRAMS):
+        slow, native = pair.compare(seed)
+        assert fuzz_jit_sandbox.same(slow, native), f"seed {seed}: reference {slow[:3]}, native {native[:3]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from bombus.object.read import read_object
 
 EXIT = b.exit_()
 XDP = 6
-PROGRAMS = 40
+PROGRAMS = int(os.environ.get("BOMBUS_VM_PROGRAMS", "40"))
 
 
 def load(kernel: UserKernel, insns: list[Insn]) -> Prog:

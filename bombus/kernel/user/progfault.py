@@ -30,7 +30,7 @@ def located(prog: Prog, fault: VmFault) -> VmFault:
 def _owner(prog: Prog, fault: VmFault) -> Prog | None:
     if fault.owner is None:
         # Engines that run tail calls in machine code do not say which program it was.
-        alone = prog.kernel.engine != "native" or not _has_tail_calls(prog)
+        alone = prog.kernel.engine not in ("native", "tiered") or not _has_tail_calls(prog)
         return prog if alone else None
     others: list[Any] = list(prog.kernel.ids["prog"])
     return next((other for other in others if other.compiled is fault.owner), None)
