@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,9 @@ LINUX = HERE.parent / "linux"
 VERSION = "6.12"
 TESTS = ["test_attach_kinds"]
 FILES = [LINUX / "sandbox.py", LINUX / "data", LINUX / "test_attach_kinds.py"]
+if os.environ.get("BOMBUS_GUEST_PARITY"):  # twice as long
+    TESTS.append("test_parity")
+    FILES.append(LINUX / "test_parity.py")
 # What a guest's kernel itself does not have.
 MAY_SKIP: tuple[str, ...] = ()
 
