@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from bombus.bpf.context import REACH, PacketContext
 from bombus.bpf.ints import u64
 from bombus.bpf.layout import size_of
@@ -10,8 +12,10 @@ from bombus.compiler.memory import Memory
 from bombus.compiler.types import IntT, LitT, RefT
 from bombus.compiler.writer import extension, type_text
 from bombus.errors import NotSupported
+from bombus.spec.helpers import HELPER
 
-_U64 = IntT(u64)
+_U64: Final = IntT(u64)
+_LOOP: Final = HELPER["loop"].id
 
 
 def _pieces(size: int, alignment: int) -> list[tuple[int, int]]:
@@ -133,6 +137,8 @@ class Invocations(Memory):
             args.append(f"i{width} {self.value(arg)}" if width else f"ptr {self.reference(arg)}")
         self.at(e.at)
         callee = f"inttoptr (i64 {e.number} to ptr)({', '.join(args)})"
+        if e.number == _LOOP and isinstance(e.args[3], tree.Const) and not e.args[3].value:
+            return self._loop(callee, args[0])
         if e.result == "void":
             self.do(f"call void {callee}")
             return ""
@@ -140,6 +146,18 @@ class Invocations(Memory):
             return self.emit(f"call ptr {callee}")
         bits = type_text(e.type) if isinstance(e.type, IntT) else "i64"
         return self.emit(f"call {bits} {callee}")
+
+    def _loop(self, callee: str, rounds: str) -> str:
+        """bpf_loop, left out when there is no round. Verifiers that know that there is none do not look at the
+        callback; Linux takes it out as dead, but keeps the instruction with its address, and then refuses the program
+        with EFAULT (Linux 6.18 kernel/bpf/verifier.c: check_helper_call, opt_remove_dead_code, jit_subprogs)."""
+        some, end = self.label(), self.label()
+        before = self.block
+        self.branch_on(self.emit(f"icmp eq {rounds}, 0"), end, some)
+        self.begin(some)
+        done = self.emit(f"call i64 {callee}")
+        self.begin(end)
+        return self.emit(f"phi i64 [ 0, %{before} ], [ {done}, %{some} ]")
 
     def of_atomic(self, e: tree.Atomic) -> str:
         value = self.value(e.value)

@@ -143,6 +143,35 @@ def p(ctx: xdp.Context) -> xdp.Action:
     assert verdicts == [2, 2, 2, 2, 3]
 
 
+def test_a_loop_that_verifiers_know_to_have_no_round(linux_kernel: Kernel) -> None:
+    """Linux refuses programs whose bpf_loop it finds to call nothing: 'No program to jit', EFAULT."""
+    source = TOP + """
+class Work(Struct):
+    sum: u64
+def each(index: u32, work: Work) -> s64:
+    work.sum += u64(index) + 1
+    return s64(0)
+@bpf.noinline
+def other(work: Work) -> u64:
+    return work.sum * 2
+@xdp
+def p(ctx: xdp.Context) -> xdp.Action:
+    work = Work()
+    first = other(work)
+    none = bpf.local(u32(0))                         # LLVM does not know what read_once reads, verifiers do
+    some = bpf.local(u32(3))
+    made = helpers.loop(bpf.read_once(none), each, work, 0) * 100
+    made += helpers.loop(bpf.read_once(some), each, work, 0) * 10
+    made += helpers.loop(bpf.read_once(none), each, work, 0)
+    return xdp.Action(u32(made) + u32(work.sum) + u32(first))
+"""
+    alone = source.replace("bpf.read_once(some)", "bpf.read_once(none)")
+    for text, verdict in ((source, 36), (alone, 0)):
+        module = import_source(text, "<no round>")
+        assert plain(module, module.p, PACKETS[:1]).verdicts == [verdict]
+        assert compiled(module, module.p, PACKETS[:1], linux_kernel).verdicts == [verdict]
+
+
 def test_sections(linux_kernel: Kernel) -> None:
     both("""
 @xdp
