@@ -219,8 +219,8 @@ def _check_type(env: Env, regno: int, reg: Reg, kind: str, spec: ArgSpec, meta: 
     if spec.nullable:
         type_ &= ~PTR_MAYBE_NULL
     if type_ not in compatible:
-        names = ", ".join(type_name(t) for t in compatible)
-        env.fail(EACCES, f"R{regno} type={type_name(reg.type)} expected={names}")
+        text = f"R{regno} type={type_name(reg.type)} expected={', '.join(type_name(t) for t in compatible)}"
+        env.fail(EACCES, text if env.rules.any_memory_for_keys else text.replace("ringbuf_mem", "alloc_mem"))
     if reg.type & BASE_MASK == PTR_TO_BTF_ID:
         raise NotSupported("BTF-typed arguments of helpers", "the next stage of the verifier")
 
