@@ -172,7 +172,9 @@ def _write_fixed(env: Env, frame: Frame, off: int, size: int, value: int) -> Non
     slot = frame.stack[at]
     insn = env.insns[env.insn_idx]
     kinds = slot.kinds
-    if not env.leaks_allowed and kinds[7] == SPILL and slot.reg.type != SCALAR_VALUE and size != 8:
+    if not env.leaks_allowed and kinds[7] == SPILL and size != 8 and (
+        slot.reg.type != SCALAR_VALUE or not env.rules.spills_any_scalar
+    ):
         env.fail(EACCES, "attempt to corrupt spilled pointer on stack")
     current = env.frame
     reg = current.regs[value] if value >= 0 else None
