@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -128,6 +129,55 @@ def test_the_kernel_takes_them(name: str, vmlinux: Path, linux_kernel: Kernel) -
             refused.append((program.section, error))
     # What the running kernel does not let anybody load is no fault of the object's: there is no log then.
     assert not [(section, error) for section, error in refused if error.log], refused
+
+
+CONSTANT = """#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_core_read.h>
+
+struct inner { const int number; const char *const text; };
+struct outer { struct inner *const inner; };
+
+SEC("raw_tp/sys_enter") int first(struct outer *outer)
+{
+	return BPF_CORE_READ(outer, inner, number) + (BPF_CORE_READ(outer, inner, text) != 0);
+}
+"""
+LOOPS = """#include "vmlinux.h"
+#include <bpf/bpf_helpers.h>
+
+SEC("xdp") int count(struct xdp_md *ctx)
+{
+	int i, sum = 0;
+
+	bpf_for(i, 0, 10)
+		sum += i;
+	return sum;
+}
+"""
+
+
+@pytest.mark.parametrize("edition", ["clang-16", "clang-19", "clang-22"])
+def test_functions_that_are_only_referred_to_have_types(edition: str, vmlinux: Path, tmp_path: Path) -> None:
+    """Loaders look kernel functions up by their BTF; bpf_iter_num_destroy is called by way of an attribute."""
+    compiler = shutil.which(edition)
+    if compiler is None:
+        pytest.skip(f"no {edition}")
+    source = tmp_path / "loops.bpf.c"
+    source.write_text(LOOPS)
+    made = read_object(c.build(str(source), Options(compiler=compiler)).data)
+    assert {extern.name for extern in made.externs} == {f"bpf_iter_num_{verb}" for verb in ("new", "next", "destroy")}
+
+
+@pytest.mark.parametrize("edition", ["clang-16", "clang-19", "clang-22"])
+def test_const_members_are_read_without_warnings(edition: str, tmp_path: Path) -> None:
+    compiler = shutil.which(edition)
+    if compiler is None:
+        pytest.skip(f"no {edition}")
+    source = tmp_path / "constant.bpf.c"
+    source.write_text(CONSTANT)
+    built = c.build(str(source), Options(compiler=compiler, flags=["-Wall", "-Wextra"]))
+    assert built.diagnostics == ()
 
 
 KERNEL_TREE = [

@@ -54,19 +54,19 @@ class Options:
 
 def words(
     tool: Toolchain, source: str, goal: str, rules: str, options: Options, generated: Sequence[Path],
-    precompiled: Path | None = None,
+    precompiled: tuple[Path, Path] | None = None,
 ) -> list[str]:  # fmt: skip
     """The command: `source` to `goal`; the names of all files that were read go to `rules`, in make's syntax.
 
     generated: folders with headers that are taken where the program has none of its own. precompiled: clang's form of
-    the header that the program includes first.
+    the header that the program includes first, and the rest of that header.
     """
     if tool.kind == "gcc" and options.emit == "llvm":
         raise NotSupported("LLVM IR from gcc", "use clang, or emit asm")
     line = _common(tool, options, generated)
     line += {"obj": ["-c"], "llvm": ["-S", "-emit-llvm"], "asm": ["-S"]}[options.emit]
     if precompiled is not None:
-        line += ["-include-pch", str(precompiled)]
+        line += ["-include-pch", str(precompiled[0]), "-include", str(precompiled[1])]
     line += ["-MD", "-MF", rules, "-fdiagnostics-color=always" if options.colour else "-fdiagnostics-color=never"]
     return [*line, *options.flags, "-x", "c", _plain(source), "-o", goal]
 

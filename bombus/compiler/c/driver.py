@@ -65,7 +65,8 @@ def build(path: str, options: Options | None = None, notify: Callable[[str], Non
 
 
 def _once(
-    tool: toolchain.Toolchain, path: str, options: Options, generated: Sequence[Path], ready: Path | None = None
+    tool: toolchain.Toolchain, path: str, options: Options, generated: Sequence[Path],
+    ready: tuple[Path, Path] | None = None,
 ) -> Built | CompileError:
     with tempfile.TemporaryDirectory(prefix="bombus-c-") as room:
         goal, rules = os.path.join(room, "out"), os.path.join(room, "rules")
@@ -73,7 +74,8 @@ def _once(
         code, text = _run(line, options.timeout)
         diagnostics = parse(text)
         if code == 0:
-            files = [name for name in _files(path, rules) if name != str(ready)]
+            parts = {str(name) for name in (*ready, ready[1].with_name(precompiled.TYPES))} if ready else set()
+            files = [name for name in _files(path, rules) if name not in parts]
             if ready is not None and generated:
                 files.append(str(generated[0] / "vmlinux.h"))
             return Built(Path(goal).read_bytes(), text, diagnostics, tuple(dict.fromkeys(files)), tool.name)

@@ -2,6 +2,9 @@
 
 Used only where it cannot be told from the header itself: the program's first directive includes "vmlinux.h", which is
 the generated one, and nothing else is put before it. A build that fails with it is done again without.
+
+Kernel functions are left out of it and read as text: clang 19 makes no BTF for functions that a precompiled header
+declares and that are only referred to (`cleanup(bpf_iter_num_destroy)` in bpf_for), and no loader takes them then.
 """
 
 from __future__ import annotations
@@ -21,6 +24,9 @@ from bombus.compiler.c.toolchain import Toolchain
 # Each takes some 16 MB.
 _KEPT: Final = 6
 _FIRST = re.compile(rb'#[ \t]*include[ \t]*["<]vmlinux\.h[">]')
+_KERNEL_FUNCTIONS = re.compile(rb"^#ifndef BPF_NO_KFUNC_PROTOTYPES\n.*?^#endif\n", re.S | re.M)
+TYPES: Final = "vmlinux.types.h"
+_TEXT: Final = b'#define BPF_NO_KFUNC_PROTOTYPES\n#include "vmlinux.h"\n#undef BPF_NO_KFUNC_PROTOTYPES\n'
 _BLANK = re.compile(rb"(?:\s+|//[^\n]*\n|/\*.*?\*/)*", re.S)
 
 
@@ -37,9 +43,12 @@ def begins_with_it(path: str) -> bool:
 
 def header(
     tool: Toolchain, path: str, options: Options, folder: Path, run: Callable[[Sequence[str]], bool]
-) -> Path | None:
-    """A file for -include-pch; None where it would not do. `run` runs a command and tells whether it went well."""
+) -> tuple[Path, Path] | None:
+    """A file for -include-pch and one for -include behind it, which together are vmlinux.h; None where they would not
+    do. `run` runs a command and tells whether it went well."""
     if tool.kind != "clang" or options.flags or not begins_with_it(path):
+        return None
+    if "BPF_NO_KFUNC_PROTOTYPES" in " ".join((*options.defines, *options.undefines)):
         return None
     if any(os.environ.get(name) for name in ("CPATH", "C_INCLUDE_PATH")):
         return None
@@ -49,19 +58,23 @@ def header(
     program = os.stat(tool.command[0])
     parts = (
         *tool.command, program.st_mtime_ns, program.st_size, folder.name, options.level, options.target, options.cpu,
-        options.arch, *options.defines, "-U", *options.undefines, "-I", *options.includes,
+        options.arch, "types", *options.defines, "-U", *options.undefines, "-I", *options.includes,
     )  # fmt: skip
     key = hashlib.blake2b("\0".join(map(str, parts)).encode("utf-8", "surrogateescape"), digest_size=16).hexdigest()
     home = folder.parent.parent / "pch"
-    place = home / f"{key}.pch"
-    if place.is_file():
+    place, types, functions = home / f"{key}.pch", folder / TYPES, folder / "vmlinux.kfuncs.h"
+    if place.is_file() and functions.is_file():
         with contextlib.suppress(OSError):
             os.utime(place)  # recently used
-        return place
+        return place, functions
     home.mkdir(parents=True, exist_ok=True)
     part = home / f"{key}.{os.getpid()}.{threading.get_native_id()}.part"
     try:
-        if not run(precompile_words(tool, str(folder / "vmlinux.h"), str(part), options)):
+        if not (types.is_file() and functions.is_file()):
+            found = _KERNEL_FUNCTIONS.search((folder / "vmlinux.h").read_bytes())
+            _write_once(functions, found.group() if found else b"")
+            _write_once(types, _TEXT)
+        if not run(precompile_words(tool, str(types), str(part), options)):
             return None
         part.replace(place)
     except OSError:
@@ -69,7 +82,18 @@ def header(
     finally:
         part.unlink(missing_ok=True)
     _forget(home)
-    return place
+    return place, functions
+
+
+def _write_once(path: Path, data: bytes) -> None:
+    """Write a file unless it is there: a precompiled header holds only for the very file that it was made from."""
+    part = path.with_name(f"{path.name}.{os.getpid()}.{threading.get_native_id()}.part")
+    try:
+        part.write_bytes(data)
+        with contextlib.suppress(FileExistsError):
+            os.link(part, path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 def _forget(home: Path) -> None:

@@ -265,9 +265,14 @@ extern void *bpf_rdonly_cast(const void *obj, __u32 btf_id) __weak __ksym;
 #define BPF_PROBE_READ_USER_STR_INTO(dst, src, a, ...) \
 	({ __bpf_chain(bpf_probe_read_user_str, bpf_probe_read_user, dst, (src), a, ##__VA_ARGS__); })
 
-/* As an expression. */
+/* As an expression. Members may be const: clang 21 and newer warn of const variables that begin without a value. */
+#if defined(__clang__) && __clang_major__ >= 21
+#define __bpf_result_type(...) __typeof_unqual__(__bpf_path(__VA_ARGS__))
+#else
+#define __bpf_result_type(...) __bpf_path_type(__VA_ARGS__)
+#endif
 #define __bpf_chain_value(into, src, a, ...) \
-	({ __bpf_path_type((src), a, ##__VA_ARGS__) __result; into(&__result, (src), a, ##__VA_ARGS__); __result; })
+	({ __bpf_result_type((src), a, ##__VA_ARGS__) __result; into(&__result, (src), a, ##__VA_ARGS__); __result; })
 #define BPF_CORE_READ(src, a, ...) __bpf_chain_value(BPF_CORE_READ_INTO, src, a, ##__VA_ARGS__)
 #define BPF_CORE_READ_USER(src, a, ...) __bpf_chain_value(BPF_CORE_READ_USER_INTO, src, a, ##__VA_ARGS__)
 #define BPF_PROBE_READ(src, a, ...) __bpf_chain_value(BPF_PROBE_READ_INTO, src, a, ##__VA_ARGS__)
