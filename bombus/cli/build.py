@@ -23,7 +23,7 @@ _ONLY = {
     "level": (".py", ".c"), "mcpu": (".py", ".c"), "emit": (".py", ".c"), "target": (".py", ".c", ".S"),
     "compiler": (".c",), "arch": (".c",),
     "defines": (".c",), "undefines": (".c",), "includes": (".c",), "flags": (".c",), "btf": (".c",),
-    "timeout": (".c",), "syntax": (".S",),
+    "timeout": (".c",), "syntax": (".S",), "strip": (".py", ".c"),
 }  # fmt: skip
 _SUFFIXES = {".py": "object", ".c": "object", ".S": "object", ".s": "object", ".asm": "object"}
 
@@ -41,6 +41,8 @@ _SUFFIXES = {".py": "object", ".c": "object", ".S": "object", ".s": "object", ".
 @click.option("--emit", type=click.Choice(["obj", "llvm", "asm", "exe", "header"]), default="obj", show_default=True,
               help="obj: the object; llvm: LLVM IR (for Python before optimisation); asm (C): assembly. With --native "
               "all of the machine code, and exe: an executable, header: C declarations of the object.")  # fmt: skip
+@click.option("--strip", is_flag=True, help="Leave DWARF out of the object, as llvm-strip -g does; BTF with its line "
+              "information stays.")  # fmt: skip
 @click.option("--native", default="", metavar="ARCH", help="Machine code for an architecture (x86_64, aarch64, arm, "
               "riscv64, s390x, ...) instead of BPF. SOURCE may be a BPF object then.")  # fmt: skip
 @click.option("--prog", "names", multiple=True, metavar="NAME", help="--native: only these programs.")
@@ -64,7 +66,8 @@ _SUFFIXES = {".py": "object", ".c": "object", ".S": "object", ".s": "object", ".
 def build(
     ctx: click.Context, source: str, target_path: str | None, level: str, target: str, mcpu: str, emit: str,
     compiler: str, arch: str, defines: tuple[str, ...], undefines: tuple[str, ...], includes: tuple[str, ...],
-    flags: tuple[str, ...], btf: str, timeout: float, syntax: str, native: str, names: tuple[str, ...],
+    flags: tuple[str, ...], btf: str, timeout: float, syntax: str, strip: bool, native: str,
+    names: tuple[str, ...],
 ) -> None:  # fmt: skip
     """Compile SOURCE to an object file: a program in typed Python (.py), in C (.c) or in assembly (.S, .s, .asm).
 
@@ -75,6 +78,8 @@ def build(
     path = Path(source)
     suffix = _kind(path, bool(native))
     _refuse_idle(ctx, suffix)
+    if strip and (native or emit != "obj"):
+        raise UsageError(f"--strip is for BPF objects, not for {'--native' if native else '--emit ' + emit}")
     if native:
         _native(ctx, path, target_path)
         return
@@ -87,6 +92,10 @@ def build(
     gc.disable()  # short and busy: collecting costs more than it gives back
     try:
         data, said = _compile(ctx.params, suffix)
+        if strip:
+            from bombus.elf.strip import strip_debug
+
+            data = strip_debug(data)
     finally:
         gc.enable()
     _write(goal, data)

@@ -26,6 +26,7 @@ from bombus.btf.types import (
     Typedef,
 )
 from bombus.compiler.c import toolchain
+from bombus.elf.read import read_elf
 from bombus.errors import BombusError
 from bombus.object.read import open_object
 
@@ -231,3 +232,25 @@ def test_gen_vmlinux_is_what_bpftool_prints(bombus: Callable[..., Any], linux_ke
     pieces = [piece for piece in ours.split("\n\n") if "{" in piece and "#" not in piece]
     assert len(pieces) > 50
     assert [piece for piece in pieces if piece not in known] == []
+
+
+def test_without_dwarf(bombus: Callable[..., Any], source: Path, tmp_path: Path) -> None:
+    """Python and C alike; what has none, or is no object, is not quietly let through."""
+    twin = tmp_path / "twin.py"
+    head = "from bombus.bpf import xdp\n\n\n@xdp\n"
+    twin.write_text(head + "def twin(ctx: xdp.Context) -> xdp.Action:\n    return xdp.PASS\n")
+    for path, more in ((source, ["-DNUMBER=3", "--cflag=-w"]), (twin, [])):
+        goal = path.with_suffix(".o")
+        assert bombus("build", path, *more).code == 0
+        whole = open_object(goal)
+        assert any(s.name.startswith(".debug_") for s in read_elf(goal.read_bytes()).sections)
+        assert bombus("build", path, "--strip", *more).code == 0
+        assert not any(".debug_" in s.name for s in read_elf(goal.read_bytes()).sections)
+        bare = open_object(goal)
+        assert bare.programs == whole.programs and bare.btf and whole.btf and bare.btf.raw == whole.btf.raw
+    done = bombus("build", source, "--strip", "--emit", "asm")
+    assert (done.code, done.err) == (2, "bombus: --strip is for BPF objects, not for --emit asm\n")
+    assert "not for --native" in bombus("build", source, "--strip", "--native", "x86_64").err
+    text = tmp_path / "prog.S"
+    text.write_text(ASSEMBLY)
+    assert "--strip is not for .S files; it is for .py, .c" in bombus("build", text, "--strip").err

@@ -14,6 +14,7 @@ from bombus.compiler import c
 from bombus.compiler.c import Options, toolchain
 from bombus.compiler.headers import INCLUDE
 from bombus.elf.read import read_elf
+from bombus.elf.strip import strip_debug
 from bombus.errors import CodegenError, CompileError, LoadError, RelocationError
 from bombus.kernel.api import Kernel
 from bombus.loader.load import load
@@ -178,6 +179,34 @@ def test_const_members_are_read_without_warnings(edition: str, tmp_path: Path) -
     source.write_text(CONSTANT)
     built = c.build(str(source), Options(compiler=compiler, flags=["-Wall", "-Wextra"]))
     assert built.diagnostics == ()
+
+
+@pytest.mark.parametrize("name", ["core.bpf.c", "probes.bpf.c"])
+def test_stripped_as_llvm_does_it(name: str, vmlinux: Path, tmp_path: Path) -> None:
+    llvm = next(filter(None, map(shutil.which, ("llvm-strip", "llvm-strip-22", "llvm-strip-19"))), None)
+    if llvm is None:
+        pytest.skip("no llvm-strip")
+    whole, theirs = tmp_path / "whole.o", tmp_path / "theirs.o"
+    whole.write_bytes(_ours(name).data)
+    subprocess.run([llvm, "-g", whole, "-o", theirs], check=True)
+    mine = strip_debug(whole.read_bytes())
+    assert len(mine) < 1.05 * theirs.stat().st_size < whole.stat().st_size
+
+    def parts(data: bytes) -> tuple[dict[str, object], set[object]]:
+        elf = read_elf(data)
+        names = {s.index: s.name for s in elf.sections}
+        refs = {
+            names[i]: [(r.offset, s.name or names[s.section], r.type) for r in rows for s in [elf.symbols[r.symbol]]]
+            for i, rows in elf.relocations.items()
+        }
+        tables = (".symtab", ".strtab", ".llvm_addrsig", "")
+        sections = [s for s in elf.sections if s.name not in tables and not s.name.startswith(".rel")]
+        symbols = {(s.name, s.value, s.size, s.bind, s.type, names.get(s.section)) for s in elf.symbols if s.type != 4}
+        return {s.name: (s.type, s.flags, s.align, s.size, s.data, refs.get(s.name)) for s in sections}, symbols
+
+    assert parts(mine) == parts(theirs.read_bytes())
+    obj = read_object(mine)
+    assert obj.programs == read_object(whole.read_bytes()).programs
 
 
 KERNEL_TREE = [
