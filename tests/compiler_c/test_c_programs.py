@@ -170,6 +170,39 @@ def test_functions_that_are_only_referred_to_have_types(edition: str, vmlinux: P
     assert {extern.name for extern in made.externs} == {f"bpf_iter_num_{verb}" for verb in ("new", "next", "destroy")}
 
 
+ADDRESSES = """#include <linux/bpf.h>
+#include <bpf/bpf_helpers.h>
+
+int first = 1, second = 2, third[4] = {3, 4, 5, 6}, fourth = 7;
+static volatile int fifth = 8;
+
+#define PROGRAM(name, place) \\
+	SEC("xdp") int name(void *ctx) { int *at = place; asm volatile("" : "+r"(at)); return *at; }
+PROGRAM(one, &first)
+PROGRAM(two, &second)
+PROGRAM(six, &third[3])
+PROGRAM(seven, &fourth)
+PROGRAM(eight, (int *)&fifth)
+char LICENSE[] SEC("license") = "GPL";
+"""
+
+
+@pytest.mark.parametrize("target", ["bpfel", "bpfeb"])
+@pytest.mark.parametrize("name", ["clang", "zig", "gcc"])
+def test_addresses_of_variables(name: str, target: str, compiler, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+    """Every compiler's objects name the right variable: binutils 2.40 adds the place of a global one twice."""
+    source = tmp_path / "addresses.bpf.c"
+    source.write_text(ADDRESSES)
+    data = c.build(str(source), Options(compiler=compiler(name), target=target)).data
+    places = {symbol.name: symbol.value for symbol in read_elf(data).symbols}
+    inside = 12 if name == "gcc" else 0  # clang adds it with an instruction of its own
+    expected = {"one": places["first"], "two": places["second"], "six": places["third"] + inside,
+                "seven": places["fourth"], "eight": places["fifth"]}  # fmt: skip
+    assert len(set(expected.values())) == 5
+    found = {p.name: [r.offset for r in p.function.references if r.kind == "data"] for p in read_object(data).programs}
+    assert found == {program: [place] for program, place in expected.items()}
+
+
 @pytest.mark.parametrize("edition", ["clang-16", "clang-19", "clang-22"])
 def test_const_members_are_read_without_warnings(edition: str, tmp_path: Path) -> None:
     compiler = shutil.which(edition)

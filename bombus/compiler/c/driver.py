@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from bombus.compiler.c import precompiled, toolchain, vmlinux
+from bombus.compiler.c import gnu, precompiled, toolchain, vmlinux
 from bombus.compiler.c.command import Options, words
 from bombus.compiler.c.diagnostics import CDiagnostic, parse
 from bombus.errors import CodegenError, CompileError
@@ -78,7 +78,10 @@ def _once(
             files = [name for name in _files(path, rules) if name not in parts]
             if ready is not None and generated:
                 files.append(str(generated[0] / "vmlinux.h"))
-            return Built(Path(goal).read_bytes(), text, diagnostics, tuple(dict.fromkeys(files)), tool.name)
+            data = Path(goal).read_bytes()
+            if tool.kind == "gcc" and options.emit == "obj":
+                data = gnu.repaired(data, tool.command, options.timeout)
+            return Built(data, text, diagnostics, tuple(dict.fromkeys(files)), tool.name)
         if code < 0 or not any("error" in d.severity for d in diagnostics):
             how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"failed with exit code {code}"
             raise CodegenError(f"{tool.name} {how}", log=text.strip())
