@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from bombus.cli.source import is_source, open_program
 from bombus.errors import BombusError, UsageError
+from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
     from bombus.isa.insn import Insn

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import os
-from dataclasses import dataclass
+
+from bombus.lazyclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

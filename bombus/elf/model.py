@@ -5,7 +5,7 @@ Facts: System V gABI chapter 4, include/uapi/linux/elf.h.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bombus.lazyclass import dataclass
 
 EM_MIPS = 8
 EM_BPF = 247

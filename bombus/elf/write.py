@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from bombus.bits import align_up
 from bombus.elf.model import (
@@ -27,6 +26,7 @@ from bombus.elf.model import (
     Relocation,
 )
 from bombus.errors import ElfError
+from bombus.lazyclass import dataclass, field
 
 _HEADER_SIZE = 64
 _SYMBOL_SIZE = 24

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
+
+from bombus.lazyclass import dataclass, field
 
 # Kinds of memory, as bits.
 CTX: Final = 1

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from bombus.lazyclass import dataclass
 
 # "     python3-1234    (  1234) [000] d..31   123.456789: bpf_trace_printk: text"; the tgid only with record-tgid
 _LINE = re.compile(

@@ -5,8 +5,7 @@ Sources: the kernel's release history of kernel/bpf/core.c and verifier.c; LLVM'
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bombus.lazyclass import dataclass
 from bombus.spec.version import KernelVersion, since
 
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bombus.lazyclass import dataclass
 from bombus.spec.version import KernelVersion, since
 
 

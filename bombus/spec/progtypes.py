@@ -8,8 +8,7 @@ can_be_sleepable, may_access_direct_pkt_data) of Linux 6.12.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bombus.lazyclass import dataclass
 from bombus.spec.version import KernelVersion, since
 
 

@@ -6,7 +6,7 @@ include/uapi/linux/pkt_cls.h (TC_ACT_*), kernel/bpf/cgroup.c (__cgroup_bpf_run_f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from bombus.lazyclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,7 @@ what still does not fit raises Irreducible.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bombus.lazyclass import dataclass
 from bombus.vm.body import Body, Facts, Line
 from bombus.vm.flow import Block, Irreducible, work_limit
 from bombus.vm.source import Truth

@@ -6,8 +6,7 @@ net/core/filter.c, ...), include/uapi/linux/bpf.h for numbers and C prototypes.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
+from bombus.lazyclass import dataclass, field
 from bombus.spec.version import KernelVersion, since
 
 
