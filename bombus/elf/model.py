@@ -5,6 +5,8 @@ Facts: System V gABI chapter 4, include/uapi/linux/elf.h.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
 from bombus.lazyclass import dataclass
 
 EM_MIPS = 8
@@ -93,6 +95,32 @@ class Relocation:
     addend: int | None = None
 
 
+class Relocations(Mapping[int, tuple[Relocation, ...]]):
+    """Entries by the index of their target section, made when they are asked for: tables of debug information have
+    tens of thousands. `entries` has been checked to work."""
+
+    __slots__ = ("_entries", "_made", "_targets")
+
+    def __init__(self, targets: Iterable[int], entries: Callable[[int], Iterable[Relocation]]) -> None:
+        self._targets = dict.fromkeys(targets)
+        self._entries = entries
+        self._made: dict[int, tuple[Relocation, ...]] = {}
+
+    def __getitem__(self, target: int) -> tuple[Relocation, ...]:
+        found = self._made.get(target)
+        if found is None:
+            if target not in self._targets:
+                raise KeyError(target)
+            found = self._made[target] = tuple(self._entries(target))
+        return found
+
+    def __iter__(self) -> Iterator[int]:
+        return iter(self._targets)
+
+    def __len__(self) -> int:
+        return len(self._targets)
+
+
 @dataclass(frozen=True, slots=True)
 class Elf:
     """A parsed file. `relocations` maps the index of a target section to its entries."""
@@ -104,7 +132,7 @@ class Elf:
     flags: int
     sections: tuple[Section, ...]
     symbols: tuple[Symbol, ...]
-    relocations: dict[int, tuple[Relocation, ...]]
+    relocations: Mapping[int, tuple[Relocation, ...]]
     size: int
 
     def section(self, name: str) -> Section | None:

@@ -20,6 +20,7 @@ from bombus.elf.model import (
     SHT_SYMTAB,
     Elf,
     Relocation,
+    Relocations,
     Section,
     Symbol,
 )
@@ -152,30 +153,38 @@ class _Reader:
             )  # fmt: skip
         return tuple(found)
 
-    def relocations(
-        self, sections: tuple[Section, ...], symbols: int, machine: int
-    ) -> dict[int, tuple[Relocation, ...]]:
-        found: dict[int, tuple[Relocation, ...]] = {}
-        shift, mask = (32, 0xFFFFFFFF) if self.bits == 64 else (8, 0xFF)
+    def relocations(self, sections: tuple[Section, ...], symbols: int, machine: int) -> Relocations:
+        tables: dict[int, list[Section]] = {}
         # MIPS64 has no 64-bit r_info: it is u32 symbol, then four bytes (special symbol, third, second, first type).
         bytewise = machine == EM_MIPS and self.bits == 64 and self.mark == "<"
+        shift = 8 if self.bits == 32 else 32
         for section in sections:
             if section.type not in (SHT_REL, SHT_RELA):
                 continue
             if section.info >= len(sections):
                 raise ElfError(f"relocations {section.name!r} for section {section.info}", offset=section.offset)
-            layout = (_RELA if section.type == SHT_RELA else _REL)[self.bits]
-            entries = []
-            for row in self.rows(section, layout):
-                if bytewise:
-                    types = int.from_bytes((row[1] >> 32).to_bytes(4, "little"), "big")
-                    row = (row[0], (row[1] & 0xFFFF_FFFF) << 32 | types, *row[2:])
-                symbol = row[1] >> shift
-                if symbol >= max(symbols, 1):
-                    raise ElfError(f"relocation in {section.name!r} names symbol {symbol}", offset=section.offset)
-                entries.append(Relocation(row[0], symbol, row[1] & mask, row[2] if len(row) > 2 else None))
-            found[section.info] = found.get(section.info, ()) + tuple(entries)
-        return found
+            infos = [row[1] for row in self.rows(section, self.layout(section))]
+            if bytewise:
+                infos = [(info & 0xFFFF_FFFF) << shift for info in infos]
+            symbol = max(infos, default=0) >> shift
+            if symbol >= max(symbols, 1):
+                raise ElfError(f"relocation in {section.name!r} names symbol {symbol}", offset=section.offset)
+            tables.setdefault(section.info, []).append(section)
+
+        def entries(target: int) -> Iterator[Relocation]:
+            for section in tables[target]:
+                for offset, info, *addend in self.rows(section, self.layout(section)):
+                    if bytewise:
+                        types = int.from_bytes((info >> 32).to_bytes(4, "little"), "big")
+                        symbol, kind = info & 0xFFFF_FFFF, types
+                    else:
+                        symbol, kind = info >> shift, info & (1 << shift) - 1
+                    yield Relocation(offset, symbol, kind, addend[0] if addend else None)
+
+        return Relocations(list(tables), entries)
+
+    def layout(self, section: Section) -> str:
+        return (_RELA if section.type == SHT_RELA else _REL)[self.bits]
 
 
 def string_at(table: bytes, offset: int) -> str:
