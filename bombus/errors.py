@@ -56,15 +56,21 @@ class EncodingError(BombusError):
 
 
 class AsmError(BombusError):
-    """Assembly text that cannot be assembled; `line` and `column` count from 1."""
+    """Assembly text that cannot be assembled; `line` and `column` count from 1, `path` is "" for text in memory."""
 
-    def __init__(self, message: str, *, line: int, column: int = 1, text: str = "") -> None:
+    def __init__(self, message: str, *, line: int, column: int = 1, text: str = "", path: str = "") -> None:
         self.message = message
         self.line = line
         self.column = column
         self.text = text
+        self.path = path
         caret = f"\n  {text}\n  {' ' * (column - 1)}^" if text else ""
-        super().__init__(f"line {line}, column {column}: {message}{caret}")
+        where = f"{path}:{line}:{column}" if path else f"line {line}, column {column}"
+        super().__init__(f"{where}: {message}{caret}")
+
+    def in_file(self, path: str) -> AsmError:
+        """The same error with the file's name."""
+        return AsmError(self.message, line=self.line, column=self.column, text=self.text, path=path)
 
 
 class ObjectError(BombusError):

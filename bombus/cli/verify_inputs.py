@@ -7,6 +7,7 @@ moment in which it would be verified.
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
 from functools import cache
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bombus.cli.source import is_source, open_program
-from bombus.errors import BombusError, UsageError
+from bombus.errors import AsmError, BombusError, BtfError, ElfError, ObjectError, UsageError
 from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 RAW: Final = (".bin", ".raw")
 ASSEMBLY: Final = (".s", ".asm")  # in lower case
 VMLINUX: Final = "/sys/kernel/btf/vmlinux"
+_SECTIONS: Final = re.compile(rb"^[ \t]*\.(?:section|pushsection|map)\b", re.M)
 _CONFIGS: Final = ("/proc/config.gz", "/boot/config-{release}")
 
 
@@ -73,7 +75,8 @@ def count(path: str, choice: Choice) -> int:
 
 
 def read(path: str, choice: Choice) -> Iterator[Input]:
-    """The wanted programs of one file. UsageError when a named one is not there."""
+    """The wanted programs of one file. UsageError when a named one is not there, AsmError, DialectError, CompileError
+    for sources that do not build; an object that cannot be read is an Input without program."""
     kind = _kind(path)
     if kind == "object":
         yield from _objects(path, choice)
@@ -81,8 +84,13 @@ def read(path: str, choice: Choice) -> Iterator[Input]:
     from bombus.isa.insn import decode
 
     name = Path(path).stem
+    if choice.name not in (None, name):
+        raise UsageError(f"no program {choice.name!r} in {path}; there is {name}")
+    if not choice.wants(name):
+        return
     if not choice.type:
-        raise UsageError(f"{path}: give --type, such as xdp; {'assembly' if kind == 'text' else 'raw code'} has none")
+        what = "assembly without sections" if kind == "text" else "raw code"
+        raise UsageError(f"{path}: give --type, such as xdp; {what} has none")
     if kind == "raw":
         data = Path(path).read_bytes()
         if not data or len(data) % 8:
@@ -91,8 +99,11 @@ def read(path: str, choice: Choice) -> Iterator[Input]:
         return
     from bombus.asm import assemble
 
-    text = Path(path).read_text()
-    made = assemble(text)
+    text = Path(path).read_bytes().decode("utf-8", "backslashreplace")
+    try:
+        made = assemble(text)
+    except AsmError as error:
+        raise error.in_file(path) from None
     yield _plain(path, name, list(made.insns), choice, _text_lines(path, text, made.lines))
 
 
@@ -109,7 +120,7 @@ def _text_lines(path: str, text: str, numbers: tuple[int, ...]) -> tuple[LineInf
 
 def _kind(path: str) -> str:
     suffix = Path(path).suffix.lower()
-    if is_source(path) and suffix not in ASSEMBLY:  # which may be the code of one program, without sections
+    if is_source(path) and (suffix not in ASSEMBLY or _has_sections(path)):
         return "object"
     with open(path, "rb") as file:
         if file.read(4) == b"\x7fELF":
@@ -119,6 +130,11 @@ def _kind(path: str) -> str:
     if suffix in ASSEMBLY:
         return "text"
     raise UsageError(f"{path}: no ELF object; raw instructions end in {' or '.join(RAW)}, assembly in .S or .asm")
+
+
+def _has_sections(path: str) -> bool:
+    """Whether assembly says what its programs and maps are; else it is the code of one program."""
+    return _SECTIONS.search(Path(path).read_bytes()) is not None
 
 
 def _kernel(choice: Choice) -> UserKernel:
@@ -172,7 +188,11 @@ def _take(taken: list[Program], program: Program) -> None:
 
 
 def _objects(path: str, choice: Choice) -> Iterator[Input]:
-    obj = open_program(path)
+    try:
+        obj = open_program(path)
+    except (ElfError, BtfError, ObjectError) as error:  # other files may be fine
+        yield Input(path, Path(path).name, "", error=error)
+        return
     known = [program.name for program in obj.programs]
     if choice.name is not None and choice.name not in known:
         raise UsageError(f"no program {choice.name!r} in {path}; there are {', '.join(known) or 'none'}")

@@ -31,10 +31,13 @@ _ORDERS: Final = {"bpfel": "little", "bpfeb": "big"}
 
 
 def build_file(path: str, *, target: str = "bpfel", syntax: InputStyle = "auto") -> bytes:
-    """The object of an assembly file. AsmError with line and column, OSError."""
+    """The object of an assembly file. AsmError with file, line and column, OSError."""
     with open(path, "rb") as file:
         raw = file.read()
-    return build_source(raw.decode("utf-8", "surrogateescape"), target=target, syntax=syntax)
+    try:
+        return build_source(raw.decode("utf-8", "surrogateescape"), target=target, syntax=syntax)
+    except AsmError as error:
+        raise error.in_file(path) from None
 
 
 def build_source(text: str, *, target: str = "bpfel", syntax: InputStyle = "auto") -> bytes:

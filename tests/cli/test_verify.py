@@ -129,3 +129,52 @@ def test_wrong_usage(files: Path, capsys: pytest.CaptureFixture[str], words: lis
     code, _, err = run(capsys, *words)
     assert code == 2
     assert part in err
+
+
+OBJECT = """        .map counts, array, 4, 8, 16
+        .section xdp
+        .globl first
+first:  r1 = counts ll
+        *(u32 *)(r10 - 4) = 1
+        r2 = r10
+        r2 += -4
+        call bpf_map_lookup_elem
+        r0 = 2
+        exit
+        .section socket
+        .globl second
+second: r0 = *(u64 *)(r1 + 0)
+        exit
+        .section license
+        .asciz "GPL"
+"""
+
+
+def test_assembly_with_sections_is_an_object(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+    """Its maps are maps, and each section says its type."""
+    Path("object.S").write_text(OBJECT)
+    code, out, _ = run(capsys, "object.S", "--log-level", "0", "--json")
+    assert code == 1
+    rows = [(row["prog_name"], row["prog_type"], row["verdict"]) for row in json.loads(out)]
+    assert rows == [("first", "xdp", "success"), ("second", "socket_filter", "failure")]
+    code, out, _ = run(capsys, "object.S", "--prog", "first")
+    assert code == 0 and out.startswith("first (xdp, xdp): accepted")
+
+
+def test_errors_name_the_file(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+    for name, text, expected in (
+        ("plain.S", "r0 = 0\nrubbish\nexit\n", "plain.S:2:1: expected an instruction, found 'rubbish'"),
+        ("parts.S", ".section xdp\nrubbish\n", "parts.S:2:1: expected an instruction, found 'rubbish'"),
+        ("bytes.S", "r0 = \udcff\n", "bytes.S:1:"),
+    ):
+        Path(name).write_bytes(text.encode("utf-8", "surrogateescape"))
+        code, _, err = run(capsys, name, "--type", "xdp")
+        assert code == 1 and err.startswith(f"bombus: {expected}"), err
+    code, _, err = run(capsys, "good.S")
+    assert (code, err) == (2, "bombus: good.S: give --type, such as xdp; assembly without sections has none\n")
+    code, _, err = run(capsys, "good.S", "--type", "xdp", "--prog", "other")
+    assert (code, err) == (2, "bombus: no program 'other' in good.S; there is good\n")
+    Path("broken.o").write_bytes(b"\x7fELF" + bytes(60))
+    code, out, _ = run(capsys, "broken.o", "good.S", "--type", "xdp")
+    assert code == 1
+    assert "broken.o: BROKEN: " in out and "good (xdp): accepted" in out
