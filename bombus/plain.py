@@ -10,6 +10,7 @@ from __future__ import annotations
 import inspect
 import typing
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bombus.bits import U32, U64
@@ -29,7 +30,6 @@ from bombus.kernel.user.kernel import UserKernel
 from bombus.kernel.user.maps.base import Map as KernelMap
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.world import world_of
-from bombus.lazyclass import dataclass
 from bombus.spec.helpers import HELPER_BY_ID, allowed
 from bombus.spec.progtypes import PROG_TYPE
 from bombus.spec.sections import resolve

@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent / "bombus"
 
 # Same row: no edge between the rooms of it.
 LAYERS = [
-    {"errors", "bits", "lazyclass"},
+    {"errors", "bits"},
     {"spec"},
     {"isa"},
     {"asm", "classic", "btf", "elf", "capture"},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import NamedTuple, NoReturn
 
 from bombus.asm.code import Code, Ref
@@ -11,7 +12,6 @@ from bombus.asm.tokens import Statement
 from bombus.errors import AsmError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import ByteOrder, encode
-from bombus.lazyclass import dataclass, field
 
 MAX_SIZE = 32 << 20  # bytes of all sections together: `.zero 1 << 60` is an error, not a swap storm
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from bombus.errors import UsageError
 from bombus.isa.insn import INSN_SIZE, ByteOrder, Insn, decode
-from bombus.lazyclass import dataclass, field
 
 Binding = Literal["local", "global", "weak"]
 SymbolType = Literal["notype", "func", "object", "section"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, imm64
-from bombus.lazyclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

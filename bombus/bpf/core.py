@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import IntEnum
 from functools import wraps
 from typing import Any, Literal, TypeVar, overload
@@ -13,7 +14,6 @@ from bombus.bpf.layout import size_of
 from bombus.bpf.machine import call
 from bombus.bpf.struct import Array, Ref, Struct, View, encode, view_as
 from bombus.errors import NotSupported, UsageError
-from bombus.lazyclass import dataclass
 
 I = TypeVar("I", bound=Scalar)
 N = TypeVar("N", bound=Int)

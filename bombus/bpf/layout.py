@@ -6,12 +6,12 @@ Types of members: a `Scalar` class, `bool`, a `Struct` class, an `ArrayType`, a 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from bombus.bits import align_up
 from bombus.bpf.ints import Scalar
 from bombus.errors import UsageError
-from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
     from bombus.bpf.struct import Struct

@@ -8,6 +8,7 @@ refuses only where it can be reached. What libbpf refuses raises RelocationError
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableSequence, Sequence
+from dataclasses import dataclass
 
 from bombus.bits import s16, s32, u64
 from bombus.btf.corematch import Matcher, kinds_compatible
@@ -29,7 +30,6 @@ from bombus.isa.opcodes import (
     BPF_X,
     SIZE_BYTES,
 )
-from bombus.lazyclass import dataclass
 
 POISON_IMM = 195896080  # 0xbad2310, "bad relo"
 POISON = Insn(BPF_JMP | BPF_CALL, 0, 0, 0, POISON_IMM)

@@ -6,13 +6,13 @@ Facts: Linux 6.12 tools/lib/bpf/relo_core.c (libbpf 1.5).
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bombus.btf.ext import CoreKind
 from bombus.btf.parse import Btf
 from bombus.btf.types import Array, Enum, Enum64, Kind, Struct, Union
 from bombus.errors import BtfError, RelocationError
-from bombus.lazyclass import dataclass, field
 
 MAX_SPEC = 64
 

@@ -7,13 +7,13 @@ names of numbers; laid out as a 64-bit little-endian C compiler does.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from bombus.bits import align_up
 from bombus.btf.build import Builder
 from bombus.btf.parse import Btf
 from bombus.btf.types import INT_BOOL, INT_SIGNED, Array, Float, Int, Member, Ptr, Struct, Union
 from bombus.errors import UsageError
-from bombus.lazyclass import dataclass
 
 _TOKEN = re.compile(r"\s+|//[^\n]*|/\*.*?\*/|([A-Za-z_]\w*|0[xX][0-9a-fA-F]+|\d+|.)", re.S)
 _WORDS = frozenset(

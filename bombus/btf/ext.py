@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from typing import Generic, NamedTuple, TypeVar
 
 from bombus.btf.types import MAGIC, VERSION
 from bombus.errors import BtfError
-from bombus.lazyclass import dataclass, field, replace
 
 MIN_HEADER = 24
 FULL_HEADER = 32

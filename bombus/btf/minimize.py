@@ -7,6 +7,7 @@ goes through; sizes, names and offsets stay as they are, so that relocating agai
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 from bombus.btf.build import Builder
 from bombus.btf.core import Resolver
@@ -15,7 +16,6 @@ from bombus.btf.ext import BtfExt, CoreKind, CoreRelo
 from bombus.btf.parse import Btf
 from bombus.btf.refs import references, with_references
 from bombus.btf.types import Array, Const, FuncProto, Ptr, Restrict, Struct, Type, Typedef, TypeTag, Union, Volatile
-from bombus.lazyclass import replace
 
 
 class Needed:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from bombus.btf.types import (
     Array,
@@ -23,7 +24,6 @@ from bombus.btf.types import (
     Var,
     Volatile,
 )
-from bombus.lazyclass import replace
 
 
 def references(type_: Type) -> list[int]:

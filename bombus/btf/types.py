@@ -7,10 +7,9 @@ of the enclosing struct, offsets inside a data section count bytes.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, NamedTuple
-
-from bombus.lazyclass import dataclass
 
 MAGIC = 0xEB9F
 VERSION = 1

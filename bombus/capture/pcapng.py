@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import BinaryIO
 
 from bombus.capture.model import Packet
 from bombus.errors import CaptureError
-from bombus.lazyclass import dataclass
 
 SECTION_HEADER = 0x0A0D0D0A
 INTERFACE = 1

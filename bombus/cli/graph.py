@@ -7,10 +7,10 @@ EXIT, not to the block below it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bombus.isa import opcodes as op
-from bombus.lazyclass import dataclass, field
 
 if TYPE_CHECKING:
     from bombus.asm import Line

@@ -9,13 +9,13 @@ from __future__ import annotations
 import struct
 import sys
 from collections.abc import Collection, Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bombus.btf.ext import LineInfo
 from bombus.btf.signature import signature
 from bombus.errors import BombusError, NotSupported, UsageError
 from bombus.kernel.handles.info import read_info
-from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
     from bombus.btf.parse import Btf

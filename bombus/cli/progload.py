@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -15,7 +16,6 @@ import click
 from bombus.cli import live, output
 from bombus.cli.words import Words
 from bombus.errors import KernelError, NotSupported, UsageError
-from bombus.lazyclass import replace
 
 if TYPE_CHECKING:
     from bombus.kernel.handles import Map

@@ -6,6 +6,7 @@ import contextlib
 import errno as _errno
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,7 +14,6 @@ import click
 
 from bombus.cli import output
 from bombus.errors import NotSupported, UsageError
-from bombus.lazyclass import dataclass, replace
 
 if TYPE_CHECKING:
     from rich.progress import Progress

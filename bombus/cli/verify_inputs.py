@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -16,7 +17,6 @@ from typing import TYPE_CHECKING, Final
 
 from bombus.cli.source import is_source, open_program
 from bombus.errors import AsmError, BombusError, BtfError, ElfError, ObjectError, UsageError
-from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
     from bombus.isa.insn import Insn

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Collection, Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bombus.asm import BPFTOOL, Line, NameHooks, disassemble
@@ -15,7 +16,6 @@ from bombus.btf.signature import signature
 from bombus.errors import KernelError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, encode
-from bombus.lazyclass import replace
 
 if TYPE_CHECKING:
     from bombus.btf.parse import Btf

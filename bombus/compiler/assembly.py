@@ -7,6 +7,7 @@ its line table, which `.loc` would make, is missing.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Final
 
 from bombus.asm.assembler import InputStyle, assemble
@@ -17,7 +18,6 @@ from bombus.elf import model as elf
 from bombus.elf.write import ElfWriter
 from bombus.errors import AsmError, UsageError
 from bombus.isa.opcodes import CALL
-from bombus.lazyclass import replace
 
 _FLAGS: Final = {"a": elf.SHF_ALLOC, "w": elf.SHF_WRITE, "x": elf.SHF_EXECINSTR, "M": 0x10, "S": 0x20, "o": 0x80,
                  "e": 0x8000_0000, "R": 0x20_0000}  # fmt: skip

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ast
 import builtins
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from enum import IntEnum
 from types import FunctionType, UnionType
 from typing import Any, NoReturn, Union, get_args, get_origin
@@ -21,7 +22,6 @@ from bombus.compiler import tree
 from bombus.compiler.diagnostics import Diagnostic, at_node
 from bombus.compiler.source import SourceFile, names_of
 from bombus.compiler.types import BOOL, NONE, IntT, LitT, ObjectT, RefT, TupleT, Type, literal_fits
-from bombus.lazyclass import dataclass, field
 
 
 class Wrong(Exception):

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import ast
 import os
-
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from functools import cache
 from types import FunctionType
 from typing import Any, Final
@@ -35,7 +36,6 @@ from bombus.compiler.source import definition, names_of
 from bombus.compiler.types import BOOL, NONE, IntT, RefT, Type
 from bombus.compiler.writer import extension, type_text
 from bombus.errors import CodegenError, NotSupported, UsageError
-from bombus.lazyclass import dataclass
 
 _C: Final = {
     (8, False): ctypes.c_uint8, (16, False): ctypes.c_uint16, (32, False): ctypes.c_uint32,

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import ast
 import linecache
+from dataclasses import dataclass, field
 from types import FunctionType
 from typing import Any
 
 from bombus.errors import UsageError
-from bombus.lazyclass import dataclass, field
 
 
 @dataclass(slots=True)

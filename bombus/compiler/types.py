@@ -5,12 +5,12 @@ Integers, bools and structs of the dialect are their Python classes; these wrap 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from bombus.bpf.ints import Scalar, s64
 from bombus.bpf.layout import ArrayType, name_of
 from bombus.bpf.struct import Struct
-from bombus.lazyclass import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,11 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from types import TracebackType
 
 from bombus.elf.model import SHN_LORESERVE, SHT_NOBITS, SHT_SYMTAB, STB_WEAK, STT_FUNC
 from bombus.errors import ElfError, UsageError
-from bombus.lazyclass import dataclass
 
 SHT_DYNSYM = 11
 SHT_GNU_VERSYM = 0x6FFFFFFF

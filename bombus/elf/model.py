@@ -6,8 +6,7 @@ Facts: System V gABI chapter 4, include/uapi/linux/elf.h.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
 
 EM_MIPS = 8
 EM_BPF = 247

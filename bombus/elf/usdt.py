@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 import struct
+from dataclasses import dataclass
 
 from bombus.elf.image import Image
 from bombus.errors import ElfError, NotSupported
-from bombus.lazyclass import dataclass
 
 _NOTE = ".note.stapsdt"
 _BASE = ".stapsdt.base"

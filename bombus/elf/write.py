@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from bombus.bits import align_up
 from bombus.elf.model import (
@@ -26,7 +27,6 @@ from bombus.elf.model import (
     Relocation,
 )
 from bombus.errors import ElfError
-from bombus.lazyclass import dataclass, field
 
 _HEADER_SIZE = 64
 _SYMBOL_SIZE = 24

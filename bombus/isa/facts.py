@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
-
-from bombus.lazyclass import dataclass, field
 
 # Kinds of memory, as bits.
 CTX: Final = 1

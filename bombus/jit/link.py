@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from bombus.bits import align_up
@@ -14,7 +15,6 @@ from bombus.elf.model import SHF_ALLOC, SHN_ABS, SHN_UNDEF, SHT_NOBITS, STB_GLOB
 from bombus.elf.read import read_elf
 from bombus.errors import CodegenError
 from bombus.jit.pages import PAGES, Code
-from bombus.lazyclass import dataclass
 
 EM_X86_64: Final = 62
 R_64, R_PC32, R_PLT32, R_GOTPCREL, R_PC64, R_GOTPCRELX, R_REX_GOTPCRELX = 1, 2, 4, 9, 24, 41, 42

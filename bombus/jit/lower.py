@@ -13,6 +13,7 @@ The text holds no address of this process, so its object can be kept and used el
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
 from bombus.errors import NotSupported
@@ -22,7 +23,6 @@ from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.function import ADDRESSES, TREE, Function, field_of
 from bombus.jit.target import Target
-from bombus.lazyclass import dataclass, field
 from bombus.vm.env import ArrayPlace
 from bombus.vm.flow import Block, blocks_from
 from bombus.vm.run import FRAME_STRIDE

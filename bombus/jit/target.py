@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import platform
 import sys
+from dataclasses import dataclass
 from functools import cache
 
 from bombus.errors import NotSupported, UsageError
 from bombus.isa.insn import ByteOrder
-from bombus.lazyclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
 
 # "     python3-1234    (  1234) [000] d..31   123.456789: bpf_trace_printk: text"; the tgid only with record-tgid
 _LINE = re.compile(

@@ -6,10 +6,10 @@ Both kernels have a `Sites`. Calls that a kernel does not have raise NotSupporte
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 
 from bombus.errors import NotSupported
-from bombus.lazyclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,13 @@ BTF does not say what a program puts into a buffer. The answer is taken from the
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bombus.btf.data import layout_of
 from bombus.btf.types import DataSec, DeclTag, Kind, Ptr, Struct, Union, Var
 from bombus.errors import UsageError
 from bombus.kernel.handles import Map, PerfBuffer, RingBuffer
-from bombus.lazyclass import dataclass
 from bombus.spec.contexts import CONTEXT
 
 if TYPE_CHECKING:

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -21,7 +22,6 @@ from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program
 from bombus.kernel.handles.attaching import Origin
 from bombus.kernel.handles.token import F_TOKEN_FD
-from bombus.lazyclass import replace
 from bombus.loader import externs, structops
 from bombus.loader.sanitize import for_version
 from bombus.loader.state import State

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 from bombus.btf.core import Resolver, Result
@@ -11,7 +12,6 @@ from bombus.errors import NotSupported, ObjectError
 from bombus.kernel.api import Kernel
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program, Token, ids
-from bombus.lazyclass import dataclass, field
 from bombus.loader.btfcache import vmlinux_of
 from bombus.loader.structops import StructOps
 from bombus.object.model import Function, MapSpec, Object, ProgramSpec

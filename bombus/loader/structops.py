@@ -6,13 +6,13 @@ Facts: Linux 6.12 tools/lib/bpf/libbpf.c (bpf_map__init_kern_struct_ops, bpf_map
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bombus.btf.parse import Btf, essential_name
 from bombus.btf.types import Enum, FuncProto, Int, Kind, Member, Ptr, Struct
 from bombus.errors import KernelError, NotSupported, ObjectError
 from bombus.kernel.handles import Attachment, Link, Map
-from bombus.lazyclass import dataclass, field
 from bombus.spec.maptypes import FLAG
 
 if TYPE_CHECKING:

@@ -5,11 +5,11 @@ Facts: Linux 6.12 arch/*/kernel/syscalls and entry code, the psABIs (registers o
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import cache
 
 from bombus.errors import UsageError
 from bombus.jit.target import TARGETS, Target
-from bombus.lazyclass import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True)

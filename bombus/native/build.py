@@ -8,6 +8,7 @@ of variables. `header` declares all of it. An executable answers records from it
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from bombus.elf.model import SHN_UNDEF
@@ -18,7 +19,6 @@ from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.compile import Compiler
 from bombus.jit.lower import Lowered, Options, lower
-from bombus.lazyclass import dataclass
 from bombus.native import start
 from bombus.native.arch import Arch
 from bombus.native.link import link

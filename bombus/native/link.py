@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final, Literal
 
 from bombus.bits import align_up, sign_extend
@@ -26,7 +27,6 @@ from bombus.elf.model import (
 )
 from bombus.elf.read import read_elf
 from bombus.errors import CodegenError, NotSupported
-from bombus.lazyclass import dataclass
 from bombus.native.relocations import HINTS, RULES, Rule
 
 BASE: Final = 0x40_0000

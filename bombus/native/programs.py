@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bombus.bits import align_up, u32
@@ -11,7 +12,6 @@ from bombus.isa import opcodes as op
 from bombus.isa.facts import CTX, OTHER, Facts
 from bombus.isa.insn import Insn, imm64
 from bombus.kernel.user.kernel import UserKernel
-from bombus.lazyclass import dataclass, field, replace
 from bombus.loader.load import load
 from bombus.object.model import Object
 from bombus.spec.ctxstructs import CONTEXT

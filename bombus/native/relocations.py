@@ -7,10 +7,10 @@ LoongArch), the types' numbers as in include/uapi/linux/elf.h and their document
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 from bombus.bits import sign_extend
-from bombus.lazyclass import dataclass
 
 Put = Callable[[int, int], int]
 """(what is there, value) -> what is to be there."""

@@ -9,6 +9,7 @@ Facts: rows of bombus.spec; Linux 6.12 tools/lib/bpf/libbpf.c (bpf_object__sanit
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 
 from bombus.btf.parse import Btf
@@ -17,7 +18,6 @@ from bombus.errors import EncodingError
 from bombus.isa import opcodes as op
 from bombus.isa.forms import form_of
 from bombus.isa.insn import Insn
-from bombus.lazyclass import dataclass
 from bombus.object.model import MapSpec
 from bombus.object.paths import Guard, Source, back_edges, guarded, reachable
 from bombus.spec.attachtypes import ATTACH_TYPE

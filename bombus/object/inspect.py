@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bombus.btf.core import Resolver
 from bombus.btf.corespec import KIND_TEXT, parse_spec
@@ -11,7 +12,6 @@ from bombus.btf.parse import Btf
 from bombus.btf.types import DataSec, Func, Kind, Var
 from bombus.errors import BtfError, RelocationError
 from bombus.isa import opcodes as op
-from bombus.lazyclass import dataclass
 from bombus.object.bounds import (
     OLDEST,
     Bound,

@@ -7,6 +7,7 @@ name become one, BTF is merged and deduplicated, .BTF.ext follows the instructio
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from bombus.bits import align_up
@@ -40,7 +41,6 @@ from bombus.elf.model import (
 from bombus.elf.read import read_elf
 from bombus.elf.write import ElfWriter
 from bombus.errors import BtfError, ElfError, LinkError
-from bombus.lazyclass import dataclass, field, replace
 from bombus.object.linktypes import map_difference, type_difference
 
 CALL = 0x85

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from bombus.btf.parse import Btf
 from bombus.btf.types import GLOBAL, Array, DataSec, Enum, Enum64, FuncProto, Kind, Ptr, Struct, Var
 from bombus.elf.model import STB_LOCAL, Section, Symbol
 from bombus.errors import ObjectError
-from bombus.lazyclass import replace
 from bombus.object.model import Extern, MapSpec
 from bombus.spec.maptypes import BPF_F_MMAPABLE, BPF_F_RDONLY_PROG, MAP_TYPE
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from bombus.btf.ext import BtfExt, CoreRelo, FuncInfo, LineInfo
 from bombus.btf.parse import Btf
 from bombus.isa.insn import Insn
-from bombus.lazyclass import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,6 @@ from bombus.elf.read import read_elf
 from bombus.errors import ObjectError, RelocationError
 from bombus.isa.insn import Insn, decode
 from bombus.isa.opcodes import BPF_CALL, BPF_JMP
-from bombus.lazyclass import dataclass, field, replace
 from bombus.object import structops
 from bombus.object.fixup import with_places
 from bombus.object.maps import data_map, kconfig_map, legacy_maps, read_btf_maps

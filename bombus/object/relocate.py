@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from bombus.bits import s32
 from bombus.btf.core import Resolver, Result
@@ -21,7 +22,6 @@ from bombus.btf.ext import FuncInfo, LineInfo
 from bombus.errors import RelocationError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
-from bombus.lazyclass import dataclass, replace
 from bombus.object.model import Extern, Function, Object, ProgramSpec, Reference
 
 

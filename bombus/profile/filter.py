@@ -14,9 +14,9 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 from bombus.errors import UsageError
-from bombus.lazyclass import dataclass
 from bombus.spec.samples import SNOOP_BITS, SNOOPX_BITS, SNOOPX_SHIFT, TERM, TERMS, Term
 
 _U64 = (1 << 64) - 1

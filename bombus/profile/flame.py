@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from html import escape
-
-from bombus.lazyclass import dataclass, field
 
 WIDTH = 1200
 _ROW = 17

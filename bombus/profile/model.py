@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 
-from bombus.lazyclass import dataclass, field
 from bombus.symbols import Frame
 
 

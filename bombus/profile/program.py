@@ -7,6 +7,7 @@ are read through the kernel's BTF and the kfunc bpf_cast_to_kern_ctx (Linux 6.2)
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bombus.asm import assemble
@@ -15,7 +16,6 @@ from bombus.btf.types import Kind
 from bombus.errors import NotSupported
 from bombus.isa.insn import Insn
 from bombus.isa.opcodes import BPF_PSEUDO_KFUNC_CALL, BPF_PSEUDO_MAP_FD, BPF_PSEUDO_MAP_VALUE
-from bombus.lazyclass import dataclass
 from bombus.profile.filter import Filter, snoop_text
 from bombus.spec.samples import Term
 

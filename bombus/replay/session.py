@@ -6,6 +6,7 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from bombus.capture import CaptureReader, CaptureWriter, Packet
@@ -13,7 +14,6 @@ from bombus.capture.link import ETHERNET, to_ethernet
 from bombus.errors import CaptureError, KernelError, NotSupported, UsageError, VmFault
 from bombus.isa import opcodes as op
 from bombus.kernel.handles import PerfBuffer, RingBuffer
-from bombus.lazyclass import dataclass, field
 from bombus.replay.runner import Runner, runner
 from bombus.spec.helpers import HELPER
 from bombus.spec.verdicts import PACKET_TYPES, Verdict, verdict_of

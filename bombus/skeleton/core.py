@@ -6,13 +6,13 @@ import base64
 import hashlib
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self, TypeAlias
 
 from bombus.errors import ObjectError, UsageError
 from bombus.kernel.handles import Attachment, Group, Link
-from bombus.lazyclass import replace
 from bombus.skeleton.values import Struct
 
 if TYPE_CHECKING:

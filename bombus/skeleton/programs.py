@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from bombus.errors import UsageError
-from bombus.lazyclass import dataclass
 from bombus.skeleton.values import S, Struct
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import keyword
 import re
+from dataclasses import dataclass, replace
 
 from bombus.btf.parse import Btf
 from bombus.btf.types import Array, Enum, Enum64, Float, Func, FuncProto, Int, Ptr, Struct, Type, Typedef, Union, Var
 from bombus.btf.types import Kind as TypeKind
 from bombus.errors import NotSupported
-from bombus.lazyclass import dataclass, replace
 from bombus.object.model import MapSpec, Object
 from bombus.skeleton import values
 

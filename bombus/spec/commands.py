@@ -6,7 +6,8 @@ the BTF of Linux 6.18. A field's `since` is given only where it is younger than 
 
 from __future__ import annotations
 
-from bombus.lazyclass import dataclass, field
+from dataclasses import dataclass, field
+
 from bombus.spec.version import KernelVersion, since
 
 

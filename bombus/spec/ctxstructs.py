@@ -5,9 +5,9 @@ Source: include/uapi/linux/bpf.h, arch/x86/include/asm/ptrace.h, and the BTF of 
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from bombus.lazyclass import dataclass
 from bombus.spec.version import KernelVersion, since
 
 

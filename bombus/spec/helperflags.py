@@ -6,9 +6,9 @@ a flag is as old as its bit, even if its name came later.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from bombus.lazyclass import dataclass
 from bombus.spec.version import KernelVersion, since
 
 

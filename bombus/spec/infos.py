@@ -7,7 +7,8 @@ byte 16 on are a union chosen by `type`.
 
 from __future__ import annotations
 
-from bombus.lazyclass import dataclass, field
+from dataclasses import dataclass, field
+
 from bombus.spec.commands import Field
 from bombus.spec.version import KernelVersion, since
 

@@ -5,7 +5,8 @@ Sources: the kernel's release history of kernel/bpf/core.c and verifier.c; LLVM'
 
 from __future__ import annotations
 
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
+
 from bombus.spec.version import KernelVersion, since
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
+
 from bombus.spec.version import KernelVersion, since
 
 

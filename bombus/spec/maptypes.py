@@ -6,7 +6,8 @@ net/xdp/xskmap.c, and kernel/bpf/verifier.c check_map_func_compatibility, all of
 
 from __future__ import annotations
 
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
+
 from bombus.spec.version import KernelVersion, since
 
 # Update flags (BPF_MAP_UPDATE_ELEM, bpf_map_update_elem); BPF_F_LOCK also for look-ups.

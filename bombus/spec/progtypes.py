@@ -8,7 +8,8 @@ can_be_sleepable, may_access_direct_pkt_data) of Linux 6.12.
 
 from __future__ import annotations
 
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
+
 from bombus.spec.version import KernelVersion, since
 
 

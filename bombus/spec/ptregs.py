@@ -7,9 +7,8 @@ arch/*/Kconfig (ARCH_HAS_SYSCALL_WRAPPER).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
-
-from bombus.lazyclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

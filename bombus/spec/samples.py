@@ -9,9 +9,8 @@ Facts: Linux 6.12 tools/perf/Documentation/perf-record.txt (--filter), include/u
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
-
-from bombus.lazyclass import dataclass, field
 
 
 @dataclass(frozen=True, slots=True)

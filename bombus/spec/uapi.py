@@ -6,9 +6,9 @@ Source: include/uapi/linux/bpf.h of Linux 6.12 and the BTF of Linux 6.18.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Final
 
-from bombus.lazyclass import dataclass
 from bombus.spec.version import KernelVersion, since
 
 

@@ -6,7 +6,7 @@ include/uapi/linux/pkt_cls.h (TC_ACT_*), kernel/bpf/cgroup.c (__cgroup_bpf_run_f
 
 from __future__ import annotations
 
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)

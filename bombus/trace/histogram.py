@@ -14,11 +14,11 @@ or "lhist" in them count value i in slot i.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bombus.btf.layouts import ArrayLayout, EnumLayout, IntLayout, Layout, SectionLayout, StructLayout
 from bombus.btf.records import Record, decoder
-from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
     from bombus.kernel.handles import Map

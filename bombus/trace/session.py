@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from bombus.btf.types import DataSec, Var
 from bombus.errors import NotSupported, UsageError
 from bombus.isa import opcodes as op
-from bombus.lazyclass import dataclass
 from bombus.loader.events import EventType, event_type, is_buffer, named, open_reader
 from bombus.spec.helpers import HELPER
 from bombus.spec.maptypes import MAP_TYPE

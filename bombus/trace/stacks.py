@@ -7,11 +7,11 @@ name makes it one of user space, whose process is the key's member "tgid" or "pi
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from bombus.btf.layouts import EnumLayout, IntLayout, StructLayout
 from bombus.btf.records import Record, record_of
-from bombus.lazyclass import dataclass
 from bombus.symbols import Frame, Symbols
 from bombus.trace.report import counts, is_table, pairs
 from bombus.trace.values import plain

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from bombus.asm.kernel import KernelStyle
 from bombus.isa.insn import Insn
-from bombus.lazyclass import dataclass
 from bombus.verifier import tnum
 from bombus.verifier.bounds import ANY32, ANY64, CONSISTENT, NO_SINGLE, Bounds, const, violation
 from bombus.verifier.log import LEVEL2, LEVELS, Log

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any, Final
 
 from bombus.isa.insn import Insn
-from bombus.lazyclass import dataclass, replace
 from bombus.verifier.explain_table import Rule, find
 from bombus.verifier.program import LineInfo
 

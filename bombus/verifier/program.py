@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 from bombus.btf.parse import Btf
 from bombus.errors import BombusError
 from bombus.isa.facts import Facts
 from bombus.isa.insn import Insn
-from bombus.lazyclass import dataclass, field
 from bombus.spec.version import KernelVersion
 
 

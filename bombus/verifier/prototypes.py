@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from bombus.lazyclass import dataclass, replace
 from bombus.spec.helpers import HELPER_BY_ID, Helper, allowed, fastcall_for, prototype_for
 from bombus.spec.version import KernelVersion, since
 from bombus.verifier.env import Env

@@ -6,11 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 from bombus.errors import NotSupported
-from bombus.lazyclass import dataclass
 from bombus.spec.version import KernelVersion, since
 from bombus.verifier.bounds import Bounds
 from bombus.verifier.bounds_alu import MUL_BY_CASES, SIGNED_MUL, UNSIGNED_MUL, WRAPPING

@@ -9,10 +9,10 @@ import csv
 import io
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
 from bombus.errors import UsageError
-from bombus.lazyclass import dataclass
 from bombus.verifier.program import Verdict
 
 # veristat's name -> heading

@@ -7,10 +7,10 @@ belongs to each of them, and nothing is assumed about how functions lie in the p
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
-from bombus.lazyclass import dataclass, field
 
 _CONDITIONS = frozenset(
     operation

@@ -9,11 +9,11 @@ from __future__ import annotations
 import ctypes
 import mmap
 from bisect import bisect_right
+from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
 from bombus.errors import VmFault
-from bombus.lazyclass import dataclass, field
 
 # Linux 6.12 include/uapi/linux/mman.h: a mapping below 2 GiB, so that its address fits the u32
 # `data`/`data_end` members of xdp_md and __sk_buff and no context rewrite is needed.

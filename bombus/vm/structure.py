@@ -11,7 +11,8 @@ what still does not fit raises Irreducible.
 
 from __future__ import annotations
 
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
+
 from bombus.vm.body import Body, Facts, Line
 from bombus.vm.flow import Block, Irreducible, work_limit
 from bombus.vm.source import Truth

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bombus.compiler.c.toolchain import Toolchain
 from bombus.compiler.headers import INCLUDE
 from bombus.errors import NotSupported, UsageError
-from bombus.lazyclass import dataclass
 from bombus.spec.ptregs import TARGET_OF_MACHINE, TARGETS
 
 BYTE_ORDERS = ("bpfel", "bpfeb")

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-
-from bombus.lazyclass import dataclass
+from dataclasses import dataclass
 
 _PLACED = re.compile(
     r"(?P<file>[^\n]+?):(?P<line>\d+):(?:(?P<column>\d+):)? "

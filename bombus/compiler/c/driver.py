@@ -9,13 +9,13 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from bombus.compiler.c import gnu, precompiled, toolchain, vmlinux
 from bombus.compiler.c.command import Options, words
 from bombus.compiler.c.diagnostics import CDiagnostic, parse
 from bombus.errors import CodegenError, CompileError
-from bombus.lazyclass import dataclass
 
 # How each compiler says that a header is missing.
 _NO_VMLINUX = re.compile(r"(?:'vmlinux\.h' file not found|vmlinux\.h: No such file or directory)")

@@ -9,12 +9,12 @@ import importlib.util
 import os
 import re
 import shutil
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Final, Literal
 
 from bombus.errors import NotSupported, UsageError
-from bombus.lazyclass import dataclass
 
 Kind = Literal["clang", "zig", "gcc"]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from bombus.errors import KernelError, UsageError
@@ -12,7 +13,6 @@ from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.attaching import Attaching
 from bombus.kernel.handles.base import Handle, open_id, open_pin
 from bombus.kernel.handles.info import Info, check_kind, read_info
-from bombus.lazyclass import dataclass
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID, ProgType
 

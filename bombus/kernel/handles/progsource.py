@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import struct
 from bisect import bisect_right
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bombus.errors import BtfError
-from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
     from bombus.kernel.handles.programs import Program

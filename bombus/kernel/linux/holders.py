@@ -11,6 +11,7 @@ import itertools
 import os
 import struct
 import time
+from dataclasses import dataclass, field
 from typing import Any
 
 from bombus.errors import BombusError, KernelError, NotSupported
@@ -18,7 +19,6 @@ from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.base import open_id
 from bombus.kernel.handles.info import ids, read_info
 from bombus.kernel.linux.cache import cached
-from bombus.lazyclass import dataclass, field
 
 KINDS = ("prog", "map", "link", "btf")
 _TRACING, _TRACE_ITER, _ARRAY = 26, 28, 2  # BPF_PROG_TYPE_TRACING, BPF_TRACE_ITER, BPF_MAP_TYPE_ARRAY

@@ -12,13 +12,13 @@ import mmap
 import os
 import struct
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 from bombus.errors import FormatError, KernelError
 from bombus.kernel.api import Attr
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.kernel.linux.syscall import libc, numbers
-from bombus.lazyclass import dataclass
 
 _SOFTWARE, _BPF_OUTPUT = 1, 10  # PERF_TYPE_SOFTWARE, PERF_COUNT_SW_BPF_OUTPUT
 _RAW, _TIME = 1 << 10, 1 << 2  # PERF_SAMPLE_RAW, PERF_SAMPLE_TIME

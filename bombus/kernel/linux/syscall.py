@@ -5,9 +5,9 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
+from dataclasses import dataclass
 
 from bombus.errors import NotSupported
-from bombus.lazyclass import dataclass
 
 
 @dataclass(frozen=True, slots=True)

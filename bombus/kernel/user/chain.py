@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError
-from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
     from bombus.kernel.user.prog import Prog

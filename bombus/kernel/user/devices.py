@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import itertools
 from collections.abc import Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from bombus.errors import KernelError, NotSupported, UsageError
@@ -22,7 +23,6 @@ from bombus.kernel.user.hooks.xdprun import borrow as borrow_xdp
 from bombus.kernel.user.hooks.xdprun import give_back as give_back_xdp
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.world import NetDevice, Redirect
-from bombus.lazyclass import dataclass, field
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel

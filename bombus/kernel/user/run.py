@@ -6,6 +6,7 @@ The runs themselves are in `hooks`. Here: what holds for every type, and running
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, UsageError
@@ -14,7 +15,6 @@ from bombus.kernel.user.commands import ENOTSUPP, command
 from bombus.kernel.user.hooks import load_runners, runner_of
 from bombus.kernel.user.hooks.testrun import CALL
 from bombus.kernel.user.prog import Prog
-from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr

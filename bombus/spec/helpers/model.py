@@ -6,7 +6,8 @@ net/core/filter.c, ...), include/uapi/linux/bpf.h for numbers and C prototypes.
 
 from __future__ import annotations
 
-from bombus.lazyclass import dataclass, field
+from dataclasses import dataclass, field
+
 from bombus.spec.version import KernelVersion, since
 
 

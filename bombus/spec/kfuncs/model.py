@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
-from bombus.lazyclass import dataclass
 from bombus.spec.version import KernelVersion, since
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 import errno
 import ipaddress
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from bombus.bits import s32, s64
-from bombus.lazyclass import dataclass
 
 MAX_BIN_ARGS: Final = 512  # MAX_BPRINTF_BIN_ARGS
 _SPACES: Final = frozenset(b" \t\n\v\f\r\xa0")  # the kernel's isspace is Latin-1

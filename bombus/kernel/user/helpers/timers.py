@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from bombus.kernel.user.helpers.registry import helper
 from bombus.kernel.user.progenv import ProgEnv
 from bombus.kernel.user.world import world_of
-from bombus.lazyclass import dataclass
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel

@@ -36,6 +36,7 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
+from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, TypeVar
 
@@ -43,7 +44,6 @@ from bombus.bits import U32
 from bombus.errors import KernelError
 from bombus.kernel.user.commands import ENOTSUPP
 from bombus.kernel.user.objects import KernelObject
-from bombus.lazyclass import dataclass
 from bombus.spec.maptypes import (
     BPF_EXIST,
     BPF_F_ACCESS_MASK,

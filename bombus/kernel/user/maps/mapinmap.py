@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError
@@ -13,7 +14,6 @@ from bombus.kernel.user.maps.hash import check_buckets, check_htab
 from bombus.kernel.user.maps.table import Table
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.progverify import map_info
-from bombus.lazyclass import replace
 from bombus.spec.maptypes import BPF_EXIST, BPF_F_LOCK
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from __future__ import annotations
 import os
 import random
 import time
+from dataclasses import dataclass, field
 from typing import Any
-
-from bombus.lazyclass import dataclass, field
 
 _MONOTONIC_COARSE = 6  # Linux include/uapi/linux/time.h
 HZ = 250  # Debian's CONFIG_HZ
