@@ -9,7 +9,7 @@ from __future__ import annotations
 import gzip
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -21,7 +21,7 @@ from bombus.errors import AsmError, BombusError, BtfError, ElfError, ObjectError
 if TYPE_CHECKING:
     from bombus.isa.insn import Insn
     from bombus.kernel.user.kernel import UserKernel
-    from bombus.object.model import Object
+    from bombus.object.model import MapSpec, Object
     from bombus.verifier.program import LineInfo, Program
 
 RAW: Final = (".bin", ".raw")
@@ -202,6 +202,18 @@ def _objects(path: str, choice: Choice) -> Iterator[Input]:
     yield from _loaded(path, obj, wanted, choice)
 
 
+def _sized(spec: MapSpec) -> MapSpec:
+    """A map with the sizes that its user space would set before loading: the least that the kernel takes."""
+    from bombus.spec.maptypes import MAP_TYPE, MAP_TYPE_BY_ID
+
+    row = MAP_TYPE_BY_ID.get(spec.type)
+    if row is None or row is MAP_TYPE["BPF_MAP_TYPE_PERF_EVENT_ARRAY"]:  # the loader's: one for each CPU
+        return spec
+    if row is MAP_TYPE["BPF_MAP_TYPE_STACK_TRACE"]:
+        spec = replace(spec, key_size=spec.key_size or row.key.only[0], value_size=spec.value_size or row.value.max)
+    return replace(spec, max_entries=spec.max_entries or row.entries.min)
+
+
 def _loaded(path: str, obj: Object, wanted: list[str], choice: Choice) -> Iterator[Input]:
     """One kernel with the object's maps; then program by program what would be loaded into it."""
     from bombus.kernel.handles import prog_type_of
@@ -209,6 +221,7 @@ def _loaded(path: str, obj: Object, wanted: list[str], choice: Choice) -> Iterat
     from bombus.loader.state import Options, State
 
     kernel = _kernel(choice)
+    obj = replace(obj, maps=tuple(map(_sized, obj.maps)))
     given = prog_type_of(choice.type).name if choice.type else ""
     state = State(obj, kernel, Options(btf=choice.btf, programs=wanted, prog_type=given, pin_root=""))
     try:

@@ -178,3 +178,11 @@ def test_errors_name_the_file(capsys: pytest.CaptureFixture[str], files: Path) -
     code, out, _ = run(capsys, "broken.o", "good.S", "--type", "xdp")
     assert code == 1
     assert "broken.o: BROKEN: " in out and "good (xdp): accepted" in out
+
+
+def test_maps_that_user_space_sizes(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+    sizes = "array, 4, 8, 0\n        .map stacks, stack_trace, 4, 0, 0"
+    text = OBJECT.replace("array, 4, 8, 16", sizes)
+    Path("sized.S").write_text(text)
+    code, out, err = run(capsys, "sized.S", "--prog", "first")
+    assert (code, err) == (0, "") and out.startswith("first (xdp, xdp): accepted")
