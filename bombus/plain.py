@@ -15,7 +15,7 @@ from typing import Any, Final
 
 from bombus.bits import U32, U64
 from bombus.bpf.contexts import Skb, XdpMd
-from bombus.bpf.flow import Thrown
+from bombus.bpf.flow import Thrown, forget_budgets
 from bombus.bpf.ints import Scalar
 from bombus.bpf.machine import pointed
 from bombus.bpf.map import Map as Declared
@@ -200,6 +200,8 @@ class PlainMachine:
             return thrown.value
         finally:
             self._running.pop()
+            if not self._running:
+                forget_budgets()
 
     def _run_xdp(self, program: Program[Any, Any], data: bytes) -> Outcome:
         if len(data) < ETH_HLEN:

@@ -409,7 +409,10 @@ class Generator:
         else:
             name = self.fresh()
             self.line(f"{name} = u32(0)")
-            self.line(f"while {name} < {rng.randrange(1, 5)} and {self.condition(1)}:")
+            ends = [f"{name} < {rng.randrange(1, 5)}", self.condition(1)]
+            if rng.random() < 0.4:
+                ends.insert(rng.randrange(3), "bpf.can_loop()")
+            self.line(f"while {' and '.join(ends)}:")
             self.depth += 1
             self.line(f"{name} += 1")
             self.depth -= 1

@@ -54,7 +54,7 @@ from bombus.bpf.core import (
     snprintf,
     var,
 )
-from bombus.bpf.flow import iterate, iterators, preempt_off, rcu, throw
+from bombus.bpf.flow import can_loop, iterate, iterators, preempt_off, rcu, throw
 from bombus.bpf.ints import be16, be32, be64, bswap, s8, s16, s32, s64, u8, u16, u32, u64
 from bombus.bpf.machine import machine, use
 from bombus.bpf.program import (
@@ -160,6 +160,7 @@ __all__ = [
     "be64",
     "bits",
     "bswap",
+    "can_loop",
     "cast",
     "cgroup",
     "compare",

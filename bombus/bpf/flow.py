@@ -6,13 +6,15 @@ sections do nothing, as nothing else runs; iterators over the kernel's objects a
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
-from types import TracebackType
+from types import FrameType, TracebackType
 from typing import NoReturn, TypeVar
 
 from bombus.bpf.ints import u32, u64
 from bombus.bpf.struct import Struct
 from bombus.errors import NotSupported
+from bombus.vm.run import MAX_LOOPS
 
 S = TypeVar("S", bound=Struct)
 
@@ -34,6 +36,37 @@ def iterate(numbers: range) -> range:
     """`for i in bpf.iterate(range(n))`: a loop that the verifier looks at once, however many rounds it has, of numbers
     within s32 in steps of 1, 8388608 at most. (bpf_iter_num_new, Linux 6.4)"""
     return numbers
+
+
+_budgets: list[tuple[FrameType, int]] = []  # running functions with the rounds that they have left, the inner ones last
+
+
+def can_loop() -> bool:
+    """Whether the function's budget has one more round: `while bpf.can_loop():`, `while bpf.can_loop() and i < n:`. A
+    loop that asks needs no other end for the verifier. (may_goto, Linux 6.9)
+
+    The budget is that of one call of the function, whatever loops it has: 8388608 rounds, or since Linux 6.15 a quarter
+    of a second.
+    """
+    here = sys._getframe(1)
+    if not _budgets or _budgets[-1][0] is not here:
+        around = set()
+        frame: FrameType | None = here
+        while frame is not None:
+            around.add(frame)
+            frame = frame.f_back
+        while _budgets and _budgets[-1][0] not in around:
+            _budgets.pop()  # has returned
+        if not _budgets or _budgets[-1][0] is not here:
+            _budgets.append((here, MAX_LOOPS))
+    rounds = _budgets[-1][1]
+    _budgets[-1] = here, max(rounds - 1, 0)
+    return rounds > 0
+
+
+def forget_budgets() -> None:
+    """No program runs any more."""
+    _budgets.clear()
 
 
 class Section:

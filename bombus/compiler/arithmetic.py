@@ -6,6 +6,7 @@ Network-order integers are held as they lie in memory; conversions swap.
 from __future__ import annotations
 
 from bombus.compiler import tree
+from bombus.compiler.maygoto import IDLE, PLACE
 from bombus.compiler.types import BOOL, IntT, LitT
 from bombus.compiler.writer import Writer, type_text
 
@@ -156,6 +157,31 @@ class Arithmetic(Writer):
 
     # Conditions
 
+    def of_canloop(self, e: tree.CanLoop) -> str:
+        return self.by_branches(e)
+
+    def branch_on_budget(self, e: tree.CanLoop, yes: str, no: str) -> None:
+        """Two instructions that `maygoto` knows again, and two more that it makes nothing of: with two ways to `over`
+        LLVM cannot take the condition for a value of the program (a truth value that is set on both ways). What
+        follows has an effect of its own on both ways, so that LLVM neither merges the branch with another one nor
+        leaves it out; convergent keeps it from copying it to the end of the loop, where it would jump to the next
+        round.
+        """
+        self.at(e.at)
+        more, over = self.label(), self.label()
+        for place in (PLACE, IDLE):
+            nothing = self.emit('call i64 asm sideeffect "", "=r"() convergent')
+            marked = self.emit(f"xor i64 {nothing}, {place}")
+            left = self.emit(f'call i64 asm sideeffect "", "=r,0"(i64 {marked})')
+            following = more if place == IDLE else self.label()
+            self.branch_on(self.emit(f"icmp eq i64 {left}, 0"), over, following)
+            self.begin(following)
+        for number, label, target in ((0, more, yes), (1, over, no)):
+            if label == over:
+                self.begin(label)
+            self.do(f'call void asm sideeffect "", "i"(i32 {number})')
+            self.jump(target)
+
     def branch(self, test: tree.Expr, yes: str, no: str) -> None:
         """Go to one of two labels."""
         if isinstance(test, tree.Not):
@@ -168,6 +194,8 @@ class Arithmetic(Writer):
                 self.branch(part, *((following, no) if test.conjunction else (yes, following)))
                 self.begin(following)
             self.branch(test.values[-1], yes, no)
+        elif isinstance(test, tree.CanLoop):
+            self.branch_on_budget(test, yes, no)
         else:
             value = self.value(test)
             self.branch_on(value, yes, no)

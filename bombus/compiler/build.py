@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bombus.compiler.codegen import CODEGEN
+from bombus.compiler.maygoto import marked, with_may_goto
 from bombus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -61,7 +62,10 @@ def build_module(
 ) -> bytes:
     """Compile the programs of an imported module (or of its names)."""
     made = _module(module, target, cpu)
-    data = CODEGEN.compile(made.text(), target=target, cpu=cpu, level=level)
+    text, marker = marked(made.text())
+    data = CODEGEN.compile(text, target=target, cpu=cpu, level=level)
+    if marker:
+        data = with_may_goto(data, marker)
     if not made.unit.events:
         return data
     from bombus.compiler.eventtypes import with_event_types

@@ -52,6 +52,13 @@ def thrown(c: Checker, node: ast.AST, value: tree.Expr) -> tree.Expr:
     return kernel_call(c, node, "bpf_throw", [("cookie", U64)], [value], NONE)
 
 
+def can_loop(c: Checker, node: ast.Call) -> tree.Expr:
+    no_keywords(c, node, 0)
+    if c.program.native:
+        c.wrong(node, "can_loop is an instruction of BPF", "native code has no budget: leave it out")
+    return tree.CanLoop(c.at(node), BOOL)
+
+
 # ------------------------------------------------------------------------------------------------ sections
 
 

@@ -209,6 +209,10 @@ class PacketLength(Expr):
     ctx: Expr
 
 
+class CanLoop(Expr):
+    """Whether the function's budget of rounds is not used up; one less is left then."""
+
+
 class Call(Expr):
     function: Function
     args: Sequence[Expr]

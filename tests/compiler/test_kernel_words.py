@@ -369,10 +369,18 @@ def q(result: s64) -> int:
 def test_no_kernel_words_in_native_code() -> None:
     from bombus.compiler.host import native
 
+    with pytest.raises(DialectError, match="can_loop is an instruction of BPF"):
+        native(loops)
     with pytest.raises(DialectError, match="bpf_throw is a function of the kernel"):
         native(throws)
     with pytest.raises(DialectError, match="native code has no assertions at run time"):
         native(asserts)
+
+
+def loops(a: bpf.u32) -> bpf.u32:
+    while bpf.can_loop():
+        a += 1
+    return a
 
 
 def throws(a: bpf.u32) -> bpf.u32:

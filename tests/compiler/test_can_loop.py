@@ -1,0 +1,182 @@
+"""Loops that end with their function's budget: may_goto, in every reading."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from readings import compiled, plain
+
+from bombus.bpf import flow
+from bombus.compiler import maygoto
+from bombus.compiler.build import build_module
+from bombus.compiler.program import import_source
+from bombus.elf.read import read_elf
+from bombus.errors import CodegenError
+from bombus.isa import build, opcodes
+from bombus.isa.insn import Insn, decode
+from bombus.kernel.api import Kernel
+from bombus.kernel.user.kernel import UserKernel
+from bombus.vm import fast, reference
+
+TOP = """
+from __future__ import annotations
+from bombus import bpf
+from bombus.bpf import Struct, helpers, map, s64, u8, u32, u64, xdp
+LICENSE = bpf.license("GPL")
+res = map.array(u32, u64, max_entries=8)
+class Head(Struct):
+    a: u8
+    b: u8
+class Work(Struct):
+    sum: u64
+"""
+LOOPS = TOP + """
+@bpf.noinline
+def collatz(n: u64) -> u32:
+    steps = u32(0)
+    while n > 1 and bpf.can_loop():
+        n = n // 2 if n % 2 == 0 else n * 3 + 1
+        steps += 1
+    return steps
+def gcd(a: u32, b: u32) -> u32:
+    while bpf.can_loop() and b:
+        c = a % b
+        a = b
+        b = c
+    return a
+def each(index: u32, work: Work) -> s64:
+    left = index
+    while left and bpf.can_loop():
+        work.sum += u64(left)
+        left -= 1
+    return s64(0)
+@xdp
+def p(ctx: xdp.Context) -> xdp.Action:
+    head = ctx.parse(Head)
+    if head is None:
+        return xdp.DROP
+    total = u64(0)
+    i = u32(0)
+    while bpf.can_loop():
+        if i >= u32(head.a):
+            break
+        total += u64(i)
+        i += 1
+        if total % 7 == 3:
+            continue
+        total ^= 1
+    else:
+        total = u64(0)
+    res.update(0, total)
+    res.update(1, u64(collatz(u64(head.b) * 1000 + 27)))
+    res.update(2, u64(gcd(u32(head.a) * 3, u32(head.b) + 6)))
+    j = u64(0)
+    while j < u64(head.b):
+        if not bpf.can_loop():
+            break
+        j += 3
+        more = bpf.can_loop()
+        if j % 64 == 0 and more:
+            break
+    res.update(3, j)
+    work = Work(sum=u64(1))
+    helpers.loop(20, each, work, 0)
+    res.update(4, work.sum)
+    if bpf.can_loop():
+        return xdp.PASS
+    return xdp.TX
+"""
+SPENDING = TOP + """
+@bpf.noinline
+def spend() -> u32:
+    rounds = u64(0)
+    while bpf.can_loop():
+        rounds += 1
+    else:
+        res.update(0, rounds)
+    return u32(bpf.can_loop())
+@xdp
+def p(ctx: xdp.Context) -> xdp.Action:
+    again = spend() + spend()
+    return xdp.Action(again * 2 + u32(bpf.can_loop()))
+"""
+PACKETS = [bytes(range(64)), b"\xff" * 64, bytes(64), bytes(range(100, 164)), bytes([7, 9]) * 32]
+
+
+@pytest.mark.parametrize("cpu", ["v1", "v3", "v4"])
+def test_loops(kernel: Kernel, cpu: str) -> None:
+    module = import_source(LOOPS, "<loops>")
+    expected = plain(module, module.p, PACKETS)
+    assert expected.verdicts == [2] * 5
+    data = build_module(module, cpu=cpu)
+    seen = compiled(module, module.p, PACKETS, kernel, data=data)
+    assert seen.verdicts == expected.verdicts
+    assert seen.maps == expected.maps
+
+
+@pytest.mark.parametrize("engine", ["reference", "fast"])
+def test_the_budget_ends(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each call of a function has its own."""
+    module = import_source(SPENDING, "<budget>")
+    for place in (flow, fast, reference):
+        monkeypatch.setattr(place, "MAX_LOOPS", 1000)
+    seen = plain(module, module.p, PACKETS[:1])
+    assert seen.verdicts == [1]
+    assert seen.maps["res"][bytes(4)] == (1000).to_bytes(8, "little")
+    assert not flow._budgets
+    assert compiled(module, module.p, PACKETS[:1], UserKernel(engine=engine)) == replace(seen, used=[])
+
+
+def test_the_budget_of_linux(linux_kernel: Kernel) -> None:
+    module = import_source(SPENDING, "<budget>")
+    seen = compiled(module, module.p, PACKETS[:1], linux_kernel)
+    assert seen.verdicts == [1]
+    assert int.from_bytes(seen.maps["res"][bytes(4)], "little") > 1000
+
+
+def test_both_byte_orders() -> None:
+    module = import_source(LOOPS, "<loops>")
+    for target in ("bpfel", "bpfeb"):
+        elf = read_elf(build_module(module, target=target))
+        code = [section.data for section in elf.sections if section.name in (".text", "xdp")]
+        insns = [insn for data in code for insn in decode(data, "little" if target == "bpfel" else "big")]
+        assert sum(insn.opcode == opcodes.MAY_GOTO for insn in insns) == 7
+        assert not any(insn.imm in (maygoto._FIRST, maygoto._FIRST + 1) for insn in insns)
+
+
+def test_the_markers_are_no_other_numbers() -> None:
+    text, number = maygoto.marked(f"xor {maygoto.PLACE}; xor {maygoto.IDLE}; xor {maygoto._FIRST + 1}")
+    assert number == maygoto._FIRST + 2
+    assert text == f"xor {number}; xor {number + 1}; xor {number - 1}"
+    assert maygoto.marked("nothing") == ("nothing", 0)
+
+
+def test_what_llvm_may_make_of_it() -> None:
+    mark = Insn(maygoto._MARK, 1, imm=maygoto._FIRST)
+    move, to_end, onwards = build.mov(2, 5), Insn(maygoto._ZERO, 1, off=9), Insn(maygoto._OTHER, 1, off=-9)
+    nothing, back = Insn(opcodes.JA), Insn(opcodes.JA, off=-9)
+    assert maygoto._replacement([mark, move, to_end], 0, set(), True) == [(0, nothing), (2, build.may_goto(9))]
+    assert maygoto._replacement([mark, onwards], 0, set(), True) == [(0, build.may_goto(1)), (1, back)]
+    assert maygoto._replacement([mark, move, to_end], 0, set(), False) == [(0, nothing), (2, nothing)]
+    assert maygoto._replacement([mark, move, onwards], 0, set(), False) == [(0, nothing), (2, back)]
+    for bad in ([mark, move, onwards], [mark], [mark, build.mov(1, 5), to_end], [mark, onwards._replace(imm=1)]):
+        assert maygoto._replacement(bad, 0, set(), True) == []
+    assert maygoto._replacement([mark, move, to_end], 0, {2}, True) == []
+
+
+def test_the_register_of_a_marker_is_not_used() -> None:
+    jump, end = Insn(maygoto._ZERO, 1, off=1), build.exit_()
+    markers = (maygoto._FIRST, maygoto._FIRST + 1)
+    mark = Insn(maygoto._MARK, 1, imm=maygoto._FIRST)
+    read, written = build.mov(0, build.Reg(1)), build.mov(1, 0)
+    assert maygoto._used([jump, read, end], 0, 1, markers)
+    assert maygoto._used([jump, written, read, end], 0, 1, markers)  # on the other way
+    assert not maygoto._used([jump, written, written, read, end], 0, 1, markers)
+    assert not maygoto._used([jump, mark, mark, Insn(opcodes.JA, off=-4)], 0, 1, markers)
+
+
+def test_an_object_that_is_not_as_it_should_be(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(maygoto, "_replacement", lambda *_: [])
+    with pytest.raises(CodegenError, match=r"took can_loop\(\) apart at instruction \d+ of section"):
+        build_module(import_source(LOOPS, "<loops>"))
