@@ -1,7 +1,8 @@
 """What a program file depends on while it is imported: modules, files, listed folders, environment variables.
 
 Seen are: modules that the import brings in (and places where one of the same name would be found first), files that
-are read, folders that are listed (both by Python's audit events), and variables of `os.environ`. Not seen are time,
+are read, folders that are listed (both by Python's audit events), and variables of `os.environ`. What threads do that
+ran before the import, and what the garbage collector ends, is not the program's. Not seen are time,
 random numbers, `os.stat` and the like. What writes files, starts processes or talks to the network does more than
 giving a result, so that the result alone must not be kept: `impure` says what it was.
 """
@@ -9,12 +10,14 @@ giving a result, so that the result alone must not be kept: `impure` says what i
 from __future__ import annotations
 
 import ast
+import gc
 import hashlib
 import importlib
 import os
 import re
 import sys
 import sysconfig
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -74,6 +77,8 @@ class Watch:
         self.impure = ""
         self._bytecode = False
         self._before: set[str] = set()
+        self._others: set[int] = set()  # threads that are not the program's
+        self._collects = False
         self.started = 0
 
     def start(self) -> None:
@@ -87,6 +92,9 @@ class Watch:
         # Bytecode is found by whole seconds and sizes: it may be of another text.
         self._bytecode, sys.dont_write_bytecode = sys.dont_write_bytecode, True
         importlib.invalidate_caches()
+        self._others = set(sys._current_frames()) - {threading.get_ident()}
+        self._collects = gc.isenabled()
+        gc.disable()  # finalizers of other objects would count as what the program does
         _STATE.kind = type(os.environ)
         os.environ.__class__ = _Environment
         _STATE.active = self
@@ -97,6 +105,8 @@ class Watch:
     ) -> None:
         _STATE.active = None
         os.environ.__class__ = _STATE.kind
+        if self._collects:
+            gc.enable()
         sys.dont_write_bytecode = self._bytecode
         waiting = list(self.modules)
         while waiting:
@@ -157,6 +167,8 @@ class Watch:
         return found | {f"env {name}": _variable(name) for name in sorted(self.variables)}
 
     def event(self, name: str, args: tuple[Any, ...]) -> None:
+        if threading.get_ident() in self._others:
+            return
         if sys._getframe(2).f_code.co_filename.startswith("<frozen importlib"):
             self._imported(name, args)
         elif name == "import":

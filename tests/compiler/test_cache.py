@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -48,7 +50,9 @@ class Source:
 
 
 @pytest.fixture
-def source(tmp_path: Path) -> Source:
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Source:
+    known = cache.fingerprint()
+    monkeypatch.setattr(cache, "fingerprint", lambda: known)  # whoever edits the compiler meanwhile
     return Source(tmp_path)
 
 
@@ -145,6 +149,49 @@ def test_a_file_of_this_moment_is_not_trusted(source: Source) -> None:
     source.build()
     source.path.write_text("VALUE = 2")
     assert source.build() == "2"
+
+
+def test_what_others_do_meanwhile(source: Source) -> None:
+    """Neither other threads nor finalizers that the garbage collector runs are the program's."""
+    busy, done, rounds = threading.Event(), threading.Event(), []
+
+    def work() -> None:
+        while not done.is_set():
+            (source.folder / "theirs").write_text("")
+            os.listdir(source.folder)
+            rounds.append(1)
+            busy.set()
+
+    class Late:
+        def __del__(self) -> None:
+            os.rmdir(source.folder / "late") if (source.folder / "late").exists() else None
+
+    other = threading.Thread(target=work)
+    other.start()
+    try:
+        assert busy.wait(60)
+        source.write("import gc\nfor n in range(30000): x = []; x.append(x)\nVALUE = 1")
+        late = Late()
+        late.self = late  # type: ignore[attr-defined]
+        (source.folder / "late").mkdir()
+        del late
+        before = len(rounds)
+        source.expect(1, 1)
+        assert len(rounds) > before
+        assert gc.isenabled()
+        source.expect(1, 1)
+    finally:
+        done.set()
+        other.join()
+
+
+def test_the_compiler_itself(source: Source, monkeypatch: pytest.MonkeyPatch) -> None:
+    source.write("VALUE = 1")
+    source.expect(1, 1)
+    monkeypatch.setattr(cache, "fingerprint", lambda: "another")
+    source.expect(1, 2)
+    monkeypatch.undo()
+    assert cache.fingerprint() == cache.fingerprint() != ""
 
 
 def test_damage(source: Source) -> None:
