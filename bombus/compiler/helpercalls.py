@@ -53,6 +53,9 @@ def pointer(c: Checker, node: ast.expr, value: tree.Expr, nullable: bool) -> tre
 def helper(c: Checker, node: ast.Call, row: Helper) -> tree.Expr:
     if row.name == "tail_call":
         c.wrong(node, "tail calls are made through a map", "jumps.tail_call(ctx, index)")
+    if row.name == "kptr_xchg":
+        c.wrong(node, "kernel pointers in map values (kptrs) are not part of the language",
+                "keep what belongs to a kernel object in its storage map, or the object's number")  # fmt: skip
     result = result_kind(row)
     given = parameters(row)
     names = [name for name, c_type in given if c_type != "..."]

@@ -11,8 +11,8 @@ import importlib.util
 import linecache
 import os
 import sys
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from functools import lru_cache
 from pathlib import Path
 from types import FunctionType, ModuleType
@@ -360,6 +360,15 @@ class Builder:
                 )
             )  # fmt: skip
 
+    def idle(self, names: Mapping[str, Any]) -> list[FunctionType]:
+        """Functions of the module that nothing calls though they are marked as BPF's (`@bpf.noinline` and so on).
+        Others may be meant for the import, or for user space."""
+        return [
+            value for value in dict.fromkeys(v for v in names.values() if isinstance(v, FunctionType))
+            if core.linkage_of(value) and value not in self._functions
+            and value.__code__.co_filename == self.unit.path
+        ]
+
     def finish(self) -> tree.Unit:
         """Check everything that is reached. DialectError with all diagnostics."""
         while self._pending:
@@ -369,9 +378,7 @@ class Builder:
             self.diagnostics += check_function(self, function, file, node)
         self._refuse_recursion()
         if self.diagnostics:
-            order = {path: i for i, path in enumerate(dict.fromkeys(d.path for d in self.diagnostics))}
-            unique = dict.fromkeys(self.diagnostics)
-            raise DialectError(tuple(sorted(unique, key=lambda d: (order[d.path], d.line, d.column))))
+            raise DialectError(_sorted(self.diagnostics))
         return self.unit
 
     def _refuse_recursion(self) -> None:
@@ -442,7 +449,34 @@ def check_names(names: Mapping[str, Any], path: str, *, cpu: str = "v3") -> tree
         builder.add_program(program)
     for name, value in ops.items():
         builder.add_ops(name, value)
-    return builder.finish()
+    problems: list[Diagnostic] = []
+    with _collecting(problems):
+        builder.finish()
+    idle = builder.idle(names)
+    if idle:  # checked apart: they are no part of the object
+        apart = Builder(names, path, cpu=cpu)
+        apart.unit.license = builder.unit.license
+        with _collecting(problems):
+            for function in idle:
+                apart.function(function, None, ast.Pass())
+            apart.finish()
+    if problems:
+        raise DialectError(_sorted(problems))
+    return builder.unit
+
+
+def _sorted(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Each once, by file and place."""
+    order = {path: i for i, path in enumerate(dict.fromkeys(d.path for d in found))}
+    return tuple(sorted(dict.fromkeys(found), key=lambda d: (order[d.path], d.line, d.column)))
+
+
+@contextmanager
+def _collecting(problems: list[Diagnostic]) -> Iterator[None]:
+    try:
+        yield
+    except DialectError as error:
+        problems += error.diagnostics
 
 
 def import_file(path: str) -> ModuleType:
