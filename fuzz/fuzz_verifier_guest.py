@@ -43,7 +43,7 @@ from fuzz_verifier_linux import (
     case_row,
     pattern,
 )  # fmt: skip
-from guest import Batch, Guest, Reply
+from kernel_guest import Batch, Guest, Reply
 from verifier_gen import Case, Generator
 from verifier_gen_world import ROWS, World, build_types, describe
 

@@ -323,7 +323,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule("attach", r"(?:Syscall programs can only be sleepable|Only fentry/fexit)",
           "This program type and the flag for sleepable programs do not go together.",
           "Set or remove BPF_F_SLEEPABLE (section names with .s)."),
-    _rule("unprivileged", r"(?:loading/calling other bpf or kernel functions are allowed for|.*prohibited for !root)",
+    _rule("unprivileged", r"(?:loading/calling other bpf or kernel functions are allowed for|.*prohibited for !root|"
+          r".* access is allowed only to CAP_PERFMON)",
           "Programs without privileges may not do this.", "Load with CAP_BPF and CAP_PERFMON."),
     # Kernel types and kfuncs, which only the running kernel judges
     _rule("kfunc-not-allowed", r"calling kernel function (?P<name>\S+) is not allowed",

@@ -101,7 +101,8 @@ def _built(folder: Path) -> Iterator[Object]:
             if made.returncode == 0:
                 yield open_object(out)
             else:
-                assert compiler == "bpf-gcc", made.stderr  # it lacks some of what clang has
+                # gcc lacks some of what clang has; clang 19 refuses atomics that fetch for the first cpus.
+                assert compiler == "bpf-gcc" or (cpu in ("v1", "v2") and "XADD" in made.stderr), made.stderr
 
 
 def test_compilers(answers: Answers, tmp_path: Path) -> None:

@@ -118,7 +118,7 @@ def test_every_program_has_its_answers() -> None:
 
 @pytest.mark.linux
 def test_the_running_kernel_still_says_so() -> None:
-    import guest
+    import kernel_guest as guest
 
     kernel = LinuxKernel()
     if f"{kernel.version.major}.{kernel.version.minor}" != "6.18":

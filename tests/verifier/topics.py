@@ -28,7 +28,7 @@ from typing import Any, Final
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "fuzz"))
 
-from guest import Batch, Reply
+from kernel_guest import Batch, Reply
 from verifier_gen_world import ROWS, Row, Types, build_types, describe
 
 from bombus.asm import assemble

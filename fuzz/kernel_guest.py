@@ -5,7 +5,7 @@
     batch.program(insns, ...)
     answers = Guest(Path("linux-image-6.12...deb")).ask(batch)
 
-A guest is QEMU without KVM, one of Debian's kernels and `guest_loader.c` as its only process, with nothing from outside
+A guest is QEMU without KVM, one of Debian's kernels and `kernel_guest.c` as its only process, with nothing from outside
 but the two raw disks. `here` asks the running kernel in the same way, with the same loader. Needs gcc with a static
 libc, and for guests qemu-system-x86_64 and dpkg.
 """
@@ -28,7 +28,7 @@ from bombus.isa.insn import Insn, encode
 from bombus.kernel.api import Attr
 from bombus.verifier.program import LineInfo, MapInfo
 
-LOADER: Final = Path(__file__).with_name("guest_loader.c")
+LOADER: Final = Path(__file__).with_name("kernel_guest.c")
 ROOT, CAP_BPF, NOBODY = range(3)
 USERS: Final = {"root": ROOT, "bpf": CAP_BPF, "nobody": NOBODY}
 _NONE: Final = 0xFFFFFFFF

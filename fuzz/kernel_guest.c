@@ -5,7 +5,7 @@
  *                        unprivileged BPF is allowed, and the machine is switched off at the end
  *
  * IN: records of u32 kind, u32 size and size bytes (little-endian), up to kind 0. OUT: for each record of kind PROG
- * u32 errno, u32 length of the log and the log; then u32 0xffffffff. fuzz/guest.py writes and reads both.
+ * u32 errno, u32 length of the log and the log; then u32 0xffffffff. fuzz/kernel_guest.py writes and reads both.
  */
 #define _GNU_SOURCE
 #include <errno.h>
