@@ -115,6 +115,78 @@ def test_loops(kernel: Kernel, cpu: str) -> None:
     assert seen.maps == expected.maps
 
 
+BODIES = [
+    """    ok = False
+    while n and bpf.can_loop():
+        n >>= 1
+        if n == 3:
+            ok = True
+            break
+    return xdp.Action(u32(ok) + 1)
+""",
+    """    done = bpf.can_loop()
+    if done and n > 3:
+        res.update(0, u64(1))
+    return xdp.Action(u32(done) + n)
+""",
+    """    if bpf.can_loop():
+        pass
+    return xdp.Action(n)
+""",
+    """    ok = True if bpf.can_loop() else False
+    no = not bpf.can_loop()
+    return xdp.Action(u32(ok) * 4 + u32(no) * 2 + u32(ok == no) + u32(ok and not no))
+""",
+    """    x = u32(0)
+    for i in range(5):
+        if not bpf.can_loop():
+            return xdp.TX
+        for j in range(3):
+            if n & (1 << (i + j)) and bpf.can_loop():
+                x += 1
+    return xdp.Action(x)
+""",
+    """    full = False
+    while not full and bpf.can_loop():
+        n += 3
+        full = n > 300
+    else:
+        n ^= u32(full)
+    return xdp.Action(n)
+""",
+    """    x = u64(0)
+    for i in bpf.unroll(range(4)):
+        if bpf.can_loop() or n == 5:
+            x += u64(n) if bpf.can_loop() else u64(7)
+    return xdp.Action(u32(x))
+""",
+    """    slot = res.lookup(n & 7) if bpf.can_loop() else None
+    if slot is None:
+        return xdp.TX
+    slot.value += 1
+    return xdp.Action(u32(slot.value))
+""",
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
+def test_as_a_value(body: str, linux_kernel: Kernel) -> None:
+    """Truth values that are set on both ways, nested loops, conditions: LLVM takes no marker apart."""
+    head = """
+@xdp
+def p(ctx: xdp.Context) -> xdp.Action:
+    head = ctx.parse(Head)
+    if head is None:
+        return xdp.DROP
+    n = u32(head.a)
+"""
+    module = import_source(TOP + head + body, "<value>")
+    expected = plain(module, module.p, PACKETS)
+    for level in (1, 2, 3):
+        seen = compiled(module, module.p, PACKETS, linux_kernel, data=build_module(module, level=level))
+        assert (seen.verdicts, seen.maps) == (expected.verdicts, expected.maps)
+
+
 @pytest.mark.parametrize("engine", ["reference", "fast"])
 def test_the_budget_ends(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call of a function has its own."""
