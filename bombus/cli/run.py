@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import statistics
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -182,7 +181,8 @@ def _report_capture(
         spread = ""
         if times:
             most = times[(len(times) * 99 - 1) // 100]
-            spread = f", median {_time(statistics.median(times))}, 99% within {_time(most)}"
+            median = (times[(len(times) - 1) // 2] + times[len(times) // 2]) / 2
+            spread = f", median {_time(median)}, 99% within {_time(most)}"
         click.echo(f"Time per packet: {_time(outcome.mean_ns)} on average{spread}"
                    + (f" (each packet {repeat} times)" if repeat > 1 else ""))  # fmt: skip
     if outcome.cut:

@@ -10,8 +10,6 @@ from contextlib import nullcontext
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bombus.compiler.codegen import CODEGEN
-from bombus.compiler.maygoto import marked, with_may_goto
 from bombus.errors import UsageError
 
 if TYPE_CHECKING:
@@ -29,6 +27,8 @@ def build_file(
 
     watch: takes notes of what the import depends on.
     """
+    from bombus.compiler.codegen import CODEGEN
+
     CODEGEN.start()  # LLVM loads while the program is checked
     from bombus.compiler.program import import_file
 
@@ -51,6 +51,8 @@ def build_source(
     text: str, path: str = "<program>", *, target: str = "bpfel", cpu: str = "v3", level: int = 2
 ) -> bytes:
     """As `build_file` for a text."""
+    from bombus.compiler.codegen import CODEGEN
+
     CODEGEN.start()
     from bombus.compiler.program import import_source
 
@@ -61,6 +63,9 @@ def build_module(
     module: ModuleType | Mapping[str, Any], *, target: str = "bpfel", cpu: str = "v3", level: int = 2
 ) -> bytes:
     """Compile the programs of an imported module (or of its names)."""
+    from bombus.compiler.codegen import CODEGEN
+    from bombus.compiler.maygoto import marked, with_may_goto
+
     made = _module(module, target, cpu)
     text, marker = marked(made.text())
     data = CODEGEN.compile(text, target=target, cpu=cpu, level=level)

@@ -17,7 +17,6 @@ import json
 import os
 import stat
 import sys
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final
@@ -156,6 +155,8 @@ def _write(where: Path, key: str, facts: dict[str, str], data: bytes, known: lis
 
 def _put(where: Path, name: str, data: bytes) -> None:
     """A file with its contents, or not at all."""
+    import tempfile
+
     handle, path = tempfile.mkstemp(dir=where, prefix=".new-")
     try:
         with os.fdopen(handle, "wb") as file:

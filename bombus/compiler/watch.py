@@ -16,7 +16,6 @@ import importlib
 import os
 import re
 import sys
-import sysconfig
 import threading
 import time
 from collections.abc import Iterator
@@ -224,7 +223,7 @@ class _State:
 
 _STATE = _State()
 # What the compiler's own fingerprint and Python's version stand for.
-_KNOWN = (_PACKAGE + os.sep, sysconfig.get_path("stdlib") + os.sep)
+_KNOWN = (_PACKAGE + os.sep, os.path.dirname(os.__file__) + os.sep)
 _SITES = re.compile(r"/(?:site|dist)-packages/").search
 
 

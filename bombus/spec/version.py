@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import NamedTuple
 
 from bombus.errors import UsageError
@@ -32,6 +33,7 @@ class KernelVersion(NamedTuple):
         return f"{self.major}.{self.minor}" + (f".{self.patch}" if self.patch else "")
 
 
+@cache
 def since(text: str) -> KernelVersion:
     """Short spelling for the `since` column of spec rows."""
     return KernelVersion.parse(text)
