@@ -54,6 +54,8 @@ EXTERN = 2
 
 @dataclass(frozen=True, slots=True)
 class Void:
+    """Type id 0."""
+
     kind: ClassVar[Kind] = Kind.VOID
     name: str = ""
 
@@ -88,6 +90,8 @@ class Int:
 
 @dataclass(frozen=True, slots=True)
 class Ptr:
+    """A pointer to `type`."""
+
     kind: ClassVar[Kind] = Kind.PTR
     type: int
     name: str = ""
@@ -95,6 +99,8 @@ class Ptr:
 
 @dataclass(frozen=True, slots=True)
 class Array:
+    """`nelems` elements of `type`."""
+
     kind: ClassVar[Kind] = Kind.ARRAY
     type: int
     index_type: int
@@ -124,6 +130,8 @@ class Struct:
 
 @dataclass(frozen=True, slots=True)
 class Union:
+    """As Struct; every member has its own offset, mostly 0."""
+
     kind: ClassVar[Kind] = Kind.UNION
     name: str
     size: int
@@ -149,6 +157,8 @@ class Enum:
 
 @dataclass(frozen=True, slots=True)
 class Enum64:
+    """An enum whose values may need 64 bits."""
+
     kind: ClassVar[Kind] = Kind.ENUM64
     name: str
     size: int
@@ -158,6 +168,8 @@ class Enum64:
 
 @dataclass(frozen=True, slots=True)
 class Fwd:
+    """A struct (or `union`) that is declared and not defined."""
+
     kind: ClassVar[Kind] = Kind.FWD
     name: str
     union: bool = False
@@ -165,6 +177,8 @@ class Fwd:
 
 @dataclass(frozen=True, slots=True)
 class Typedef:
+    """A name for `type`."""
+
     kind: ClassVar[Kind] = Kind.TYPEDEF
     name: str
     type: int
@@ -172,6 +186,8 @@ class Typedef:
 
 @dataclass(frozen=True, slots=True)
 class Volatile:
+    """`type`, volatile."""
+
     kind: ClassVar[Kind] = Kind.VOLATILE
     type: int
     name: str = ""
@@ -179,6 +195,8 @@ class Volatile:
 
 @dataclass(frozen=True, slots=True)
 class Const:
+    """`type`, const."""
+
     kind: ClassVar[Kind] = Kind.CONST
     type: int
     name: str = ""
@@ -186,6 +204,8 @@ class Const:
 
 @dataclass(frozen=True, slots=True)
 class Restrict:
+    """`type`, restrict."""
+
     kind: ClassVar[Kind] = Kind.RESTRICT
     type: int
     name: str = ""
@@ -193,6 +213,8 @@ class Restrict:
 
 @dataclass(frozen=True, slots=True)
 class Func:
+    """A function: `type` is its FuncProto."""
+
     kind: ClassVar[Kind] = Kind.FUNC
     name: str
     type: int
@@ -208,6 +230,8 @@ class Param(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class FuncProto:
+    """What a function takes, and the `type` that it returns."""
+
     kind: ClassVar[Kind] = Kind.FUNC_PROTO
     type: int
     params: tuple[Param, ...] = ()
@@ -216,6 +240,8 @@ class FuncProto:
 
 @dataclass(frozen=True, slots=True)
 class Var:
+    """A global variable."""
+
     kind: ClassVar[Kind] = Kind.VAR
     name: str
     type: int
@@ -230,6 +256,8 @@ class SecVar(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DataSec:
+    """An ELF section and the variables in it."""
+
     kind: ClassVar[Kind] = Kind.DATASEC
     name: str
     size: int
@@ -238,6 +266,8 @@ class DataSec:
 
 @dataclass(frozen=True, slots=True)
 class Float:
+    """A floating-point number of `size` bytes."""
+
     kind: ClassVar[Kind] = Kind.FLOAT
     name: str
     size: int
