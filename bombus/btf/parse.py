@@ -10,7 +10,7 @@ import re
 import struct
 import sys
 from array import array
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Final
 from zlib import crc32
 
@@ -129,40 +129,6 @@ class Btf(Queries):
         if byteorder != sys.byteorder:
             words.byteswap()
         return cls(words, strings, base=base, byteorder=byteorder, raw=raw)
-
-    def replaced(self, types: Mapping[int, Type]) -> Btf:
-        """This blob with other types under some of its own ids.
-
-        BtfError for a type with a name that is not among the strings, or whose record has another length.
-        """
-        words = array("I", self._words)
-        for type_id, type_ in types.items():
-            at = self._offsets[type_id - self.first_id]
-            record = codec.encode(type_, self._known_string)
-            fixed, each = _SIZES[words[at + 1] >> 16]
-            if len(record) != fixed + each * (words[at + 1] & 0xFFFF):
-                raise BtfError(f"type {type_id} ({type_.kind.name} {type_.name}): another length than what it replaces")
-            try:
-                words[at : at + len(record)] = array("I", record)
-            except (OverflowError, TypeError) as error:
-                raise BtfError(f"type {type_id} ({type_.kind.name} {type_.name}): {error}") from None
-        ordered = array("I", words)
-        if self.byteorder != sys.byteorder:
-            ordered.byteswap()
-        body, mark = ordered.tobytes(), "<" if self.byteorder == "little" else ">"
-        sizes = (0, len(body), len(body), len(self._strings))
-        raw = struct.pack(mark + "HBBIIIII", MAGIC, VERSION, 0, HEADER_SIZE, *sizes) + body + self._strings
-        made = Btf(words, self._strings, base=self.base, byteorder=self.byteorder, raw=raw)
-        others = {type_id - self.first_id for type_id in types}
-        made._cache = {at: type_ for at, type_ in self._cache.items() if at not in others}
-        made._text = self._text
-        return made
-
-    def _known_string(self, text: str) -> int:
-        offset = self.string_offset(text)
-        if offset is None:
-            raise BtfError(f"no string {text!r}")
-        return offset
 
     # Strings
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bombus.btf.build import Builder
 from bombus.btf.parse import Btf
-from bombus.btf.types import EXTERN, GLOBAL, STATIC, DataSec, Func, FuncProto, Int, Kind, Param, SecVar, Type, Var
+from bombus.btf.types import EXTERN, GLOBAL, STATIC, DataSec, Func, FuncProto, Int, Kind, Param, SecVar, Var
 from bombus.elf.model import STB_LOCAL, STT_FUNC, STT_SECTION, Elf
 from bombus.object.model import Extern
 
@@ -39,9 +39,9 @@ def with_places(btf: Btf, elf: Elf) -> Btf:
         for symbol in elf.symbols
         if symbol.name and symbol.type != STT_SECTION and symbol.bind != STB_LOCAL
     }
-    replaced: dict[int, Type] = {}
+    builder = Builder.from_btf(btf)
     for type_id, func in functions:
-        replaced[type_id] = Func(func.name, func.type, STATIC)
+        builder.replace(type_id, Func(func.name, func.type, STATIC))
     for type_id, type_ in open_sections:
         section = sizes.get(type_.name)
         if section is None:
@@ -53,11 +53,10 @@ def with_places(btf: Btf, elf: Elf) -> Btf:
             if isinstance(var, Var) and var.linkage not in (STATIC, EXTERN) and symbol is not None:
                 place = place._replace(offset=symbol.value)
                 if symbol.visibility in _HIDDEN:
-                    replaced[place.type] = Var(var.name, var.type, STATIC)
+                    builder.replace(place.type, Var(var.name, var.type, STATIC))
             places.append(place)
-        places.sort(key=lambda place: place.offset)
-        replaced[type_id] = DataSec(type_.name, section.size, tuple(places))
-    return btf.replaced(replaced)
+        builder.replace(type_id, DataSec(type_.name, section.size, tuple(sorted(places, key=lambda p: p.offset))))
+    return builder.build()
 
 
 def for_kernel(btf: Btf, externs: tuple[Extern, ...]) -> Btf:
