@@ -121,5 +121,6 @@ def _python() -> Iterator[Object]:
 
 
 def test_python_programs(answers: Answers) -> None:
+    pytest.importorskip("llvmlite", reason="building Python programs needs llvmlite")
     compared, wrong = _differences(answers, _python())
     assert compared and not wrong, "\n".join(wrong[:10])
