@@ -68,10 +68,13 @@ def verify(
     """
     from bombus.cli.verify_inputs import Choice
     from bombus.spec.version import KernelVersion
-    from bombus.verifier.rules import OLDEST
+    from bombus.verifier.rules import NEWEST, OLDEST
     from bombus.verifier.stats import read as read_rows
 
-    if KernelVersion.parse(kernel) < OLDEST:
+    version = KernelVersion.parse(kernel)
+    if version[:2] > NEWEST[:2]:
+        click.echo(f"Linux {version} is newer than the verifiers that bombus knows; this is what {NEWEST} says", err=True)
+    if version < OLDEST:
         raise UsageError(f"--kernel {kernel}: the verifiers that bombus knows begin with Linux {OLDEST}")
     old = read_rows(Path(old_path).read_text(errors="replace"), old_path) if old_path else None
     choice = Choice(kernel, name, filters, prog_type, _btf(btf_path))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -186,3 +188,10 @@ def test_maps_that_user_space_sizes(capsys: pytest.CaptureFixture[str], files: P
     Path("sized.S").write_text(text)
     code, out, err = run(capsys, "sized.S", "--prog", "first")
     assert (code, err) == (0, "") and out.startswith("first (xdp, xdp): accepted")
+
+
+def test_kernels_newer_than_those_known_are_named(bombus: Callable[..., Any]) -> None:
+    path = Path(__file__).parents[2] / "examples" / "traffic.bpf.o"
+    newer = bombus("verify", path, "--kernel", "9.9", "--json")
+    assert newer.code == 0 and newer.json() and "Linux 9.9 is newer" in newer.err
+    assert "newer" not in bombus("verify", path, "--kernel", "6.18.44").err
