@@ -73,7 +73,7 @@ def verify(
 
     version = KernelVersion.parse(kernel)
     if version[:2] > NEWEST[:2]:
-        click.echo(f"Linux {version} is newer than the verifiers that bombus knows; this is what {NEWEST} says", err=True)
+        click.echo(f"Linux {version} is newer than the verifiers that bombus knows; {NEWEST} answers for it", err=True)
     if version < OLDEST:
         raise UsageError(f"--kernel {kernel}: the verifiers that bombus knows begin with Linux {OLDEST}")
     old = read_rows(Path(old_path).read_text(errors="replace"), old_path) if old_path else None
