@@ -21,8 +21,8 @@ from bombus.isa.insn import Insn
 from bombus.jit import abi, cache, perfmap
 from bombus.jit.batch import Batch
 from bombus.jit.batch import loop as loop_of
+from bombus.jit.calls import TAIL_CALL
 from bombus.jit.compile import COMPILER, llvmlite_folder
-from bombus.jit.function import TAIL_CALL
 from bombus.jit.link import Linked, link
 from bombus.jit.lower import NO_FACTS, Lowered, Options, lower
 from bombus.jit.target import host

@@ -1,49 +1,26 @@
-"""One BPF function as one LLVM function.
-
-Registers are stack slots that LLVM promotes; within a block their values are handed on directly. `%frame` is the
-address of the function's stack frame.
-"""
+"""One BPF function as one LLVM function: its blocks, and what each instruction does."""
 
 from __future__ import annotations
 
-import errno
 from typing import TYPE_CHECKING, Any, Final
 
 from bombus.errors import EncodingError
-from bombus.isa import facts
 from bombus.isa import opcodes as op
 from bombus.isa import semantics as sem
 from bombus.isa.facts import DST, NEGATIVE, SRC
 from bombus.isa.insn import Insn, imm64
-from bombus.jit import abi
-from bombus.jit.ops import ADDRESS, LlvmOps, number
-from bombus.jit.uses import Uses, base_of, reads_writes
-from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, MAX_LOOPS, MAX_TAIL_CALLS
+from bombus.jit import abi, access, calls
+from bombus.jit.ops import ADDRESS, number
+from bombus.jit.uses import base_of, reads_writes
+from bombus.jit.writer import Left, Writer, field_of
+from bombus.vm.run import MAX_LOOPS
 
 if TYPE_CHECKING:
     from bombus.jit.lower import Module
-    from bombus.vm.env import ArrayPlace
     from bombus.vm.flow import Block
 
-TAIL_CALL: Final = 12
 _STACK: Final = op.MAX_BPF_STACK
 _FIVE: Final = range(1, 6)
-
-
-def field_of(name: str, into: str) -> str:
-    """The line that makes `into` the address of a member of `run`."""
-    return f"  {into} = getelementptr i8, ptr %run, i64 {abi.RUN[name][0]}"
-
-
-# Metadata of the module: memory of each kind, for type-based alias analysis.
-TAGS: Final = {
-    facts.CTX: 11, facts.STACK: 12, facts.PACKET: 13, facts.MAP_VALUE: 14, facts.MAP_KEY: 15, facts.MEM: 16,
-}  # fmt: skip
-TREE: Final = "\n".join(
-    ['!10 = !{!"memory of BPF programs"}']
-    + [f"!{tag} = !{{!{tag + 10}, !{tag + 10}, i64 0}}" for tag in TAGS.values()]
-    + [f'!{tag + 10} = !{{!"kind {kind}", !10, i64 0}}' for kind, tag in TAGS.items()]
-)
 
 
 def _depth(module: Module, entry: int, blocks: dict[int, Block]) -> int:
@@ -67,36 +44,15 @@ ADDRESSES: Final = (
 )  # fmt: skip
 
 
-class _Left(Exception):
-    """The block ends here: control has gone."""
-
-
-class Function:
-    """Writes one function. `main`: it is bpf_main itself."""
+class Function(Writer):
+    """Writes one function."""
 
     def __init__(self, module: Module, entry: int, blocks: dict[int, Block], *, main: bool) -> None:
-        self.module = module
-        self.insns = module.insns
-        self.options = module.out.options
-        self.entry = entry
-        self.blocks = blocks
-        self.main = main
-        self.ops = LlvmOps(blind=self.options.blind)
-        self.facts = module.out.options.facts
-        self.plain = module.plain
-        self.uses = Uses(self.insns, blocks, self.plain, self.facts.pointer, module.arrays)
-        # Registers whose value is at hand, as numbers and as pointers; slots that have it: "r3", "p3".
-        self.values: dict[int, str] = {}
-        self.places: dict[int, str] = {}
-        self.clean: set[str] = set()
-        self.pointers = 0  # registers that the block gets as pointers
-        self.slots: set[str] = set()
+        super().__init__(module, entry, blocks, main=main)
         self.depth = _depth(module, entry, blocks)
-        self.caches: set[int] = set()  # base registers whose accesses are checked
-        self.resets: list[int] = []  # lines that forget the caches
         self.loops = False
-        self.here = entry
         self.byteorder = module.out.target.byteorder
+        self.base = -1
 
     # ------------------------------------------------------------------------------------------ text
 
@@ -165,83 +121,10 @@ class Function:
             ]
         return lines
 
-    def _line(self, text: str) -> None:
-        self.ops.lines.append("  " + text)
-
-    def _label(self, name: str) -> None:
-        self.ops.lines.append(f"{name[1:]}:")
-
-    def _field(self, name: str) -> str:
-        return self.ops.emit(f"getelementptr i8, ptr %run, i64 {abi.RUN[name][0]}")
-
-    # ------------------------------------------------------------------------------------------ registers
-
-    def read(self, reg: int) -> str:
-        """A register as a number."""
-        value = self.values.get(reg)
-        if value is None:
-            if reg == op.BPF_REG_FP:
-                value = "%fp"
-            elif reg in self.places or self.pointers >> reg & 1:
-                value = self.ops.emit(f"ptrtoint ptr {self.pointer(reg)} to i64")
-            else:
-                self.slots.add(f"r{reg}")
-                value = self.ops.emit(f"load i64, ptr %r{reg}, align 8")
-            self.values[reg] = value
-        return value
-
-    def pointer(self, reg: int) -> str:
-        """A register as a pointer."""
-        place = self.places.get(reg)
-        if place is None:
-            if reg == op.BPF_REG_FP:
-                place = "%fpp"
-            elif reg not in self.values and self.pointers >> reg & 1:
-                self.slots.add(f"p{reg}")
-                place = self.ops.emit(f"load ptr, ptr %p{reg}, align 8")
-            else:
-                place = self.ops.emit(f"inttoptr i64 {self.read(reg)} to ptr")
-            self.places[reg] = place
-        return place
-
-    def is_pointer(self, reg: int) -> bool:
-        """Is the register at hand as a pointer?"""
-        return reg == op.BPF_REG_FP or reg in self.places or (reg not in self.values and bool(self.pointers >> reg & 1))
-
-    def write(self, reg: int, value: str | None, place: str | None = None) -> None:
-        """The register becomes a number, a pointer, or both in one."""
-        if reg == op.BPF_REG_FP:
-            raise EncodingError("writes r10, the frame pointer", field="dst")
-        self.values.pop(reg, None)
-        self.places.pop(reg, None)
-        self.pointers &= ~(1 << reg)
-        self.clean -= {f"r{reg}", f"p{reg}"}
-        if value is not None:
-            self.values[reg] = value
-        if place is not None:
-            self.places[reg] = place
-
-    def _flush(self, targets: tuple[int, ...]) -> None:
-        """Bring the slots that the next blocks begin with up to date."""
-        for target in targets:
-            live = self.uses.live.get(target, 0)
-            pointers = self.uses.pointers.get(target, 0)
-            for reg in range(10):
-                if not live >> reg & 1:
-                    continue
-                kind = "p" if pointers >> reg & 1 else "r"
-                slot = f"{kind}{reg}"
-                if slot in self.clean:
-                    continue
-                self.slots.add(slot)
-                self.clean.add(slot)
-                text = f"ptr {self.pointer(reg)}" if kind == "p" else f"i64 {self.read(reg)}"
-                self._line(f"store {text}, ptr %{slot}, align 8")
-
     # ------------------------------------------------------------------------------------------ blocks
 
     def _block(self, block: Block) -> None:
-        self._label(f"%b{block.start}")
+        self.label(f"%b{block.start}")
         self.values, self.places = {}, {}
         self.pointers = pointers = self.uses.pointers[block.start]
         live = self.uses.live[block.start]
@@ -251,19 +134,19 @@ class Function:
             if self.options.budget:
                 self._count(block)
             condition = self._straight(block)
-        except _Left:
+        except Left:
             return
-        self._flush(block.next)
+        self.flush(block.next)
         if condition is not None and len(block.next) == 2:
             straight_on, taken = block.next
-            self._line(f"br i1 {condition}, label {self._to(taken)}, label {self._to(straight_on)}")
+            self.line(f"br i1 {condition}, label {self._to(taken)}, label {self._to(straight_on)}")
         else:
-            self._line(f"br label {self._to(block.next[0])}")
+            self.line(f"br label {self._to(block.next[0])}")
         for target in dict.fromkeys(block.next):
             if target not in self.blocks:
-                self._label(self._to(target))
+                self.label(self._to(target))
                 length = len(self.insns)
-                self._fault("jump", f"goes to {target}, outside the program's {length} instructions")
+                self.fault("jump", f"goes to {target}, outside the program's {length} instructions")
 
     def _to(self, target: int) -> str:
         if target in self.blocks:
@@ -272,16 +155,16 @@ class Function:
 
     def _count(self, block: Block) -> None:
         count = block.end - block.start
-        place = self._field("budget")
+        place = self.field("budget")
         left = self.ops.emit(f"load i64, ptr {place}, align 8")
         enough = self.ops.emit(f"icmp uge i64 {left}, {count}")
         less = self.ops.emit(f"sub i64 {left}, {count}")
         good, bad = self.ops.name(), self.ops.name()
-        self._line(f"br i1 {enough}, label {good}, label {bad}")
-        self._label(bad)
-        self._stop(abi.BUDGET)
-        self._label(good)
-        self._line(f"store i64 {less}, ptr {place}, align 8")
+        self.line(f"br i1 {enough}, label {good}, label {bad}")
+        self.label(bad)
+        self.stop(abi.BUDGET)
+        self.label(good)
+        self.line(f"store i64 {less}, ptr {place}, align 8")
 
     def _straight(self, block: Block) -> str | None:
         """The instructions of a block. The condition of its branch, if there is one."""
@@ -300,8 +183,8 @@ class Function:
                     condition = self._carry_out(effect, insn, second)
                     self._want(insn)
             except EncodingError as error:
-                self._fault("opcode", str(error))
-                raise _Left from None
+                self.fault("opcode", str(error))
+                raise Left from None
             if condition is not None:
                 return condition
             index += 2 if insn.opcode == op.LD_IMM64 else 1
@@ -362,13 +245,6 @@ class Function:
             step = self.ops.const(step & 0xFFFF_FFFF_FFFF_FFFF, 64)
         return self.ops.emit(f"getelementptr {flags}i8, ptr {place}, i64 {step}")
 
-    def _stop(self, status: int, fault: int = 0) -> None:
-        self._line(f"call void @stop(ptr %run, i32 {status}, i32 {self.here}, i32 {fault})")
-        self._line("ret i64 0")
-
-    def _fault(self, kind: str, message: str) -> None:
-        self._stop(abi.FAULT, self.module.fault(kind, message))
-
     # ------------------------------------------------------------------------------------------ effects
 
     def _carry_out(self, effect: Any, insn: Insn, second: Insn | None) -> str | None:
@@ -377,48 +253,40 @@ class Function:
             case sem.Write(reg, value):
                 self.write(reg, value)
             case sem.Load(reg, address, size):
-                raw = self._load(insn.src, address, size, acquire=effect.acquire)
+                raw = access.load(self, insn.src, address, size, acquire=effect.acquire)
                 self.write(reg, effect.extend(ops, raw))
             case sem.Store(address, size, value):
-                place = self._access(insn.dst, address, size, abi.STORE)
-                if effect.release and self._may_be_misaligned:
-                    self._line("fence release")
-                    self._line(f"store i{size * 8} {value}, ptr {place}, align 1")
-                elif effect.release:
-                    self._line(f"store atomic i{size * 8} {value}, ptr {place} release, align {size}")
-                else:
-                    aligned = f"align {self._align(size)}{self._kind()}"
-                    self._line(f"store i{size * 8} {value}, ptr {place}, {aligned}")
+                access.store(self, insn.dst, address, size, value, release=effect.release)
             case sem.Branch(condition):
                 return str(condition)
             case sem.Goto():
                 pass
             case sem.Exit():
-                self._line(f"ret i64 {self.read(0)}")
-                raise _Left
-            case sem.CallHelper(helper) if helper == TAIL_CALL:
-                self._tail_call()
+                self.line(f"ret i64 {self.read(0)}")
+                raise Left
+            case sem.CallHelper(helper) if helper == calls.TAIL_CALL:
+                calls.tail_call(self)
             case sem.CallHelper() if self.here in self.module.arrays:
-                self._array_lookup(self.module.arrays[self.here])
+                calls.array_lookup(self, self.module.arrays[self.here])
             case sem.CallHelper() if self.here in self.module.loops:
-                self._loop(self.module.loops[self.here])
+                calls.loop(self, self.module.loops[self.here])
             case sem.CallHelper(helper):
-                self._call(abi.helper_symbol(helper))
+                calls.call(self, abi.helper_symbol(helper))
             case sem.CallKfunc(btf_id, fd_index):
-                self._call(abi.kfunc_symbol(btf_id, fd_index))
+                calls.call(self, abi.kfunc_symbol(btf_id, fd_index))
             case sem.CallLocal(off):
-                self._call_local(self.here + 1 + off)
+                calls.call_local(self, self.here + 1 + off)
             case sem.Atomic():
-                self._atomic(effect, insn)
+                access.atomic(self, effect, insn)
             case sem.MayGoto():
                 return self._may_goto()
             case sem.LoadPacket(offset, size):
-                self._load_packet(offset, size)
+                calls.load_packet(self, offset, size)
             case sem.LoadPseudo(reg, kind, imm):
                 assert second is not None
                 self.write(reg, self._pseudo(insn, second, kind, imm))
             case sem.AddressCast(reg, value, to, from_):
-                self.write(reg, self._service(abi.ADDRESS_CAST, [value, str(to), str(from_)]))
+                self.write(reg, self.service(abi.ADDRESS_CAST, [value, str(to), str(from_)]))
             case _:
                 raise EncodingError("calls through a register; no kernel does", field="opcode")
         return None
@@ -440,284 +308,5 @@ class Function:
         used = self.ops.emit(f"icmp eq i64 {left}, 0")
         less = self.ops.emit(f"sub i64 {left}, 1")
         kept = self.ops.emit(f"select i1 {used}, i64 0, i64 {less}")
-        self._line(f"store i64 {kept}, ptr %loops, align 8")
+        self.line(f"store i64 {kept}, ptr %loops, align 8")
         return used
-
-    # ------------------------------------------------------------------------------------------ memory
-
-    def _align(self, size: int) -> int:
-        """Accesses to frames and contexts are aligned: the verifier sees to it."""
-        kinds = self.facts.access.get(self.here, 0) if self.here in self.plain else 0
-        return size if kinds and not kinds & ~(facts.STACK | facts.CTX) else 1
-
-    def _kind(self) -> str:
-        """Memory of different kinds never overlaps."""
-        if self.here not in self.plain:
-            return ""
-        number_ = TAGS.get(self.facts.access.get(self.here, 0))
-        return "" if number_ is None else f", !tbaa !{number_}"
-
-    def _load(self, base: int, address: str, size: int, *, acquire: bool) -> str:
-        place = self._access(base, address, size, abi.LOAD)
-        if acquire and self._may_be_misaligned:
-            value = self.ops.emit(f"load i{size * 8}, ptr {place}, align 1")
-            self._line("fence acquire")
-            return value
-        if acquire:
-            return self.ops.emit(f"load atomic i{size * 8}, ptr {place} acquire, align {size}")
-        return self.ops.emit(f"load i{size * 8}, ptr {place}, align {self._align(size)}{self._kind()}")
-
-    def _access(self, base: int, address: str, size: int, kind: int) -> str:
-        """The place of an access as a pointer, after whatever check it takes."""
-        insn = self.insns[self.here]
-        in_frame = base == op.BPF_REG_FP and -_STACK <= insn.off <= -size
-        if self.here in self.plain or in_frame:
-            place = self.pointer(base)
-            return self.ops.emit(f"getelementptr i8, ptr {place}, i64 {insn.off}") if insn.off else place
-        self._check(base, address, size, kind)
-        return self.ops.emit(f"inttoptr i64 {address} to ptr")
-
-    def _check(self, base: int, address: str, size: int, kind: int) -> None:
-        self.module.out.needs.add(abi.FIND)
-        self.caches.add(base)
-        emit, ops = self.ops.emit, self.ops
-        length = f"%c{base}{'l' if kind == abi.LOAD else 'w'}"
-        start = emit(f"load i64, ptr %c{base}s, align 8")
-        size_ = emit(f"load i64, ptr {length}, align 8")
-        offset = emit(f"sub i64 {address}, {start}")
-        inside = emit(f"icmp ult i64 {offset}, {size_}")
-        left = emit(f"sub i64 {size_}, {offset}")
-        fits = emit(f"icmp uge i64 {left}, {size}")
-        both = emit(f"and i1 {inside}, {fits}")
-        good, miss, lost, there = ops.name(), ops.name(), ops.name(), ops.name()
-        self._line(f"br i1 {both}, label {good}, label {miss}, !prof !0")
-        self._label(miss)
-        entry = emit(f"call ptr @lookup(ptr %run, i64 {address}, i64 {size}, i32 {kind}, i32 {self.here})")
-        none = emit(f"icmp eq ptr {entry}, null")
-        self._line(f"br i1 {none}, label {lost}, label {there}")
-        self._label(lost)
-        self._line("ret i64 0")
-        self._label(there)
-        for at, part in ((0, "s"), (8, "l"), (16, "w")):
-            place = emit(f"getelementptr i8, ptr {entry}, i64 {at}")
-            value = emit(f"load i64, ptr {place}, align 8")
-            self._line(f"store i64 {value}, ptr %c{base}{part}, align 8")
-        self._line(f"br label {good}")
-        self._label(good)
-
-    def _forget(self) -> None:
-        """Regions may have changed behind a call."""
-        self.resets.append(len(self.ops.lines))
-        self.ops.lines.append("")
-
-    @property
-    def _may_be_misaligned(self) -> bool:
-        """Of atomics verifiers ask for alignment."""
-        return self.options.checked
-
-    def _atomic(self, effect: Any, insn: Insn) -> None:
-        place = self._access(insn.dst, effect.address, effect.size, abi.ATOMIC)
-        if self._may_be_misaligned:
-            old = self._any_atomic(effect, place)
-        else:
-            old = self._aligned_atomic(effect, place)
-        if effect.result is not None:
-            self.write(effect.result, effect.fetched(self.ops, old))
-
-    def _any_atomic(self, effect: Any, place: str) -> str:
-        """Off its alignment the update is no single step: machines trap, or stop the others across cache lines."""
-        ops, emit, bits = self.ops, self.ops.emit, effect.size * 8
-        below = emit(f"and i64 {emit(f'ptrtoint ptr {place} to i64')}, {effect.size - 1}")
-        is_aligned = emit(f"icmp eq i64 {below}, 0")
-        aligned, off, done = (ops.name() for _ in range(3))
-        self._line(f"br i1 {is_aligned}, label {aligned}, label {off}")
-        self._label(aligned)
-        one = self._aligned_atomic(effect, place)
-        self._line(f"br label {done}")
-        self._label(off)
-        other = emit(f"load i{bits}, ptr {place}, align 1")
-        self._line(f"store i{bits} {effect.update(ops, other)}, ptr {place}, align 1")
-        self._line(f"br label {done}")
-        self._label(done)
-        return emit(f"phi i{bits} [ {one}, {aligned} ], [ {other}, {off} ]")
-
-    def _aligned_atomic(self, effect: Any, place: str) -> str:
-        """The old value. Linux' order: none without a result, else sequentially consistent."""
-        bits, size, emit = effect.size * 8, effect.size, self.ops.emit
-        if effect.operation == "cmpxchg":
-            values = f"i{bits} {effect.expected}, i{bits} {effect.operand}"
-            pair = emit(f"cmpxchg ptr {place}, {values} seq_cst seq_cst, align {size}")
-            return emit(f"extractvalue {{ i{bits}, i1 }} {pair}, 0")
-        order = "monotonic" if effect.result is None else "seq_cst"
-        return emit(f"atomicrmw {effect.operation} ptr {place}, i{bits} {effect.operand} {order}, align {size}")
-
-    # ------------------------------------------------------------------------------------------ calls
-
-    def _arguments(self) -> str:
-        return ", ".join(f"i64 {self.read(n)}" for n in _FIVE)
-
-    def _outside(self) -> None:
-        """What code behind a call may want to know: where we are, and in which frame."""
-        self._line(f"store i32 {self.here}, ptr {self._field('insn')}, align 4")
-        if self.module.callbacks and not self.module.native_frames:
-            self._line(f"store i64 %frame, ptr {self._field('frame')}, align 8")
-
-    def _leave_if_stopped(self) -> None:
-        status = self.ops.emit("load i32, ptr %run, align 8")
-        stopped = self.ops.emit(f"icmp ne i32 {status}, {abi.RETURNED}")
-        out, on = self.ops.name(), self.ops.name()
-        self._line(f"br i1 {stopped}, label {out}, label {on}, !prof !1")
-        self._label(out)
-        self._line("ret i64 0")
-        self._label(on)
-
-    def _call(self, symbol: str) -> None:
-        self.module.out.helpers.setdefault(symbol, self.here)
-        self._outside()
-        result = self.ops.emit(f"call i64 @{symbol}(ptr %run, {self._arguments()})")
-        self._leave_if_stopped()
-        self._forget()
-        self.write(0, result)
-
-    def _loop(self, function: int) -> None:
-        """bpf_loop as a loop: function(i, r3) until it returns other than 0; the rounds made are r0."""
-        ops, emit = self.ops, self.ops.emit
-        self.module.call(function)
-        count = ops.zext(ops.trunc(self.read(1), 64, 32), 32, 64)
-        context = self.read(3)
-        frame = "0" if self.module.native_frames else emit(f"add i64 %frame, {FRAME_STRIDE}")
-        begin, head, body, after, done = (ops.name() for _ in range(5))
-        self._line(f"br label {begin}")
-        self._label(begin)
-        many = emit(f"icmp ugt i64 {count}, {MAX_LOOPS}")
-        self._line(f"br i1 {many}, label {done}, label {head}")
-        self._label(head)
-        index, following = ops.name(), ops.name()
-        self._line(f"{index} = phi i64 [ 0, {begin} ], [ {following}, {after} ]")
-        more = emit(f"icmp ult i64 {index}, {count}")
-        self._line(f"br i1 {more}, label {body}, label {done}")
-        self._label(body)
-        result = emit(f"call i64 @f{function}(ptr %run, i64 {frame}, i64 {index}, i64 {context}, i64 0, i64 0, i64 0)")
-        if self.module.stops(function):
-            self._leave_if_stopped()
-        self._line(f"br label {after}")
-        self._label(after)
-        self._line(f"{following} = add i64 {index}, 1")
-        ends = emit(f"icmp ne i64 {result}, 0")
-        self._line(f"br i1 {ends}, label {done}, label {head}")
-        self._label(done)
-        # Linux' inlined form sets the lower half of r0 only (inline_bpf_loop).
-        too_many = -errno.E2BIG & 0xFFFF_FFFF
-        rounds = emit(f"phi i64 [ {too_many}, {begin} ], [ {index}, {head} ], [ {following}, {after} ]")
-        self._forget()
-        self.write(0, rounds)
-
-    def _array_lookup(self, array: ArrayPlace) -> None:
-        """bpf_map_lookup_elem of an array, as the kernel inlines it."""
-        emit = self.ops.emit
-        index = emit(f"load i32, ptr {self.pointer(2)}, align 1")
-        inside = emit(f"icmp ult i32 {index}, {number(array.entries, 32)}")
-        offset = emit(f"mul i64 {emit(f'zext i32 {index} to i64')}, {array.stride}")
-        if array.cpu_stride:
-            cpu = emit(f"load i32, ptr {self._field('cpu')}, align 4")
-            own = emit(f"mul i64 {emit(f'zext i32 {cpu} to i64')}, {array.cpu_stride}")
-            offset = emit(f"add i64 {offset}, {own}")
-        place = emit(f"getelementptr i8, ptr @{abi.array_symbol(self.here)}, i64 {offset}")
-        self.write(0, None, emit(f"select i1 {inside}, ptr {place}, ptr null"))
-
-    def _service(self, symbol: str, args: list[str]) -> str:
-        self.module.out.needs.add(symbol)
-        self._outside()
-        listed = ", ".join(f"i64 {arg}" for arg in args)
-        result = self.ops.emit(f"call i64 @{symbol}(ptr %run, {listed})")
-        self._leave_if_stopped()
-        return result
-
-    def _call_local(self, target: int) -> None:
-        if not 0 <= target < len(self.insns):
-            self._fault("call", f"there is no instruction {target} to call")
-            raise _Left
-        self.module.call(target)
-        if self.options.checked:
-            top = self.ops.emit(f"load i64, ptr {self._field('top')}, align 8")
-            last = self.ops.emit(f"icmp eq i64 %frame, {top}")
-            bad, good = self.ops.name(), self.ops.name()
-            self._line(f"br i1 {last}, label {bad}, label {good}, !prof !1")
-            self._label(bad)
-            self._stop(abi.STACK)
-            self._label(good)
-        frame = "0" if self.module.native_frames else self.ops.emit(f"add i64 %frame, {FRAME_STRIDE}")
-        result = self.ops.emit(f"call i64 @f{target}(ptr %run, i64 {frame}, {self._arguments()})")
-        if self.module.stops(target):
-            self._leave_if_stopped()
-        self._forget()
-        self.write(0, result)
-
-    def _tail_call(self) -> None:
-        """Jump to the program that bpf_tail_call names; from a subprogram: call it and return what it returns."""
-        ops, emit = self.ops, self.ops.emit
-        args = [self.read(1), self.read(2), ops.zext(ops.trunc(self.read(3), 64, 32), 32, 64)]
-        place = self._field("tail_calls")
-        count = emit(f"load i32, ptr {place}, align 4")
-        below = emit(f"icmp ult i32 {count}, {MAX_TAIL_CALLS}")
-        ask, jump, ran, native, on = (ops.name() for _ in range(5))
-        self._line(f"br i1 {below}, label {ask}, label {on}")
-        self._label(ask)
-        entries = self.module.jumps.get(self.here)
-        asks = ops.name()
-        tried = ops.name()
-        known = ""
-        if entries is not None:
-            inside = emit(f"icmp ult i64 {args[2]}, {entries}")
-            self._line(f"br i1 {inside}, label {tried}, label {asks}")
-            self._label(tried)
-            slot = emit(f"getelementptr i64, ptr @{abi.jumps_symbol(self.here)}, i64 {args[2]}")
-            known = emit(f"load atomic i64, ptr {slot} monotonic, align 8")
-            there = emit(f"icmp ne i64 {known}, 0")
-            self._line(f"br i1 {there}, label {native}, label {asks}")
-        else:
-            self._line(f"br label {asks}")
-        self._label(asks)
-        frame, top = self._field("frame"), self._field("top")
-        if not self.module.native_frames:
-            self._line(f"store i64 %frame, ptr {frame}, align 8")
-        target = self._service(abi.TAIL_CALL, args)
-        found = emit(f"icmp ne i64 {target}, 0")
-        self._line(f"br i1 {found}, label {jump}, label {on}")
-        self._label(jump)
-        already = emit(f"icmp eq i64 {target}, {abi.ALREADY_RAN}")
-        self._line(f"br i1 {already}, label {ran}, label {native}")
-        self._label(ran)
-        result = emit(f"load i64, ptr {self._field('result')}, align 8")
-        self._line(f"ret i64 {result}")
-        self._label(native)
-        if known:
-            target = emit(f"phi i64 [ {known}, {tried} ], [ {target}, {jump} ]")
-            frame, top = self._field("frame"), self._field("top")
-        self._line(f"store i32 {emit(f'add i32 {count}, 1')}, ptr {place}, align 4")
-        before = emit(f"load i64, ptr {top}, align 8")
-        here = emit(f"load i64, ptr {frame}, align 8") if self.module.native_frames else "%frame"
-        last = emit(f"add i64 {here}, {(MAX_CALL_FRAMES - 1) * FRAME_STRIDE}")
-        self._line(f"store i64 {last}, ptr {top}, align 8")
-        if not self.module.native_frames:
-            self._line(f"store i64 %frame, ptr {frame}, align 8")
-        code = emit(f"inttoptr i64 {target} to ptr")
-        if self.main and self.module.out.target.musttail:
-            result = emit(f"musttail call i64 {code}(ptr %run, i64 {args[0]})")
-        else:
-            result = emit(f"call i64 {code}(ptr %run, i64 {args[0]})")
-            self._line(f"store i64 {before}, ptr {top}, align 8")
-        self._line(f"ret i64 {result}")
-        self._label(on)
-        self._forget()
-
-    def _load_packet(self, offset: str, size: int) -> None:
-        wide = self.ops.sext(offset, 32, 64)
-        found = self._service(abi.LOAD_PACKET, [self.read(6), wide, str(size)])
-        none = self.ops.emit(f"icmp eq i64 {found}, -1")
-        out, on = self.ops.name(), self.ops.name()
-        self._line(f"br i1 {none}, label {out}, label {on}")
-        self._label(out)
-        self._line("ret i64 0")
-        self._label(on)
-        self.write(0, found)

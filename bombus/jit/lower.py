@@ -21,8 +21,10 @@ from bombus.isa import opcodes as op
 from bombus.isa.facts import MAP_KEY, MAP_VALUE, MEM, PACKET, STACK, Facts
 from bombus.isa.insn import Insn
 from bombus.jit import abi
-from bombus.jit.function import ADDRESSES, TREE, Function, field_of
+from bombus.jit.access import TREE
+from bombus.jit.function import ADDRESSES, Function
 from bombus.jit.target import Target
+from bombus.jit.writer import field_of
 from bombus.vm.env import ArrayPlace
 from bombus.vm.flow import Block, blocks_from
 from bombus.vm.run import FRAME_STRIDE

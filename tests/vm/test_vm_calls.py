@@ -204,7 +204,7 @@ def test_casts_and_pseudo_values(name: str) -> None:
 
 def test_may_goto_ends(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each frame has 8 Mi rounds (fewer here, to save time), shared by all its may_gotos."""
-    for module in ("vm.reference", "vm.fast", "jit.function"):
+    for module in ("vm.reference", "vm.fast", "jit.function", "jit.calls"):
         monkeypatch.setattr(f"bombus.{module}.MAX_LOOPS", 1000)
     insns = [b.mov(0, 0), b.may_goto(2), b.add(0, 1), b.ja(-3), b.may_goto(1), b.add(0, 5000), EXIT]
     assert run(name, insns) == 1000

@@ -1,0 +1,170 @@
+"""Calls: helpers, functions of the program, loops, tail calls, and loads that the kernel does by a call."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from bombus.jit import abi
+from bombus.jit.ops import number
+from bombus.jit.writer import Left, Writer
+from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, MAX_LOOPS, MAX_TAIL_CALLS
+
+if TYPE_CHECKING:
+    from bombus.vm.env import ArrayPlace
+
+TAIL_CALL: Final = 12
+_FIVE: Final = range(1, 6)
+
+
+def _arguments(w: Writer) -> str:
+    return ", ".join(f"i64 {w.read(n)}" for n in _FIVE)
+
+
+def call(w: Writer, symbol: str) -> None:
+    w.module.out.helpers.setdefault(symbol, w.here)
+    w.outside()
+    result = w.ops.emit(f"call i64 @{symbol}(ptr %run, {_arguments(w)})")
+    w.leave_if_stopped()
+    w.forget()
+    w.write(0, result)
+
+
+def loop(w: Writer, function: int) -> None:
+    """bpf_loop as a loop: function(i, r3) until it returns other than 0; the rounds made are r0."""
+    ops, emit = w.ops, w.ops.emit
+    w.module.call(function)
+    count = ops.zext(ops.trunc(w.read(1), 64, 32), 32, 64)
+    context = w.read(3)
+    frame = "0" if w.module.native_frames else emit(f"add i64 %frame, {FRAME_STRIDE}")
+    begin, head, body, after, done = (ops.name() for _ in range(5))
+    w.line(f"br label {begin}")
+    w.label(begin)
+    many = emit(f"icmp ugt i64 {count}, {MAX_LOOPS}")
+    w.line(f"br i1 {many}, label {done}, label {head}")
+    w.label(head)
+    index, following = ops.name(), ops.name()
+    w.line(f"{index} = phi i64 [ 0, {begin} ], [ {following}, {after} ]")
+    more = emit(f"icmp ult i64 {index}, {count}")
+    w.line(f"br i1 {more}, label {body}, label {done}")
+    w.label(body)
+    result = emit(f"call i64 @f{function}(ptr %run, i64 {frame}, i64 {index}, i64 {context}, i64 0, i64 0, i64 0)")
+    if w.module.stops(function):
+        w.leave_if_stopped()
+    w.line(f"br label {after}")
+    w.label(after)
+    w.line(f"{following} = add i64 {index}, 1")
+    ends = emit(f"icmp ne i64 {result}, 0")
+    w.line(f"br i1 {ends}, label {done}, label {head}")
+    w.label(done)
+    # Linux' inlined form sets the lower half of r0 only (inline_bpf_loop).
+    too_many = -errno.E2BIG & 0xFFFF_FFFF
+    rounds = emit(f"phi i64 [ {too_many}, {begin} ], [ {index}, {head} ], [ {following}, {after} ]")
+    w.forget()
+    w.write(0, rounds)
+
+
+def array_lookup(w: Writer, array: ArrayPlace) -> None:
+    """bpf_map_lookup_elem of an array, as the kernel inlines it."""
+    emit = w.ops.emit
+    index = emit(f"load i32, ptr {w.pointer(2)}, align 1")
+    inside = emit(f"icmp ult i32 {index}, {number(array.entries, 32)}")
+    offset = emit(f"mul i64 {emit(f'zext i32 {index} to i64')}, {array.stride}")
+    if array.cpu_stride:
+        cpu = emit(f"load i32, ptr {w.field('cpu')}, align 4")
+        own = emit(f"mul i64 {emit(f'zext i32 {cpu} to i64')}, {array.cpu_stride}")
+        offset = emit(f"add i64 {offset}, {own}")
+    place = emit(f"getelementptr i8, ptr @{abi.array_symbol(w.here)}, i64 {offset}")
+    w.write(0, None, emit(f"select i1 {inside}, ptr {place}, ptr null"))
+
+
+def call_local(w: Writer, target: int) -> None:
+    if not 0 <= target < len(w.insns):
+        w.fault("call", f"there is no instruction {target} to call")
+        raise Left
+    w.module.call(target)
+    if w.options.checked:
+        top = w.ops.emit(f"load i64, ptr {w.field('top')}, align 8")
+        last = w.ops.emit(f"icmp eq i64 %frame, {top}")
+        bad, good = w.ops.name(), w.ops.name()
+        w.line(f"br i1 {last}, label {bad}, label {good}, !prof !1")
+        w.label(bad)
+        w.stop(abi.STACK)
+        w.label(good)
+    frame = "0" if w.module.native_frames else w.ops.emit(f"add i64 %frame, {FRAME_STRIDE}")
+    result = w.ops.emit(f"call i64 @f{target}(ptr %run, i64 {frame}, {_arguments(w)})")
+    if w.module.stops(target):
+        w.leave_if_stopped()
+    w.forget()
+    w.write(0, result)
+
+
+def tail_call(w: Writer) -> None:
+    """Jump to the program that bpf_tail_call names; from a subprogram: call it and return what it returns."""
+    ops, emit = w.ops, w.ops.emit
+    args = [w.read(1), w.read(2), ops.zext(ops.trunc(w.read(3), 64, 32), 32, 64)]
+    place = w.field("tail_calls")
+    count = emit(f"load i32, ptr {place}, align 4")
+    below = emit(f"icmp ult i32 {count}, {MAX_TAIL_CALLS}")
+    ask, jump, ran, native, on = (ops.name() for _ in range(5))
+    w.line(f"br i1 {below}, label {ask}, label {on}")
+    w.label(ask)
+    entries = w.module.jumps.get(w.here)
+    asks = ops.name()
+    tried = ops.name()
+    known = ""
+    if entries is not None:
+        inside = emit(f"icmp ult i64 {args[2]}, {entries}")
+        w.line(f"br i1 {inside}, label {tried}, label {asks}")
+        w.label(tried)
+        slot = emit(f"getelementptr i64, ptr @{abi.jumps_symbol(w.here)}, i64 {args[2]}")
+        known = emit(f"load atomic i64, ptr {slot} monotonic, align 8")
+        there = emit(f"icmp ne i64 {known}, 0")
+        w.line(f"br i1 {there}, label {native}, label {asks}")
+    else:
+        w.line(f"br label {asks}")
+    w.label(asks)
+    frame, top = w.field("frame"), w.field("top")
+    if not w.module.native_frames:
+        w.line(f"store i64 %frame, ptr {frame}, align 8")
+    target = w.service(abi.TAIL_CALL, args)
+    found = emit(f"icmp ne i64 {target}, 0")
+    w.line(f"br i1 {found}, label {jump}, label {on}")
+    w.label(jump)
+    already = emit(f"icmp eq i64 {target}, {abi.ALREADY_RAN}")
+    w.line(f"br i1 {already}, label {ran}, label {native}")
+    w.label(ran)
+    result = emit(f"load i64, ptr {w.field('result')}, align 8")
+    w.line(f"ret i64 {result}")
+    w.label(native)
+    if known:
+        target = emit(f"phi i64 [ {known}, {tried} ], [ {target}, {jump} ]")
+        frame, top = w.field("frame"), w.field("top")
+    w.line(f"store i32 {emit(f'add i32 {count}, 1')}, ptr {place}, align 4")
+    before = emit(f"load i64, ptr {top}, align 8")
+    here = emit(f"load i64, ptr {frame}, align 8") if w.module.native_frames else "%frame"
+    last = emit(f"add i64 {here}, {(MAX_CALL_FRAMES - 1) * FRAME_STRIDE}")
+    w.line(f"store i64 {last}, ptr {top}, align 8")
+    if not w.module.native_frames:
+        w.line(f"store i64 %frame, ptr {frame}, align 8")
+    code = emit(f"inttoptr i64 {target} to ptr")
+    if w.main and w.module.out.target.musttail:
+        result = emit(f"musttail call i64 {code}(ptr %run, i64 {args[0]})")
+    else:
+        result = emit(f"call i64 {code}(ptr %run, i64 {args[0]})")
+        w.line(f"store i64 {before}, ptr {top}, align 8")
+    w.line(f"ret i64 {result}")
+    w.label(on)
+    w.forget()
+
+
+def load_packet(w: Writer, offset: str, size: int) -> None:
+    wide = w.ops.sext(offset, 32, 64)
+    found = w.service(abi.LOAD_PACKET, [w.read(6), wide, str(size)])
+    none = w.ops.emit(f"icmp eq i64 {found}, -1")
+    out, on = w.ops.name(), w.ops.name()
+    w.line(f"br i1 {none}, label {out}, label {on}")
+    w.label(out)
+    w.line("ret i64 0")
+    w.label(on)
+    w.write(0, found)
