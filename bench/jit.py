@@ -1,11 +1,12 @@
 """The native engine beside the kernel's JIT and C, on micro programs; what compiling costs at each tier.
 
-    python bench/jit.py [--json] [--rounds N] [--only WORD] [--compile]
+    python bench/jit.py [--json] [--rounds N] [--only WORD] [--fast] [--compile]
 
 Every program of bench/jit_programs.c is built for BPF and runs on: `linux` (BPF_PROG_TEST_RUN with repeat, its own
-duration), `native` (ours at level 2), `quick` (level 0), `fast` (generated Python); and, by the same clang with -O2
--march=native, as C of this machine. Nanoseconds of one run net of the empty program, medians of interleaved rounds, and
-ratios to the kernel's JIT (geometric means at the end). Needs clang; the column `linux` needs root.
+duration), `native` (ours at level 2), `quick` (level 0), with --fast `fast` (generated Python); and, by the same clang
+with -O2 -march=native, as C of this machine. Nanoseconds of one run net of the empty program, medians of interleaved
+rounds after warm runs, and ratios to the kernel's JIT (geometric means at the end). A net value that is lost in the
+noise of the empty program is said so and counts in no mean. Needs clang; the column `linux` needs root.
 
 --compile instead: milliseconds from instructions to runnable code by size and tier, the best of N.
 """
@@ -149,18 +150,21 @@ def user(data: bytes, engine_name: str, level: int = 2) -> Loaded:
     return loaded
 
 
-def measure(run: Runner, rounds: int) -> tuple[int, list[float]]:
-    """How many runs take about 10 ms, and nothing measured yet."""
+LEAST: float = 5e6  # nanoseconds that a measurement takes at least, unless a run is very short
+
+
+def calibrate(run: Runner) -> int:
+    """How many runs are worth measuring. The first runs compile what is not compiled yet: they do not count."""
+    for _ in range(3):
+        run(1)
     count = 1
-    while count < 1 << 20:
-        took = run(count) * count
-        if took > 2e6:
-            break
+    while count < 1 << 22 and run(count) * count < LEAST:
         count *= 4
-    return max(count, 1), []
+    return count
 
 
 def run_programs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Rows: nanoseconds of a run net of the empty program's; None where that is lost in the noise."""
     rows = []
     with tempfile.TemporaryDirectory() as folder:
         data, lib = build(Path(folder))
@@ -174,12 +178,14 @@ def run_programs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                 places["linux"] = lambda name: on_linux(linux, name)
             except BombusError as error:
                 print(f"no column linux: {error}", file=sys.stderr)
-        native, quick, fast = user(data, "native"), user(data, "native", 0), user(data, "fast")
+        native, quick = user(data, "native"), user(data, "native", 0)
         places["native"] = lambda name: on_user(native, name)
         places["quick"] = lambda name: on_user(quick, name)
-        places["fast"] = lambda name: on_user(fast, name)
+        if arguments.fast:
+            fast = user(data, "fast")
+            places["fast"] = lambda name: on_user(fast, name)
         places["c"] = lambda name: None if name in MAPS else on_machine(lib, name)
-        empty: dict[str, float] = {}
+        empty: dict[str, list[float]] = {}
         for name in NAMES:
             if arguments.only not in name and name != "empty":
                 continue
@@ -187,22 +193,26 @@ def run_programs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
             for place, make in places.items():
                 runner = make(name)
                 if runner is not None:
-                    count, times = (2000, []) if place == "linux" else measure(runner, arguments.rounds)
-                    runs[place] = runner, count, times
+                    runs[place] = runner, calibrate(runner), []
             for _ in range(arguments.rounds):
                 for place, (runner, count, times) in runs.items():
                     if place != "fast" or not times:
                         times.append(runner(count))
             row: dict[str, Any] = {"program": name}
             for place, (_runner, _count, times) in runs.items():
-                ns = min(times) if place == "linux" else statistics.median(times)
                 if name == "empty":
-                    empty[place] = ns
-                    row[place] = ns
+                    empty[place] = times
+                    row[place] = statistics.median(times)
                 else:
-                    row[place] = max(ns - empty[place], 0.1)
+                    row[place] = net(times, empty[place])
             rows.append(row)
     return rows
+
+
+def net(times: list[float], empty: list[float]) -> float | None:
+    """The difference of the medians; None when it is no larger than what the empty program's runs differ by."""
+    found = statistics.median(times) - statistics.median(empty)
+    return found if found > max(empty) - min(empty) and found > 0 else None
 
 
 def sized(size: int) -> list[Insn]:
@@ -246,11 +256,16 @@ def run_compiles(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     return rows
 
 
+def cell(value: float | None) -> str:
+    return "in noise" if value is None else f"{value:.0f}" if value >= 10 else f"{value:.1f}"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--only", default="")
+    parser.add_argument("--fast", action="store_true", help="the generated-Python engine too (slow)")
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
     rows = run_compiles(arguments) if arguments.compile else run_programs(arguments)
@@ -264,7 +279,7 @@ def main() -> None:
         cells = f"{row[names[0]]:<18}"
         for name in names[1:]:
             value = row.get(name)
-            text = "-" if value is None else f"{value:.2f}" if arguments.compile else f"{value:.0f}"
+            text = f"{value:.2f}" if arguments.compile else "-" if name not in row else cell(value)
             base = row.get("linux")
             if not arguments.compile and base and value and name != "linux" and row["program"] != "empty":
                 text += f" ({value / base:.2f})"

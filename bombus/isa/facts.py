@@ -27,6 +27,7 @@ class Facts:
 
     access: kinds of memory that a load, store or atomic may touch. pointer: which operand of an addition or subtraction
     is the pointer, and NEGATIVE; such a pointer never leaves the address space, nor gets 2**29 bytes below its object.
+    steps: the lowest and highest value (s64) of the other operand, where it is a register.
     stack_arguments: calls that get pointers into the stack. depths: bytes of stack that the function starting there
     uses at most. maps: id of the map that a call always works on. loops: the function that a
     bpf_loop always calls, with flags 0.
@@ -38,3 +39,4 @@ class Facts:
     depths: Mapping[int, int] = field(default_factory=dict)
     maps: Mapping[int, int] = field(default_factory=dict)
     loops: Mapping[int, int] = field(default_factory=dict)
+    steps: Mapping[int, tuple[int, int]] = field(default_factory=dict)

@@ -2,7 +2,8 @@
 
 A program becomes one relocatable object. It exports
 
-    u64 bpf_main(struct run *run, u64 ctx);                             instruction 0, r1 = ctx; returns r0
+    u64 bpf_main(struct run *run, u64 ctx, u32 tail_calls);             instruction 0, r1 = ctx; returns r0. tail_calls:
+                                                                        how many were made before (0)
     u64 bpf_func_N(struct run *run, u64 r1, ... u64 r5);                the function at instruction N, for callbacks:
                                                                         only those that a BPF_PSEUDO_FUNC names
 
@@ -34,7 +35,7 @@ and may need, by these names (each symbol only where the program uses it)
 Numbers are passed as C passes `uint64_t` on the target. BPF addresses have 64 bits everywhere; where pointers have 32,
 they are cut. All memory of the program is in the target's byte order.
 
-`struct run` (RUN: offset and size in bytes) belongs to one run. The caller sets `status` 0, `tail_calls` 0, `frame` to
+`struct run` (RUN: offset and size in bytes) belongs to one run. The caller sets `status` 0, `frame` to
 the first of as many FRAME_STRIDE-byte frames as the run may take (8; 239 with tail calls out of subprograms), `top` to
 the last frame that the program may use (frame + 7 * FRAME_STRIDE), and `budget` for code that counts (it stops at the
 first instruction beyond it). Functions whose stack no callee can see keep it in native frames and leave `frame` alone.

@@ -42,7 +42,7 @@ def _get(name: str, into: str, kind: str = "i64") -> str:
 def _begin() -> str:
     lines = [_get(name, name) for name in ("ctx", "frame", "top", "budget", "ifindex")]
     lines.append(_get("main", "main", "ptr"))
-    for name in ("frame", "top", "budget", "tail_calls"):
+    for name in ("frame", "top", "budget"):
         lines.append(f"  %run.{name} = getelementptr i8, ptr %run, i64 {abi.RUN[name][0]}")
     lines.append("  %md = inttoptr i64 %ctx to ptr")
     for number in range(1, 6):
@@ -53,8 +53,7 @@ def _begin() -> str:
 
 _FRESH = """  store i64 %frame, ptr %run.frame, align 8
   store i64 %top, ptr %run.top, align 8
-  store i64 %budget, ptr %run.budget, align 8
-  store i32 0, ptr %run.tail_calls, align 4"""
+  store i64 %budget, ptr %run.budget, align 8"""
 
 # struct xdp_md of a packet at %data with %len bytes; r0 as u32 in %v; goes to %stopped when the run was stopped.
 _XDP = f"""  %data32 = trunc i64 %data to i32
@@ -67,7 +66,7 @@ _XDP = f"""  %data32 = trunc i64 %data to i32
   store i32 0, ptr %md4, align 4
   store i32 0, ptr %md5, align 4
 {_FRESH}
-  %r0 = call i64 %main(ptr %run, i64 %ctx)
+  %r0 = call i64 %main(ptr %run, i64 %ctx, i32 0)
   %status = load i32, ptr %run, align 8
   %v = trunc i64 %r0 to i32
   %bad = icmp ne i32 %status, 0
@@ -124,7 +123,7 @@ body:
   %off = mul i64 %i, %stride
   %one = add i64 %base, %off
 {_FRESH}
-  %r0 = call i64 %main(ptr %run, i64 %one)
+  %r0 = call i64 %main(ptr %run, i64 %one, i32 0)
   %status = load i32, ptr %run, align 8
   %bad = icmp ne i32 %status, 0
   br i1 %bad, label %stopped, label %ran
@@ -151,7 +150,7 @@ head:
   br i1 %more, label %body, label %all
 body:
 {_FRESH}
-  %r0 = call i64 %main(ptr %run, i64 %ctx)
+  %r0 = call i64 %main(ptr %run, i64 %ctx, i32 0)
   %status = load i32, ptr %run, align 8
   %bad = icmp ne i32 %status, 0
   br i1 %bad, label %stopped, label %ran

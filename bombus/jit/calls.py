@@ -102,32 +102,20 @@ def call_local(w: Writer, target: int) -> None:
 def tail_call(w: Writer) -> None:
     """Jump to the program that bpf_tail_call names; from a subprogram: call it and return what it returns."""
     ops, emit = w.ops, w.ops.emit
-    args = [w.read(1), w.read(2), ops.zext(ops.trunc(w.read(3), 64, 32), 32, 64)]
-    place = w.field("tail_calls")
-    count = emit(f"load i32, ptr {place}, align 4")
+    context, array, index = w.read(1), w.read(2), ops.zext(ops.trunc(w.read(3), 64, 32), 32, 64)
+    count = "%count" if w.module.counts_in_register else emit(f"load i32, ptr {w.field('tail_calls')}, align 4")
     below = emit(f"icmp ult i32 {count}, {MAX_TAIL_CALLS}")
-    ask, jump, ran, native, on = (ops.name() for _ in range(5))
-    w.line(f"br i1 {below}, label {ask}, label {on}")
+    try_, ask, asked, jump, ran, native, on = (ops.name() for _ in range(7))
+    w.line(f"br i1 {below}, label {try_}, label {on}, !prof !0")
+    w.label(try_)
+    known = _known_target(w, index, native, ask)
     w.label(ask)
-    entries = w.module.jumps.get(w.here)
-    asks = ops.name()
-    tried = ops.name()
-    known = ""
-    if entries is not None:
-        inside = emit(f"icmp ult i64 {args[2]}, {entries}")
-        w.line(f"br i1 {inside}, label {tried}, label {asks}")
-        w.label(tried)
-        slot = emit(f"getelementptr i64, ptr @{abi.jumps_symbol(w.here)}, i64 {args[2]}")
-        known = emit(f"load atomic i64, ptr {slot} monotonic, align 8")
-        there = emit(f"icmp ne i64 {known}, 0")
-        w.line(f"br i1 {there}, label {native}, label {asks}")
-    else:
-        w.line(f"br label {asks}")
-    w.label(asks)
-    frame, top = w.field("frame"), w.field("top")
     if not w.module.native_frames:
-        w.line(f"store i64 %frame, ptr {frame}, align 8")
-    target = w.service(abi.TAIL_CALL, args)
+        w.line(f"store i64 %frame, ptr {w.field('frame')}, align 8")
+    target = _ask(w, context, array, index)
+    w.leave_if_stopped()
+    w.line(f"br label {asked}")
+    w.label(asked)
     found = emit(f"icmp ne i64 {target}, 0")
     w.line(f"br i1 {found}, label {jump}, label {on}")
     w.label(jump)
@@ -138,24 +126,57 @@ def tail_call(w: Writer) -> None:
     w.line(f"ret i64 {result}")
     w.label(native)
     if known:
-        target = emit(f"phi i64 [ {known}, {tried} ], [ {target}, {jump} ]")
-        frame, top = w.field("frame"), w.field("top")
-    w.line(f"store i32 {emit(f'add i32 {count}, 1')}, ptr {place}, align 4")
-    before = emit(f"load i64, ptr {top}, align 8")
-    here = emit(f"load i64, ptr {frame}, align 8") if w.module.native_frames else "%frame"
-    last = emit(f"add i64 {here}, {(MAX_CALL_FRAMES - 1) * FRAME_STRIDE}")
-    w.line(f"store i64 {last}, ptr {top}, align 8")
-    if not w.module.native_frames:
-        w.line(f"store i64 %frame, ptr {frame}, align 8")
-    code = emit(f"inttoptr i64 {target} to ptr")
-    if w.main and w.module.out.target.musttail:
-        result = emit(f"musttail call i64 {code}(ptr %run, i64 {args[0]})")
-    else:
-        result = emit(f"call i64 {code}(ptr %run, i64 {args[0]})")
-        w.line(f"store i64 {before}, ptr {top}, align 8")
-    w.line(f"ret i64 {result}")
+        value, place = known
+        target = emit(f"phi i64 [ {value}, {place} ], [ {target}, {jump} ]")
+    _enter(w, target, context, emit(f"add i32 {count}, 1"))
     w.label(on)
     w.forget()
+
+
+def _known_target(w: Writer, index: str, native: str, ask: str) -> tuple[str, str] | None:
+    """Look into the call's table of jumps: the value found, and the block that goes to `native` with it."""
+    entries = w.module.jumps.get(w.here)
+    if entries is None:
+        w.line(f"br label {ask}")
+        return None
+    emit, look = w.ops.emit, w.ops.name()
+    inside = emit(f"icmp ult i64 {index}, {entries}")
+    w.line(f"br i1 {inside}, label {look}, label {ask}")
+    w.label(look)
+    slot = emit(f"getelementptr i64, ptr @{abi.jumps_symbol(w.here)}, i64 {index}")
+    value = emit(f"load atomic i64, ptr {slot} monotonic, align 8")
+    there = emit(f"icmp ne i64 {value}, 0")
+    w.line(f"br i1 {there}, label {native}, label {ask}, !prof !0")
+    return value, look
+
+
+def _ask(w: Writer, context: str, array: str, index: str) -> str:
+    """bpf_tail_call, out of the way: a call that saves all registers leaves the jump itself without any to save."""
+    w.module.out.needs.add(abi.TAIL_CALL)
+    saving = w.module.out.target.saving
+    args = f"i64 {context}, i64 {array}, i64 {index}, i32 {w.here}"
+    return w.ops.emit(f"call {saving}i64 @ask(ptr %run, {args})")
+
+
+def _enter(w: Writer, target: str, context: str, count: str) -> None:
+    """Go there. A program in the place of main has main's frames; one in the place of a subprogram 8 of its own."""
+    emit = w.ops.emit
+    code = emit(f"inttoptr i64 {target} to ptr")
+    if not w.module.native_frames:
+        w.line(f"store i64 %frame, ptr {w.field('frame')}, align 8")
+    how = "musttail " if w.main and w.module.out.target.musttail else ""
+    call = f"{how}call i64 {code}(ptr %run, i64 {context}, i32 {count})"
+    if w.main:
+        w.line(f"ret i64 {emit(call)}")
+        return
+    top = w.field("top")
+    before = emit(f"load i64, ptr {top}, align 8")
+    here = emit(f"load i64, ptr {w.field('frame')}, align 8") if w.module.native_frames else "%frame"
+    last = emit(f"add i64 {here}, {(MAX_CALL_FRAMES - 1) * FRAME_STRIDE}")
+    w.line(f"store i64 {last}, ptr {top}, align 8")
+    result = emit(call)
+    w.line(f"store i64 {before}, ptr {top}, align 8")
+    w.line(f"ret i64 {result}")
 
 
 def load_packet(w: Writer, offset: str, size: int) -> None:

@@ -32,7 +32,7 @@ from bombus.vm.memory import Memory, Region
 from bombus.vm.reference import ReferenceProgram, at, bind_calls, function_base
 from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run
 
-_U64_MAIN = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64)
+_U64_MAIN = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)
 _U64_FIVE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 5)
 _U64_FOUR = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 3)
 _FIND = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32)
@@ -165,7 +165,7 @@ class NativeProgram:
         self._active: list[State] = []  # runs of this program that are in a helper now
         self._bound: dict[int, HelperFn] = bind_calls(self._insns, env)
         self._keep: list[object] = []
-        self._main: Callable[[int, int], int] | None = None
+        self._main: Callable[[int, int, int], int] | None = None
         self._linked: Linked | None = None
         self._functions: dict[int, Any] = {}
         self._faults: list[tuple[str, str]] = []
@@ -191,7 +191,7 @@ class NativeProgram:
             return self._reference().enter(ctx, run)
         state = self._begin(run)
         try:
-            result = main(state.address, ctx & U64)
+            result = main(state.address, ctx & U64, run.tail_calls)
             if state.halves[_STATUS]:
                 raise self._stopped(state)
             return result

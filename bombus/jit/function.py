@@ -69,7 +69,9 @@ class Function(Writer):
 
     def _prologue(self) -> list[str]:
         if self.main:
-            lines = [f"define i64 @{abi.MAIN}(ptr %run, i64 %a1) nounwind {{"]
+            lines = [f"define i64 @{abi.MAIN}(ptr %run, i64 %a1, i32 %count) nounwind {{"]
+            if self.module.calls:
+                lines += [field_of("tail_calls", "%countp"), "  store i32 %count, ptr %countp, align 4"]
         else:
             args = ", ".join(f"i64 %a{n}" for n in _FIVE)
             lines = [f"define internal i64 @f{self.entry}(ptr %run, i64 %frame, {args}) nounwind {{"]
@@ -231,10 +233,18 @@ class Function(Writer):
         if which not in (DST, SRC) or (subtracts and which == SRC):
             return False
         place, step_ = (self.pointer(dst), self.read(src)) if which == DST else (self.pointer(src), self.read(dst))
+        self._assume(step_)
         if subtracts:
             step_ = self.ops.neg(step_, 64)
         self.write(dst, None, self._step(place, step_, bool(found & NEGATIVE) or subtracts))
         return True
+
+    def _assume(self, step: str) -> None:
+        """Tell LLVM what the verifier knows of an offset: it cannot see why loops end, nor that none is negative."""
+        low, high = self.facts.steps.get(self.here, (-1, 0))
+        if low >= 0 and high < 1 << 32:
+            inside = self.ops.emit(f"icmp ule i64 {step}, {high}")
+            self.line(f"call void @llvm.assume(i1 {inside})")
 
     def _step(self, place: str, step: str | int, backwards: bool) -> str:
         """A pointer moved. The verifier sees to it that no address wraps around; on 32 bits we cannot say as much."""

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Final
 
 from bombus.errors import NotSupported
@@ -22,6 +23,7 @@ from bombus.isa.facts import MAP_KEY, MAP_VALUE, MEM, PACKET, STACK, Facts
 from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.access import TREE
+from bombus.jit.calls import TAIL_CALL
 from bombus.jit.function import ADDRESSES, Function
 from bombus.jit.target import Target
 from bombus.jit.writer import field_of
@@ -96,6 +98,7 @@ class Module:
         self.loops = {} if options.checked else facts.loops
         outside = facts.stack_arguments - self.arrays.keys() - self.loops.keys()
         self.native_frames = not options.checked and not (options.outside_stack and outside)
+        self.calls = any(insn.opcode in (op.CALL, op.CALLX) for insn in insns)
         self._blocks: dict[int, dict[int, Block]] = {}
         self._stops: dict[int, bool] = {}
 
@@ -138,6 +141,21 @@ class Module:
                 for index in range(block.start, block.end)
             )
         return self._stops[entry]
+
+    @cached_property
+    def counts_in_register(self) -> bool:
+        """Is the number of tail calls at hand where they are made: does main alone make them?"""
+        insns, outside = self.insns, set(self.out.options.exported)
+        for index, insn in enumerate(insns):
+            local = insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL
+            if local or (insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC):
+                outside.add(index + 1 + insn.imm)
+        return not any(
+            insns[index].opcode == op.CALL and not insns[index].src and insns[index].imm == TAIL_CALL
+            for entry in outside if 0 <= entry < len(insns)
+            for block in self.blocks(entry).values()
+            for index in range(block.start, min(block.end, len(insns)))
+        )  # fmt: skip
 
     def _stopping(self, index: int) -> bool:
         insn = self.insns[index]
@@ -214,6 +232,7 @@ def _head(module: Module) -> list[str]:
     out = module.out
     lines = [f"declare i{bits} @llvm.bswap.i{bits}(i{bits})" for bits in (16, 32, 64)]
     lines.append("declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
+    lines.append("declare void @llvm.assume(i1)")
     five = ", ".join(["ptr", *["i64"] * 5])
     lines += [f"declare i64 @{name}({five}) nounwind nonlazybind" for name in out.helpers]
     for name in sorted(out.needs):
@@ -227,6 +246,8 @@ def _head(module: Module) -> list[str]:
     lines.append(_STOP)
     if abi.FIND in out.needs:
         lines.append(_LOOKUP)
+    if abi.TAIL_CALL in out.needs:
+        lines.append(_ASK.replace("SAVING ", out.target.saving))
     return lines
 
 
@@ -242,6 +263,16 @@ define internal void @stop(ptr %run, i32 %status, i32 %insn, i32 %fault) noinlin
   %id = ptrtoint ptr @{abi.PROGRAM} to i64
   store i64 %id, ptr %r, align 8
   ret void
+}}
+"""
+
+# bpf_tail_call for instruction %insn.
+_ASK = f"""
+define internal SAVING i64 @ask(ptr %run, i64 %ctx, i64 %array, i64 %index, i32 %insn) noinline cold nounwind {{
+  %p = getelementptr i8, ptr %run, i64 {abi.RUN["insn"][0]}
+  store i32 %insn, ptr %p, align 4
+  %r = call i64 @{abi.TAIL_CALL}(ptr %run, i64 %ctx, i64 %array, i64 %index)
+  ret i64 %r
 }}
 """
 

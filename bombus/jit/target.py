@@ -15,7 +15,8 @@ from bombus.isa.insn import ByteOrder
 class Target:
     """triple: LLVM's; cpu, features: as LLVM takes them ("" for the triple's own; "host": this machine's).
 
-    musttail: LLVM can turn a tail call into a jump there, so that chains of them need no stack. relocation: "pic", or
+    musttail: LLVM can turn a tail call into a jump there, so that chains of them need no stack, and knows calls that
+    save all registers (`saving` is what the text of such a call says). relocation: "pic", or
     "static" for code that stays where it is linked to.
     """
 
@@ -27,6 +28,10 @@ class Target:
     features: str = ""
     musttail: bool = False
     relocation: str = "pic"
+
+    @property
+    def saving(self) -> str:
+        return "preserve_mostcc " if self.musttail else ""
 
 
 _ROWS = (

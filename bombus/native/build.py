@@ -131,13 +131,13 @@ def _entry(main: str, name: str) -> str:
     fields = "\n".join(
         f"  %{field} = getelementptr i8, ptr %run, i64 {abi.RUN[field][0]}\n"
         f"  store i{abi.RUN[field][1] * 8} 0, ptr %{field}"
-        for field in ("status", "tail_calls", "count", "cpu")
+        for field in ("status", "count", "cpu")
     )
     return f"""define i64 @{name}(ptr %ctx) nounwind {{
   %run = alloca [{abi.RUN_BYTES} x i8], align 16
 {fields}
   %at = ptrtoint ptr %ctx to i64
-  %r = call i64 @{main}(ptr %run, i64 %at)
+  %r = call i64 @{main}(ptr %run, i64 %at, i32 0)
   ret i64 %r
 }}"""
 

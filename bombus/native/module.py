@@ -11,7 +11,7 @@ from bombus.jit.lower import Lowered
 
 # What each program's module calls its own; everything else (helpers, the compiler's routines) is shared.
 _OWN: Final = re.compile(
-    rf"@(f\d+|stop|lookup|{abi.MAIN}|{abi.PROGRAM}|{abi.FUNCTIONS}|bpf_func_\d+|bpf_imm_\d+)(?![\w.])"
+    rf"@(f\d+|stop|lookup|ask|{abi.MAIN}|{abi.PROGRAM}|{abi.FUNCTIONS}|bpf_func_\d+|bpf_imm_\d+)(?![\w.])"
 )
 
 

@@ -157,7 +157,8 @@ def entry_text(arch: Arch, programs: Sequence[tuple[str, int]], budget: int) -> 
     lines.append(f"define internal i32 @bombus_kind(i32 %program) nounwind noinline {{\n"
                  f"  switch i32 %program, label %none [\n{cases}\n  ]\nnone:\n  ret i32 -1\n{kinds}\n}}")  # fmt: skip
     calls = "\n".join(
-        f"p{n}:\n  %r{n} = call i64 @{name}(ptr %at, i64 %ctx)\n  ret i64 %r{n}" for n, (name, _) in enumerate(programs)
+        f"p{n}:\n  %r{n} = call i64 @{name}(ptr %at, i64 %ctx, i32 0)\n  ret i64 %r{n}"
+        for n, (name, _) in enumerate(programs)
     )
     lines.append(f"define internal i64 @bombus_enter(i32 %program, i64 %run, i64 %ctx) nounwind noinline {{\n"
                  f"  %at = inttoptr i64 %run to ptr\n  switch i32 %program, label %none [\n{cases}\n  ]\n"

@@ -133,7 +133,6 @@ def serve(run_at: u64, frames: u64, frame_bytes: u64, depth: u64, data: u64, roo
         ctx = data
         run.status = u32(0)
         run.insn = u32(0)
-        run.tail_calls = u32(0)
         run.cpu = u32(0)
         run.budget = budget
         run.frame = frames

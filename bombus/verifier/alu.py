@@ -390,7 +390,10 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     if bounds is not ptr.bounds or not env.bypass_spec_v1:
         new = new.but(bounds=sync(bounds.bits, bounds.r64, bounds.r32))
     regs[dst] = new
-    env.aux[env.insn_idx].pointer_operand |= (DST if pointer_is_dst else SRC) | (NEGATIVE if smin < 0 else 0)
+    aux = env.aux[env.insn_idx]
+    aux.pointer_operand |= (DST if pointer_is_dst else SRC) | (NEGATIVE if smin < 0 else 0)
+    if insn.opcode & op.BPF_X:
+        aux.step = (smin, smax) if aux.step is None else (min(smin, aux.step[0]), max(smax, aux.step[1]))
     if env.bypass_spec_v1:
         return
     _check_stays_inside(env, dst, new)

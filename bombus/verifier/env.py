@@ -98,6 +98,7 @@ class Aux:
         "prune_point",
         "seen",
         "stack_argument",
+        "step",
     )
 
     def __init__(self) -> None:
@@ -121,6 +122,7 @@ class Aux:
         self.prune_point = False
         self.seen = False
         self.stack_argument = False  # a call that gets a pointer into the stack
+        self.step: tuple[int, int] | None = None  # of the other operand: smin, smax; it is precise, so all paths count
 
 
 @dataclass(slots=True)

@@ -94,6 +94,7 @@ def _facts(env: Env) -> Facts:
             for i, one in enumerate(aux)
             if one.loop_inlines and one.loop_function < len(env.subprogs)
         },
+        {i: one.step for i, one in enumerate(aux) if one.step is not None},
     )
 
 
