@@ -74,7 +74,7 @@ def array_lookup(w: Writer, array: ArrayPlace) -> None:
         cpu = emit(f"load i32, ptr {w.field('cpu')}, align 4")
         own = emit(f"mul i64 {emit(f'zext i32 {cpu} to i64')}, {array.cpu_stride}")
         offset = emit(f"add i64 {offset}, {own}")
-    place = emit(f"getelementptr i8, ptr @{abi.array_symbol(w.here)}, i64 {offset}")
+    place = emit(f"getelementptr nusw nuw i8, ptr @{abi.array_symbol(w.here)}, i64 {offset}")
     w.write(0, None, emit(f"select i1 {inside}, ptr {place}, ptr null"))
 
 

@@ -79,6 +79,7 @@ def test_look_ups_of_arrays(map_type: str) -> None:
         if engine == "native":
             written, optimised = text(prog)
             assert "@bpf_helper_1" not in written  # arithmetic
+            assert "nusw nuw i8, ptr @bpf_array" in written  # never null: loops over arrays are vectorised
             assert "alloca" not in optimised  # the key never was in memory
     assert found[0] == found[1] and 99 in found[0]
 
@@ -181,3 +182,23 @@ def test_tail_calls_jump() -> None:
         outcomes.append([*found, run()])
     assert outcomes[0] == [(10, 1), (20, 35), (20, 69), (30, 71), (30, 73), (10, 74)]
     assert outcomes[1:] == outcomes[:1] * 2
+
+
+def test_offsets_of_all_paths_are_known() -> None:
+    """What LLVM may assume of an offset holds on every path to the addition."""
+    found = []
+    for engine in ("reference", "native"):
+        kernel = UserKernel("6.18", engine=engine)
+        prog = load(kernel, b.program(
+            b.ldx("u32", 2, 1, 0), b.ldx("u32", 3, 1, 4), b.mov(4, b.R2), b.add(4, 1), b.mov(0, 0),
+            b.jmp(">", 4, b.R3, 10), b.ldx("u8", 6, 2, 0), b.mov(5, 40), b.jmp("==", 6, 9, 2),
+            b.mov(5, b.R6), b.and_(5, 7), b.add(2, b.R5), b.mov(4, b.R2), b.add(4, 2), b.jmp(">", 4, b.R3, 1),
+            b.ldx("u8", 0, 2, 1), EXIT,
+        ))  # fmt: skip
+        assert prog.facts is not None
+        assert prog.facts.steps == {11: (0, 40)}
+        if engine == "native":
+            written, _optimised = text(prog)
+            assert "@llvm.assume(i1 %" in written
+        found.append([run_packet(kernel, prog, bytes([first, *range(1, 60)])).verdict for first in range(16)])
+    assert found[0] == found[1] == [1 + (40 if first == 9 else first & 7) for first in range(16)]
