@@ -8,7 +8,7 @@ refuses only where it can be reached. What libbpf refuses raises RelocationError
 from __future__ import annotations
 
 from collections.abc import Iterable, MutableSequence, Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bombus.bits import s16, s32, u64
 from bombus.btf.corematch import Matcher, kinds_compatible
@@ -36,8 +36,7 @@ POISON = Insn(BPF_JMP | BPF_CALL, 0, 0, 0, POISON_IMM)
 _SIZE_CODE = {size: code for code, size in SIZE_BYTES.items()}
 
 
-@dataclass(frozen=True, slots=True)
-class Value:
+class Value(NamedTuple):
     """What one relocation comes to, before any instruction is looked at.
 
     `old` is what the compiler must have put into the instruction (checked when `validate`), `new` what belongs
@@ -57,8 +56,7 @@ class Value:
     new_size: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Result:
+class Result(NamedTuple):
     """One relocation applied: which instruction (slot index), what was found, what it became."""
 
     insn_idx: int
@@ -72,8 +70,7 @@ class Result:
     value: Value
 
 
-@dataclass(frozen=True, slots=True)
-class _Side:
+class _Side(NamedTuple):
     """A field relocation's value on one side; `type` only where a load or store could be resized."""
 
     value: int

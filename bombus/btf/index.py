@@ -2,8 +2,8 @@
 
 Made once for a kernel, mapped afterwards: a look-up is a binary search. Layout, native byte order, all u32:
 header (8 words: magic, version, types, names, flavours, crc32 of the rest, size of the BTF, 0); word offset of each
-record; string offset of each record's name; crc32 of each named type's name, sorted, and beside it the ids; the same
-for the names before "___" of CO-RE flavours.
+record; string offset of each record's name; a key for each named type, sorted; the same for the names before "___" of
+CO-RE flavours. A key has a hash of the name above the id; both together have 30 bits, which Python sorts fastest.
 """
 
 from __future__ import annotations
@@ -12,57 +12,67 @@ import struct
 import zlib
 from array import array
 from bisect import bisect_left
+from collections.abc import Mapping
 
 from bombus.errors import BtfError
 
-_MAGIC, _VERSION = 0x58544642, 1
+_MAGIC, _VERSION = 0x58544642, 2
+_KEY_BITS = 30
+_LEAST_HASH = 6  # bits; with fewer a look-up would compare too many names
 _HEADER = struct.Struct("=8I")
 
 
 class Index:
     """offsets, names: per record. `named` and `flavoured` give candidates whose name is still to be compared."""
 
-    __slots__ = ("_flavours", "_hashes", "names", "offsets")
+    __slots__ = ("_flavours", "_keys", "_shift", "names", "offsets")
 
-    def __init__(
-        self, offsets: memoryview, names: memoryview, hashes: tuple[memoryview, memoryview],
-        flavours: tuple[memoryview, memoryview],
-    ) -> None:  # fmt: skip
+    def __init__(self, offsets: memoryview, names: memoryview, keys: memoryview, flavours: memoryview) -> None:
         self.offsets, self.names = offsets, names
-        self._hashes, self._flavours = hashes, flavours
+        self._keys, self._flavours = keys, flavours
+        self._shift = len(offsets).bit_length()
 
     def named(self, name: bytes) -> list[int]:
-        return _found(self._hashes, name)
+        return self._found(self._keys, name)
 
     def flavoured(self, name: bytes) -> list[int]:
-        return _found(self._flavours, name)
+        return self._found(self._flavours, name)
 
-
-def _found(table: tuple[memoryview, memoryview], name: bytes) -> list[int]:
-    hashes, ids = table
-    wanted = zlib.crc32(name)
-    at = bisect_left(hashes, wanted)
-    out = []
-    while at < len(hashes) and hashes[at] == wanted:
-        out.append(ids[at])
-        at += 1
-    return out
+    def _found(self, keys: memoryview, name: bytes) -> list[int]:
+        shift = self._shift
+        wanted = zlib.crc32(name) >> 32 - _KEY_BITS + shift << shift
+        at = bisect_left(keys, wanted)
+        out = []
+        while at < len(keys) and keys[at] >> shift << shift == wanted:
+            out.append(keys[at] - wanted)
+            at += 1
+        return out
 
 
 def pack(
-    size: int, offsets: array[int] | memoryview, names: array[int] | memoryview, named: list[int], flavoured: list[int]
-) -> bytes:
-    """The file. size: of the BTF that it is for; named, flavoured: crc32 of a name << 32 | id."""
+    size: int, offsets: array[int] | memoryview, names: array[int] | memoryview, strings: bytes,
+    flavours: Mapping[int, bytes],
+) -> bytes:  # fmt: skip
+    """The file. size: of the BTF that it is for; flavours: what stands before "___", by string offset.
+
+    BtfError when there are too many types for it.
+    """
+    shift = len(offsets).bit_length()
+    drop = 32 - _KEY_BITS + shift
+    if _KEY_BITS - shift < _LEAST_HASH:
+        raise BtfError(f"{len(offsets)} types are too many for an index")
+    crc, end = zlib.crc32, strings.find
+    named = [crc(strings[at : end(0, at)]) >> drop << shift | i for i, at in enumerate(names, 1) if at]
+    named.sort()
+    hashes = {at: crc(name) >> drop << shift for at, name in flavours.items()}
+    flavoured = sorted(hashes[at] | i for i, at in enumerate(names, 1) if at in hashes)
     body = array("I", offsets)
-    body.extend(array("I", names))
-    counts = []
-    for rows in (named, flavoured):
-        rows.sort()
-        counts.append(len(rows))
-        body.extend([row >> 32 for row in rows])
-        body.extend([row & 0xFFFF_FFFF for row in rows])
+    for more in (names, named, flavoured):
+        body.extend(more if isinstance(more, array) else array("I", more))
     data = body.tobytes()
-    return _HEADER.pack(_MAGIC, _VERSION, len(offsets), *counts, zlib.crc32(data), size, 0) + data
+    return _HEADER.pack(
+        _MAGIC, _VERSION, len(offsets), len(named), len(flavoured), zlib.crc32(data), size, 0
+    ) + data  # fmt: skip
 
 
 def unpack(data: memoryview, size: int) -> Index:
@@ -71,13 +81,10 @@ def unpack(data: memoryview, size: int) -> Index:
         raise BtfError("the index is too short")
     magic, version, count, named, flavoured, check, made_for, _ = _HEADER.unpack_from(data)
     words = data[_HEADER.size :]
-    if (magic, version, made_for) != (_MAGIC, _VERSION, size) or len(words) != 8 * (count + named + flavoured):
+    if (magic, version, made_for) != (_MAGIC, _VERSION, size) or len(words) != 4 * (2 * count + named + flavoured):
         raise BtfError("the index is of another version or for another BTF")
     if zlib.crc32(words) != check:
         raise BtfError("the index is damaged")
     cells = words.cast("I")
     at = 2 * count
-    first = cells[at : at + named], cells[at + named : at + 2 * named]
-    at += 2 * named
-    second = cells[at : at + flavoured], cells[at + flavoured :]
-    return Index(cells[:count], cells[count : 2 * count], first, second)
+    return Index(cells[:count], cells[count:at], cells[at : at + named], cells[at + named :])

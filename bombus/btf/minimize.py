@@ -7,7 +7,6 @@ goes through; sizes, names and offsets stay as they are, so that relocating agai
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import replace
 
 from bombus.btf.build import Builder
 from bombus.btf.core import Resolver
@@ -115,7 +114,7 @@ class Needed:
             return type_
         wanted = self.members.get(type_id, set())
         members = tuple([member for index, member in enumerate(type_.members) if index in wanted])
-        return replace(type_, members=members, kind_flag=any(m.bits or m.offset % 8 for m in members))
+        return type_._replace(members=members, kind_flag=any(m.bits or m.offset % 8 for m in members))
 
 
 def minimize(target: Btf, objects: Iterable[tuple[Btf, BtfExt]]) -> Builder:

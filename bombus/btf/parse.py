@@ -12,7 +12,6 @@ import sys
 from array import array
 from collections.abc import Collection, Iterator
 from typing import Final
-from zlib import crc32
 
 from bombus.btf import codec
 from bombus.btf.index import Index, pack
@@ -354,26 +353,18 @@ class Btf(Queries):
 
 
 def index_of(btf: Btf) -> bytes:
-    """An index of a BTF without a base, for `bombus.btf.index.unpack`."""
-    strings, find = btf.strings, btf.strings.find
-    hashes: dict[int, int] = {0: 0}
-    named: list[int] = []
-    flavoured: list[int] = []
-    for number, at in enumerate(btf._name_offs, btf.first_id):
-        value = hashes.get(at)
-        if value is None:
-            value = hashes[at] = crc32(strings[at : find(0, at)]) << 32
-        if at:
-            named.append(value | number)
-    for at in hashes:
-        name = strings[at : find(0, at)]
-        if b"___" in name:
-            essential = essential_name(name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
-            if essential != name:
-                value = crc32(essential) << 32
-                ids = (i for i, other in enumerate(btf._name_offs, btf.first_id) if other == at)
-                flavoured += [value | number for number in ids]
-    return pack(len(btf.raw), btf._offsets, btf._name_offs, named, flavoured)
+    """An index of a BTF without a base, for `bombus.btf.index.unpack`. BtfError when it has too many types."""
+    strings = btf.strings
+    flavours: dict[int, bytes] = {}
+    at = strings.find(b"___")
+    while at >= 0:
+        start, end = strings.rfind(b"\0", 0, at) + 1, strings.find(b"\0", at)
+        name = strings[start:end]
+        essential = essential_name(name.decode("utf-8", "surrogateescape")).encode("utf-8", "surrogateescape")
+        if essential != name:
+            flavours[start] = essential
+        at = strings.find(b"___", end)
+    return pack(len(btf.raw), btf._offsets, btf._name_offs, strings, flavours)
 
 
 def essential_name(name: str) -> str:
@@ -385,8 +376,17 @@ def essential_name(name: str) -> str:
     return found[1] if found else name
 
 
+class _Sizes(dict[int, int]):
+    """Words of a record by its info word. KeyError for one that no record has."""
+
+    def __missing__(self, info: int) -> int:
+        fixed, each = _EXTRA[info >> 16]
+        size = self[info] = fixed + each * (info & 0xFFFF)
+        return size
+
+
 # Words of a record and words per element, by the upper half of its info: flag, kind, and bits that must be zero.
-_SIZES = {
+_EXTRA = {
     flag << 15 | kind << 8: (3 + fixed, each)
     for kind, (fixed, each) in enumerate(EXTRA_WORDS)
     for flag in (0, 1)
@@ -397,16 +397,12 @@ _SIZES = {
 def _records(words: array[int] | memoryview) -> tuple[array[int], array[int]]:
     """Word index and name offset of every record. BtfError when the records do not fill the section exactly."""
     offsets: list[int] = []
-    names: list[int] = []
-    add_offset, add_name = offsets.append, names.append
+    add, sizes = offsets.append, _Sizes()
     at, end = 0, len(words)
     try:
         while at < end:
-            info = words[at + 1]
-            fixed, each = _SIZES[info >> 16]
-            add_offset(at)
-            add_name(words[at])
-            at += fixed + each * (info & 0xFFFF)
+            add(at)
+            at += sizes[words[at + 1]]
     except KeyError:
         info = words[at + 1]
         kind = info >> 24 & 0x1F
@@ -416,4 +412,4 @@ def _records(words: array[int] | memoryview) -> tuple[array[int], array[int]]:
         raise BtfError("type record is cut off", offset=at * 4) from None
     if at != end:
         raise BtfError("last type record is cut off", offset=offsets[-1] * 4)
-    return array("I", offsets), array("I", names)
+    return array("I", offsets), array("I", map(words.__getitem__, offsets))

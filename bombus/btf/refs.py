@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from bombus.btf.types import (
     Array,
@@ -47,14 +46,14 @@ def with_references(type_: Type, new: Callable[[int], int]) -> Type:
     match type_:
         case Struct() | Union():
             members = tuple([member._replace(type=new(member.type)) for member in type_.members])
-            return replace(type_, members=members)
+            return type_._replace(members=members)
         case FuncProto():
             params = tuple([Param(param.name, new(param.type)) for param in type_.params])
-            return replace(type_, type=new(type_.type), params=params)
+            return type_._replace(type=new(type_.type), params=params)
         case DataSec():
-            return replace(type_, vars=tuple([SecVar(new(var), offset, size) for var, offset, size in type_.vars]))
+            return type_._replace(vars=tuple([SecVar(new(var), offset, size) for var, offset, size in type_.vars]))
         case Array():
-            return replace(type_, type=new(type_.type), index_type=new(type_.index_type))
+            return type_._replace(type=new(type_.type), index_type=new(type_.index_type))
         case Ptr() | Typedef() | Const() | Volatile() | Restrict() | TypeTag() | Func() | Var() | DeclTag():
-            return replace(type_, type=new(type_.type))
+            return type_._replace(type=new(type_.type))
     return type_

@@ -1,4 +1,4 @@
-"""The twenty kinds of BTF types as frozen values.
+"""The twenty kinds of BTF types as frozen values. Each carries its kind: types of different kinds are never equal.
 
 Facts: Linux 6.12 Documentation/bpf/btf.rst and include/uapi/linux/btf.h. Type references are plain type ids
 (0 is void), names are str ("" for anonymous), sizes count bytes, offsets of members count bits from the start
@@ -52,12 +52,11 @@ GLOBAL = 1
 EXTERN = 2
 
 
-@dataclass(frozen=True, slots=True)
-class Void:
+class Void(NamedTuple):
     """Type id 0."""
 
-    kind: ClassVar[Kind] = Kind.VOID
     name: str = ""
+    kind: Kind = Kind.VOID
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,24 +87,22 @@ class Int:
         return bool(self.encoding & INT_BOOL)
 
 
-@dataclass(frozen=True, slots=True)
-class Ptr:
+class Ptr(NamedTuple):
     """A pointer to `type`."""
 
-    kind: ClassVar[Kind] = Kind.PTR
     type: int
     name: str = ""
+    kind: Kind = Kind.PTR
 
 
-@dataclass(frozen=True, slots=True)
-class Array:
+class Array(NamedTuple):
     """`nelems` elements of `type`."""
 
-    kind: ClassVar[Kind] = Kind.ARRAY
     type: int
     index_type: int
     nelems: int
     name: str = ""
+    kind: Kind = Kind.ARRAY
 
 
 class Member(NamedTuple):
@@ -117,26 +114,24 @@ class Member(NamedTuple):
     bits: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Struct:
+class Struct(NamedTuple):
     """`kind_flag` says that member offsets are stored as width << 24 | offset; needed only to write it back."""
 
-    kind: ClassVar[Kind] = Kind.STRUCT
     name: str
     size: int
     members: tuple[Member, ...] = ()
     kind_flag: bool = False
+    kind: Kind = Kind.STRUCT
 
 
-@dataclass(frozen=True, slots=True)
-class Union:
+class Union(NamedTuple):
     """As Struct; every member has its own offset, mostly 0."""
 
-    kind: ClassVar[Kind] = Kind.UNION
     name: str
     size: int
     members: tuple[Member, ...] = ()
     kind_flag: bool = False
+    kind: Kind = Kind.UNION
 
 
 class Enumerator(NamedTuple):
@@ -144,81 +139,73 @@ class Enumerator(NamedTuple):
     value: int
 
 
-@dataclass(frozen=True, slots=True)
-class Enum:
+class Enum(NamedTuple):
     """Values are signed or unsigned as `signed` says. An enum without values may be a forward declaration."""
 
-    kind: ClassVar[Kind] = Kind.ENUM
     name: str
     size: int
     values: tuple[Enumerator, ...] = ()
     signed: bool = False
+    kind: Kind = Kind.ENUM
 
 
-@dataclass(frozen=True, slots=True)
-class Enum64:
+class Enum64(NamedTuple):
     """An enum whose values may need 64 bits."""
 
-    kind: ClassVar[Kind] = Kind.ENUM64
     name: str
     size: int
     values: tuple[Enumerator, ...] = ()
     signed: bool = False
+    kind: Kind = Kind.ENUM64
 
 
-@dataclass(frozen=True, slots=True)
-class Fwd:
+class Fwd(NamedTuple):
     """A struct (or `union`) that is declared and not defined."""
 
-    kind: ClassVar[Kind] = Kind.FWD
     name: str
     union: bool = False
+    kind: Kind = Kind.FWD
 
 
-@dataclass(frozen=True, slots=True)
-class Typedef:
+class Typedef(NamedTuple):
     """A name for `type`."""
 
-    kind: ClassVar[Kind] = Kind.TYPEDEF
     name: str
     type: int
+    kind: Kind = Kind.TYPEDEF
 
 
-@dataclass(frozen=True, slots=True)
-class Volatile:
+class Volatile(NamedTuple):
     """`type`, volatile."""
 
-    kind: ClassVar[Kind] = Kind.VOLATILE
     type: int
     name: str = ""
+    kind: Kind = Kind.VOLATILE
 
 
-@dataclass(frozen=True, slots=True)
-class Const:
+class Const(NamedTuple):
     """`type`, const."""
 
-    kind: ClassVar[Kind] = Kind.CONST
     type: int
     name: str = ""
+    kind: Kind = Kind.CONST
 
 
-@dataclass(frozen=True, slots=True)
-class Restrict:
+class Restrict(NamedTuple):
     """`type`, restrict."""
 
-    kind: ClassVar[Kind] = Kind.RESTRICT
     type: int
     name: str = ""
+    kind: Kind = Kind.RESTRICT
 
 
-@dataclass(frozen=True, slots=True)
-class Func:
+class Func(NamedTuple):
     """A function: `type` is its FuncProto."""
 
-    kind: ClassVar[Kind] = Kind.FUNC
     name: str
     type: int
     linkage: int = STATIC
+    kind: Kind = Kind.FUNC
 
 
 class Param(NamedTuple):
@@ -228,24 +215,22 @@ class Param(NamedTuple):
     type: int
 
 
-@dataclass(frozen=True, slots=True)
-class FuncProto:
+class FuncProto(NamedTuple):
     """What a function takes, and the `type` that it returns."""
 
-    kind: ClassVar[Kind] = Kind.FUNC_PROTO
     type: int
     params: tuple[Param, ...] = ()
     name: str = ""
+    kind: Kind = Kind.FUNC_PROTO
 
 
-@dataclass(frozen=True, slots=True)
-class Var:
+class Var(NamedTuple):
     """A global variable."""
 
-    kind: ClassVar[Kind] = Kind.VAR
     name: str
     type: int
     linkage: int = STATIC
+    kind: Kind = Kind.VAR
 
 
 class SecVar(NamedTuple):
@@ -254,44 +239,40 @@ class SecVar(NamedTuple):
     size: int
 
 
-@dataclass(frozen=True, slots=True)
-class DataSec:
+class DataSec(NamedTuple):
     """An ELF section and the variables in it."""
 
-    kind: ClassVar[Kind] = Kind.DATASEC
     name: str
     size: int
     vars: tuple[SecVar, ...] = ()
+    kind: Kind = Kind.DATASEC
 
 
-@dataclass(frozen=True, slots=True)
-class Float:
+class Float(NamedTuple):
     """A floating-point number of `size` bytes."""
 
-    kind: ClassVar[Kind] = Kind.FLOAT
     name: str
     size: int
+    kind: Kind = Kind.FLOAT
 
 
-@dataclass(frozen=True, slots=True)
-class DeclTag:
+class DeclTag(NamedTuple):
     """`component` is a member or parameter index, -1 for the declaration itself."""
 
-    kind: ClassVar[Kind] = Kind.DECL_TAG
     name: str
     type: int
     component: int = -1
     kind_flag: bool = False
+    kind: Kind = Kind.DECL_TAG
 
 
-@dataclass(frozen=True, slots=True)
-class TypeTag:
+class TypeTag(NamedTuple):
     """With `kind_flag` the name is a whole __attribute__ (Linux 6.15)."""
 
-    kind: ClassVar[Kind] = Kind.TYPE_TAG
     name: str
     type: int
     kind_flag: bool = False
+    kind: Kind = Kind.TYPE_TAG
 
 
 Composite = Struct | Union

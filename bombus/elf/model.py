@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import NamedTuple
 
 EM_MIPS = 8
 EM_BPF = 247
@@ -83,8 +84,7 @@ class Symbol:
     other: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Relocation:
+class Relocation(NamedTuple):
     """One REL or RELA entry. `addend` is None for REL: it is in the bytes at `offset`. `type` of MIPS64: a byte
     each for the special symbol, third, second and first type."""
 

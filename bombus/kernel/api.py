@@ -10,13 +10,15 @@ import ctypes
 import errno
 import functools
 import os
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from bombus.errors import KernelError, UsageError
-from bombus.kernel.printk import PrintkRow
-from bombus.kernel.sites import Sites
 from bombus.spec.commands import COMMAND, Command
 from bombus.spec.version import KernelVersion
+
+if TYPE_CHECKING:
+    from bombus.kernel.printk import PrintkRow
+    from bombus.kernel.sites import Sites
 
 Buffer = bytes | bytearray | memoryview
 

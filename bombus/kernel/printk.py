@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 # "     python3-1234    (  1234) [000] d..31   123.456789: bpf_trace_printk: text"; the tgid only with record-tgid
 _LINE = re.compile(
@@ -13,8 +13,7 @@ _LINE = re.compile(
 _LOST = re.compile(r"^CPU:(?P<cpu>\d+) \[LOST (?P<count>\d+) EVENTS\]$")
 
 
-@dataclass(frozen=True, slots=True)
-class PrintkRow:
+class PrintkRow(NamedTuple):
     """One line that a program printed. pid: of the thread that ran it. time: seconds since boot. flags: as tracefs
     writes them ("d..31": interrupts, need-resched, preemption). lost: lines lost before this one on its CPU."""
 

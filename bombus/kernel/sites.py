@@ -6,14 +6,12 @@ Both kernels have a `Sites`. Calls that a kernel does not have raise NotSupporte
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from bombus.errors import NotSupported
 
 
-@dataclass(frozen=True, slots=True)
-class PerfEvent:
+class PerfEvent(NamedTuple):
     """What perf_event_open(2) is asked for. include/uapi/linux/perf_event.h: struct perf_event_attr.
 
     period: sample_period, or samples a second when `frequency` is set. exclude: bits of "user", "kernel", "hv", "idle".
@@ -34,16 +32,14 @@ class PerfEvent:
     track: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Probe:
+class Probe(NamedTuple):
     """An open perf event of a kprobe, uprobe or tracepoint. remove: undoes what opening left behind (tracefs)."""
 
     fd: int
     remove: Callable[[], None] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class TcFilter:
+class TcFilter(NamedTuple):
     """A BPF classifier at a clsact qdisc: where it is, and its program's id."""
 
     ifindex: int
@@ -54,8 +50,7 @@ class TcFilter:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class XdpState:
+class XdpState(NamedTuple):
     """Programs of an interface by mode ("skb", "native", "offload"): ids. mode: the mode word of the kernel."""
 
     mode: str

@@ -11,7 +11,6 @@ import contextlib
 import mmap
 import os
 import stat
-from pathlib import Path
 
 from bombus.btf.index import Index, unpack
 from bombus.btf.parse import Btf, index_of
@@ -38,7 +37,7 @@ def _parse(raw: bytes, key: str) -> Btf:
     place = _directory()
     if place is None:
         return Btf.parse(raw)
-    path = place / f"vmlinux-{key}-{len(raw)}.index"
+    path = os.path.join(place, f"vmlinux-{key}-{len(raw)}.index")
     index = _read(path, len(raw))
     btf = Btf.parse(raw, index=index)
     if index is None and btf.byteorder == "little":
@@ -47,14 +46,14 @@ def _parse(raw: bytes, key: str) -> Btf:
     return btf
 
 
-def _directory() -> Path | None:
+def _directory() -> str | None:
     if os.environ.get("BOMBUS_CACHE") == "off":
         return None
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "bombus" if os.path.isabs(base) else None
+    return os.path.join(base, "bombus") if os.path.isabs(base) else None
 
 
-def _read(path: Path, size: int) -> Index | None:
+def _read(path: str | os.PathLike[str], size: int) -> Index | None:
     try:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
     except OSError:
@@ -70,13 +69,15 @@ def _read(path: Path, size: int) -> Index | None:
         os.close(fd)
 
 
-def _write(path: Path, data: bytes) -> None:
+def _write(path: str, data: bytes) -> None:
     """Whole or not at all; indexes of earlier boots go."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for old in path.parent.glob("vmlinux-*.index"):
-        with contextlib.suppress(OSError):
-            old.unlink()
-    name = path.with_name(f"{path.name}.{os.getpid()}.new")
+    directory = os.path.dirname(path)
+    os.makedirs(directory, mode=0o700, exist_ok=True)
+    for old in os.listdir(directory):
+        if old.startswith("vmlinux-") and old.endswith(".index"):
+            with contextlib.suppress(OSError):
+                os.unlink(os.path.join(directory, old))
+    name = f"{path}.{os.getpid()}.new"
     fd = os.open(name, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(fd, "wb") as out:

@@ -46,7 +46,7 @@ class EventType:
 
 def _made(btf: Btf, type_id: int, why: str) -> EventType:
     type_ = btf.resolved(type_id)
-    kind = {Struct: "struct ", Union: "union "}.get(type(type_), "")
+    kind = f"{type_.kind.name.lower()} " if isinstance(type_, (Struct, Union)) else ""
     return EventType(layout_of(btf, type_id), btf, type_id, kind + btf.name(btf.resolve(type_id)), why)
 
 

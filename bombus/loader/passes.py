@@ -5,12 +5,12 @@ Facts: Linux 6.12 tools/lib/bpf/libbpf.c (bpf_object_prepare, bpf_object__create
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from pathlib import PurePosixPath
 from typing import Any
 
 from bombus.btf.data import layout_of, to_bytes
@@ -220,7 +220,7 @@ def _pin_path(state: State, spec: MapSpec) -> str:
         return given
     if spec.pinning != _PINNED or not state.options.pin_root:
         return ""
-    return str(PurePosixPath(state.options.pin_root) / spec.name.replace(".", "_"))
+    return os.path.join(state.options.pin_root, spec.name.replace(".", "_"))
 
 
 def _pin_new(state: State, spec: MapSpec, made: Map, path: str) -> Map:

@@ -7,7 +7,7 @@ name become one, BTF is merged and deduplicated, .BTF.ext follows the instructio
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from bombus.bits import align_up
@@ -192,7 +192,7 @@ class _Linker:
                                         path=one.name)  # fmt: skip
                     row = row._replace(offset=at)
                 rows.append(row)
-            one.datasecs[type_.name] = replace(type_, vars=tuple(rows))
+            one.datasecs[type_.name] = type_._replace(vars=tuple(rows))
 
     def add_data(self, one: _Input) -> None:
         for section in one.elf.sections[1:]:
@@ -311,12 +311,12 @@ class _Linker:
         """An extern's VAR or FUNC becomes that of a definition, with the parameter names of that."""
         mine, theirs = self.builder[known.btf_id], btf.type(btf_id)
         if isinstance(mine, (Var, Func)):
-            self.builder.replace(known.btf_id, replace(mine, linkage=GLOBAL))
+            self.builder.replace(known.btf_id, mine._replace(linkage=GLOBAL))
         if isinstance(mine, Func) and isinstance(theirs, Func):
             old, new = self.builder[mine.type], btf.type(theirs.type)
             if isinstance(old, FuncProto) and isinstance(new, FuncProto):
                 params = tuple(Param(b.name or a.name, a.type) for a, b in zip(old.params, new.params, strict=True))
-                self.builder.replace(mine.type, replace(old, params=params))
+                self.builder.replace(mine.type, old._replace(params=params))
 
     def add_relocations(self, one: _Input) -> None:
         for section in one.elf.sections:
@@ -386,7 +386,7 @@ class _Linker:
         for known, old in renewed:
             mine = self.builder[known.btf_id]
             if isinstance(mine, (Var, Func)):
-                self.builder.replace(known.btf_id, replace(mine, type=moved(old)))
+                self.builder.replace(known.btf_id, mine._replace(type=moved(old)))
         for name, rows in one.datasecs.items():
             if name in one.by_name:
                 self.add_datasec(one, name, rows)

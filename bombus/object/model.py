@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bombus.btf.ext import BtfExt, CoreRelo, FuncInfo, LineInfo
 from bombus.btf.parse import Btf
 from bombus.isa.insn import Insn
 
 
-@dataclass(frozen=True, slots=True)
-class Reference:
+class Reference(NamedTuple):
     """One ELF relocation of an instruction. `insn` counts slots from the function's start.
 
     kind: "map" (name), "data" (name of the data map, offset in bytes), "call" and "func" (target function's name),
@@ -85,8 +85,7 @@ class MapSpec:
     frozen: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Extern:
+class Extern(NamedTuple):
     """A symbol that the kernel provides. kind: "kconfig", "ksym" (type 0: untyped address) or "kfunc".
 
     type: BTF id of the variable's type or of the function. offset, size: place in the .kconfig map.

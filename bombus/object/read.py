@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections import defaultdict
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 from bombus.btf.ext import BtfExt
@@ -45,8 +44,9 @@ _MAX_DATA = 64 << 20  # .bss may claim any size
 
 def open_object(path: str | os.PathLike[str], *, name: str = "", relaxed_maps: bool = False) -> Object:
     """Read a file. ElfError, BtfError, ObjectError; OSError when it cannot be read. Options as of `read_object`."""
-    data = Path(path).read_bytes()
-    return read_object(data, name=name or Path(path).name, relaxed_maps=relaxed_maps)
+    with open(path, "rb") as file:
+        data = file.read()
+    return read_object(data, name=name or os.path.basename(path), relaxed_maps=relaxed_maps)
 
 
 def read_object(data: bytes | Elf, *, name: str = "object", relaxed_maps: bool = False) -> Object:

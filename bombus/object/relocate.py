@@ -14,6 +14,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from bombus.bits import s32
 from bombus.btf.core import Resolver, Result
@@ -25,8 +26,7 @@ from bombus.isa.insn import Insn
 from bombus.object.model import Extern, Function, Object, ProgramSpec, Reference
 
 
-@dataclass(frozen=True, slots=True)
-class Flat:
+class Flat(NamedTuple):
     """One program with all that it calls. Slots of references and infos count from its start."""
 
     program: ProgramSpec
@@ -70,7 +70,7 @@ def flatten(program: ProgramSpec, functions: Mapping[str, Function]) -> Flat:
         for ref in function.references:
             at = start + ref.insn
             if ref.kind not in ("call", "func"):
-                references.append(replace(ref, insn=at))
+                references.append(ref._replace(insn=at))
                 continue
             target = functions.get(ref.name)
             if target is None:

@@ -3,13 +3,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bombus.spec.version import KernelVersion, since
 
 
-@dataclass(frozen=True, slots=True)
-class AttachType:
+class AttachType(NamedTuple):
     """One value of enum bpf_attach_type.
 
     prog_types: program types that can use it. target: what target_fd or target_ifindex names: "cgroup",

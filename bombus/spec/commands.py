@@ -7,12 +7,12 @@ the BTF of Linux 6.18. A field's `since` is given only where it is younger than 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bombus.spec.version import KernelVersion, since
 
 
-@dataclass(frozen=True, slots=True)
-class Field:
+class Field(NamedTuple):
     """One member of a command's part of `union bpf_attr`, or of an info struct (`spec.infos`).
 
     offset, size: bytes. kind: "u32", "u64" (plain unsigned numbers), "s32", "fd" (u32/s32 file descriptor), "ptr"

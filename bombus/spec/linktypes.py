@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bombus.spec.version import KernelVersion, since
 
 
-@dataclass(frozen=True, slots=True)
-class LinkType:
+class LinkType(NamedTuple):
     """One value of enum bpf_link_type. update: BPF_LINK_UPDATE works. detach: BPF_LINK_DETACH works."""
 
     name: str

@@ -6,7 +6,7 @@ net/xdp/xskmap.c, and kernel/bpf/verifier.c check_map_func_compatibility, all of
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bombus.spec.version import KernelVersion, since
 
@@ -52,8 +52,7 @@ INT_MAX = 0x7FFF_FFFF
 U32_MAX = 0xFFFF_FFFF
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(NamedTuple):
     """One flag bit or enumerator of bpf(2). `where`: "map", "update", "prog", "attach", "run", "query",
     ..."""
 
@@ -129,8 +128,7 @@ FLAGS: tuple[Flag, ...] = (
 FLAG: dict[str, Flag] = {f.name: f for f in FLAGS}
 
 
-@dataclass(frozen=True, slots=True)
-class Size:
+class Size(NamedTuple):
     """A rule for key_size, value_size or max_entries: min <= n <= max,
     or n in `only` when that is not empty."""
 
@@ -148,8 +146,7 @@ class Size:
         return not self.power_of_two or number & (number - 1) == 0
 
 
-@dataclass(frozen=True, slots=True)
-class MapType:
+class MapType(NamedTuple):
     """One value of enum bpf_map_type.
 
     key, value, entries: rules of BPF_MAP_CREATE. flags: the map_flags it takes; flags_needed must be set.

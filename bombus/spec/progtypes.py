@@ -8,13 +8,12 @@ can_be_sleepable, may_access_direct_pkt_data) of Linux 6.12.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bombus.spec.version import KernelVersion, since
 
 
-@dataclass(frozen=True, slots=True)
-class ReturnRange:
+class ReturnRange(NamedTuple):
     """Values that r0 may have at exit. attach_types: where the rule holds; () is the type's general rule."""
 
     min: int
@@ -22,8 +21,7 @@ class ReturnRange:
     attach_types: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class ProgType:
+class ProgType(NamedTuple):
     """One value of enum bpf_prog_type.
 
     ctx: the struct that r1 points to ("" when it depends on the BTF target). kernel_ctx: the kernel's own struct

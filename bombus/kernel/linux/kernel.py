@@ -11,10 +11,9 @@ import os
 import select
 import struct
 import sys
-import threading
 import time
 import weakref
-from pathlib import Path
+from _thread import allocate_lock
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, NotSupported, UsageError
@@ -57,7 +56,7 @@ class LinuxKernel:
         self._version = KernelVersion.parse(os.uname().release)
         self._printk: Printk | None = None
         self._printk_problem = ""
-        self._lock = threading.Lock()
+        self._lock = allocate_lock()
 
     @property
     def version(self) -> KernelVersion:
@@ -194,23 +193,23 @@ class LinuxKernel:
 
     def vmlinux_btf(self) -> bytes:
         try:
-            return Path("/sys/kernel/btf/vmlinux").read_bytes()
+            return _bytes("/sys/kernel/btf/vmlinux")
         except OSError as error:
             raise NotSupported("vmlinux BTF", f"/sys/kernel/btf/vmlinux: {error.strerror}") from None
 
     def btf_key(self) -> str:
         try:
-            return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+            return _bytes("/proc/sys/kernel/random/boot_id").decode().strip()
         except OSError:
             return ""
 
     def module_btf(self) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         with contextlib.suppress(OSError):
-            for path in sorted(Path("/sys/kernel/btf").iterdir()):
-                if path.name != "vmlinux":
+            for name in sorted(os.listdir("/sys/kernel/btf")):
+                if name != "vmlinux":
                     with contextlib.suppress(OSError):  # the module may go while we look
-                        found[path.name] = path.read_bytes()
+                        found[name] = _bytes(f"/sys/kernel/btf/{name}")
         return found
 
     def kconfig(self) -> dict[str, str]:
@@ -220,7 +219,7 @@ class LinuxKernel:
         wanted = {name.encode() for name in names}
         found: dict[str, int] = {}
         try:
-            with Path("/proc/kallsyms").open("rb") as file:
+            with open("/proc/kallsyms", "rb") as file:
                 for line in file:
                     fields = line.split()
                     # Address 0 is what the kernel shows to those who may not know (kptr_restrict).
@@ -307,9 +306,14 @@ def _possible_cpus() -> int:
 
 def _read(path: str) -> str:
     try:
-        return Path(path).read_text()
+        return _bytes(path).decode()
     except OSError:
         return ""
+
+
+def _bytes(path: str) -> bytes:
+    with open(path, "rb") as file:
+        return file.read()
 
 
 def cpu_list(text: str) -> tuple[int, ...]:
@@ -329,7 +333,7 @@ def _kconfig() -> dict[str, str]:
     release = os.uname().release
     for path in ("/proc/config.gz", f"/boot/config-{release}", f"/lib/modules/{release}/config"):
         try:
-            data = Path(path).read_bytes()
+            data = _bytes(path)
             if path.endswith(".gz"):
                 import gzip
 

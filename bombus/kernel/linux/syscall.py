@@ -5,13 +5,12 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from bombus.errors import NotSupported
 
 
-@dataclass(frozen=True, slots=True)
-class Numbers:
+class Numbers(NamedTuple):
     """Numbers of the calls that libc has no wrapper for."""
 
     bpf: int
