@@ -72,12 +72,12 @@ def frozen(kernel: LinuxKernel, item: Map) -> bool:
 def theirs(kernel: LinuxKernel, path: Path, pins: Path) -> dict[str, Report] | None:
     """By program's name; None when libbpf does not load the object here."""
     place = pins / "theirs"
-    # bpftool pins maps that ask for it by name in its own default place, where the next object would find them.
-    default = Path("/sys/fs/bpf")
-    before = set(default.iterdir()) if default.is_dir() else set()
-    names = {spec.name for spec in open_object(path).maps if spec.pinning}
     try:
-        done = subprocess.run(["bpftool", "prog", "loadall", path, place], capture_output=True, check=False)
+        # bpftool pins maps that ask for it by name in its own default place: a file system that only it sees.
+        script = 'mount -t bpf theirs /sys/fs/bpf && exec bpftool prog loadall "$@"'
+        done = subprocess.run(
+            ["unshare", "--mount", "sh", "-c", script, "sh", path, place], capture_output=True, check=False
+        )
         if done.returncode:
             return None
         found = {}
@@ -87,9 +87,6 @@ def theirs(kernel: LinuxKernel, path: Path, pins: Path) -> dict[str, Report] | N
         return found
     finally:
         shutil.rmtree(place, ignore_errors=True)
-        for pin in set(default.iterdir()) - before if default.is_dir() else ():
-            if pin.name in names:
-                pin.unlink()
 
 
 def compare(kernel: LinuxKernel, path: Path, pins: Path) -> bool:
