@@ -58,10 +58,10 @@ class Map:
 
 
 class Pair:
-    def __init__(self, kind: MapType, seed: int) -> None:
+    def __init__(self, kind: MapType, seed: int, maps: str = "") -> None:
         self.linux = LinuxKernel()
         version = self.linux.version
-        self.user = UserKernel(f"{version.major}.{version.minor}", cpus=self.linux.possible_cpus)
+        self.user = UserKernel(f"{version.major}.{version.minor}", cpus=self.linux.possible_cpus, maps=maps)
         self.user.nr_cpus = int(self.linux.kconfig().get("CONFIG_NR_CPUS", "8192"))
         self.kind = kind
         self.random = random.Random(f"{seed} {kind.short}")
@@ -534,10 +534,10 @@ _STEPS: list[Callable[[Pair, Map, int | bytes, int], None]] = [
 ]  # fmt: skip
 
 
-def fuzz(kind: str, ops: int, seed: int, steps: int = 150) -> Pair:
+def fuzz(kind: str, ops: int, seed: int, steps: int = 150, maps: str = "") -> Pair:
     """Run sessions until `ops` operations were compared. Raises Mismatch."""
     os.sched_setaffinity(0, {0})
-    pair = Pair(MAP_TYPE["BPF_MAP_TYPE_" + kind.upper()], seed)
+    pair = Pair(MAP_TYPE["BPF_MAP_TYPE_" + kind.upper()], seed, maps)
     while pair.ops < ops:
         pair.session(steps)
     pair.close()
@@ -548,13 +548,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ops", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--maps", default="", help="native or python bodies of the user kernel")
     parser.add_argument("types", nargs="*")
     options = parser.parse_args()
     failed = 0
     for kind in options.types or [m.short for m in dict.fromkeys(MAP_TYPE.values())]:
         start = time.monotonic()
         try:
-            pair = fuzz(kind, options.ops, options.seed)
+            pair = fuzz(kind, options.ops, options.seed, maps=options.maps)
         except Mismatch as error:
             failed += 1
             print(f"DIFFERENT {error}", flush=True)

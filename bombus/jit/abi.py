@@ -21,6 +21,8 @@ and may need, by these names (each symbol only where the program uses it)
     u32 bpf_find(struct run *run, u64 address, u64 size, u32 kind);     see below
     bpf_array_N                                                         its address is where the values of the array lie
                                                                         that the look-up at instruction N is for
+    bpf_map_N                                                           its address is where the memory of the map lies
+                                                                        whose code stands for the call of instruction N
     bpf_jumps_N                                                         u64[]: for each slot of the array of the tail
                                                                         call at instruction N the `bpf_main` to jump to,
                                                                         0 where bpf_tail_call must be asked
@@ -30,7 +32,8 @@ and may need, by these names (each symbol only where the program uses it)
                                                                         fault, to tell programs apart after tail calls
     bpf_functions                                                       its address + 8 * N is the value of a
                                                                         BPF_PSEUDO_FUNC of instruction N
-    memset, memcpy, memmove and the compiler's own routines of the target (__udivdi3, __atomic_fetch_add_8, ...).
+    memset, memcpy, memmove, memcmp, bcmp, sched_yield and the compiler's own routines of the target (__udivdi3,
+    __atomic_fetch_add_8, ...).
 
 Numbers are passed as C passes `uint64_t` on the target. BPF addresses have 64 bits everywhere; where pointers have 32,
 they are cut. All memory of the program is in the target's byte order.
@@ -122,6 +125,10 @@ def function_symbol(entry: int) -> str:
 
 def array_symbol(index: int) -> str:
     return f"bpf_array_{index}"
+
+
+def map_symbol(index: int) -> str:
+    return f"bpf_map_{index}"
 
 
 def jumps_symbol(index: int) -> str:

@@ -77,7 +77,8 @@ def key_of(insns: Sequence[Insn], target: Target, options: Options, level: int) 
         repr((target, options.checked, options.budget, options.plain, options.outside_stack, options.exported, level,
               sorted(facts.access.items()), sorted(facts.pointer.items()), sorted(facts.stack_arguments),
               sorted(facts.depths.items()), sorted(facts.loops.items()), sorted(facts.steps.items()),
-              sorted(options.jumps.items()), [(i, a[1:]) for i, a in sorted(options.arrays.items())])).encode()
+              sorted(options.jumps.items()), [(i, a[1:]) for i, a in sorted(options.arrays.items())],
+              [(i, code.digest) for i, code in sorted(options.maps.items())])).encode()
     )  # fmt: skip
     return state.hexdigest()
 

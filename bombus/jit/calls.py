@@ -11,8 +11,9 @@ from bombus.jit.writer import Left, Writer
 from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, MAX_LOOPS, MAX_TAIL_CALLS
 
 if TYPE_CHECKING:
-    from bombus.vm.env import ArrayPlace
+    from bombus.vm.env import ArrayPlace, MapCode
 
+LOOKUP: Final = 1  # bpf_map_lookup_elem
 TAIL_CALL: Final = 12
 _FIVE: Final = range(1, 6)
 
@@ -76,6 +77,22 @@ def array_lookup(w: Writer, array: ArrayPlace) -> None:
         offset = emit(f"add i64 {offset}, {own}")
     place = emit(f"getelementptr nusw nuw i8, ptr @{abi.array_symbol(w.here)}, i64 {offset}")
     w.write(0, None, emit(f"select i1 {inside}, ptr {place}, ptr null"))
+
+
+def map_call(w: Writer, code: MapCode, helper: int) -> None:
+    """A map helper as a call of the map's own code, which LLVM inlines."""
+    name, params = code.calls[helper]
+    args = [f"i64 {w.ops.emit(f'ptrtoint ptr @{abi.map_symbol(w.here)} to i64')}"]
+    for param in params:
+        if param == "c":
+            cpu = w.ops.emit(f"load i32, ptr {w.field('cpu')}, align 4")
+            args.append(f"i64 {w.ops.emit(f'zext i32 {cpu} to i64')}")
+        else:
+            args.append(f"i64 {w.read(int(param))}")
+    result = w.ops.emit(f"call i64 @{name}({', '.join(args)})")
+    place = w.ops.emit(f"inttoptr i64 {result} to ptr") if helper == LOOKUP else None
+    w.forget()
+    w.write(0, result, place)
 
 
 def call_local(w: Writer, target: int) -> None:

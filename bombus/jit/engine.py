@@ -36,7 +36,7 @@ _U64_MAIN = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, 
 _U64_FIVE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 5)
 _U64_FOUR = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 3)
 _FIND = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32)
-_ROUTINES: Final = ("memset", "memcpy", "memmove")
+_ROUTINES: Final = ("memset", "memcpy", "memmove", "memcmp", "bcmp", "sched_yield")
 _LIBC = ctypes.CDLL(None)
 
 # Words (u64) and halves (u32) of `struct run`.
@@ -377,6 +377,7 @@ class NativeProgram:
         """What the code needs, as addresses."""
         found = {abi.FUNCTIONS: self.base, abi.PROGRAM: self._number}
         found |= {abi.array_symbol(index): place.start for index, place in self._options.arrays.items()}
+        found |= {abi.map_symbol(index): code.address for index, code in self._options.maps.items()}
         for index in self._options.jumps:
             facts = self._options.facts
             table = self._env.jump_table(facts.maps[index])
@@ -524,6 +525,10 @@ class NativeEngine:
         )
         slots = {i: table.entries for i, table in tables.items() if table is not None}
         arrays = {i: place for i, place in places.items() if place is not None and insns[i].imm == _LOOKUP}
+        codes = {} if facts is None or checked else {i: env.map_code(id_) for i, id_ in facts.maps.items()}
+        maps = {
+            i: code for i, code in codes.items() if code is not None and insns[i].imm in code.calls and i not in arrays
+        }
         blind = self._harden == 2 or (self._harden == 1 and facts is None)
         options = Options(
             checked=checked,
@@ -532,6 +537,7 @@ class NativeEngine:
             plain=plain,
             blind=blind,
             arrays=arrays,
+            maps=maps,
             jumps=slots,
         )
         return NativeProgram(insns, env, budget, level=self._level, options=options)

@@ -278,6 +278,8 @@ class Function(Writer):
                 calls.tail_call(self)
             case sem.CallHelper() if self.here in self.module.arrays:
                 calls.array_lookup(self, self.module.arrays[self.here])
+            case sem.CallHelper(helper) if self.here in self.module.maps:
+                calls.map_call(self, self.module.maps[self.here], helper)
             case sem.CallHelper() if self.here in self.module.loops:
                 calls.loop(self, self.module.loops[self.here])
             case sem.CallHelper(helper):

@@ -27,7 +27,7 @@ from bombus.jit.calls import TAIL_CALL
 from bombus.jit.function import ADDRESSES, Function
 from bombus.jit.target import Target
 from bombus.jit.writer import field_of
-from bombus.vm.env import ArrayPlace
+from bombus.vm.env import ArrayPlace, MapCode
 from bombus.vm.flow import Block, blocks_from
 from bombus.vm.run import FRAME_STRIDE
 
@@ -44,7 +44,8 @@ class Options:
     memory (`isa.facts`) that trusted code accesses without a check. outside_stack: callees look at the stack by its
     address and need it in the run's frames. exported: functions that are exported whatever names them.
     blind: no constant of the program stands in the code as it is (on machines of 64 bits). arrays: look-ups (indices of
-    calls) that are arithmetic. jumps: tail calls that have a table, and its entries.
+    calls) that are arithmetic. maps: calls of map helpers that are the map's own code. jumps: tail calls that have a
+    table, and its entries.
     """
 
     checked: bool = True
@@ -55,6 +56,7 @@ class Options:
     exported: tuple[int, ...] = ()
     blind: bool = False
     arrays: Mapping[int, ArrayPlace] = field(default_factory=dict)
+    maps: Mapping[int, MapCode] = field(default_factory=dict)
     jumps: Mapping[int, int] = field(default_factory=dict)
 
 
@@ -94,9 +96,10 @@ class Module:
             else frozenset(index for index, kinds in facts.access.items() if not kinds & ~options.plain)
         )
         self.arrays = {} if options.checked else options.arrays
+        self.maps = {} if options.checked else options.maps
         self.jumps = {} if options.checked else options.jumps
         self.loops = {} if options.checked else facts.loops
-        outside = facts.stack_arguments - self.arrays.keys() - self.loops.keys()
+        outside = facts.stack_arguments - self.arrays.keys() - self.maps.keys() - self.loops.keys()
         self.native_frames = not options.checked and not (options.outside_stack and outside)
         self.calls = any(insn.opcode in (op.CALL, op.CALLX) for insn in insns)
         self._blocks: dict[int, dict[int, Block]] = {}
@@ -163,7 +166,7 @@ class Module:
         if insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL:
             target = index + 1 + insn.imm
             return not 0 <= target < len(self.insns) or self.stops(target)
-        if index in self.arrays:
+        if index in self.arrays or index in self.maps:
             return False
         if index in self.loops:
             return self.stops(self.loops[index])
@@ -240,6 +243,10 @@ def _head(module: Module) -> list[str]:
         lines.append(f"declare {result} @{name}({', '.join(['ptr', *params])}) nounwind nonlazybind")
     lines += [f"@{abi.immediate_symbol(n)} = external global i8" for n in range(len(out.immediates))]
     lines += [f"@{abi.array_symbol(index)} = external global i8" for index in module.arrays]
+    lines += [f"@{abi.map_symbol(index)} = external global i8" for index in module.maps]
+    texts = {code.digest: code for code in module.maps.values()}
+    lines += [text for code in texts.values() for text in (code.head, code.definitions)]
+    lines += sorted({line for code in texts.values() for line in code.declarations}.difference(lines))
     lines += [f"@{abi.jumps_symbol(index)} = external global i64" for index in module.jumps]
     if module.callbacks:
         lines.append(f"@{abi.FUNCTIONS} = external global i8")

@@ -100,6 +100,11 @@ class Attr:
             return
         write_process(self.command.name, address, data)
 
+    def is_buffer(self, address: int, size: int, *, write: bool = False) -> bool:
+        """Do these bytes lie in one of the buffers, so that they may be accessed as memory?"""
+        found = self._buffer_at(address, size)
+        return found is not None and not (write and memoryview(found[0]).readonly)
+
     def _buffer_at(self, address: int, size: int) -> tuple[Buffer, int] | None:
         for buffer in self.buffers.values():
             start = address_of(buffer)

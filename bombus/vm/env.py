@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
 from bombus.errors import VmFault
@@ -26,6 +27,23 @@ class ArrayPlace(NamedTuple):
     stride: int
     entries: int
     cpu_stride: int = 0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class MapCode:
+    """A map's operations as LLVM IR, to be taken into the code of programs.
+
+    address: of the map's memory, which `keep` owns. calls: helper -> function, and what it gets after that address: "2"
+    to "5" for registers, "c" for the CPU; all u64. head, definitions, declarations: the text. digest: names it.
+    """
+
+    address: int
+    calls: Mapping[int, tuple[str, str]]
+    head: str
+    definitions: str
+    declarations: frozenset[str]
+    digest: str
+    keep: object
 
 
 class Compiled(Protocol):
@@ -74,6 +92,9 @@ class Env(Protocol):
 
     def array(self, map_id: int) -> ArrayPlace | None:
         """Where the values of a map lie when it is an array whose look-ups are arithmetic and nothing else."""
+
+    def map_code(self, map_id: int) -> MapCode | None:
+        """The operations of a map as code; None where only helpers do them."""
 
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
         """The table beside an array of programs, by its id or as programs name it; None where there is none."""
@@ -133,6 +154,9 @@ class PlainEnv:
         self.kfuncs: dict[tuple[int, int], HelperFn] = {}
 
     def array(self, map_id: int) -> ArrayPlace | None:
+        return None
+
+    def map_code(self, map_id: int) -> MapCode | None:
         return None
 
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:

@@ -16,9 +16,12 @@ import fuzz_maps_linux
 from bombus.errors import KernelError, NotSupported
 from bombus.kernel.api import Attr
 from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.kernel.user.maps import mapcode
 from bombus.spec.maptypes import MAP_TYPES
 
 OPS = int(os.environ.get("BOMBUS_MAP_OPS", "1500"))
+
+NATIVE_KINDS = ("hash", "percpu_hash")
 
 pytestmark = pytest.mark.linux
 
@@ -45,3 +48,10 @@ def test_same_as_linux(linux: LinuxKernel, kind: str) -> None:
     pair = fuzz_maps_linux.fuzz(kind, ops, seed=5)
     assert pair.ops >= ops
     assert len(pair.errors) >= 2
+
+
+@pytest.mark.parametrize("kind", NATIVE_KINDS)
+def test_native_bodies(linux: LinuxKernel, kind: str) -> None:
+    if problem := mapcode.problem():
+        pytest.skip(problem)
+    assert fuzz_maps_linux.fuzz(kind, OPS, seed=6, maps="native").ops >= OPS

@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING
 
 from bombus.bits import U32
 from bombus.errors import KernelError
-from bombus.kernel.api import Attr
+from bombus.kernel.api import Attr, address_of
 from bombus.kernel.user.commands import command, put
 from bombus.kernel.user.mapcmds import check_lock, open_map, refuse
 from bombus.kernel.user.maps.base import ENOENT, NOTSUPP, Map
 from bombus.kernel.user.maps.hash import TableMap
 from bombus.kernel.user.maps.mapinmap import HashOfMapsMap
+from bombus.kernel.user.maps.native import NativeTable
 from bombus.spec.maptypes import BPF_F_LOCK
 
 if TYPE_CHECKING:
@@ -65,6 +66,8 @@ def _table_lookup(attr: Attr, item: TableMap | HashOfMapsMap, count: int, *, del
     position = 0
     if attr.get("in_batch"):
         position = int.from_bytes(attr.read(attr.get("in_batch"), 4), "little")
+    if isinstance(item, NativeTable):
+        return _native_lookup(attr, item, count, position, delete=delete)
     table = item.table
     element = table.from_number(position)
     if element is None and position >= 1 << (item.max_entries - 1).bit_length():
@@ -85,6 +88,27 @@ def _table_lookup(attr: Attr, item: TableMap | HashOfMapsMap, count: int, *, del
     attr.write(attr.get("out_batch"), (following_position & U32).to_bytes(4, "little"))
     put(attr, "count", len(found))
     if element is None:
+        raise KernelError(errno.ENOENT, attr.command.name, "no more elements")
+    return 0
+
+
+def _native_lookup(attr: Attr, item: NativeTable, count: int, position: int, *, delete: bool) -> int:
+    if position >= 1 << (item.max_entries - 1).bit_length() and position >= item.native.memory.get("number"):
+        raise KernelError(errno.ENOENT, attr.command.name, "no more elements")
+    count = min(count, item.max_entries + item.kernel.possible_cpus)
+    keys, values = attr.get("keys"), attr.get("values")
+    sizes = count * item.key_size, count * item.user_value_size
+    if attr.is_buffer(keys, sizes[0], write=True) and attr.is_buffer(values, sizes[1], write=True):
+        walked = item.walk(position, keys, values, count, delete=delete)
+    else:
+        room = bytearray(sizes[0]), bytearray(sizes[1])
+        walked = item.walk(position, address_of(room[0]), address_of(room[1]), count, delete=delete)
+        if walked.found:
+            attr.write(keys, bytes(room[0][: walked.found * item.key_size]))
+            attr.write(values, bytes(room[1][: walked.found * item.user_value_size]))
+    attr.write(attr.get("out_batch"), (walked.position & U32).to_bytes(4, "little"))
+    put(attr, "count", walked.found)
+    if walked.ended:
         raise KernelError(errno.ENOENT, attr.command.name, "no more elements")
     return 0
 
@@ -124,6 +148,12 @@ def _generic_lookup(attr: Attr, item: Map, count: int) -> int:
 def map_update_batch(kernel: UserKernel, attr: Attr) -> int:
     item, file, count = _start(kernel, attr, "update_batch", write=True)
     flags, keys, values = attr.get("elem_flags"), attr.get("keys"), attr.get("values")
+    if (
+        isinstance(item, NativeTable)
+        and attr.is_buffer(keys, count * item.key_size)
+        and attr.is_buffer(values, count * item.user_value_size)
+    ):
+        return _counted(attr, *item.write_many(keys, values, count, flags))
 
     key_of = _reader(attr, keys, item.key_size, count)
     value_of = _reader(attr, values, item.user_value_size, count)
@@ -137,6 +167,9 @@ def map_update_batch(kernel: UserKernel, attr: Attr) -> int:
 @command("BPF_MAP_DELETE_BATCH")
 def map_delete_batch(kernel: UserKernel, attr: Attr) -> int:
     item, _, count = _start(kernel, attr, "delete_batch", write=True)
+    keys = attr.get("keys")
+    if isinstance(item, NativeTable) and attr.is_buffer(keys, count * item.key_size):
+        return _counted(attr, *item.delete_many(keys, count))
     key_of = _reader(attr, attr.get("keys"), item.key_size, count)
     return _each(attr, count, lambda at: item.delete(key_of(at)))
 
@@ -151,6 +184,13 @@ def _reader(attr: Attr, address: int, size: int, count: int) -> Callable[[int], 
         else:
             return lambda at: block[at * size : at * size + size]
     return lambda at: attr.read(address + at * size, size)
+
+
+def _counted(attr: Attr, done: int, result: int) -> int:
+    put(attr, "count", done)
+    if result:
+        raise refuse(attr.command.name, result)
+    return 0
 
 
 def _each(attr: Attr, count: int, one: Callable[[int], int]) -> int:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 import time
+from array import array
 from typing import TYPE_CHECKING, Any
 
 from bombus.errors import KernelError, NotSupported, UsageError
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
     from bombus.vm.memory import Region
 
 MAX_CPUS = 4096
+MAP_MODES = ("auto", "native", "python")
+_COMPILING = ("native", "tiered")  # engines
 _POLL_SECONDS = 0.05  # how long `wait` sleeps when nobody wakes it
 
 
@@ -41,7 +45,9 @@ class UserKernel:
     modules: what `kconfig()`, `kallsyms()` and `module_btf()` answer. verify: "strict" verifies every program, and one
     that the verifier cannot judge (it needs kernel BTF types, kfuncs, ...) raises NotSupported; "lenient" loads such
     programs, "off" all, without verification: the engines check every access, so they are safe to run. Versions
-    before 6.1 verify as 6.1 does.
+    before 6.1 verify as 6.1 does. maps: "native" compiles the code of map types when they are first used, which native
+    programs have inlined and Python calls; "python" never; "" (what $BOMBUS_MAPS says, else) takes "native" for engines
+    that compile, and for others uses code that is at hand. Where there is no llvmlite, Python bodies serve.
     """
 
     name = "user"
@@ -49,7 +55,7 @@ class UserKernel:
     def __init__(
         self, version: str | KernelVersion = "6.12", *, cpus: int = 2, engine: str = "fast", btf: bytes | None = None,
         modules: Mapping[str, bytes] | None = None, kconfig: Mapping[str, str] | None = None,
-        kallsyms: Mapping[str, int] | None = None, verify: str = "strict",
+        kallsyms: Mapping[str, int] | None = None, verify: str = "strict", maps: str = "",
     ) -> None:  # fmt: skip
         if not 1 <= cpus <= MAX_CPUS:
             raise UsageError(f"{cpus} CPUs: the user kernel has 1 to {MAX_CPUS}")
@@ -63,7 +69,9 @@ class UserKernel:
         self.ids: dict[str, Ids] = {kind: Ids() for kind in ("map", "prog", "btf", "link")}
         self.netdevs: dict[int, str] = {1: "lo"}  # ifindex to name, for devmaps
         self.nr_cpus = 8192  # CONFIG_NR_CPUS, a limit of cpumaps
-        self.cpu = 0  # where callers of bpf(2) run
+        self._cpu = array("I", [0])
+        self.cpu_address = self._cpu.buffer_info()[0]
+        self.maps = _maps_mode(maps, engine)
         self.stats_users = 0  # descriptors of BPF_ENABLE_STATS that are open
         self.on_verify: Callable[[Program], None] | None = None  # sees what the verifier is about to judge
         self.on_fields_freed: Callable[[Map, int], None] | None = None
@@ -75,6 +83,15 @@ class UserKernel:
         self._printk: list[str] = []
         self._bpffs: BpfFs | None = None
         self.wakeup = threading.Condition()
+
+    @property
+    def cpu(self) -> int:
+        """Where callers of bpf(2) run."""
+        return self._cpu[0]
+
+    @cpu.setter
+    def cpu(self, number: int) -> None:
+        self._cpu[0] = number
 
     # The Kernel protocol
 
@@ -272,6 +289,13 @@ class UserKernel:
 
             self._bpffs = BpfFs()
         return self._bpffs
+
+
+def _maps_mode(given: str, engine: str) -> str:
+    mode = given or os.environ.get("BOMBUS_MAPS", "")
+    if mode not in ("", *MAP_MODES):
+        raise UsageError(f"maps={mode!r}: there are {', '.join(MAP_MODES)}")
+    return mode or ("native" if engine in _COMPILING else "auto")
 
 
 def _signed(fd: int) -> int:

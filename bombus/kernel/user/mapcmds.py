@@ -91,6 +91,7 @@ def map_create(kernel: UserKernel, attr: Attr) -> int:
     item = cls(kernel, data)
     try:
         _finish(kernel, attr, item, data)
+        item = item.settle(data)
     except BaseException:
         item.put()
         raise

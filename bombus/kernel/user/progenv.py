@@ -9,7 +9,7 @@ from bombus.kernel.user.helpers.registry import bind
 from bombus.kernel.user.maps.fdarray import ProgArrayMap
 from bombus.kernel.user.world import world_of
 from bombus.spec.verdicts import PACKET_TYPES
-from bombus.vm.env import ArrayPlace, Compiled, HelperFn
+from bombus.vm.env import ArrayPlace, Compiled, HelperFn, MapCode
 
 if TYPE_CHECKING:
     from bombus.isa.facts import Facts
@@ -53,6 +53,10 @@ class ProgEnv:
     def array(self, map_id: int) -> ArrayPlace | None:
         item = next((one for one in self.prog.maps if one.id == map_id), None)
         return None if item is None else item.place()
+
+    def map_code(self, map_id: int) -> MapCode | None:
+        item = next((one for one in self.prog.maps if one.id == map_id), None)
+        return None if item is None else item.code()
 
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
         item = next((one for one in self.prog.maps if one.id == map_id or one.handle == handle), None)

@@ -35,10 +35,10 @@ sets them. When an element that has some goes away, `kernel.fields_freed(map, ad
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import TYPE_CHECKING, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from bombus.bits import U32
 from bombus.errors import KernelError
@@ -60,7 +60,7 @@ from bombus.spec.maptypes import (
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
-    from bombus.vm.env import ArrayPlace
+    from bombus.vm.env import ArrayPlace, MapCode
 
 E2BIG = -errno.E2BIG
 EBADF = -errno.EBADF
@@ -184,6 +184,18 @@ class Map(KernelObject):
     def place(self) -> ArrayPlace | None:
         """Where the values lie, for who computes their addresses alone; None when that takes more than arithmetic."""
         return None
+
+    def code(self) -> MapCode | None:
+        """The operations as code for native programs; None where there is none."""
+        return None
+
+    def fast(self) -> Mapping[str, Callable[..., Any]]:
+        """Functions on bytes and ints that do what commands on elements do; empty where there are none."""
+        return {}
+
+    def settle(self, attr: MapAttr) -> Map:
+        """The map in the form that serves best, once its special fields are known and before it has an id."""
+        return self
 
     def lookup_percpu(self, key: bytes, cpu: int) -> int:
         return 0

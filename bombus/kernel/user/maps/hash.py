@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from bombus.bits import align_up
 from bombus.kernel.user.maps.base import (
@@ -71,6 +71,14 @@ def check_buckets(entries: int) -> int:
     return E2BIG if buckets > U32_MAX // _BUCKET_SIZE else 0
 
 
+class Walked(NamedTuple):
+    """A part of a walk: how many elements, where the next part begins, and is there none?"""
+
+    found: int
+    position: int
+    ended: bool
+
+
 class TableMap(Map):
     """What all hash tables share: the table, its walk, deletion."""
 
@@ -82,6 +90,11 @@ class TableMap(Map):
         self.table = Table()
         name, size = f"map {self.type.short}", self.stride * copies
         self.slab = Slab(kernel, name, size, self.max_entries + spare, self.stride, self.value_size)
+
+    def settle(self, attr: MapAttr) -> Map:
+        from bombus.kernel.user.maps.native import settled
+
+        return settled(self, attr)
 
     def lookup(self, key: bytes, cpu: int = 0) -> int:
         element = self.table.elements.get(key)

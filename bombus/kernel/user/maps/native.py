@@ -1,0 +1,209 @@
+"""Maps whose memory is native: programs of the native engine have their code inlined, Python calls the same code.
+
+A map becomes one when it is made (`settle`), where its type has bodies (bombus.runtime.maps), its values no special
+fields, and code is at hand (`UserKernel(maps=...)`). Otherwise the Python bodies serve; no map ever has both.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import mmap
+import os
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Final
+
+from bombus.kernel.api import address_of
+from bombus.kernel.user.maps import mapcode
+from bombus.kernel.user.maps.base import ENOENT, Map, MapAttr
+from bombus.kernel.user.maps.hash import HashMap, PerCpuHashMap, TableMap, Walked
+from bombus.runtime.maps.shape import CONTROL, HashShape
+from bombus.spec.maptypes import BPF_F_ZERO_SEED, MAP_TYPE
+from bombus.vm.memory import Region
+
+if TYPE_CHECKING:
+    from bombus.kernel.user.fds import File
+    from bombus.kernel.user.kernel import UserKernel
+    from bombus.vm.env import MapCode
+
+_MOST: Final = 1 << 42  # bytes of address space for one map; larger ones are Python's
+HEAD: Final = 24  # bytes of an element before its key
+_LATE: Final = 64
+_MAP_NORESERVE: Final = 0x4000  # Linux include/uapi/asm-generic/mman-common.h
+
+
+class Memory:
+    """A map's block: zeros that cost nothing until they are touched."""
+
+    __slots__ = ("address", "pages", "view")
+
+    def __init__(self, size: int) -> None:
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+        self.pages = mmap.mmap(-1, size, flags=flags)
+        self.view = memoryview(self.pages)
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.pages))
+
+    def get(self, name: str) -> int:
+        offset, size = CONTROL[name]
+        return int.from_bytes(self.view[offset : offset + size], "little", signed=name == "error")
+
+    def set(self, name: str, value: int) -> None:
+        offset, size = CONTROL[name]
+        self.view[offset : offset + size] = value.to_bytes(size, "little")
+
+
+def memory_for(kernel: UserKernel, attr: MapAttr, shape: HashShape) -> Memory | None:
+    """A block with its control struct filled in. None when there is no room for one."""
+    if shape.size > _MOST:
+        return None
+    try:
+        memory = Memory(shape.size)
+    except (OSError, OverflowError, ValueError, MemoryError):
+        return None
+    for name, value in shape.constants().items():
+        memory.set(name, value)
+    memory.set("none", id(None))
+    memory.set("other", id(NotImplemented))
+    memory.set("cpu", kernel.cpu_address)
+    if not attr.map_flags & BPF_F_ZERO_SEED:
+        memory.set("seed", int.from_bytes(os.urandom(4), "little"))
+    return memory
+
+
+def api_for(kernel: UserKernel, kind: str) -> mapcode.Api | None:
+    if kernel.maps == "python":
+        return None
+    return mapcode.api(kind, wait=kernel.maps == "native")
+
+
+class Native:
+    """What a map with native memory keeps: its block, the region of its values, its functions."""
+
+    __slots__ = ("calls", "kind", "memory", "numbers", "region")
+
+    def __init__(self, kind: str, memory: Memory, shape: HashShape, api: mapcode.Api, name: str) -> None:
+        self.kind = kind
+        self.memory = memory
+        self.numbers = shape.constants()
+        self.calls: dict[str, Callable[..., Any]] = api.of(memory.address, memory)
+        self.region = Region(
+            memory.address + shape.values, shape.slots * shape.slot_bytes, memory.view[shape.values :], name,
+            "map_value", stride=shape.stride, limit=shape.value_size, keep=memory,
+        )  # fmt: skip
+
+    def code(self) -> MapCode:
+        return mapcode.program_code(self.kind, self.numbers, self.memory.address, self.memory)
+
+
+class NativeTable(TableMap):
+    """What tables do over native code."""
+
+    __slots__ = ("native",)
+    native: Native
+
+    def begin(self, kernel: UserKernel, attr: MapAttr, native: Native, old: TableMap) -> None:
+        Map.__init__(self, kernel, attr)
+        self.name, self.btf, self.btf_ids = old.name, old.btf, old.btf_ids
+        self.excl_prog_hash = old.excl_prog_hash
+        self.max_entries, self.user_value_size, self.stride = old.max_entries, old.user_value_size, old.stride
+        self.native = native
+        kernel.memory.add(native.region)
+
+    def code(self) -> MapCode | None:
+        return self.native.code()
+
+    def fast(self) -> Mapping[str, Callable[..., Any]]:
+        return self.native.calls
+
+    def lookup(self, key: bytes, cpu: int = 0) -> int:
+        address: int = self.native.calls["lookup"](key, cpu)
+        return address
+
+    def lookup_percpu(self, key: bytes, cpu: int) -> int:
+        return self.lookup(key, cpu) if self.type.per_cpu and cpu < self.kernel.possible_cpus else 0
+
+    def update(self, key: bytes, value: bytes, flags: int, cpu: int = 0) -> int:
+        result: int = self.native.calls["update"](key, value, flags, cpu)
+        return result
+
+    def write(self, key: bytes, value: bytes, flags: int, file: File | None) -> int:
+        result: int = self.native.calls["write"](key, value, flags)
+        return result
+
+    def read(self, key: bytes, flags: int) -> bytes | int:
+        value: bytes | None = self.native.calls["read"](key)
+        return ENOENT if value is None else value
+
+    def delete(self, key: bytes) -> int:
+        result: int = self.native.calls["delete"](key)
+        return result
+
+    def take(self, key: bytes, flags: int) -> bytes | int:
+        value: bytes | None = self.native.calls["take"](key)
+        return ENOENT if value is None else value
+
+    def next_key(self, key: bytes | None) -> bytes | int:
+        following: bytes | None = self.native.calls["next"](key)
+        return ENOENT if following is None else following
+
+    def elements(self, cpu: int = 0) -> list[tuple[bytes, int]]:
+        size = self.key_size
+        room = self.native.memory.get("count") + _LATE  # others may add some meanwhile
+        keys, places = bytearray(room * size), bytearray(room * 8)
+        found: int = self.native.calls["walk"](0, address_of(keys), 0, address_of(places), room, 0)
+        own = cpu * self.stride if self.type.per_cpu else 0
+        return [
+            (bytes(keys[i * size : i * size + size]), place + own)
+            for i, place in enumerate(memoryview(places).cast("Q")[:found])
+        ]
+
+    def walk(self, position: int, keys: int, values: int, count: int, *, delete: bool) -> Walked:
+        found: int = self.native.calls["walk"](position, keys, values, 0, count, int(delete))
+        memory = self.native.memory
+        return Walked(found, memory.get("position"), not memory.get("element"))
+
+    def write_many(self, keys: int, values: int, count: int, flags: int) -> tuple[int, int]:
+        done: int = self.native.calls["update_many"](keys, values, count, flags)
+        return done, self.native.memory.get("error")
+
+    def delete_many(self, keys: int, count: int) -> tuple[int, int]:
+        done: int = self.native.calls["delete_many"](keys, count)
+        return done, self.native.memory.get("error")
+
+    def free(self) -> None:
+        self.kernel.memory.remove(self.native.region)
+
+
+class NativeHashMap(NativeTable, HashMap):
+    type = MAP_TYPE["BPF_MAP_TYPE_HASH"]
+    __slots__ = ()
+
+
+class NativePerCpuHashMap(NativeTable, PerCpuHashMap):
+    type = MAP_TYPE["BPF_MAP_TYPE_PERCPU_HASH"]
+    __slots__ = ()
+
+
+_CLASSES: Final[dict[int, type[NativeTable]]] = {
+    row.type.id: row for row in (NativeHashMap, NativePerCpuHashMap)
+}
+
+
+def settled(old: TableMap, attr: MapAttr) -> TableMap:
+    """The map over native code where that is possible, else as it is."""
+    cls = _CLASSES.get(old.type.id)
+    kernel = old.kernel
+    if cls is None or old.fields:
+        return old
+    api = api_for(kernel, "hash")
+    if api is None:
+        return old
+    cpus = kernel.possible_cpus
+    shape = HashShape(
+        attr.key_size, attr.value_size, attr.max_entries, HEAD, attr.max_entries + cpus, old.type.per_cpu, cpus
+    )
+    memory = memory_for(kernel, attr, shape)
+    if memory is None:
+        return old
+    new = cls.__new__(cls)
+    new.begin(kernel, attr, Native("hash", memory, shape, api, f"map {old.type.short}"), old)
+    return new

@@ -1,0 +1,207 @@
+"""What hash tables share: keys in chains, elements in the order of their age, one lock for all changes.
+
+Look-ups take no lock. As in Linux (kernel/bpf/hashtab.c), an element that was deleted may be used again at once, for
+another key, so a reader can be led into another chain; chains therefore end with the number of their bucket, and a
+reader who arrives elsewhere starts again. An element is whole before it enters a chain.
+"""
+
+from __future__ import annotations
+
+from bombus import bpf
+from bombus.bpf import Struct, u8, u16, u32, u64
+from bombus.runtime.maps.control import (
+    Control,
+    shape_buckets,
+    shape_element_bytes,
+    shape_elements,
+    shape_head,
+    shape_key_size,
+    shape_mask,
+    shape_slot_bytes,
+    shape_values,
+)
+
+END = 0x8000_0000  # ends a chain, with the number of the bucket
+_M1, _M2 = 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93  # odd, half of the bits set
+SPINS = 256  # then the CPU goes to somebody else
+
+
+class Element(Struct):
+    """next: in its chain. older, younger: its neighbours by age, `older` also in the free list. number: grows along the
+    order."""
+
+    next: u32
+    hash: u32
+    older: u32
+    younger: u32
+    number: u64
+
+
+class Word8(Struct, packed=True):
+    value: u64
+
+
+class Word4(Struct, packed=True):
+    value: u32
+
+
+class Word2(Struct, packed=True):
+    value: u16
+
+
+@bpf.kfunc
+def sched_yield() -> u32: ...  # type: ignore[empty-body]
+
+
+def take(base: u64) -> None:
+    """Take the map's lock."""
+    lock = bpf.at(base, u32)
+    while bpf.exchange(lock, u32(1)) != 0:
+        spins = u32(0)
+        while bpf.read_once(lock) != 0:
+            spins = spins + 1
+            if spins == SPINS:
+                spins = u32(0)
+                sched_yield()
+
+
+def give(base: u64) -> None:
+    bpf.store_release(bpf.at(base, u32), u32(0))
+
+
+def bucket(base: u64, number: u32) -> u64:
+    return base + shape_buckets(base) + u64(number) * 4
+
+
+def element(base: u64, at: u32) -> u64:
+    return base + shape_elements(base) + u64(at - 1) * shape_element_bytes(base)
+
+
+def key_of(base: u64, at: u32) -> u64:
+    return element(base, at) + shape_head(base)
+
+
+def value_of(base: u64, at: u32) -> u64:
+    return base + shape_values(base) + u64(at - 1) * shape_slot_bytes(base)
+
+
+def hash_key(base: u64, key: u64) -> u32:
+    bytes_left = shape_key_size(base)
+    at = key
+    value = u64(bpf.at(base, Control).seed) + bytes_left
+    while bytes_left >= 8:
+        value = (value ^ bpf.at(at, Word8).value) * _M1
+        value = value ^ (value >> 32)
+        at = at + 8
+        bytes_left = bytes_left - 8
+    rest = u64(0)
+    if bytes_left & 4:
+        rest = u64(bpf.at(at, Word4).value)
+        at = at + 4
+    if bytes_left & 2:
+        rest = (rest << 16) | u64(bpf.at(at, Word2).value)
+        at = at + 2
+    if bytes_left & 1:
+        rest = (rest << 8) | u64(bpf.at(at, u8).value)
+    if bytes_left != 0:
+        value = (value ^ rest) * _M1
+        value = value ^ (value >> 32)
+    if shape_key_size(base) > 4:  # the upper half depends on all of a number of 32 bits already
+        value = value * _M2
+    return u32(value >> 32)
+
+
+def find(base: u64, key: u64, hashed: u32) -> u32:
+    """The element of a key, or 0."""
+    number = hashed & u32(shape_mask(base))
+    while True:
+        at = bpf.load_acquire(bpf.at(bucket(base, number), u32))
+        while at != 0 and at & END == 0:
+            place = element(base, at)
+            one = bpf.at(place, Element)
+            if one.hash == hashed and bpf.equal(place + shape_head(base), key, shape_key_size(base)):
+                return at
+            at = bpf.load_acquire(bpf.at(place, u32))
+        if at == 0 or at == number | END:
+            return u32(0)
+
+
+def following(base: u64, key: u64) -> u32:
+    """The element after a key by age; the first for a key that is not there."""
+    at = find(base, key, hash_key(base, key))
+    if at == 0:
+        return bpf.at(base, Control).oldest
+    return bpf.at(element(base, at), Element).younger
+
+
+def enter(base: u64, at: u32, key: u64, hashed: u32) -> None:
+    """Give an element its key, and put it in front of its chain."""
+    place = element(base, at)
+    one = bpf.at(place, Element)
+    number = hashed & u32(shape_mask(base))
+    one.hash = hashed
+    bpf.copy(place + shape_head(base), key, shape_key_size(base))
+    head = bpf.at(bucket(base, number), u32)
+    first = head.value
+    one.next = first if first != 0 else number | END
+    bpf.store_release(head, at)
+
+
+def leave(base: u64, at: u32) -> None:
+    """Take an element out of its chain. Its own link stays: a reader may stand on it."""
+    one = bpf.at(element(base, at), Element)
+    place = bucket(base, one.hash & u32(shape_mask(base)))
+    while True:
+        found = bpf.at(place, u32).value
+        if found == at:
+            bpf.store_release(bpf.at(place, u32), one.next)
+            return
+        place = element(base, found)  # its first member is `next`
+
+
+def append(base: u64, at: u32) -> None:
+    """Make an element the youngest."""
+    control = bpf.at(base, Control)
+    one = bpf.at(element(base, at), Element)
+    last = control.newest
+    one.number = control.number
+    control.number = control.number + 1
+    one.older = last
+    one.younger = u32(0)
+    if last != 0:
+        bpf.at(element(base, last), Element).younger = at
+    else:
+        control.oldest = at
+    control.newest = at
+    control.count = control.count + 1
+
+
+def inherit(base: u64, old: u32, new: u32) -> None:
+    """Take an element out of the order; `new`, unless it is 0, takes its place."""
+    control = bpf.at(base, Control)
+    one = bpf.at(element(base, old), Element)
+    older = one.older
+    younger = one.younger
+    if new != 0:
+        other = bpf.at(element(base, new), Element)
+        other.number = one.number
+        other.older = older
+        other.younger = younger
+        if older != 0:
+            bpf.at(element(base, older), Element).younger = new
+        else:
+            control.oldest = new
+        if younger != 0:
+            bpf.at(element(base, younger), Element).older = new
+        else:
+            control.newest = new
+        return
+    if older != 0:
+        bpf.at(element(base, older), Element).younger = younger
+    else:
+        control.oldest = younger
+    if younger != 0:
+        bpf.at(element(base, younger), Element).older = older
+    else:
+        control.newest = older
+    control.count = control.count - 1
