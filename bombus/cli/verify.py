@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from rich.progress import Progress
 
     from bombus.cli.verify_inputs import Choice, Input
+    from bombus.spec.version import KernelVersion
     from bombus.verifier.explain import Explanation
     from bombus.verifier.program import Verdict
     from bombus.verifier.stats import Row
@@ -47,7 +48,8 @@ class Result:
 @click.option("--kernel", "kernel", metavar="VERSION", default="6.18", show_default=True,
               help="The Linux whose verifier is asked (6.1 to 6.18).")
 @click.option("--btf", "btf_path", metavar="FILE|vmlinux|none",
-              help="Kernel BTF for CO-RE relocations (default: this machine's, where it has one).")
+              help="The BTF of that kernel: for programs that use its types, and for CO-RE relocations. Default: this "
+                   "machine's, for types only where it runs that version.")
 @click.option("--log-level", type=click.IntRange(0, 7), default=None, metavar="0|1|2|4",
               help="0: a table of verdicts; 1: why programs are refused; 2: every instruction; 4: only figures; sums "
                    "are allowed. Without it: the end of the log of level 1, explained.")
@@ -77,7 +79,8 @@ def verify(
     if version < OLDEST:
         raise UsageError(f"--kernel {kernel}: the verifiers that bombus knows begin with Linux {OLDEST}")
     old = read_rows(Path(old_path).read_text(errors="replace"), old_path) if old_path else None
-    choice = Choice(kernel, name, filters, prog_type, _btf(btf_path))
+    typed = btf_path not in (None, "none") or (btf_path is None and _runs(version))
+    choice = Choice(kernel, name, filters, prog_type, _btf(btf_path), typed)
     show = not (output.as_json() or stats or as_csv or old is not None or log_level == 0)
     results: list[Result] = []
     for result in _results(files, choice, log_level, bar=not show):
@@ -89,6 +92,14 @@ def verify(
     _report(results, old, stats=stats, as_csv=as_csv, table=log_level == 0 or len(results) > 1, kernel=kernel)
     verdicts = {result.row.verdict for result in results}
     context.exit(1 if verdicts & {"failure", "error"} else 3 if "unknown" in verdicts else 0)
+
+
+def _runs(version: KernelVersion) -> bool:
+    """Whether this machine runs a Linux of that version."""
+    import platform
+
+    running = platform.release().split(".")
+    return platform.system() == "Linux" and running[:2] == [str(version.major), str(version.minor)]
 
 
 def _btf(path: str | None) -> bytes | None:

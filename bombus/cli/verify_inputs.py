@@ -50,13 +50,17 @@ class Input:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """What of the files is wanted. btf: raw vmlinux BTF for CO-RE relocations."""
+    """What of the files is wanted.
+
+    btf: raw vmlinux BTF for CO-RE relocations; typed: it is that of the kernel whose verifier is asked.
+    """
 
     kernel: str
     name: str | None = None
     filters: tuple[str, ...] = ()
     type: str = ""
     btf: bytes | None = None
+    typed: bool = False
 
     def wants(self, name: str) -> bool:
         if self.name is not None and name != self.name:
@@ -169,7 +173,7 @@ def _plain(
     kernel = _kernel(choice)
     row = prog_type_of(choice.type)
     taken: list[Program] = []
-    kernel.on_verify = lambda program: _take(taken, program)
+    kernel.on_verify = lambda program: _take(taken, program, choice)
     error: BombusError | None = None
     try:
         Handle.load(kernel, row, insns, name=_short(name), attach_type=row.default_attach or 0).close()
@@ -182,8 +186,11 @@ def _short(name: str) -> str:
     return "".join(char if (char.isalnum() and char.isascii()) or char in "_." else "_" for char in name)[:15]
 
 
-def _take(taken: list[Program], program: Program) -> None:
-    taken.append(program)
+def _take(taken: list[Program], program: Program, choice: Choice) -> None:
+    if choice.typed:
+        taken.append(replace(program, data_symbols=_kconfig().get("CONFIG_KALLSYMS_ALL", "y") == "y"))
+    else:
+        taken.append(replace(program, vmlinux=None))
     raise _Taken("seen")
 
 
@@ -237,7 +244,7 @@ def _loaded(path: str, obj: Object, wanted: list[str], choice: Choice) -> Iterat
         for spec in list(state.chosen):
             state.chosen = [spec]
             taken: list[Program] = []
-            kernel.on_verify = lambda program, taken=taken: _take(taken, program)
+            kernel.on_verify = lambda program, taken=taken: _take(taken, program, choice)
             failed: BombusError | None = None
             try:
                 passes.load_programs(state)

@@ -39,6 +39,7 @@ from bombus.verifier.regs import (
     PTR_TO_PACKET_META,
     PTR_TO_STACK,
     PTR_TO_TP_BUFFER,
+    PTR_UNTRUSTED,
     SCALAR_VALUE,
     Reg,
     known,
@@ -362,6 +363,8 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     if type_ & PTR_MAYBE_NULL:
         env.fail(EACCES, f"R{dst} pointer arithmetic on {type_name(type_)} prohibited, null-check it first")
     base = type_ & BASE_MASK
+    if base == PTR_TO_MEM and type_ & PTR_UNTRUSTED:  # it is read with probes: where it points to is not followed
+        return
     if base not in _MOVABLE and not (base == PTR_TO_FLOW_KEYS and fixed) and not (
         base in (CONST_PTR_TO_MAP, PTR_TO_FLOW_KEYS) and fixed and smin == 0 and operation == op.BPF_ADD
     ):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from bombus.btf.parse import Btf
+from bombus.btf.parse import Btf, essential_name
 from bombus.btf.types import (
     Const,
     Enum,
@@ -27,13 +27,22 @@ from bombus.btf.types import (
     Void,
     Volatile,
 )
-from bombus.errors import BtfError, NotSupported
+from bombus.errors import BtfError
 from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
 from bombus.verifier import btfkit, dynptr, stack
-from bombus.verifier.env import EFAULT, EINVAL, EOPNOTSUPP, READ, WRITE, Argument, Env
-from bombus.verifier.helper_args import check_memory, check_offset
+from bombus.verifier.env import EFAULT, EINVAL, ENOENT, EOPNOTSUPP, ESRCH, READ, WRITE, Argument, Env
+from bombus.verifier.helper_args import check_memory, check_offset, check_typed
 from bombus.verifier.program import Refused
-from bombus.verifier.regs import PTR_MAYBE_NULL, PTR_TO_CTX, SCALAR_VALUE, Reg
+from bombus.verifier.regs import (
+    MEM_RDONLY,
+    PTR_MAYBE_NULL,
+    PTR_TO_ARENA,
+    PTR_TO_CTX,
+    PTR_TRUSTED,
+    PTR_UNTRUSTED,
+    SCALAR_VALUE,
+    Reg,
+)
 
 _GLOBAL: Final = 1
 _KPROBE: Final = PROG_TYPE["BPF_PROG_TYPE_KPROBE"].id
@@ -44,6 +53,7 @@ _RAW: Final = tuple(
 _ANY_CONTEXT: Final = tuple(
     PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id for name in ("TRACEPOINT", "SYSCALL", "EXT")
 )
+_BY_ARGUMENTS: Final = tuple(PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id for name in ("TRACING", "LSM", "STRUCT_OPS"))
 _PROJECTIONS: Final = {"__sk_buff": "sk_buff", "xdp_md": "xdp_buff"}
 
 
@@ -96,7 +106,9 @@ def _argument(env: Env, btf: Btf, func: Func, i: int, type_id: int, is_global: b
     for tag in tags:
         if not is_global:
             env.fail(EOPNOTSUPP, f"arg#{i} type tag is not supported in static functions")
-        if tag not in ("ctx", "trusted", "nonnull", "nullable", "arena"):
+        if tag not in ("ctx", "trusted", "nonnull", "nullable", "arena") and not (
+            tag == "untrusted" and env.rules.leaf_pointers
+        ):
             env.fail(EOPNOTSUPP, f"arg#{i} has unsupported set of tags")
         known.add(tag)
     type_ = btf.resolved(type_id)
@@ -113,9 +125,17 @@ def _argument(env: Env, btf: Btf, func: Func, i: int, type_id: int, is_global: b
                 env.fail(EINVAL, invalid)
             return Argument("dynptr")
         if "trusted" in known:
-            raise NotSupported("global functions that take __arg_trusted pointers", "they need kernel BTF")
+            if "nonnull" in known:
+                env.fail(EINVAL, invalid)
+            nullable = "nullable" in known
+            flags = PTR_TRUSTED | (PTR_MAYBE_NULL if nullable else 0)
+            return Argument("typed", nullable=nullable, btf_id=_kernel_struct(env, btf, type_, i), flags=flags)
+        if "untrusted" in known:
+            return _untrusted(env, btf, type_, i, known)
         if "arena" in known:
-            raise NotSupported("global functions that take __arg_arena pointers", "the next stage of the verifier")
+            if known - {"arena"}:
+                env.fail(EINVAL, f"arg#{i} arena cannot be combined with any other tags")
+            return Argument("arena")
         if is_global:
             if "nullable" in known:
                 env.fail(EINVAL, invalid)
@@ -127,6 +147,28 @@ def _argument(env: Env, btf: Btf, func: Func, i: int, type_id: int, is_global: b
     if not is_global:
         env.fail(EINVAL)
     env.fail(EINVAL, f"Arg#{i} type {_kind_name(type_)} in {func.name}() is not supported yet.")
+
+
+def _kernel_struct(env: Env, btf: Btf, pointer: Ptr, i: int) -> int:
+    """The kernel's type of the name that a pointer's target has (btf_get_ptr_to_btf_id)."""
+    target = btf.resolved(pointer.type)
+    name = essential_name(target.name)
+    kernel = env.kernel_btf("global functions that take pointers to kernel types")
+    found = kernel.find_all(name, target.kind) if name else []
+    if len(found) != 1:
+        what = "is ambiguous" if found else "has no matches"
+        env.fail(ESRCH if found else ENOENT, f"arg#{i} reference type('{_kind_name(target)} {target.name}') {what}")
+    return found[0]
+
+
+def _untrusted(env: Env, btf: Btf, pointer: Ptr, i: int, known: set[str]) -> Argument:
+    """__arg_untrusted, from Linux 6.17 on: memory that is read with probes, or a kernel struct."""
+    if known - {"untrusted"}:
+        env.fail(EINVAL, f"arg#{i} untrusted cannot be combined with any other tags")
+    target = btf.resolved(pointer.type)
+    if isinstance(target, (Void, Int, Enum, Enum64)):
+        return Argument("typed", flags=MEM_RDONLY | PTR_UNTRUSTED)
+    return Argument("typed", btf_id=_kernel_struct(env, btf, pointer, i), flags=PTR_UNTRUSTED)
 
 
 def _kind_name(type_: Type) -> str:
@@ -198,10 +240,23 @@ def _validate_context(env: Env, btf: Btf, pointer: Ptr, i: int) -> None:
         return
     if row.id in _ANY_CONTEXT:
         return
+    if row.id in _BY_ARGUMENTS and _fits_arguments(env, target):
+        return
     if not row.ctx or row.ctx == "u64":
         env.fail(EINVAL, f"arg#{i} should be void pointer")
     if not is_struct or target.name != row.ctx:
         env.fail(EINVAL, f"arg#{i} should be `struct {row.ctx} *`")
+
+
+def _fits_arguments(env: Env, target: Type) -> bool:
+    """The context of programs that attach through BTF is an array of u64, whatever it is called."""
+    attach = env.target.attach if env.target is not None else ""
+    if attach == "BPF_TRACE_ITER":
+        return isinstance(target, (Struct, Union)) and target.name.startswith("bpf_iter__")
+    if attach == "BPF_TRACE_RAW_TP" and isinstance(target, (Struct, Union)) \
+            and target.name == "bpf_raw_tracepoint_args":
+        return True
+    return isinstance(target, Int) and target.size == 8
 
 
 def check_passed(env: Env, regno: int, reg: Reg, argument: Argument) -> None:
@@ -222,6 +277,16 @@ def check_passed(env: Env, regno: int, reg: Reg, argument: Argument) -> None:
             env.fail(EINVAL)
         if not argument.nullable and reg.type & PTR_MAYBE_NULL:
             env.fail(EINVAL, f"arg#{i} is expected to be non-NULL")
+    elif argument.kind == "arena":
+        if reg.type not in (PTR_TO_ARENA, SCALAR_VALUE):
+            env.fail(EINVAL, f"R{regno} is not a pointer to arena or scalar.")
+    elif argument.kind == "typed":
+        if argument.flags & PTR_UNTRUSTED:
+            return  # anything is taken for an address to read with probes
+        if stack.is_null(reg) and argument.nullable:
+            return
+        check_typed(env, regno, reg, argument.btf_id, nullable=argument.nullable)
+        check_offset(env, reg, regno, release=False)
     else:
         check_offset(env, reg, regno, release=False, dynptr=True)
         dynptr.process(env, regno, uninit=False, read_only=True, kind="", insn_idx=-1)

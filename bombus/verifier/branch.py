@@ -23,7 +23,6 @@ from bombus.verifier.regs import (
     BASE_MASK,
     CONST_PTR_TO_MAP,
     ID_BITS,
-    MEM_RCU,
     PTR_MAYBE_NULL,
     PTR_TO_BTF_ID,
     PTR_TO_BUF,
@@ -38,7 +37,7 @@ from bombus.verifier.regs import (
     PTR_TO_STACK,
     PTR_TO_TCP_SOCK,
     PTR_TO_XDP_SOCK,
-    PTR_TRUSTED,
+    PTR_UNTRUSTED,
     SCALAR_VALUE,
     ZERO,
     Reg,
@@ -46,6 +45,7 @@ from bombus.verifier.regs import (
 )
 from bombus.verifier.special import SOCK_MAPS, XSK_MAP
 from bombus.verifier.state import FP, SPILL, Slot, State
+from bombus.verifier.trust import is_trusted
 
 AT_PACKET_END: Final = -1
 BEYOND_PACKET_END: Final = -2
@@ -68,7 +68,9 @@ def not_null(reg: Reg) -> bool:
     if reg.bounds.r64[2] <= -MAX_VAR_OFF or reg.bounds.r64[3] >= MAX_VAR_OFF:
         return False
     base = type_ & BASE_MASK
-    return base in _NOT_NULL or (base == PTR_TO_BTF_ID and bool(reg.ref_id or type_ & (PTR_TRUSTED | MEM_RCU)))
+    if base == PTR_TO_MEM and type_ & PTR_UNTRUSTED:
+        return False
+    return base in _NOT_NULL or (base == PTR_TO_BTF_ID and is_trusted(reg))
 
 
 def _decide(a: Reg, b: Reg, condition: int, is32: bool, halves_not_zero: bool) -> bool | None:

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from typing import Final
 
 from bombus.bits import s32, s64
-from bombus.errors import NotSupported
 from bombus.isa.insn import Insn
 from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
-from bombus.verifier import arguments, btfkit, dynptr, prune, refs, special
+from bombus.verifier import arguments, attach, btfkit, dynptr, prune, refs, special, typed_args
 from bombus.verifier.bounds import S64_MAX, S64_MIN
 from bombus.verifier.env import (
     ALL_TOUCHED,
@@ -37,6 +36,7 @@ from bombus.verifier.regs import (
     CONST_PTR_TO_DYNPTR,
     CONST_PTR_TO_MAP,
     PTR_MAYBE_NULL,
+    PTR_TO_BTF_ID,
     PTR_TO_CTX,
     PTR_TO_MAP_KEY,
     PTR_TO_MAP_VALUE,
@@ -223,8 +223,13 @@ def _user_ringbuf(env: Env, caller: Frame, callee: Frame, _callsite: int) -> Non
     callee.return_range = (0, 1)
 
 
-def _find_vma(_env: Env, _caller: Frame, _callee: Frame, _callsite: int) -> None:
-    raise NotSupported("verification of bpf_find_vma callbacks", "their argument needs kernel BTF")
+def _find_vma(env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
+    btf = env.kernel_btf("callbacks of bpf_find_vma")
+    callee.inherit(1, caller, 1)
+    callee.regs[2] = Reg(PTR_TO_BTF_ID, ZERO, btf=btf, btf_id=typed_args.struct_id(env, "vm_area_struct"))
+    callee.inherit(3, caller, 4)
+    callee.in_callback = True
+    callee.return_range = (0, 1)
 
 
 SETUPS: Final[dict[int, Setup]] = {
@@ -277,6 +282,10 @@ def push_callback(env: Env, helper: int, number: int) -> None:
 
 def within(low: int, high: int, reg: Reg) -> bool:
     return low <= reg.bounds.r64[2] and reg.bounds.r64[3] <= high
+
+
+def within_32(low: int, high: int, reg: Reg) -> bool:
+    return low <= reg.bounds.r32[2] and reg.bounds.r32[3] <= high
 
 
 def say_invalid_scalar(env: Env, reg: Reg, low: int, high: int, where: str, name: str) -> None:
@@ -349,6 +358,9 @@ def check_return(env: Env) -> None:
     """BPF_EXIT of the program, or of a global function: is R0 what it may be? (check_return_code)."""
     frame = env.state.frames[0]
     is_subprog = frame.subprog != 0
+    target = env.target
+    if not is_subprog and target is not None and target.is_void and target.attach in ("", "BPF_LSM_MAC"):
+        return
     use(env, 0)
     regs = env.regs
     if env.is_pointer(regs[0]):
@@ -365,11 +377,16 @@ def check_return(env: Env) -> None:
                 f"At subprogram exit the register R0 is not a scalar value ({type_name(reg.type)})",
             )
         return
+    elif target is not None:
+        limits = attach.return_range(env, target)
+        if limits is None:
+            return
+        allowed = limits
     else:
         program = env.program
         row = PROG_TYPE_BY_ID[program.prog_type]
-        attach = ATTACH_TYPE_BY_ID.get(program.expected_attach_type)
-        rule = row.return_range(attach.name if attach is not None else "")
+        kind = ATTACH_TYPE_BY_ID.get(program.expected_attach_type)
+        rule = row.return_range(kind.name if kind is not None else "")
         if rule is None:
             return
         allowed = (rule.min, rule.max)
@@ -377,8 +394,11 @@ def check_return(env: Env) -> None:
         env.fail(EINVAL, f"{where} the register R0 is not a known value ({type_name(reg.type)})")
     mark_precise(env, 0)
     reg = regs[0]
-    if not within(*allowed, reg):
+    in_32_bits = target is not None and target.attach == "BPF_LSM_MAC" and not frame.in_async_callback
+    if not (within_32(*allowed, reg) if in_32_bits else within(*allowed, reg)):
         say_invalid_scalar(env, reg, *allowed, where, "R0")
+        if target is not None and target.attach == "BPF_LSM_CGROUP" and target.is_void:
+            env.say("Note, BPF_LSM_CGROUP that attach to void LSM hooks can't modify return value!\n")
         env.fail(EINVAL)
 
 
@@ -391,6 +411,14 @@ def global_arguments(env: Env, number: int, frame: Frame) -> None:
             reg = env.unknown
         elif argument.kind == "dynptr":
             reg = Reg(CONST_PTR_TO_DYNPTR, ZERO, id_=env.new_id(), dynptr=Dynptr("local", True, 0))
+        elif argument.kind == "typed":
+            if argument.btf_id:
+                reg = Reg(PTR_TO_BTF_ID | argument.flags, ZERO, id_=env.new_id(),
+                          btf=env.kernel_btf("typed arguments"), btf_id=argument.btf_id)
+            else:
+                reg = Reg(PTR_TO_MEM | argument.flags, ZERO)
+        elif argument.kind == "arena":
+            reg = env.unknown
         else:
             type_ = PTR_TO_MEM | (PTR_MAYBE_NULL if argument.nullable else 0)
             with_id = argument.nullable or not env.rules.plain_memory_arguments

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from bombus.asm.kernel import KernelStyle
+from bombus.errors import NotSupported
 from bombus.isa.insn import Insn
+from bombus.spec.version import since
 from bombus.verifier import tnum
 from bombus.verifier.bounds import ANY32, ANY64, CONSISTENT, NO_SINGLE, Bounds, const, violation
 from bombus.verifier.log import LEVEL2, LEVELS, Log
@@ -35,6 +37,8 @@ from bombus.verifier.slot_live import SlotLiveness
 from bombus.verifier.state import Frame, History, Reference, State
 
 if TYPE_CHECKING:
+    from bombus.btf.parse import Btf
+    from bombus.verifier.attach import Target
     from bombus.verifier.loops import Visit
     from bombus.verifier.prototypes import Proto
 
@@ -50,6 +54,7 @@ MAX_VAR_OFF: Final = 1 << 29
 MAX_VAR_SIZE: Final = 1 << 29
 MAX_PACKET_OFF: Final = 0xFFFF
 ALL_TOUCHED: Final = (1 << 64) - 1
+TYPED_SINCE: Final = since("6.12")  # how kernels before treat pointers to their own types is not known here
 
 # How memory is accessed.
 READ: Final = 0
@@ -57,6 +62,7 @@ WRITE: Final = 1
 
 EPERM: Final = 1
 ENOENT: Final = 2
+ESRCH: Final = 3
 E2BIG: Final = 7
 EBADF: Final = 9
 EACCES: Final = 13
@@ -99,6 +105,7 @@ class Aux:
         "seen",
         "stack_argument",
         "step",
+        "variable",
     )
 
     def __init__(self) -> None:
@@ -121,17 +128,23 @@ class Aux:
         self.pointer_type = 0
         self.prune_point = False
         self.seen = False
+        self.variable: Reg | None = None  # what a ld_imm64 of a kernel symbol yields
         self.stack_argument = False  # a call that gets a pointer into the stack
         self.step: tuple[int, int] | None = None  # of the other operand: smin, smax; it is precise, so all paths count
 
 
 @dataclass(slots=True)
 class Argument:
-    """How a function sees one argument: `kind` is "scalar", "ctx", "mem", "dynptr"; `size` bytes for memory."""
+    """How a function sees one argument: `kind` is "scalar", "ctx", "mem", "dynptr", "typed" or "arena".
+
+    size: bytes of memory; btf_id, flags: the kernel's struct behind a typed pointer, and how far it is trusted.
+    """
 
     kind: str
     size: int = 0
     nullable: bool = False
+    btf_id: int = 0
+    flags: int = 0
 
 
 @dataclass(slots=True)
@@ -230,6 +243,7 @@ class Env:
         "style",
         "subprog_at",
         "subprogs",
+        "target",
         "test_invariants",
         "test_state_freq",
         "texts",
@@ -269,6 +283,7 @@ class Env:
         self.line_at: dict[int, LineInfo] = {}
         self.used_maps: list[MapInfo] = []
         self.arena: MapInfo | None = None
+        self.target: Target | None = None  # what the program attaches to through BTF
         self.live_before: list[int] = []
         self.scc: list[int] = []
         self.after: list[tuple[int, ...]] = []  # by instruction, those that may follow
@@ -313,6 +328,18 @@ class Env:
         self.texts: dict[int, str] = {}
         self.prototypes: dict[int, Proto | None] = {}  # see prototypes.prototype
         self.reaches: list[int] = []  # see precision.reaches
+
+    def kernel_btf(self, what: str) -> Btf:
+        """The kernel's types. NotSupported, naming `what` needs them, without those of the program's kernel."""
+        btf = self.program.vmlinux
+        if btf is None:
+            raise NotSupported(f"verification of {what}", f"it needs the BTF of Linux {self.program.version}")
+        if self.program.version < TYPED_SINCE:
+            raise NotSupported(
+                f"verification of {what} as Linux {self.program.version} does",
+                f"bombus knows how kernel types are checked from {TYPED_SINCE} on",
+            )
+        return btf
 
     # Registers of the running frame.
 

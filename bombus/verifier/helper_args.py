@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.bits import s64
+from bombus.btf.parse import Btf
 from bombus.errors import NotSupported
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import dynptr, memory, records, refs, special, stack
+from bombus.verifier import dynptr, memory, records, refs, special, stack, typed_args
 from bombus.verifier.env import EACCES, EFAULT, EINVAL, MAX_VAR_SIZE, READ, WRITE, Env
 from bombus.verifier.live import use
 from bombus.verifier.precision import mark_precise
@@ -123,10 +124,12 @@ class Meta:
         "field",
         "helper",
         "key",
+        "kptr_btf",
         "map",
         "map_uid",
         "mem_size",
         "packet_access",
+        "percpu",
         "raw_reg",
         "ref_id",
         "release_reg",
@@ -149,6 +152,8 @@ class Meta:
         self.dynptr_id = 0
         self.subprog = 0
         self.field: Field | None = None
+        self.kptr_btf: Btf | None = None  # of what holds the kptr `field`
+        self.percpu: Reg | None = None
 
 
 def check(env: Env, i: int, meta: Meta, proto: Proto) -> None:
@@ -218,11 +223,25 @@ def _check_type(env: Env, regno: int, reg: Reg, kind: str, spec: ArgSpec, meta: 
         type_ &= ~MEM_RDONLY
     if spec.nullable:
         type_ &= ~PTR_MAYBE_NULL
+    if meta.helper == special.KPTR_XCHG and type_ & MEM_ALLOC and regno == 2:
+        type_ &= ~(MEM_ALLOC | MEM_PERCPU)
     if type_ not in compatible:
         text = f"R{regno} type={type_name(reg.type)} expected={', '.join(type_name(t) for t in compatible)}"
         env.fail(EACCES, text if env.rules.any_memory_for_keys else text.replace("ringbuf_mem", "alloc_mem"))
     if reg.type & BASE_MASK == PTR_TO_BTF_ID:
-        raise NotSupported("BTF-typed arguments of helpers", "the next stage of the verifier")
+        typed_args.check(env, regno, reg, kind, spec, meta, memory=compatible is _MEM)
+
+
+def check_typed(env: Env, regno: int, reg: Reg, type_id: int, *, nullable: bool) -> None:
+    """A typed pointer that a global function takes: the type is one of the kernel's."""
+    compatible = COMPATIBLE["ARG_PTR_TO_BTF_ID"]
+    type_ = reg.type & ~PTR_MAYBE_NULL if nullable else reg.type
+    if type_ not in compatible:
+        env.fail(
+            EACCES,
+            f"R{regno} type={type_name(reg.type)} expected={', '.join(type_name(t) for t in compatible)}",
+        )
+    typed_args.check_struct(env, regno, reg, type_id, strict=False)
 
 
 def check_offset(env: Env, reg: Reg, regno: int, *, release: bool, dynptr: bool = False) -> None:
@@ -430,6 +449,13 @@ def _kptr(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Pr
     if found.kind == "kptr_unref":
         env.fail(EACCES, f"off={off} kptr isn't referenced kptr")
     meta.field = found
+    meta.kptr_btf = map_.btf
+
+
+def _percpu(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
+    if not reg.btf_id:
+        env.fail(EACCES, f"Helper has invalid btf_id in R{regno}")
+    meta.percpu = reg
 
 
 _KINDS: Final = {
@@ -446,6 +472,7 @@ _KINDS: Final = {
     "ARG_PTR_TO_DYNPTR": _dynptr,
     "ARG_PTR_TO_CONST_STR": _const_string,
     "ARG_KPTR_XCHG_DEST": _kptr,
+    "ARG_PTR_TO_PERCPU_BTF_ID": _percpu,
 }
 
 
@@ -480,7 +507,7 @@ def check_memory(
             env.fail(EACCES, f"R{regno} cannot write into {type_name(reg.type)}")
         memory.check_buffer(env, "rdonly" if reg.type & MEM_RDONLY else "rdwr", regno, reg.off, size)
     elif base == PTR_TO_BTF_ID:
-        raise NotSupported("helper access to BTF-typed memory", "the next stage of the verifier")
+        memory.access_typed(env, regno, reg.off, size)
     elif base == PTR_TO_CTX and env.program.prog_type in _PLAIN_CONTEXT:
         if size == 0:
             if not zero_ok:

@@ -8,11 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.bits import s64
-from bombus.errors import NotSupported
 from bombus.isa.insn import Insn
 from bombus.spec.maptypes import MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import calls, dynptr, helper_args, memory, records, refs, special, stack
+from bombus.verifier import calls, dynptr, helper_args, memory, records, refs, special, stack, typed_args
 from bombus.verifier.bounds import Bounds, const, sync
 from bombus.verifier.env import ALL_TOUCHED, EACCES, EFAULT, EINVAL, ENOTSUPP, WRITE, Env
 from bombus.verifier.formats import check_format
@@ -44,6 +43,7 @@ _SOCKMAP_UPDATERS: Final = frozenset(
     PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id
     for name in ("SOCKET_FILTER", "SCHED_CLS", "SCHED_ACT", "XDP", "SK_REUSEPORT", "FLOW_DISSECTOR", "SK_LOOKUP")
 )
+_TRAMPOLINES: Final = ("BPF_TRACE_FENTRY", "BPF_TRACE_FEXIT", "BPF_MODIFY_RETURN")
 _HELPER_TAKES: Final = special.helper_takes()
 _RESULTS: Final = {
     "RET_PTR_TO_SOCKET": PTR_TO_SOCKET,
@@ -69,6 +69,8 @@ def call(env: Env, insn: Insn) -> None:
     proto = _prototype(env, number)
     if proto.gpl_only and not env.gpl:
         env.fail(EINVAL, "cannot call GPL-restricted function from non-GPL compatible program")
+    if proto.forbidden:
+        env.fail(EINVAL, "helper call is not allowed in probe")
     if proto.might_sleep and not (env.sleepable or env.state.in_sleepable):
         env.fail(EINVAL, "helper call might sleep in a non-sleepable prog")
     changes_packet = number in special.CHANGE_PACKET
@@ -87,7 +89,13 @@ def call(env: Env, insn: Insn) -> None:
     regs[0] = _result(env, number, meta, proto)
     env.frame.regs[0] = _refined(env, number, meta, proto, regs[0])
     _check_map(env, number, meta.map)
-    if number == special.GET_FUNC_IP and env.program.prog_type != _KPROBE:
+    if number == special.GET_FUNC_IP and env.program.prog_type == _TRACING:
+        if env.target is None or env.target.attach not in _TRAMPOLINES:
+            env.fail(
+                ENOTSUPP,
+                f"func {special.name(number)}#{number} supported only for fentry/fexit/fmod_ret programs",
+            )
+    elif number == special.GET_FUNC_IP and env.program.prog_type != _KPROBE:
         env.fail(ENOTSUPP, f"func {special.name(number)}#{number} not supported for program type "
                            f"{env.program.prog_type}")
     if number == special.TAIL_CALL and len(env.state.frames) > 1 and env.rules.tail_call_exits_subprogs:
@@ -253,7 +261,7 @@ def _result(env: Env, number: int, meta: Meta, proto: Proto) -> Reg:
             dynptr=Dynptr("", False, meta.dynptr_id) if number == special.DYNPTR_DATA else None,
         )
     else:
-        raise NotSupported(f"result {ret} of bpf_{proto.name}", "BTF-typed pointers come with the next stage")
+        reg = typed_args.result(env, meta, proto)
     if number in special.POINTER_CASTS or number == special.DYNPTR_DATA:
         return reg.but(ref_id=meta.ref_id)
     if _acquires(number, meta):
@@ -306,7 +314,8 @@ def _may_update_sockmap(env: Env, number: int) -> bool:
     if number not in (special.UPDATE, special.DELETE):
         return False
     type_ = env.program.prog_type
-    if type_ in _SOCKMAP_UPDATERS or (type_ == _SOCK_OPS and number == special.DELETE):
+    iterates = env.target is not None and env.target.attach == "BPF_TRACE_ITER"
+    if iterates or type_ in _SOCKMAP_UPDATERS or (type_ == _SOCK_OPS and number == special.DELETE):
         return True
     env.say("cannot update sockmap in this context\n")
     return False

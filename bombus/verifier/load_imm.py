@@ -47,6 +47,9 @@ def immediate(env: Env, insn: Insn) -> None:
         regs[insn.dst] = Reg(PTR_TO_FUNC, ZERO, number=number)
         return
     aux = env.aux[here]
+    if aux.variable is not None:
+        regs[insn.dst] = aux.variable
+        return
     map_ = aux.map
     assert map_ is not None
     if insn.src in (op.BPF_PSEUDO_MAP_VALUE, op.BPF_PSEUDO_MAP_IDX_VALUE):

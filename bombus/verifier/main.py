@@ -16,6 +16,7 @@ from bombus.isa.insn import Insn
 from bombus.verifier import (
     alu,
     arguments,
+    attach,
     branch,
     calls,
     flow,
@@ -108,7 +109,7 @@ def _check(env: Env) -> None:
     setup.check_lines(env)
     setup.resolve_references(env)
     flow.check_graph(env)
-    setup.check_attach(env)
+    attach.check(env)
     flow.mark_fastcall(env)
     if env.rules.live_registers:
         static_live.compute(env)

@@ -5,7 +5,7 @@ Linux 6.12 kernel/bpf/verifier.c: check_mem_access and what it calls.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, NoReturn
 
 from bombus.bits import s64
 from bombus.errors import NotSupported
@@ -15,7 +15,7 @@ from bombus.isa.insn import Insn
 from bombus.spec.contexts import access as context_access
 from bombus.spec.maptypes import MAP_TYPE, MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
-from bombus.verifier import records, stack, tnum
+from bombus.verifier import records, stack, tnum, typed_access, typed_args, typed_context
 from bombus.verifier.bounds import const
 from bombus.verifier.bounds_alu import sign_extend, truncate
 from bombus.verifier.env import EACCES, EINVAL, EPERM, MAX_VAR_OFF, READ, WRITE, Env
@@ -45,6 +45,7 @@ from bombus.verifier.regs import (
     PTR_TO_TCP_SOCK,
     PTR_TO_TP_BUFFER,
     PTR_TO_XDP_SOCK,
+    PTR_UNTRUSTED,
     SCALAR_VALUE,
     ZERO,
     Reg,
@@ -226,18 +227,18 @@ def _kptr(env: Env, regno: int, value: int, field: Field) -> None:
     if klass != op.BPF_LDX and field.kind in ("kptr_ref", "kptr_percpu"):
         env.fail(EACCES, "store to referenced kptr disallowed")
     if klass == op.BPF_LDX:
-        raise NotSupported("verification of loaded kptrs", "their types need kernel BTF")
+        map_ = env.regs[regno].map
+        assert map_ is not None and map_.btf is not None
+        env.regs[value] = typed_args.load_kptr(env, field, map_.btf)
+        return
     if klass == op.BPF_STX:
         if stack.is_null(env.regs[value]):
             mark_precise(env, value)
             return
-        if env.regs[value].base != PTR_TO_BTF_ID:
-            reg = env.regs[value]
-            target = field.target
-            env.say(f"invalid kptr access, R{value} type={type_name(reg.type)} expected=ptr_{target}")
-            env.say(f" or untrusted_ptr_{target}\n" if field.kind == "kptr_unref" else "\n")
-            env.fail(EACCES)
-        raise NotSupported("verification of stored kptrs", "their types need kernel BTF")
+        map_ = env.regs[regno].map
+        assert map_ is not None and map_.btf is not None
+        typed_args.match_kptr(env, field, map_.btf, env.regs[value], value)
+        return
     if klass == op.BPF_ST:
         if insn.imm:
             env.fail(EACCES, f"BPF_ST imm must be 0 when storing to kptr at off={field.offset}")
@@ -274,24 +275,39 @@ def _map_value(env: Env, regno: int, off: int, size: int, access: int, value: in
         regs[value] = env.unknown
 
 
+def _no_context(env: Env, off: int, size: int) -> NoReturn:
+    env.say(f"invalid bpf_context access off={off} size={size}\n")
+    print_source(env, env.insn_idx, "; ")
+    env.fail(EACCES)
+
+
 def _context(env: Env, regno: int, off: int, size: int, access: int, value: int, signed: bool) -> None:
     regs = env.regs
     program = env.program
     _no_leak(env, access, value, "ctx")
     check_plain_pointer(env, regs[regno], regno)
+    if env.target is not None:
+        loaded = typed_context.load(env, env.target, off, size, access)
+        if loaded is None:
+            _no_context(env, off, size)
+        env.max_ctx_offset = max(env.max_ctx_offset, off + size)
+        if access == READ and value >= 0:
+            regs[value] = loaded
+        return
     found = context_access(
         program.prog_type, off, size, access == WRITE, program.expected_attach_type,
         signed=signed, version=program.version, privileged=env.bpf_capable,
     )
     if found is None:
-        env.say(f"invalid bpf_context access off={off} size={size}\n")
-        print_source(env, env.insn_idx, "; ")
-        env.fail(EACCES)
+        _no_context(env, off, size)
     env.max_ctx_offset = max(env.max_ctx_offset, off + size)
     if access == READ and value >= 0:
         type_ = CTX_POINTERS_BY_NAME.get(found.pointer, -1)
+        if found.pointer == "PTR_TO_BTF_ID":
+            regs[value] = typed_context.netfilter(env, off)
+            return
         if type_ < 0:
-            raise NotSupported(f"context field of kind {found.pointer}", "its type needs kernel BTF")
+            raise NotSupported(f"context field of kind {found.pointer}", "the verifier does not know it")
         if type_ == SCALAR_VALUE:
             regs[value] = env.unknown
         else:
@@ -371,7 +387,7 @@ def access(
             if kind == READ and value >= 0:
                 regs[value] = env.unknown
         elif base == PTR_TO_BTF_ID and not type_ & PTR_MAYBE_NULL:
-            raise NotSupported("access through BTF-typed pointers", "the next stage of the verifier")
+            typed_access.check(env, regno, off, size, kind, value)
         elif type_ == CONST_PTR_TO_MAP:
             _map_pointer(env, regno, off, size, kind, value)
         elif base == PTR_TO_BUF and not type_ & PTR_MAYBE_NULL:
@@ -403,7 +419,8 @@ def _sized(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> 
     if kind == WRITE and read_only:
         env.fail(EACCES, f"R{regno} cannot write into {type_name(reg.type)}")
     _no_leak(env, kind, value, "mem")
-    check_region(env, regno, off, size, reg.number, False)
+    if not (read_only and reg.type & PTR_UNTRUSTED):  # that is read with probes
+        check_region(env, regno, off, size, reg.number, False)
     if value >= 0 and (kind == READ or read_only):
         regs[value] = env.unknown
 
@@ -422,6 +439,11 @@ def _socket(env: Env, regno: int, off: int, size: int, kind: int, value: int) ->
         env.fail(EACCES, f"R{regno} invalid {type_name(reg.type)} access off={off} size={size}")
     if value >= 0:
         regs[value] = env.unknown
+
+
+def access_typed(env: Env, regno: int, off: int, size: int) -> None:
+    """A helper reads what a typed pointer points to."""
+    typed_access.check(env, regno, off, size, READ, -1)
 
 
 def check_buffer(env: Env, name: str, regno: int, off: int, size: int) -> None:
@@ -464,7 +486,7 @@ def _map_pointer(env: Env, regno: int, off: int, size: int, kind: int, value: in
         env.fail(EACCES, f"R{regno} is {name} invalid negative access: off={off}")
     if kind == WRITE:
         env.fail(EACCES, f"only read from {name} is supported")
-    raise NotSupported("loads from struct bpf_map", "its layout needs kernel BTF")
+    typed_access.map_member(env, regno, off, size, name, value)
 
 
 CTX_POINTERS_BY_NAME: Final = {
@@ -482,13 +504,28 @@ CTX_POINTERS_BY_NAME: Final = {
 }
 
 
-def save_pointer_type(env: Env, type_: int) -> None:
+def _merge_typed(env: Env, type_: int, seen: int) -> bool:
+    """Loads through typed pointers that are trusted differently become loads with probes."""
+    kinds = {type_ & BASE_MASK, seen & BASE_MASK}
+    if env.rules.leaf_pointers and kinds <= {PTR_TO_BTF_ID, PTR_TO_MEM}:
+        base = PTR_TO_MEM if PTR_TO_MEM in kinds else PTR_TO_BTF_ID
+        env.aux[env.insn_idx].pointer_type = base | (type_ | seen) & (PTR_UNTRUSTED | MEM_RDONLY)
+        return True
+    if kinds == {PTR_TO_BTF_ID}:
+        env.aux[env.insn_idx].pointer_type = PTR_TO_BTF_ID | PTR_UNTRUSTED
+        return True
+    return False
+
+
+def save_pointer_type(env: Env, type_: int, *, loads: bool = False) -> None:
     """One instruction may not be used with pointers that the kernel rewrites differently (save_aux_ptr_type)."""
     aux = env.aux[env.insn_idx]
     seen = aux.pointer_type
     if not seen:
         aux.pointer_type = type_
     elif seen != type_ and (type_ & BASE_MASK in _PARTICULAR or seen & BASE_MASK in _PARTICULAR):
+        if loads and _merge_typed(env, type_, seen):
+            return
         env.fail(EINVAL, "same insn cannot be used with different pointers")
 
 
@@ -506,7 +543,7 @@ def load(env: Env, insn: Insn) -> None:
     code = insn.opcode
     signed = code & 0xE0 == op.BPF_MEMSX
     access(env, insn.src, insn.off, op.SIZE_BYTES[code & 0x18], READ, insn.dst, signed=signed)
-    save_pointer_type(env, type_)
+    save_pointer_type(env, type_, loads=True)
     reg = regs[insn.dst]
     if reg.bounds.checked < env.sane_at:
         regs[insn.dst] = env.sane(reg, "ldx")

@@ -17,7 +17,7 @@ class Field:
     """A special field of a map value.
 
     kind: "spin_lock", "timer", "wq", "kptr_unref", "kptr_ref", "kptr_percpu", "list_head", ...; name: as messages
-    write it; offset, size: bytes; target: the type that a kptr points to.
+    write it; offset, size: bytes; target, target_id: the type that a kptr points to.
     """
 
     kind: str
@@ -25,6 +25,7 @@ class Field:
     offset: int
     size: int
     target: str = ""
+    target_id: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -110,6 +111,7 @@ class Program:
     cpus: int = 1  # that the kernel can have (nr_cpu_ids)
     other_fds: frozenset[int] = frozenset()  # open descriptors that are not maps
     without: frozenset[str] = frozenset()  # helpers that the kernel's configuration leaves out
+    data_symbols: bool = True  # the kernel knows the addresses of its variables (CONFIG_KALLSYMS_ALL)
     log_size: int = 0  # of the buffer that the log rolls through; 0: all of it is kept
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final
 
-from bombus.spec.helpers import HELPER_BY_ID, Helper, allowed, fastcall_for, prototype_for
+from bombus.spec.helpers import HELPER_BY_ID, Helper, fastcall_for, group_of_target, prototype_for
 from bombus.spec.version import KernelVersion, since
 from bombus.verifier.env import Env
 
@@ -58,8 +58,10 @@ class Proto:
     ret_nullable: bool
     ret_ringbuf: bool
     ret_read_only: bool
+    ret_trusted: bool
     gpl_only: bool
     might_sleep: bool
+    forbidden: bool  # the helper's own check refuses the program
     pkt_access: bool
     fastcall: bool
 
@@ -82,12 +84,14 @@ def _find(env: Env, number: int) -> Proto | None:
         if number == 0:
             return None
         raise UnknownHelper
-    if not allowed(
+    group, passes = group_of_target(
         row.name, program.prog_type, program.expected_attach_type, program.version,
-        bpf=env.bpf_capable, perfmon=env.leaks_allowed,
-    ):
+        bpf=env.bpf_capable, perfmon=env.leaks_allowed, target=env.target.helpers_for if env.target is not None else "",
+    )
+    if group is None:
         return None
-    return _build(row, program.prog_type, program.version, env.sleepable, program.expected_attach_type)
+    found = _build(row, program.prog_type, program.version, env.sleepable, program.expected_attach_type)
+    return found if passes else replace(found, forbidden=True)
 
 
 @lru_cache(maxsize=4096)
@@ -107,7 +111,7 @@ def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool,
     return Proto(
         row.id, row.name, (args[0], args[1], args[2], args[3], args[4]), base,
         "PTR_MAYBE_NULL" in flags, "MEM_RINGBUF" in flags, "MEM_RDONLY" in flags,
-        proto.gpl_only, proto.might_sleep, proto.pkt_access,
+        "PTR_TRUSTED" in flags, proto.gpl_only, proto.might_sleep, False, proto.pkt_access,
         fastcall_for(row, prog_type, attach, version),
     )
 

@@ -82,7 +82,10 @@ def _one(
         for i in range(min(count, _MAX_FIELDS)):
             for field in inner:
                 found.append(
-                    Field(field.kind, field.name, offset + i * type_.size + field.offset, field.size, field.target)
+                    Field(
+                        field.kind, field.name, offset + i * type_.size + field.offset, field.size, field.target,
+                        field.target_id,
+                    )
                 )
         return
     if isinstance(type_, Volatile):
@@ -92,12 +95,13 @@ def _one(
         if isinstance(tag, TypeTag) and tag.name in tags:
             kind = tags[tag.name]
             name = "percpu_kptr" if kind == "kptr_percpu" else "kptr"
-            struct = btf.resolved(tag.type)
+            target_id = btf.resolve(tag.type)
+            struct = btf.type(target_id)
             if not isinstance(struct, Struct):  # the kernel then knows no special field of the map at all
                 raise BtfError("a kptr to what is no struct")
             target = struct.name
             for i in range(min(count, _MAX_FIELDS)):
-                found.append(Field(kind, name, offset + 8 * i, 8, target))
+                found.append(Field(kind, name, offset + 8 * i, 8, target, target_id))
 
 
 def has_field(map_: MapInfo, kind: str) -> bool:

@@ -30,6 +30,8 @@ CHANGES: tuple[Change, ...] = (
     Change("live_regs_log", since("6.15"), "level 2 logs begin with the registers live before each instruction"),
     Change("speculation_barriers", since("6.17"), "what may not be executed speculatively gets a barrier"),
     Change("loops_by_scc", since("6.17"), "loops are found before verification, and their states converge together"),
+    Change("percpu_kptrs_strict", since("6.12"), "per-CPU kptrs take per-CPU objects only, as late 6.12 does"),
+    Change("leaf_pointers", since("6.17"), "pointers to what is no struct are memory that may be read with probes"),
     Change("neg_tracked", since("6.17"), "the range of a negated scalar is known"),
     Change("acquire_release", since("6.15"), "load-acquire and store-release"),
     Change("timed_may_goto", since("6.15"), "may_goto counts time, not only steps"),
@@ -116,6 +118,8 @@ class Rules:
     live_regs_log: bool
     speculation_barriers: bool
     loops_by_scc: bool
+    percpu_kptrs_strict: bool
+    leaf_pointers: bool
     neg_tracked: bool
     acquire_release: bool
     timed_may_goto: bool

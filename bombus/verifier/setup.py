@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bombus.btf.types import DataSec, Func, Kind, Struct, Union, Var
 from bombus.errors import BtfError, NotSupported
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
@@ -18,6 +19,7 @@ from bombus.verifier.env import (
     EBADF,
     EBUSY,
     EINVAL,
+    ENOENT,
     EPERM,
     EPROTO,
     MAX_MAPS,
@@ -26,6 +28,7 @@ from bombus.verifier.env import (
 )
 from bombus.verifier.opcodes import known
 from bombus.verifier.program import MapInfo
+from bombus.verifier.regs import MEM_PERCPU, MEM_RDONLY, PTR_TO_BTF_ID, PTR_TO_MEM, ZERO, Reg
 
 _ARENA: Final = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id
 _ARRAY: Final = MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id
@@ -165,10 +168,45 @@ def resolve_references(env: Env) -> None:
         if i == len(insns) - 1 or insns[i + 1][:4] != (0, 0, 0, 0):
             env.fail(EINVAL, "invalid bpf_ld_imm64 insn")
         if src == op.BPF_PSEUDO_BTF_ID:
-            raise NotSupported("verification of ld_imm64 of kernel symbols", "it needs kernel BTF")
-        if src not in (0, op.BPF_PSEUDO_FUNC):
+            _kernel_symbol(env, i)
+        elif src not in (0, op.BPF_PSEUDO_FUNC):
             _resolve_map(env, i)
         i += 2
+
+
+def _kernel_symbol(env: Env, at: int) -> None:
+    """A variable or function of the kernel, by its BTF id (check_pseudo_btf_id). Its address is made up."""
+    first, second = env.insns[at], env.insns[at + 1]
+    btf = env.kernel_btf("addresses of kernel symbols")
+    if second.imm:
+        raise NotSupported("verification of addresses of kernel modules' symbols", "their BTF is not here")
+    type_id = first.imm
+    type_ = btfkit.type_or_none(btf, type_id)
+    if type_ is None:
+        env.fail(ENOENT, f"ldimm64 insn specifies invalid btf_id {type_id}.")
+    if not isinstance(type_, (Var, Func)):
+        env.fail(EINVAL, f"pseudo btf_id {type_id} in ldimm64 isn't KIND_VAR or KIND_FUNC")
+    if isinstance(type_, Var) and not env.program.data_symbols:
+        env.fail(ENOENT, f"ldimm64 failed to find the address for kernel symbol '{type_.name}'.")
+    address = 0xFFFF_FFFF_8100_0000 + 16 * type_id
+    env.insns[at] = Insn(first.opcode, first.dst, first.src, first.off, _signed32(address))
+    env.insns[at + 1] = Insn(0, 0, 0, 0, _signed32(address >> 32))
+    if isinstance(type_, Func):
+        env.aux[at].variable = Reg(PTR_TO_MEM | MEM_RDONLY, ZERO)
+        return
+    section = btf.find(".data..percpu", Kind.DATASEC)
+    percpu = btf.type(section) if section is not None else None
+    if isinstance(percpu, DataSec) and any(one.type == type_id for one in percpu.vars):
+        env.aux[at].variable = Reg(PTR_TO_BTF_ID | MEM_PERCPU, ZERO, btf=btf, btf_id=type_.type)
+    elif isinstance(btf.resolved(type_.type), (Struct, Union)):
+        env.aux[at].variable = Reg(PTR_TO_BTF_ID, ZERO, btf=btf, btf_id=type_.type)
+    else:
+        try:
+            size = btf.size_of(type_.type)
+        except BtfError:
+            name = btf.resolved(type_.type).name
+            env.fail(EINVAL, f"ldimm64 unable to resolve the size of type '{name}': -22")
+        env.aux[at].variable = Reg(PTR_TO_MEM | MEM_RDONLY, ZERO, number=size)
 
 
 def _resolve_map(env: Env, at: int) -> None:
@@ -256,27 +294,6 @@ def _compatible(env: Env, map_: MapInfo) -> None:
         env.fail(
             EINVAL, "Sleepable programs can only use array, hash, ringbuf and local storage maps"
         )
-
-
-def check_attach(env: Env) -> None:
-    """Program types that attach to kernel functions need BTF types, which come with the next stage."""
-    from bombus.spec.progtypes import PROG_TYPE_BY_ID
-
-    row = PROG_TYPE_BY_ID[env.program.prog_type]
-    if row.name == "BPF_PROG_TYPE_SYSCALL":
-        if not env.sleepable:
-            env.fail(EINVAL, "Syscall programs can only be sleepable")
-        return
-    if env.sleepable and not row.sleepable:
-        env.fail(
-            EINVAL,
-            "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable",
-        )
-    if row.btf_id == "required" or row.name in ("BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_EXT",
-                                                "BPF_PROG_TYPE_STRUCT_OPS"):
-        raise NotSupported(f"verification of {row.short} programs", "their context needs kernel BTF")
-    if env.program.attach_btf_id:
-        raise NotSupported("verification of programs attached by BTF", "their context needs kernel BTF")
 
 
 __all__ = ["BtfError", "special"]

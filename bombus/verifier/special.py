@@ -59,6 +59,7 @@ GET_LOCAL_STORAGE: Final = HELPER["get_local_storage"].id
 DYNPTR_FROM_MEM: Final = HELPER["dynptr_from_mem"].id
 DYNPTR_DATA: Final = HELPER["dynptr_data"].id
 DYNPTR_WRITE: Final = HELPER["dynptr_write"].id
+SK_RELEASE: Final = HELPER["sk_release"].id
 KPTR_XCHG: Final = HELPER["kptr_xchg"].id
 GET_SMP_PROCESSOR_ID: Final = HELPER["get_smp_processor_id"].id
 GET_FUNC_IP: Final = HELPER["get_func_ip"].id

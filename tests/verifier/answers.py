@@ -73,10 +73,11 @@ def _last(log: str) -> str:
     return lines[-1] if lines else ""
 
 
-def selftests(version: str, big: bool = False) -> Iterator[Row]:
-    """The self-contained programs of the BPF selftests. big: those that the kernel processed more than BIG insns of.
+def selftests(version: str, big: bool = False, *, typed: bool = False) -> Iterator[Row]:
+    """The self-contained programs of the BPF selftests; typed: those that need types of the kernel instead.
 
-    What libbpf passed to 6.1 was not recorded: there the loads of 6.12 stand in where they are as long.
+    big: those that the kernel processed more than BIG insns of. What libbpf passed to 6.1 was not recorded: there the
+    loads of 6.12 stand in where they are as long.
     """
     loads = "6.12" if version == "6.1" else version
     alone = {(r["object"], r["program"]) for r in corpus.rows("features-6.12") if r["self_contained"]}
@@ -88,14 +89,14 @@ def selftests(version: str, big: bool = False) -> Iterator[Row]:
     for load in corpus.rows(f"loads-{loads}"):
         key = (load["obj"], load["prog"], load["mode"])
         answer = answers.get(key)
-        if key[:2] not in alone or answer is None or answer["verdict"] not in ("accept", "reject"):
+        if (key[:2] in alone) is typed or answer is None or answer["verdict"] not in ("accept", "reject"):
             continue
         if "insns" not in answer or (answer["insns"] > BIG) is not big:
             continue  # without a count, the load ended before the verifier
         if version == "6.1" and len(base64.b64decode(load["insns"])) // 8 != answer["insn_cnt"]:
             continue  # libbpf made another program for that kernel
         recorded = logs.get(key, {}).get("log2")
-        program = corpus.program_of(load, version, 4 if big or recorded is None else 6, btfs)
+        program = corpus.program_of(load, version, 4 if big or recorded is None else 6, btfs, typed=typed)
         yield Row(
             f"{load['obj'].removeprefix('selftests/').removesuffix('.bpf.o')}:{load['prog']}"
             f"{' (unpriv)' if load['mode'] == 'unpriv' else ''}",
@@ -173,10 +174,11 @@ def main() -> None:
     parser.add_argument("version", choices=sorted(corpus.VERSIONS))
     parser.add_argument("--big", action="store_true")
     parser.add_argument("--tables", action="store_true")
+    parser.add_argument("--typed", action="store_true")
     parser.add_argument("--out")
     parser.add_argument("--only", default="")
     options = parser.parse_args()
-    source = tables(options.version) if options.tables else selftests(options.version, options.big)
+    source = tables(options.version) if options.tables else selftests(options.version, options.big, typed=options.typed)
     results = []
     for row in source:
         if options.only and options.only not in row.name:

@@ -25,7 +25,11 @@ from bombus.verifier.program import NOBODY, ROOT, FuncInfo, LineInfo, MapInfo, P
 ORACLE = Path(os.environ.get("BOMBUS_ORACLE") or Path(__file__).resolve().parents[2].parent / "shared" / "oracle")
 VERSIONS = {"6.1": KernelVersion(6, 1), "6.12": KernelVersion(6, 12), "6.18": KernelVersion(6, 18)}
 # The recorded kernels are built without CONFIG_BPF_KPROBE_OVERRIDE.
-WITHOUT = frozenset(("override_return",))
+WITHOUT = {
+    "6.1": frozenset(("override_return",)), "6.12": frozenset(("override_return",)),
+    "6.18": frozenset(("override_return", "probe_write_user")),
+}
+VMLINUX = {"6.1": "6.1.0-56", "6.12": "6.12.117+deb12", "6.18": "6.18"}
 CPUS = {"6.1": 1, "6.12": 1, "6.18": 2}
 # Object and section: the bytes, without the zeros at their end.
 CONSTANTS: dict[str, str] = json.loads((Path(__file__).parent / "data" / "constants.json").read_text())
@@ -121,7 +125,17 @@ def _maps(row: dict[str, Any], by_fd: dict[int, Btf | None], version: str) -> di
     return maps
 
 
-def program_of(row: dict[str, Any], version: str, log_level: int, btfs: dict[str, bytes]) -> Program:
+@lru_cache(maxsize=2)
+def vmlinux(version: str) -> Btf:
+    """The recorded BTF of a kernel."""
+    with gzip.open(ORACLE / "btf" / f"vmlinux-{VMLINUX[version]}.btf.gz") as file:
+        return Btf.parse(file.read())
+
+
+def program_of(
+    row: dict[str, Any], version: str, log_level: int, btfs: dict[str, bytes], *, typed: bool = False
+) -> Program:
+    """A recorded load. typed: with the BTF of its kernel."""
     attr = row["attr"]
     by_fd: dict[int, Btf | None] = {}
     for entry in row.get("btfs", ()):
@@ -150,7 +164,8 @@ def program_of(row: dict[str, Any], version: str, log_level: int, btfs: dict[str
         attr.get("expected_attach_type", 0), attr.get("license", ""), attr.get("name", ""),
         attr.get("prog_flags", 0), NOBODY if row.get("mode") == "unpriv" else ROOT, maps,
         attr.get("fd_array", ()), btf, func_info, lines, attr.get("attach_btf_id", 0),
-        bool(attr.get("attach_prog_fd")), None, log_level, CPUS[version], frozenset((0, 1, 2)), WITHOUT,
+        bool(attr.get("attach_prog_fd")), vmlinux(version) if typed else None, log_level, CPUS[version],
+        frozenset((0, 1, 2)), WITHOUT[version], data_symbols=version != "6.18",
     )
 
 

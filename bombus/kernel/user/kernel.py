@@ -22,6 +22,7 @@ from bombus.vm.memory import Memory
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from bombus.btf.parse import Btf
     from bombus.kernel.sites import Sites
     from bombus.kernel.user.devices import Network
     from bombus.kernel.user.maps.base import Map
@@ -76,6 +77,7 @@ class UserKernel:
         self.on_verify: Callable[[Program], None] | None = None  # sees what the verifier is about to judge
         self.on_fields_freed: Callable[[Map, int], None] | None = None
         self._btf = btf
+        self._types: Btf | None = None
         self._modules = dict(modules or {})
         self._kconfig = dict(kconfig or {})
         self._kallsyms = dict(kallsyms or {})
@@ -155,6 +157,14 @@ class UserKernel:
         if self._btf is None:
             raise NotSupported("vmlinux BTF", "this user kernel was made without it; give UserKernel(btf=...)")
         return self._btf
+
+    def types(self) -> Btf | None:
+        """The types of the pretended vmlinux, parsed once; None without."""
+        if self._types is None and self._btf is not None:
+            from bombus.btf.parse import Btf
+
+            self._types = Btf.parse(self._btf)
+        return self._types
 
     def btf_key(self) -> str:
         return ""

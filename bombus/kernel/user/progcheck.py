@@ -62,16 +62,19 @@ def check(kernel: UserKernel, attr: Attr) -> tuple[ProgType | None, int]:
         raise KernelError(errno.E2BIG, CALL, f"{count} instructions; 1 to {MAX_INSNS} are allowed")
     attach = _attach_type(kernel.version, attr, row)
     if attr.get("attach_btf_id") or attr.get("attach_prog_fd"):
-        _btf_target(attr, row)
+        _btf_target(kernel, attr, row)
     if row is not None and row.since > kernel.version:
         raise NeedsKernel(errno.EINVAL, CALL, feature=row.name, since=str(row.since), version=str(kernel.version))
     return row, attach
 
 
-def _btf_target(attr: Attr, row: ProgType | None) -> None:
+def _btf_target(kernel: UserKernel, attr: Attr, row: ProgType | None) -> None:
     if row is None or row.name not in _BTF_ID:
         raise KernelError(errno.EINVAL, CALL, "attach_btf_id and attach_prog_fd are for tracing, LSM, struct_ops, ext")
-    raise NotSupported("programs attached by BTF id", f"{row.short} programs need functions of a real kernel")
+    if kernel.types() is None:
+        raise NotSupported(
+            "programs attached by BTF id", f"{row.short} programs need the types of a kernel: UserKernel(btf=...)"
+        )
 
 
 def _attach_type(version: KernelVersion, attr: Attr, row: ProgType | None) -> int:

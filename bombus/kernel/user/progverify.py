@@ -149,7 +149,8 @@ def program_of(kernel: UserKernel, attr: Attr, prog: Prog) -> Program:
         prog.name.decode(), prog.flags, maps=maps, fd_array=array, btf=btf, func_info=_functions(prog),
         line_info=lines_of(prog, btf) if btf is not None else (), log_level=attr.get("log_level") & ~_LOG_FIXED,
         log_size=0 if attr.get("log_level") & _LOG_FIXED else attr.get("log_size"), cpus=kernel.possible_cpus,
-        other_fds=frozenset(others),
+        other_fds=frozenset(others), attach_btf_id=attr.get("attach_btf_id"),
+        attach_prog=bool(attr.get("attach_prog_fd")), vmlinux=kernel.types(),
     )  # fmt: skip
 
 

@@ -53,8 +53,8 @@ HELPER: dict[str, Helper] = {row.name: row for row in HELPERS}
 HELPER_BY_ID: dict[int, Helper] = {row.id: row for row in HELPERS}
 
 __all__ = [
-    "FAMILIES", "HELPER", "HELPERS", "HELPER_BY_ID", "Helper", "Prototype", "allowed", "fastcall_for", "not_in_probe",
-    "prototype_for",
+    "FAMILIES", "HELPER", "HELPERS", "HELPER_BY_ID", "Helper", "Prototype", "allowed", "fastcall_for",
+    "group_of_target", "not_in_probe", "prototype_for",
 ]  # fmt: skip
 
 
@@ -147,6 +147,14 @@ def group_of(
     tracing and LSM programs what some function or hook allows.
     """
     return _find(name, prog_type, attach_type, version, bpf, perfmon, target)[0]
+
+
+def group_of_target(
+    name: str, prog_type: int, attach_type: int = 0, version: KernelVersion | None = None, *, bpf: bool = True,
+    perfmon: bool = True, target: str = "",
+) -> tuple[str | None, bool]:
+    """The group, and whether the helper's own check lets the program call it (parameters: see `group_of`)."""
+    return _find(name, prog_type, attach_type, version, bpf, perfmon, target)
 
 
 def allowed(
