@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bombus.btf.parse import Btf
-from bombus.btf.types import DeclTag, Enum, Enum64, Func, FuncProto, Int, Type
+from bombus.btf.types import DeclTag, Enum, Enum64, Func, FuncProto, Int, Kind, Type
 from bombus.errors import BtfError
 
 
@@ -45,7 +45,7 @@ def argument_tags(btf: Btf, func_id: int) -> dict[int, list[str]]:
     """Declaration tags of a function's arguments that begin with "arg:", by argument number."""
     found: dict[int, list[str]] = {}
     for type_id in btf.ids():
-        if btf.kind(type_id) != DeclTag.kind:
+        if btf.kind(type_id) != Kind.DECL_TAG:
             continue
         tag = btf.type(type_id)
         assert isinstance(tag, DeclTag)
@@ -57,7 +57,7 @@ def argument_tags(btf: Btf, func_id: int) -> dict[int, list[str]]:
 def exception_callback(btf: Btf, func_id: int) -> str:
     """The name of the function that a declaration tag of the main program makes its callback for exceptions, or ""."""
     for type_id in btf.ids():
-        if btf.kind(type_id) == DeclTag.kind:
+        if btf.kind(type_id) == Kind.DECL_TAG:
             tag = btf.type(type_id)
             assert isinstance(tag, DeclTag)
             if tag.type == func_id and tag.component < 0 and tag.name.startswith("exception_callback:"):
