@@ -2,9 +2,10 @@
 
     python fuzz/fuzz_jit_sandbox.py [--count N] [--seed S]
 
-A third are random bytes, a third random instructions, a third valid programs with fields spoilt. The
-end (r0, or kind and place of the fault) and the memory have to be the same; a native escape ends this process. Prints a
-line per 1,000, and what differs with its seed. Exit status 1 when something did.
+A third are random bytes, a third random instructions, a third valid programs with fields spoilt; short ones mostly, so
+that there are many. They are compiled --batch at a time. The end (r0, or kind and place of the fault) and the memory
+have to be the same; a native escape ends this process. Prints a line per 10 batches, and what differs with its seed.
+Exit status 1 when something did.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ import random
 import sys
 import time
 from collections import Counter
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 
 from vm_generate import generate
 
@@ -22,9 +25,12 @@ from bombus.isa import build as b
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, encode
 from bombus.isa.sample import number, sample
+from bombus.jit.engine import NativeProgram
 from bombus.jit.sandbox import Sandbox
+from bombus.jit.together import compile_together
+from bombus.vm.reference import ReferenceProgram
 
-BUDGET = 3000
+BUDGET = 300
 SIZE = 128
 CALL_BACK, SUM = 200, 201
 
@@ -32,18 +38,18 @@ CALL_BACK, SUM = 200, 201
 def code(rng: random.Random, shared: int) -> bytes:
     kind = rng.randrange(3)
     if kind == 0:
-        return rng.randbytes(8 * rng.randint(1, 40))
+        return rng.randbytes(8 * rng.choice((1, 2, 4, 40)))
     insns: list[Insn] = []
     if kind == 1:
-        for reg in (3, 6, 7, 8):
+        for reg in rng.sample((3, 6, 7, 8), rng.choice((1, 2, 4))):
             insns += rng.choice(([b.mov(reg, b.R1)], b.ld_imm64(reg, shared + rng.choice((0, 8, 60)))))
         insns += [b.mov(9, b.R10), b.add(9, -64)]
-        size = rng.randint(3, 25)
-        while len(insns) < size + 10:
+        size = len(insns) + rng.choice((1, 2, 3, 5, 8, 25))
+        while len(insns) < size:
             insns += sample(rng, target=lambda bits: rng.randint(-12, 12))
         insns.append(b.exit_())
     else:
-        insns = generate(rng, 8).with_map(shared & 0x7FFF_FFFF, shared >> 32)
+        insns = generate(rng, rng.choice((4, 4, 8))).with_map(shared & 0x7FFF_FFFF, shared >> 32)
     insns = [
         insn._replace(imm=rng.choice((CALL_BACK, SUM, 12, insn.imm)))
         if insn.opcode == op.CALL and not insn.src
@@ -57,6 +63,14 @@ def code(rng: random.Random, shared: int) -> bytes:
                  "off": rng.choice((number(rng, 16), rng.randint(-9, 9))), "imm": number(rng, 32)}[field]  # fmt: skip
         insns[index] = insns[index]._replace(**{field: value})
     return encode(insns)
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    seed: int
+    memory: bytes
+    slow: ReferenceProgram
+    native: NativeProgram
 
 
 class Pair:
@@ -76,11 +90,23 @@ class Pair:
         assert program is not None
         return program.call(address, args)
 
-    def outcome(self, box: Sandbox, text: bytes, memory: bytes) -> tuple[object, ...]:
+    def make(self, seed: int) -> Case:
+        rng = random.Random(seed)
+        text, memory = code(rng, self.shared.start), rng.randbytes(SIZE)
+        programs = []
+        for box in (self.slow, self.native):
+            box.load(text)
+            programs.append(box._program)
+            box.unload()
+        slow, native = programs
+        assert isinstance(slow, ReferenceProgram) and isinstance(native, NativeProgram)
+        return Case(seed, memory, slow, native)
+
+    def outcome(self, box: Sandbox, program: ReferenceProgram | NativeProgram, memory: bytes) -> tuple[object, ...]:
         self._box = box
         self.shared.view[:] = memory[:64]
         data = bytearray(memory)
-        box.load(text)
+        box._program = program
         # The same addresses for both: they lend each other the room.
         box._room = self.native._room or self.slow._room
         try:
@@ -91,10 +117,14 @@ class Pair:
         box.unload()
         return (*end, bytes(data), bytes(self.shared.view))
 
-    def compare(self, seed: int) -> tuple[tuple[object, ...], tuple[object, ...]]:
-        rng = random.Random(seed)
-        text, memory = code(rng, self.shared.start), rng.randbytes(SIZE)
-        return self.outcome(self.slow, text, memory), self.outcome(self.native, text, memory)
+    def compare(self, seeds: Iterable[int]) -> Iterator[tuple[int, tuple[object, ...], tuple[object, ...]]]:
+        """Seed, and how it ended on both sides."""
+        cases = [self.make(seed) for seed in seeds]
+        compile_together([case.native for case in cases], level=0)
+        for case in cases:
+            assert case.native.is_native
+            slow = self.outcome(self.slow, case.slow, case.memory)
+            yield case.seed, slow, self.outcome(self.native, case.native, case.memory)
 
 
 def same(slow: tuple[object, ...], native: tuple[object, ...]) -> bool:
@@ -106,18 +136,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=200)
     arguments = parser.parse_args()
     ends: Counter[str] = Counter()
-    pair, different, start = Pair(), 0, time.time()
-    for count, seed in enumerate(range(arguments.seed, arguments.seed + arguments.count), 1):
-        slow, native = pair.compare(seed)
-        ends[str(slow[1]) if slow[0] == "fault" else "returned"] += 1
-        if not same(slow, native):
-            different += 1
-            print(f"seed {seed}: reference {slow[:3]}, native {native[:3]}", flush=True)
-        if not count % 1000:
-            print(f"{count}: {different} differ, {time.time() - start:.0f} s, {dict(ends)}", flush=True)
-    print(f"{arguments.count} programs, {different} differ, {dict(ends)}")
+    pair, different, start, done = Pair(), 0, time.time(), 0
+    end = arguments.seed + arguments.count
+    for round_, first in enumerate(range(arguments.seed, end, arguments.batch), 1):
+        for seed, slow, native in pair.compare(range(first, min(first + arguments.batch, end))):
+            ends[str(slow[1]) if slow[0] == "fault" else "returned"] += 1
+            done += 1
+            if not same(slow, native):
+                different += 1
+                print(f"seed {seed}: reference {slow[:3]}, native {native[:3]}", flush=True)
+        if not round_ % 10:
+            print(f"{done}: {different} differ, {time.time() - start:.0f} s, {dict(ends)}", flush=True)
+    print(f"{done} programs, {different} differ, {dict(ends)}")
     return 1 if different else 0
 
 

@@ -73,13 +73,12 @@ def key_of(insns: Sequence[Insn], target: Target, options: Options, level: int) 
             plain[index + 1] = insns[index + 1]._replace(imm=0)
     state.update(encode(plain))
     facts = options.facts
-    state.update(
-        repr((target, options.checked, options.budget, options.plain, options.outside_stack, options.exported, level,
-              sorted(facts.access.items()), sorted(facts.pointer.items()), sorted(facts.stack_arguments),
-              sorted(facts.depths.items()), sorted(facts.loops.items()), sorted(facts.steps.items()),
-              sorted(options.jumps.items()), [(i, a[1:]) for i, a in sorted(options.arrays.items())],
-              [(i, code.digest) for i, code in sorted(options.maps.items())])).encode()
-    )  # fmt: skip
+    by_index = (facts.access, facts.pointer, facts.depths, facts.loops, facts.steps, options.jumps)
+    places = [(index, place[1:]) for index, place in sorted(options.arrays.items())]
+    maps = [(index, code.digest) for index, code in sorted(options.maps.items())]
+    flags = (options.checked, options.budget, options.plain, options.outside_stack, options.exported, options.main)
+    rest = sorted(facts.stack_arguments), *(sorted(each.items()) for each in by_index), places, maps
+    state.update(repr((target, flags, level, rest)).encode())
     return state.hexdigest()
 
 

@@ -332,10 +332,8 @@ class NativeProgram:
     def _compile(self) -> None:
         if self._take_cached():
             return
-        try:
-            lowered = lower(self._insns, host(), self._options)
-        except NotSupported:
-            self._reference()
+        lowered = self.lower()
+        if lowered is None:
             return
         data = COMPILER.compile(lowered.text, host(), level=self._chosen_level())
         if not self._options.blind:
@@ -365,15 +363,28 @@ class NativeProgram:
         return min(self._level, 2 if size <= _FOR_LEVEL_2 else 1 if size <= _FOR_LEVEL_1 else 0)
 
     def _install(self, lowered: Lowered, data: bytes) -> None:
+        self.take(lowered, link(data, self.symbols(lowered).__getitem__))
+
+    def lower(self) -> Lowered | None:
+        """The text of its module; None when it has code, or never will."""
+        if self._main is not None or self._fallback is not None or not self._insns:
+            return None
+        try:
+            return lower(self._insns, host(), self._options)
+        except NotSupported:
+            self._reference()
+            return None
+
+    def take(self, lowered: Lowered, linked: Linked) -> None:
+        """Run what was compiled from `lower` and placed with `symbols`."""
         self._faults = lowered.faults
         _programs[self._number] = self
-        symbols = self._symbols(lowered)
-        self._linked = linked = link(data, symbols.__getitem__)
+        self._linked = linked
         self._functions = {entry: _U64_FIVE(linked.symbols[abi.function_symbol(entry)]) for entry in lowered.entries}
         perfmap.note(self._env.label, linked)
-        self._main = _U64_MAIN(linked.symbols[abi.MAIN])
+        self._main = _U64_MAIN(linked.symbols[abi.MAIN]) if self._options.main else _no_main
 
-    def _symbols(self, lowered: Lowered) -> dict[str, int]:
+    def symbols(self, lowered: Lowered) -> dict[str, int]:
         """What the code needs, as addresses."""
         found = {abi.FUNCTIONS: self.base, abi.PROGRAM: self._number}
         found |= {abi.array_symbol(index): place.start for index, place in self._options.arrays.items()}
@@ -471,6 +482,10 @@ class NativeProgram:
         except BaseException as error:
             _states[run].fail(error)
             return 0
+
+
+def _no_main(run: int, ctx: int, tail_calls: int) -> int:
+    raise UsageError("only functions of this program were compiled: call one")
 
 
 def _native_form(target: Compiled) -> NativeProgram | None:

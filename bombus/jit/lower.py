@@ -45,7 +45,7 @@ class Options:
     address and need it in the run's frames. exported: functions that are exported whatever names them.
     blind: no constant of the program stands in the code as it is (on machines of 64 bits). arrays: look-ups (indices of
     calls) that are arithmetic. maps: calls of map helpers that are the map's own code. jumps: tail calls that have a
-    table, and its entries.
+    table, and its entries. main: export bpf_main.
     """
 
     checked: bool = True
@@ -58,6 +58,7 @@ class Options:
     arrays: Mapping[int, ArrayPlace] = field(default_factory=dict)
     maps: Mapping[int, MapCode] = field(default_factory=dict)
     jumps: Mapping[int, int] = field(default_factory=dict)
+    main: bool = True
 
 
 @dataclass(slots=True)
@@ -186,7 +187,7 @@ def lower(insns: Sequence[Insn], target: Target, options: Options | None = None)
     """The module of a program. NotSupported when its functions share too much code to be native functions."""
     module = Module(insns, target, options or Options())
     parts: list[str] = []
-    if insns:
+    if insns and module.out.options.main:
         parts.append(_function(module, 0, main=True))
     for entry in module.out.options.exported:
         module.out.entries.append(entry)

@@ -102,7 +102,7 @@ class Sandbox:
     def _make(self, insns: list[Insn]) -> NativeProgram | ReferenceProgram:
         if not self._native:
             return ReferenceProgram(insns, self._env, budget=self._budget, base=self._base)
-        options = Options(budget=self._budget is not None, exported=(0,), blind=self._blind)
+        options = Options(budget=self._budget is not None, exported=(0,), blind=self._blind, main=False)
         return NativeProgram(insns, self._env, self._budget, level=self._level, options=options, base=self._base)
 
     def unload(self) -> None:

@@ -147,6 +147,5 @@ def test_disassembly() -> None:
 def test_random_bytes() -> None:
     """A short version of fuzz/fuzz_jit_sandbox.py."""
     pair = fuzz_jit_sandbox.Pair()
-    for seed in range(PROGRAMS):
-        slow, native = pair.compare(seed)
+    for seed, slow, native in pair.compare(range(PROGRAMS)):
         assert fuzz_jit_sandbox.same(slow, native), f"seed {seed}: reference {slow[:3]}, native {native[:3]}"

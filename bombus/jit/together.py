@@ -1,0 +1,43 @@
+"""Many programs as one module: LLVM starts once for all of them, and its fixed costs count once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from bombus.jit.compile import COMPILER
+from bombus.jit.engine import NativeProgram
+from bombus.jit.link import Linked, link
+from bombus.jit.target import host
+
+_NAME = re.compile(r"@(?!llvm\.)(?=\w)")
+
+
+def compile_together(programs: Sequence[NativeProgram], *, level: int = 2) -> None:
+    """Compile what has no code yet, without a look at the cache on disk. CodegenError."""
+    parts = [(program, lowered) for program in programs if (lowered := program.lower()) is not None]
+    if not parts:
+        return
+    lines: list[str] = []
+    once: dict[str, None] = {}
+    for number, (_program, lowered) in enumerate(parts):
+        for line in _NAME.sub(f"@p{number}.", lowered.text).split("\n"):
+            if line.startswith(("!", "declare void @llvm.", "declare i")) and "@p" not in line:
+                once[line] = None
+            else:
+                lines.append(line)
+    data = COMPILER.compile("\n".join([*lines, *once, ""]), host(), level=level)
+    symbols = [program.symbols(lowered) for program, lowered in parts]
+
+    def resolve(name: str) -> int:
+        which, _, rest = name.partition(".")
+        return symbols[int(which[1:])][rest] if rest else symbols[0][name]
+
+    linked = link(data, resolve)
+    own: list[dict[str, int]] = [{} for _ in parts]
+    for name, address in linked.symbols.items():
+        which, _, rest = name.partition(".")
+        own[int(which[1:])][rest] = address
+    for number, (program, lowered) in enumerate(parts):
+        sizes = {name: linked.sizes[f"p{number}.{name}"] for name in own[number]}
+        program.take(lowered, Linked(own[number], sizes, linked.code))
