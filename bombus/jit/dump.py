@@ -29,15 +29,16 @@ def disassemble(data: bytes, address: int) -> Iterator[Line]:
 
 
 def functions(program: NativeProgram) -> dict[str, tuple[int, bytes]]:
-    """Address and bytes of each exported function of a program: bpf_main, and callbacks."""
+    """Address and bytes of each function of a program: bpf_main, those that LLVM did not inline, and callbacks."""
     program.prepare()
     linked = program.linked
     if linked is None:
         raise NotSupported("native code of this program", "its functions share most of their code")
+    code = linked.code.bytes()
     found = {}
-    for name, address in sorted(linked.symbols.items(), key=lambda item: (item[0] != abi.MAIN, item[1])):
+    for name, (address, size) in sorted(linked.functions.items(), key=lambda item: (item[0] != abi.MAIN, item[1])):
         offset = address - linked.code.address
-        found[name] = address, linked.code.bytes()[offset : offset + linked.sizes[name]]
+        found[name] = address, code[offset : offset + size]
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from bombus.bits import align_up
-from bombus.elf.model import SHF_ALLOC, SHN_ABS, SHN_UNDEF, SHT_NOBITS, STB_GLOBAL, Elf, Symbol
+from bombus.elf.model import SHF_ALLOC, SHN_ABS, SHN_UNDEF, SHT_NOBITS, STB_GLOBAL, STT_FUNC, Elf, Symbol
 from bombus.elf.read import read_elf
 from bombus.errors import CodegenError
 from bombus.jit.pages import PAGES, Code
@@ -28,10 +28,11 @@ Resolve = Callable[[str], int]
 
 @dataclass(frozen=True, slots=True)
 class Linked:
-    """symbols: address of each exported symbol; sizes: bytes of each; code: what keeps them in place."""
+    """symbols: address of each exported symbol; functions: address and bytes of each function, those of its own too;
+    code: what keeps them in place."""
 
     symbols: dict[str, int]
-    sizes: dict[str, int]
+    functions: dict[str, tuple[int, int]]
     code: Code
 
 
@@ -85,10 +86,10 @@ class _Linker:
             for entry in elf.relocations.get(index, ()):
                 self._relocate(image, self.place[index] + entry.offset, entry.symbol, entry.type, entry.addend or 0)
         code.fill(bytes(image))
-        exported = [s for s in elf.symbols if s.bind == STB_GLOBAL and s.section in self.place]
+        placed = [(s, self.base + self.place[s.section] + s.value) for s in elf.symbols if s.section in self.place]
         return Linked(
-            {s.name: self.base + self.place[s.section] + s.value for s in exported},
-            {s.name: s.size for s in exported}, code,
+            {symbol.name: address for symbol, address in placed if symbol.bind == STB_GLOBAL},
+            {symbol.name: (address, symbol.size) for symbol, address in placed if symbol.type == STT_FUNC}, code,
         )  # fmt: skip
 
     def _outside(self) -> list[int]:

@@ -21,9 +21,9 @@ def note(label: str, linked: Linked) -> None:
     if not os.environ.get("BOMBUS_PERF_MAP"):
         return
     lines = []
-    for symbol, address in linked.symbols.items():
+    for symbol, (address, size) in linked.functions.items():
         name = label if symbol == abi.MAIN else f"{label}.{symbol}"
-        lines.append(f"{address:x} {linked.sizes[symbol]:x} {name}\n")
+        lines.append(f"{address:x} {size:x} {name}\n")
     # O_NOFOLLOW: the folder is everybody's.
     handle = os.open(path(), os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     with os.fdopen(handle, "a") as file:

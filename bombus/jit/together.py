@@ -34,10 +34,9 @@ def compile_together(programs: Sequence[NativeProgram], *, level: int = 2) -> No
         return symbols[int(which[1:])][rest] if rest else symbols[0][name]
 
     linked = link(data, resolve)
-    own: list[dict[str, int]] = [{} for _ in parts]
-    for name, address in linked.symbols.items():
-        which, _, rest = name.partition(".")
-        own[int(which[1:])][rest] = address
     for number, (program, lowered) in enumerate(parts):
-        sizes = {name: linked.sizes[f"p{number}.{name}"] for name in own[number]}
-        program.take(lowered, Linked(own[number], sizes, linked.code))
+        prefix = f"p{number}."
+        cut = len(prefix)
+        own = {name[cut:]: place for name, place in linked.symbols.items() if name.startswith(prefix)}
+        functions = {name[cut:]: place for name, place in linked.functions.items() if name.startswith(prefix)}
+        program.take(lowered, Linked(own, functions, linked.code))

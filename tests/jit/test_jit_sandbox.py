@@ -141,7 +141,7 @@ def test_disassembly() -> None:
     pytest.importorskip("capstone")
     made = box([b.mov(0, 5), EXIT])
     text = made.disassemble()
-    assert "bpf_main:" in text and "ret" in text
+    assert "bpf_func_0:" in text and "ret" in text
 
 
 def test_random_bytes() -> None:
