@@ -7,7 +7,9 @@ Whatever bad input does, nothing but a `BombusError` leaves the package: a parse
 from __future__ import annotations
 
 import errno as _errno
+import functools
 import os
+from collections.abc import Callable
 from typing import Any
 
 
@@ -141,7 +143,18 @@ def _rebuild_kernel_error(
 
 
 class LoadError(KernelError):
-    """`BPF_PROG_LOAD` was refused. `log` is the verifier's."""
+    """`BPF_PROG_LOAD` was refused. `log` is the verifier's.
+
+    explainer: what works out `explanation`, from who knows the program.
+    """
+
+    explainer: Callable[[LoadError], Any] | None = None
+
+    @functools.cached_property
+    def explanation(self) -> Any:
+        """What the log means (verifier.explain.Explanation: reason, source line, register, usual fix), as `bombus
+        verify` says it. None where the log says nothing. Worked out when first asked for."""
+        return self.explainer(self) if self.explainer is not None else None
 
 
 class NeedsKernel(KernelError):

@@ -228,7 +228,7 @@ def attach(words: Words) -> None:
 
 def _hint(error: KernelError, flags: int) -> str:
     """Why a cgroup refuses a program, where the errno tells."""
-    from bombus.kernel.linux.errors import missing_capabilities
+    from bombus.kernel.linux.process import missing_capabilities
 
     if error.errno == errno.EPERM and not missing_capabilities(("CAP_NET_ADMIN",)):
         return "this or an outer cgroup has a program that was attached with other flags: without multi or override"

@@ -12,7 +12,7 @@ import sys
 import click
 
 from bombus.cli import output
-from bombus.errors import BombusError, UsageError
+from bombus.errors import BombusError, LoadError, UsageError
 
 # verb -> (module, attribute, one line of help): help must not import the verbs.
 VERBS: dict[str, tuple[str, str, str]] = {
@@ -108,6 +108,9 @@ def main(argv: list[str] | None = None) -> int:
     except UsageError as error:
         output.error(str(error))
         return 2
+    except LoadError as error:
+        _refused(error)
+        return 1
     except BombusError as error:
         output.error(str(error))
         return 1
@@ -117,6 +120,22 @@ def main(argv: list[str] | None = None) -> int:
     except OSError as error:
         output.error(f"{error.filename}: {error.strerror}" if error.filename else str(error))
         return 1
+
+
+def _refused(error: LoadError) -> None:
+    """What the verifier said, and what `bombus verify` says of it."""
+    notes = getattr(error, "__notes__", ())
+    text = "".join(f"{note}: " for note in notes) + str(error)
+    found = error.explanation
+    if output.as_json():
+        output.print_json({"error": text} | ({"explanation": found.as_dict()} if found is not None else {}))
+        return
+    output.error(text)
+    if found is not None:
+        from bombus.cli.verify import show_explanation
+
+        click.echo(err=True)
+        show_explanation(found, err=True)
 
 
 def run() -> None:

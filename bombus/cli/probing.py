@@ -110,7 +110,7 @@ def _kernel(name: str) -> Kernel:
 
 
 def _check_rights() -> None:
-    from bombus.kernel.linux.errors import missing_capabilities
+    from bombus.kernel.linux.process import missing_capabilities
 
     missing = missing_capabilities(_CAPABILITIES)
     if missing:

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from bombus.kernel.printk import PrintkRow
     from bombus.loader.events import EventType
     from bombus.loader.load import Loaded
-    from bombus.object.model import Object
     from bombus.trace import Event, Session
 
 _RAW, _RAW_TEXT = 16, 72  # bytes of an untyped event that are shown
@@ -63,6 +62,7 @@ def trace(
     from bombus.cli.settings import variables
     from bombus.cli.source import open_program
     from bombus.kernels import open_kernel
+    from bombus.loader.load import load
     from bombus.trace import Session
     from bombus.trace.session import cgroup_settings, enter_cgroup, pid_settings
 
@@ -75,7 +75,8 @@ def trace(
         if all(program.name != name for program in opened.programs):
             raise UsageError(f"no program {name!r} in {opened.name}; it has "
                              f"{', '.join(program.name for program in opened.programs) or 'none'}")  # fmt: skip
-    with _until_pipe_breaks(), _load(opened, kernel, list(names) or None, chosen) as loaded, \
+    wanted = list(names) or None
+    with _until_pipe_breaks(), load(opened, kernel, programs=wanted, data=chosen, pin_root="") as loaded, \
             Session(loaded, _pairs(types), pages=pages) as session:  # fmt: skip
         if cgroup is not None:
             enter_cgroup(loaded, cgroup)
@@ -111,24 +112,6 @@ def _pairs(texts: tuple[str, ...]) -> dict[str, str]:
             raise UsageError(f"--type {text}: give MAP=TYPE")
         found[name] = type_name
     return found
-
-
-def _load(opened: Object, kernel: Any, names: list[str] | None, data: dict[str, Any]) -> Loaded:
-    """Load; a refusal of the verifier is explained as `bombus verify` does."""
-    from bombus.errors import LoadError
-    from bombus.loader.load import load
-
-    try:
-        return load(opened, kernel, programs=names, data=data, pin_root="")
-    except LoadError as error:
-        if error.log and not output.as_json():
-            from bombus.cli.verify import show_explanation
-            from bombus.verifier.explain import explain
-
-            found = explain(error.log)
-            if found.message:
-                show_explanation(found)
-        raise
 
 
 def _run_iterators(loaded: Loaded, links: dict[str, Any]) -> bool:

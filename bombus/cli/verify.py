@@ -214,7 +214,7 @@ def _shortened(log: str, level: int | None) -> list[str]:
     return [f"... {len(lines) - LOG_TAIL} more lines (--log-level 1 shows them)", *lines[-LOG_TAIL:]]
 
 
-def show_explanation(found: Explanation) -> None:
+def show_explanation(found: Explanation, *, err: bool = False) -> None:
     """A grid of labels and texts."""
     from rich.padding import Padding
     from rich.table import Table
@@ -253,7 +253,7 @@ def show_explanation(found: Explanation) -> None:
     text = drawn.get()
     if not console.is_terminal:
         text = "".join(line.rstrip() + "\n" for line in text.splitlines())
-    click.echo(text, nl=False)
+    click.echo(text, nl=False, err=err)
 
 
 def _place(source: Any) -> str:

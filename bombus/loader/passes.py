@@ -16,11 +16,12 @@ from typing import Any
 from bombus.btf.data import layout_of, to_bytes
 from bombus.btf.types import DataSec, Kind, Var
 from bombus.errors import BombusError, KernelError, LoadError, NeedsKernel, ObjectError, UsageError
-from bombus.isa.insn import Insn
+from bombus.isa.insn import Insn, encode
 from bombus.isa.opcodes import CALL
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program
 from bombus.kernel.handles.attaching import Origin
+from bombus.kernel.handles.refused import explainer
 from bombus.kernel.handles.token import F_TOKEN_FD
 from bombus.loader import externs, structops
 from bombus.loader.sanitize import for_version
@@ -423,6 +424,7 @@ def load_programs(state: State) -> None:
                 **fields,
             )  # fmt: skip
         except LoadError as error:
+            error.explainer = explainer(encode(insns), state.types or state.obj.btf, flat.line_info)
             error.add_note(f"program {program.name!r} of {state.obj.name}")
             raise
         _bind_rodata(state, state.programs[program.name])

@@ -7,12 +7,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from bombus.errors import KernelError, UsageError
+from bombus.errors import KernelError, LoadError, UsageError
 from bombus.isa.insn import Insn, decode, encode
 from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.attaching import Attaching
 from bombus.kernel.handles.base import Handle, open_id, open_pin
 from bombus.kernel.handles.info import Info, check_kind, read_info
+from bombus.kernel.handles.refused import explainer
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID, ProgType
 
@@ -128,6 +129,8 @@ class Program(Attaching, Handle):
                 elif not level and not error.log and error.errno not in (errno.EPERM, errno.ENOSYS, errno.E2BIG):
                     level = 1
                 else:
+                    if isinstance(error, LoadError):
+                        error.explainer = explainer(bytes(code))
                     raise
                 continue
             return cls(kernel, fd, type=row, name=name, log=log.split(b"\0", 1)[0].decode(errors="replace"))

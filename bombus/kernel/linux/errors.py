@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import errno
+import re
 from collections.abc import Callable, Mapping
-from pathlib import Path
 
 from bombus.errors import KernelError, LoadError, NeedsKernel
 from bombus.kernel.api import Attr
+from bombus.kernel.linux import process
 from bombus.spec.maptypes import MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
 from bombus.spec.version import KernelVersion
 
 ENOTSUPP = 524  # Linux include/linux/errno.h; not an errno of libc
 
-# The capabilities that a command wants (any one of each group). Linux 6.12 kernel/bpf/syscall.c, before
-# 5.8 always CAP_SYS_ADMIN. include/uapi/linux/capability.h
-CAPABILITIES = {"CAP_NET_ADMIN": 12, "CAP_SYS_ADMIN": 21, "CAP_PERFMON": 38, "CAP_BPF": 39}
+# Commands that want CAP_SYS_ADMIN; the others want CAP_BPF, and before 5.8 all CAP_SYS_ADMIN.
+# Linux 6.12 kernel/bpf/syscall.c: __sys_bpf
 _ADMIN_ONLY = frozenset(
     {
         "BPF_PROG_GET_NEXT_ID", "BPF_MAP_GET_NEXT_ID", "BPF_BTF_GET_NEXT_ID", "BPF_LINK_GET_NEXT_ID",
@@ -27,6 +27,7 @@ _ADMIN_ONLY = frozenset(
 _VERSION_ERRNOS = frozenset({errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP, ENOTSUPP})
 _CONFIG_ERRNOS = _VERSION_ERRNOS | {errno.EPERM, errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EBUSY}
 _LOG_MAX = 1 << 24
+_MAKERS = frozenset({"BPF_PROG_LOAD", "BPF_MAP_CREATE", "BPF_BTF_LOAD"})
 _LOGS = {"BPF_PROG_LOAD": ("log_buf", "log_size"), "BPF_BTF_LOAD": ("btf_log_buf", "btf_log_size")}
 
 
@@ -56,16 +57,6 @@ def _string_at(attr: Attr, address: int, size: int) -> bytes:
     return data
 
 
-def missing_capabilities(names: tuple[str, ...]) -> list[str]:
-    """The capabilities among `names` that are not in this thread's effective set."""
-    try:
-        text = Path("/proc/thread-self/status").read_text()
-        mask = int(next(line for line in text.splitlines() if line.startswith("CapEff:")).split()[1], 16)
-    except (OSError, StopIteration, ValueError, IndexError):
-        return []
-    return [name for name in names if not mask >> CAPABILITIES[name] & 1]
-
-
 def wanted_capabilities(attr: Attr) -> tuple[str, ...]:
     """What a caller needs for this command, by the tables of spec."""
     name = attr.command.name
@@ -77,28 +68,52 @@ def wanted_capabilities(attr: Attr) -> tuple[str, ...]:
     return ("CAP_BPF",)
 
 
-def permission_hint(attr: Attr) -> str:
-    """Words for an EPERM."""
-    wanted = tuple(dict.fromkeys(c for c in wanted_capabilities(attr) if c in CAPABILITIES))
-    missing = missing_capabilities(wanted)
-    if missing and missing_capabilities(("CAP_SYS_ADMIN",)):
+def permission_hint(attr: Attr, version: KernelVersion | None = None) -> str:
+    """Words for an EPERM of a kernel of a version."""
+    wanted = tuple(dict.fromkeys(c for c in wanted_capabilities(attr) if c in process.CAPABILITIES))
+    missing = process.missing_capabilities(wanted)
+    if missing and process.missing_capabilities(("CAP_SYS_ADMIN",)):
         other = "" if missing == ["CAP_SYS_ADMIN"] else " (or CAP_SYS_ADMIN)"
         return f"this process lacks {' and '.join(missing)}{other}"
+    if process.in_user_namespace():
+        return "its capabilities are those of a user namespace, which count only with a BPF token (Linux 6.9)"
+    if version is not None and version < process.MEMCG_SINCE and attr.command.name in _MAKERS:
+        limit = process.memlock()
+        if limit is not None:
+            return f"before Linux 5.11 BPF memory counts against RLIMIT_MEMLOCK, here {limit} bytes (ulimit -l)"
     if attr.command.name in ("BPF_MAP_UPDATE_ELEM", "BPF_MAP_DELETE_ELEM", "BPF_MAP_LOOKUP_ELEM"):
         return "the map is frozen, or its descriptor or flags do not allow this access"
-    mode = lockdown()
+    mode = process.lockdown()
     if mode not in ("", "none"):
         return f"the capabilities are there, but the kernel is locked down ({mode})"
+    if process.filtered():
+        return "the capabilities are there, but a seccomp filter is installed (a container's?) that may forbid bpf(2)"
     return "the capabilities are there, so the kernel refuses it by its configuration, lockdown or a security module"
 
 
-def lockdown() -> str:
-    """The kernel's lockdown mode: "none", "integrity", "confidentiality"; "" when it does not say."""
-    try:
-        text = Path("/sys/kernel/security/lockdown").read_text()
-    except OSError:
-        return ""
-    return text.partition("[")[2].partition("]")[0]
+def memory_hint() -> str:
+    """Words for an ENOMEM."""
+    found = process.memory_limit()
+    if found is None:
+        return "the kernel has no memory for it"
+    return f"BPF memory counts for the memory cgroup of who asks, which may have {found[1]} bytes ({found[0]})"
+
+
+def helper_hint(log: str, version: KernelVersion) -> tuple[str, KernelVersion | None]:
+    """When the log says that a helper cannot be called: why ("" unknown), and since when kernels have it."""
+    match = re.search(r"(?:invalid func|unknown func|cannot use helper) (\w+)#(\d+)", log)
+    if match is None:
+        return "", None
+    from bombus.spec.helpers import HELPER_BY_ID
+
+    row = HELPER_BY_ID.get(int(match[2]))
+    if row is None:
+        return "", None
+    if row.since > version:
+        return f"helper bpf_{row.name}", row.since
+    if process.lockdown() == "confidentiality" and "read" in row.name:
+        return "the kernel is locked down (confidentiality): programs may not read its memory", None
+    return "", None
 
 
 def missing_configs(attr: Attr, known: Mapping[str, str]) -> list[str]:
@@ -163,13 +178,24 @@ def refusal(
         if found is not None:
             return NeedsKernel(number, name, feature=found[0], since=str(found[1]), version=str(version))
     hint = message = ""
+    log = log_of(attr)
     if number == errno.EPERM:
-        hint = permission_hint(attr)
+        hint = permission_hint(attr, version)
+    elif number == errno.ENOMEM:
+        hint = memory_hint()
+    elif number == errno.EMFILE:
+        hint = f"this process may have {process.descriptors()} files open (ulimit -n)"
     elif number == ENOTSUPP:
         message = "ENOTSUPP: this kind of object does not do this"
     elif number == errno.ENOSYS:
         hint = "the kernel has no bpf(2), or a seccomp filter forbids it"
-    log = log_of(attr)
+    if log and name == "BPF_PROG_LOAD":
+        what, since = helper_hint(log, version)
+        if since is not None:
+            newer = NeedsKernel(number, name, feature=what, since=str(since), version=str(version))
+            newer.log = log
+            return newer
+        hint = hint or what
     if number in _CONFIG_ERRNOS and not log:
         lacks = missing_configs(attr, configs())
         if lacks:

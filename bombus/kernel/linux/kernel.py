@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr
+from bombus.kernel.linux import process
 from bombus.kernel.linux.syscall import MAP_SHARED, PROT_READ, PROT_WRITE, libc, numbers
 from bombus.spec.version import KernelVersion
 
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
     from bombus.kernel.sites import Sites
 
 LOAD_RETRIES = 5  # Linux 6.12 tools/lib/bpf/bpf.c: PROG_LOAD_ATTEMPTS; EAGAIN means a signal interrupted the verifier
-MEMCG_SINCE = KernelVersion(5, 11)  # before, BPF memory counted against RLIMIT_MEMLOCK
 _PRINTK_CALLS = frozenset({6, 177})  # bpf_trace_printk, bpf_trace_vprintk
 _FD_MAX = 0x7FFF_FFFF
 
@@ -81,7 +81,7 @@ class LinuxKernel:
         if result >= 0:
             return result
         number = -result
-        if number == errno.EPERM and self._version < MEMCG_SINCE and _lift_memlock():
+        if number == errno.EPERM and self._version < process.MEMCG_SINCE and process.lift_memlock():
             result = self._call(attr)
             if result >= 0:
                 return result
@@ -279,22 +279,6 @@ def _calls_printk(insns: bytes) -> bool:
         if at % 8 == 0 and int.from_bytes(insns[at + 4 : at + 8], "little") in _PRINTK_CALLS:
             return True
         at = insns.find(b"\x85\x00\x00\x00", at + 1)
-    return False
-
-
-def _lift_memlock() -> bool:
-    """Raise RLIMIT_MEMLOCK as far as we may. True when that changed something."""
-    import resource
-
-    soft, hard = resource.getrlimit(resource.RLIMIT_MEMLOCK)
-    for limit in ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), (hard, hard)):
-        if (soft, hard) == limit:
-            continue
-        try:
-            resource.setrlimit(resource.RLIMIT_MEMLOCK, limit)
-        except (OSError, ValueError):
-            continue
-        return resource.getrlimit(resource.RLIMIT_MEMLOCK)[0] != soft
     return False
 
 

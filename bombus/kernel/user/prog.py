@@ -10,7 +10,7 @@ import errno
 import hashlib
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from bombus.errors import BombusError, EncodingError, KernelError, LoadError
+from bombus.errors import BombusError, EncodingError, KernelError, LoadError, NeedsKernel
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, decode
 from bombus.isa.validate import validate
@@ -90,6 +90,15 @@ class Prog(KernelObject):
 
 @command(CALL)
 def prog_load(kernel: UserKernel, attr: Attr) -> int:
+    try:
+        return _load(kernel, attr)
+    except (LoadError, NeedsKernel):
+        raise
+    except KernelError as error:
+        raise LoadError(error.errno or errno.EINVAL, CALL, error.message, log=error.log, hint=error.hint) from None
+
+
+def _load(kernel: UserKernel, attr: Attr) -> int:
     row, attach = progcheck.check(kernel, attr)
     data = attr.read(attr.get("insns"), attr.get("insn_cnt") * 8)
     license_ = progcheck.read_string(attr, attr.get("license"), 128)
