@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import functools
 import os
 import sys
@@ -85,6 +86,18 @@ def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
     """Each of the two kernels: a test that takes this runs on both."""
     made: Kernel = request.getfixturevalue(f"{request.param}_kernel")
     yield made
+
+
+@pytest.fixture
+def bpffs(linux_kernel: Any, tmp_path: Path) -> Iterator[Path]:
+    """A bpf file system of our own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    place = tmp_path / "bpffs"
+    place.mkdir()
+    if libc.mount(b"bpf", os.fsencode(place), b"bpf", ctypes.c_ulong(0), b""):
+        pytest.skip(f"a bpf file system cannot be mounted: {os.strerror(ctypes.get_errno())}")
+    yield place
+    libc.umount2(os.fsencode(place), 2)
 
 
 @pytest.fixture(scope="session")

@@ -24,7 +24,6 @@ from bombus.kernel.handles import Map, Program
 from bombus.kernel.linux import process
 from bombus.kernel.linux.errors import permission_hint, refusal
 from bombus.kernel.linux.kernel import LinuxKernel
-from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load
 from bombus.object.read import open_object
 from bombus.spec.helpers import HELPER
@@ -33,14 +32,6 @@ from bombus.spec.version import KernelVersion
 RETURN_2 = bytes.fromhex("b7000000020000009500000000000000")
 CLONE_NEWUSER = 0x1000_0000
 EMPTY = encode([b.exit_()])  # R0 is never set
-
-
-@pytest.fixture(params=["user", pytest.param("linux", marks=pytest.mark.linux)])
-def kernel(request: pytest.FixtureRequest) -> Iterator[Kernel]:
-    if request.param == "linux":
-        yield request.getfixturevalue("linux_kernel")
-    else:
-        yield UserKernel("6.12")
 
 
 def hint(what: Callable[[], Any]) -> str:
