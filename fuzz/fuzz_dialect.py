@@ -1,7 +1,8 @@
 """Random dialect programs: plain Python against BPF on Linux (or on the user kernel), result for result.
 
-    python fuzz/fuzz_dialect.py --count 50000 [--seed 1] [--kernel linux|user] [--mcpu v4] [--level 1]
+    python fuzz/fuzz_dialect.py --count 50000 [--seed 1] [--kernel linux|user] [--mcpu v4] [--level 1] [--state FILE]
 
+With --state the counts and the next seed are kept in FILE, and a later run goes on from there.
 Prints what differs, with the seed that makes it again, and counts. Exit code 1 when anything differed, was not built,
 or was refused for another reason than that it is too much for the verifier.
 """
@@ -9,6 +10,8 @@ or was refused for another reason than that it is too much for the verifier.
 from __future__ import annotations
 
 import argparse
+import json
+import os
 import random
 import sys
 import time
@@ -35,6 +38,8 @@ from bombus.object.read import read_object
 from bombus.plain import PlainMachine
 
 PACKETS = 4
+CPUS = ("v1", "v2", "v3", "v4")
+LEVELS = (1, 2, 3)
 # What Linux says of programs whose ways are too many for it: no fault of theirs or ours
 TOO_MUCH = ("jumps is too complex", "BPF program is too large")
 Result = tuple[list[int], list[bytes], list[int]]
@@ -124,14 +129,28 @@ def one_module(seed: int, programs: int, kernel: Kernel, counts: dict[str, int],
     GLOBALS.clear()
 
 
+def build_options(options: argparse.Namespace, seed: int) -> tuple[str, int]:
+    """The cpu and the level for a seed: by turns where "all" is asked for."""
+    cpu = CPUS[seed % len(CPUS)] if options.mcpu == "all" else options.mcpu
+    level = LEVELS[seed // len(CPUS) % len(LEVELS)] if options.level == "all" else int(options.level)
+    return cpu, level
+
+
+def keep(path: Path, seed: int, counts: dict[str, int]) -> None:
+    partial = path.with_suffix(".new")
+    partial.write_text(json.dumps({"seed": seed, "counts": counts}) + "\n")
+    os.replace(partial, path)
+
+
 def main() -> int:
     parser = argparse.ArgumentParser()
     parser.add_argument("--count", type=int, default=1000)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--programs", type=int, default=10, help="in one module")
     parser.add_argument("--kernel", choices=["linux", "user"], default="linux")
-    parser.add_argument("--mcpu", choices=["v1", "v2", "v3", "v4"], default="v3")
-    parser.add_argument("--level", type=int, choices=[1, 2, 3], default=2)
+    parser.add_argument("--mcpu", choices=[*CPUS, "all"], default="v3")
+    parser.add_argument("--level", choices=[*map(str, LEVELS), "all"], default="2")
+    parser.add_argument("--state", type=Path, help="a file that keeps counts and the next seed")
     parser.add_argument("--show", action="store_true", help="print the module of --seed and end")
     options = parser.parse_args()
     if options.show:
@@ -141,11 +160,17 @@ def main() -> int:
     counts = {"compared": 0, "different": 0, "refused": 0, "too much for the verifier": 0, "not built": 0}
     start = time.monotonic()
     seed = options.seed
+    if options.state is not None and options.state.exists():
+        kept = json.loads(options.state.read_text())
+        seed, counts = kept["seed"], kept["counts"]
+    first = seed
     while sum(counts[key] for key in counts if key != "different") < options.count:
-        one_module(seed, options.programs, kernel, counts, options.mcpu, options.level)
+        one_module(seed, options.programs, kernel, counts, *build_options(options, seed))
         seed += 1
+        if options.state is not None:
+            keep(options.state, seed, counts)
     took = time.monotonic() - start
-    print(f"{counts}, {took:.0f} s, seeds {options.seed} to {seed - 1}")
+    print(f"{counts}, {took:.0f} s, seeds {first} to {seed - 1}")
     return 1 if counts["different"] or counts["not built"] or counts["refused"] else 0
 
 
