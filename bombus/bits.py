@@ -56,3 +56,9 @@ def align_up(value: int, alignment: int) -> int:
 
 def is_power_of_two(value: int) -> bool:
     return value > 0 and value & (value - 1) == 0
+
+
+def ring_size(size: int, page: int = 4096) -> int:
+    """The bytes that a ring buffer of at least `size` has: a power of two pages (as libbpf rounds it up)."""
+    pages = max((size + page - 1) // page, 1)
+    return page << (pages - 1).bit_length()

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from bombus.bits import U32, U64
+from bombus.bits import U32, U64, ring_size
 from bombus.bpf.contexts import Skb, XdpMd
 from bombus.bpf.flow import Thrown, forget_budgets
 from bombus.bpf.ints import Scalar
@@ -103,6 +103,8 @@ class PlainMachine:
         entries = declared.max_entries
         if not entries and declared.MAP_TYPE == "BPF_MAP_TYPE_PERF_EVENT_ARRAY":
             entries = self.kernel.possible_cpus
+        if entries and declared.MAP_TYPE in ("BPF_MAP_TYPE_RINGBUF", "BPF_MAP_TYPE_USER_RINGBUF"):
+            entries = ring_size(entries)
         more: dict[str, Any] = {"map_extra": declared.extra} if declared.extra else {}
         key, value = sizes
         if declared.inner is not None:

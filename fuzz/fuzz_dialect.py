@@ -29,7 +29,7 @@ from bombus.bpf.machine import use
 from bombus.bpf.program import Program
 from bombus.btf.parse import Btf
 from bombus.compiler.build import build_module
-from bombus.compiler.program import import_source
+from bombus.compiler.importing import import_source
 from bombus.errors import BombusError, KernelError
 from bombus.kernel.api import Kernel
 from bombus.kernel.linux.kernel import LinuxKernel

@@ -21,7 +21,7 @@ from pathlib import Path
 from bombus.bpf.core import GLOBALS
 from bombus.compiler.build import module_text
 from bombus.compiler.codegen import CODEGEN
-from bombus.compiler.program import import_source
+from bombus.compiler.importing import import_source
 from bombus.errors import BombusError, CodegenError, DialectError, NotSupported, UsageError
 
 EXAMPLES = Path(__file__).parent.parent / "examples" / "bpf"

@@ -252,6 +252,17 @@ def global_function(function: F) -> F:
     return _mark(function, "global")
 
 
+def python_only(function: F) -> F:
+    """A function that Python alone calls, at import or in user space, though its types are those of programs: it is
+    not checked as BPF, and programs cannot call it."""
+    function.__bpf_python_only__ = True  # type: ignore[attr-defined]
+    return function
+
+
+def is_python_only(function: Any) -> bool:
+    return bool(getattr(function, "__bpf_python_only__", False))
+
+
 def snprintf(into: Array[u8], text: str) -> s64:
     """Write a text into an array, cut to fit, with a zero byte at its end: `bpf.snprintf(event.text, f"port {port}")`.
 

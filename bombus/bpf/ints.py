@@ -10,7 +10,7 @@ to calculate, convert: u32(ip.source).
 
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from typing import Any, ClassVar, Final, Self, SupportsInt, TypeVar
 
 from bombus.bits import sign_extend
@@ -36,6 +36,9 @@ class Scalar:
 
     def __init_subclass__(cls, bits: int = 0, signed: bool = False, network: bool = False) -> None:
         super().__init_subclass__()
+        own = [name for name, value in vars(cls).items() if name.startswith("__") and callable(value)]
+        if own and not cls.__module__.startswith("bombus."):
+            raise UsageError(f"{cls.__name__}.{own[0]}: operators mean the same for all integers; write a function")
         if bits:
             cls.BITS, cls.SIZE, cls.SIGNED, cls.NETWORK = bits, bits // 8, signed, network
             cls.MIN = -(1 << (bits - 1)) if signed else 0
@@ -62,7 +65,7 @@ class Scalar:
         """The number of the right side. UsageError when it has another type or does not fit."""
         if type(other) is type(self):
             return other._number
-        if type(other) is int or isinstance(other, IntEnum):
+        if type(other) is int or isinstance(other, (IntEnum, IntFlag)):
             if not self.MIN <= other <= self.MAX:
                 raise UsageError(f"{other} does not fit {type(self).__name__}; write {type(self).__name__}({other})")
             return other

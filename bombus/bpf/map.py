@@ -50,6 +50,8 @@ class Map:
         for what, kind in (("key", key), ("value", value)):
             if kind is not None and not is_member_type(kind):
                 raise UsageError(f"a map's {what} is an integer type or a Struct class, not {kind!r}")
+            if isinstance(kind, type) and issubclass(kind, Struct) and not kind.LAYOUT.members:
+                raise UsageError(f"a map's {what} has members, and {kind.__name__} has none")
         for name, number in (("max_entries", max_entries), ("flags", flags), ("extra", extra)):
             if type(number) is not int or not 0 <= number < 1 << 32:
                 raise UsageError(f"a map's {name} is an int from 0 to 2**32 - 1, not {number!r}")

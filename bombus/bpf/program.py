@@ -20,6 +20,9 @@ C = TypeVar("C")
 R = TypeVar("R")
 
 
+CREATED: list[Program[Any, Any]] = []  # since the last import of a program file: to find those that got lost
+
+
 class Program(Generic[C, R]):
     """A function and the section it goes to."""
 
@@ -27,7 +30,8 @@ class Program(Generic[C, R]):
 
     def __init__(self, function: Callable[..., R]) -> None:
         if not callable(function) or not hasattr(function, "__code__"):
-            raise UsageError(f"@{type(self).__name__} stands above a function")
+            raise UsageError(f"@{type(self).__name__} stands above a function, without ( )")
+        CREATED.append(self)
         self.function = function
         self.section = self.SECTION
         self.__name__ = function.__name__

@@ -17,7 +17,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from inspect import get_annotations
 from types import FrameType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
@@ -112,7 +112,7 @@ def encode(kind: Any, value: Any, what: str) -> bytes:
             raise UsageError(f"{what} is a bool, not {type(value).__name__}")
         return bytes([value])
     if isinstance(kind, type) and issubclass(kind, Scalar):
-        if (type(value) is int or isinstance(value, IntEnum)) and kind.MIN <= value <= kind.MAX:
+        if (type(value) is int or isinstance(value, (IntEnum, IntFlag))) and kind.MIN <= value <= kind.MAX:
             value = kind(value)
         if type(value) is not kind:
             shown = value if type(value) is int else type(value).__name__
@@ -193,6 +193,8 @@ class Struct(View):
         cls.C_NAME = name or cls.__name__
         cls.CORE = core
         annotations = get_annotations(cls)
+        if not cls.__module__.startswith("bombus."):
+            _refuse(cls, annotations)
         if cls.__dict__.get("_UNION") or all(_is_class_variable(text) for text in annotations.values()):
             return
         annotations = {_as_written(cls.__name__, member): text for member, text in annotations.items()}
@@ -259,6 +261,32 @@ def _as_written(owner: str, member: str) -> str:
     """Python calls a member `__state` of a class `_task__state`; programs and the kernel do not."""
     prefix = f"_{owner.lstrip('_')}__"
     return member.removeprefix(prefix[:-2]) if member.startswith(prefix) else member
+
+
+# Names that structs have themselves, and methods whose meaning is the same in every reading of a program
+_TAKEN = frozenset({"LAYOUT", "C_NAME", "CORE", "ARENA", "_UNION", "_view", "_address", "_writable", "_at"})
+_FIXED = frozenset({
+    "__init__", "__new__", "__eq__", "__ne__", "__bool__", "__len__", "__bytes__", "__getattr__",
+    "__getattribute__", "__setattr__", "copy", "assign",
+})  # fmt: skip
+
+
+def _refuse(cls: type[Struct], annotations: dict[str, Any]) -> None:
+    """Report what stands in a program's struct class and would mean nothing, or something else in BPF."""
+    name = cls.__name__
+    for member in annotations:
+        if member in _TAKEN:
+            raise UsageError(f"{name}.{member}: structs use this name themselves")
+    for member, value in vars(cls).items():
+        if member in _FIXED and member not in annotations and callable(value):
+            raise UsageError(f"{name}.{member}: a struct does not change it; write a function that takes the struct")
+        if member in annotations or member.startswith("__"):
+            continue
+        if isinstance(value, (Scalar, _Length, _Bits)) or (isinstance(value, type) and is_member_type(value)):
+            shown = value.__name__ if isinstance(value, type) else type(value).__name__.strip("_")
+            kind = shown if isinstance(value, (type, Scalar)) else "..."
+            what = f"{name}.{member}"
+            raise UsageError(f"{what}: a member is annotated, {member}: {kind}; a constant is {member}: ClassVar")
 
 
 def _is_class_variable(annotation: Any) -> bool:

@@ -183,7 +183,7 @@ def _python(source: str, target: str, mcpu: str, level: str, emit: str) -> bytes
         raise UsageError("--emit asm is for C; `bombus prog dump asm` shows the code of any program")
     try:
         if emit == "llvm":
-            from bombus.compiler.program import import_file
+            from bombus.compiler.importing import import_file
 
             return compiler.module_text(import_file(source), target=target, cpu=mcpu).encode()
         return compiler.build_cached(source, target=target, cpu=mcpu, level=int(level))

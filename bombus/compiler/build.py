@@ -30,7 +30,7 @@ def build_file(
     from bombus.compiler.codegen import CODEGEN
 
     CODEGEN.start()  # LLVM loads while the program is checked
-    from bombus.compiler.program import import_file
+    from bombus.compiler.importing import import_file
 
     with watch or nullcontext():
         module = import_file(path)
@@ -54,7 +54,7 @@ def build_source(
     from bombus.compiler.codegen import CODEGEN
 
     CODEGEN.start()
-    from bombus.compiler.program import import_source
+    from bombus.compiler.importing import import_source
 
     return build_module(import_source(text, path), target=target, cpu=cpu, level=level)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 from types import BuiltinFunctionType, FunctionType
-from typing import Any
+from typing import Any, NewType
 
 from bombus.bpf import core, helpers
 from bombus.bpf import map as maps
@@ -48,8 +48,14 @@ def _call_object(c: Checker, node: ast.Call, value: Any) -> tree.Expr:
             return _new(c, node, value)
         if value is bool:
             return _truth(c, node)
-        hints = {int: "say how wide it is: s64(...)", str: 'texts are printed in place: bpf.printk(f"...")'}
-        c.wrong(node.func, f"{value.__name__}(...) is not part of the language", hints.get(value, ""))
+        c.wrong(node.func, f"{value.__name__}(...) is not part of the language", _TYPE_HINTS.get(value, ""))
+    if isinstance(value, NewType):
+        no_keywords(c, node, 1)
+        given, kind = expression(c, node.args[0]), c.meaning(node.func, value, "mem")
+        if isinstance(given.type, LitT):
+            c.wrong(node.args[0], f"a plain int is not {kind}: Python would keep it unbounded",
+                    f"write {kind}({c.text(node.args[0])})")  # fmt: skip
+        return c.coerce(given, kind, node.args[0], "this value")
     try:
         word = WORDS.get(value)
     except TypeError:
@@ -63,15 +69,39 @@ def _call_object(c: Checker, node: ast.Call, value: Any) -> tree.Expr:
         return helper(c, node, HELPER[value.__name__])
     if isinstance(value, Program):
         c.wrong(node, f"{value.__name__} is a program; programs are not called", "put what both need into a function")
+    if core.is_python_only(value):
+        c.wrong(node.func, f"{c.text(node.func)} is for Python only", "take @bpf.python_only away")
     if core.is_kfunc(value):
         return _user_call(c, node, value.__wrapped__, kfunc=True)
     function = python_function(value)
     if function is not None and not function.__module__.startswith("bombus.bpf"):
         return _user_call(c, node, function)
     hint = _BUILTIN_HINTS.get(value, "") if isinstance(value, BuiltinFunctionType) else ""
+    hint = hint or _MODULE_HINTS.get(_home(value), "define a function with def")
     c.wrong(node.func, f"{c.text(node.func)} cannot be called in a program", hint)
 
 
+def _home(value: Any) -> str:
+    """The module that a function comes from."""
+    owner = getattr(value, "__self__", None)
+    return getattr(value, "__module__", None) or type(owner).__module__
+
+
+_TYPE_HINTS: dict[type, str] = {
+    int: "say how wide it is: s64(...)", str: 'texts are printed in place: bpf.printk(f"...")',
+    float: "BPF has no floating point", enumerate: "count with range(...)", zip: "count with range(...)",
+    reversed: "count down: range(n - 1, -1, -1)", map: "write a loop", filter: "write a loop",
+    list: "use bpf.zeros(u8, 64), or an array in a struct", tuple: "write the values in place: (a, b)",
+    dict: "declare a map: map.hash(u32, u64, max_entries=1024)",
+    set: "declare a map: map.hash(u32, u8, max_entries=1024)", bytes: "use bpf.zeros(u8, 64)",
+    bytearray: "use bpf.zeros(u8, 64)", range: "it stands in a for loop: for i in range(n):",
+    type: "types are known when compiling",
+}  # fmt: skip
+_MODULE_HINTS = {
+    "time": "helpers.ktime_get_ns() is the time", "random": "helpers.get_prandom_u32() is random",
+    "sys": "return a verdict", "_sitebuiltins": "return a verdict", "os": "helpers have what programs may know",
+    "functools": "define a function with def", "_struct": "read members: ctx.parse(Struct)",
+}  # fmt: skip
 _BUILTIN_HINTS: dict[Any, str] = {
     print: 'write bpf.printk(f"...")', abs: "write a if a >= 0 else -a", sum: "write a loop", any: "write a loop",
     all: "write a loop", sorted: "write a loop", open: "files are for user space; keep data in maps",
@@ -136,6 +166,8 @@ def _method(c: Checker, node: ast.Call, func: ast.Attribute) -> tree.Expr | None
     kind = base.type
     if not isinstance(kind, RefT):
         c.wrong(func, f"{kind} has no method {func.attr!r}")
+    if kind.is_struct and func.attr in kind.target.LAYOUT.members:
+        c.wrong(func, f"{c.text(func)} is a member, which cannot be called")
     if kind.nullable:
         c.maybe_none(func.value, kind)
     at = c.at(node)
@@ -154,7 +186,10 @@ def _method(c: Checker, node: ast.Call, func: ast.Attribute) -> tree.Expr | None
         if kind.space == "config":
             c.wrong(func, "a setting of bpf.config(...) is constant for the program", "use bpf.var(...)")
         return tree.CopyTo(at, NONE, base, value)
-    c.wrong(func, f"{kind} has no method {func.attr!r}")
+    hint = ""
+    if kind.is_struct and isinstance(vars(kind.target).get(func.attr), FunctionType):
+        hint = f"methods are not part of the language; write a function: def {func.attr}(this: {kind.present()}) -> ..."
+    c.wrong(func, f"{kind} has no method {func.attr!r}", hint)
 
 
 def _parse(c: Checker, node: ast.Call, ctx: tree.Expr) -> tree.Expr:

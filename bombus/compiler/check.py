@@ -10,9 +10,9 @@ import ast
 import builtins
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from enum import IntEnum
+from enum import IntEnum, IntFlag
 from types import FunctionType, UnionType
-from typing import Any, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, NewType, NoReturn, Union, get_args, get_origin
 
 from bombus.bpf import core
 from bombus.bpf.core import KernelEnum
@@ -134,10 +134,12 @@ class Checker:
             return tree.Const(at, BOOL, int(value))
         if isinstance(value, KernelEnum):  # enum_has and enum_value want to know which
             return tree.Named(at, LitT(int(value), int(value)), int(value), value)
-        if type(value) is int or isinstance(value, IntEnum):
+        if type(value) is int or isinstance(value, (IntEnum, IntFlag)):
             return tree.Const(at, LitT(int(value), int(value)), int(value))
         if value is None:
             return tree.Const(at, NONE, 0)
+        if isinstance(value, (float, complex)):
+            self.wrong(node, "BPF has no floating point", "calculate with integers")
         if id(value) in core.GLOBALS and core.GLOBALS[id(value)].view is value:
             row = core.GLOBALS[id(value)]
             name = self.program.global_name(value, node, self)
@@ -151,6 +153,7 @@ class Checker:
         """The local variable that a value of a type is assigned to."""
         known = self.variables.get(name)
         if known is None:
+            self._refuse_shadow(node, name)
             known = self.variables[name] = tree.Variable(name, kind)
             return known
         old = known.type
@@ -162,6 +165,15 @@ class Checker:
         elif old != kind:
             self.wrong(node, f"{name} is {old}, this value is {kind}", self.conversion(old, name))
         return known
+
+    def _refuse_shadow(self, node: ast.AST, name: str) -> None:
+        """Python would make a local variable of a name that is assigned, whatever the module means by it."""
+        value = self.names.get(name)
+        if id(value) in core.GLOBALS and core.GLOBALS[id(value)].view is value:
+            hint = f"{name}.value = ..." if isinstance(value, Ref) else f"{name}.assign(...)"
+            self.wrong(node, f"{name} is a global of the module, and this would be another variable", f"write {hint}")
+        if hasattr(value, "MAP_TYPE"):
+            self.wrong(node, f"{name} is a map of the module, and this would be another variable", "use another name")
 
     def conversion(self, kind: Type, what: str) -> str:
         if isinstance(kind, IntT):
@@ -229,6 +241,8 @@ class Checker:
 
     def annotation(self, node: ast.expr) -> Any:
         """The Python object that an annotation means."""
+        if isinstance(node, ast.Name) and node.id in self.names and not isinstance(self.names[node.id], str):
+            return self.names[node.id]  # most are
         scope = {**vars(builtins), **self.names}
         try:
             value = eval(compile(ast.Expression(node), self.file.path, "eval"), scope)
@@ -241,6 +255,8 @@ class Checker:
         return self.meaning(node, self.annotation(node), space)
 
     def meaning(self, node: ast.expr, value: Any, space: str) -> Type:
+        while get_origin(value) is Annotated or isinstance(value, NewType):
+            value = value.__supertype__ if isinstance(value, NewType) else get_args(value)[0]
         if value is bool:
             return BOOL
         if value is None or value is type(None):

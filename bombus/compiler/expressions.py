@@ -5,7 +5,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from types import ModuleType
+from enum import IntEnum, IntFlag
+from types import FunctionType, ModuleType
 from typing import Any, Final
 
 from bombus.bpf.context import Context, PacketContext
@@ -24,7 +25,7 @@ BTF_CONTEXTS: Final = frozenset({
     "BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_EXT",
     "BPF_PROG_TYPE_NETFILTER",
 })  # fmt: skip
-_REFUSED: Final[dict[type[ast.expr], tuple[str, str]]] = {
+REFUSED: Final[dict[type[ast.expr], tuple[str, str]]] = {
     ast.List: ("lists are not part of the language", "use bpf.zeros(u8, 64), or an array in a struct"),
     ast.Dict: ("dicts are not part of the language", "declare a map: map.hash(u32, u64, max_entries=1024)"),
     ast.Set: ("sets are not part of the language", "declare a map: map.hash(u32, u8, max_entries=1024)"),
@@ -49,7 +50,7 @@ def expression(c: Checker, node: ast.expr) -> tree.Expr:
     """A value, or a compile-time object. Reports and raises Wrong for anything else."""
     handler = _HANDLERS.get(type(node))
     if handler is None:
-        message, hint = _REFUSED.get(type(node), (f"{type(node).__name__} is not part of the language", ""))
+        message, hint = REFUSED.get(type(node), (f"{type(node).__name__} is not part of the language", ""))
         c.wrong(node, message, hint)
     return handler(c, node)
 
@@ -116,6 +117,9 @@ def _attribute(c: Checker, node: ast.Attribute) -> tree.Expr:
     base = expression(c, node.value)
     if isinstance(base, tree.Object):
         return c.constant(node, _static(c, node, base.value))
+    known = _known(c, node.value) if isinstance(base.type, (TupleT, LitT)) else None
+    if isinstance(known, (tuple, IntEnum, IntFlag)):  # of named tuples and enums
+        return c.constant(node, _static(c, node, known))
     if isinstance(base.type, IntT) and node.attr in ("MIN", "MAX"):
         return c.constant(node, getattr(base.type.kind, node.attr))
     if isinstance(base.type, RefT) and isinstance(base.type.target, type) and issubclass(
@@ -125,6 +129,13 @@ def _attribute(c: Checker, node: ast.Attribute) -> tree.Expr:
 
         return tree.PacketLength(c.at(node), IntT(u32), base)
     return load_place(c, node, _member(c, node, base))
+
+
+def _known(c: Checker, node: ast.expr) -> Any:
+    """The compile-time object that `a.b.c` names, None when there is none."""
+    if isinstance(node, ast.Name):
+        return None if node.id in c.variables else c.constants.get(node.id, c.names.get(node.id))
+    return getattr(_known(c, node.value), node.attr, None) if isinstance(node, ast.Attribute) else None
 
 
 def _static(c: Checker, node: ast.Attribute, owner: Any) -> Any:
@@ -152,7 +163,13 @@ def _member(c: Checker, node: ast.Attribute, base: tree.Expr) -> tree.Spot:
         member = kind.target.LAYOUT.members.get(node.attr)
         if member is None:
             names = ", ".join(name for name in kind.target.LAYOUT.members if not name.startswith("_"))
-            c.wrong(node, f"{name_of(kind.target)} has no member {node.attr!r}", f"it has {names}")
+            hint = f"it has {names}"
+            found = vars(kind.target).get(node.attr)
+            if isinstance(found, (property, FunctionType)):
+                hint = f"only its members are there; write a function: def {node.attr}(this: {kind.present()}) -> ..."
+            elif found is not None:
+                hint = f"it is the class's: {name_of(kind.target)}.{node.attr}"
+            c.wrong(node, f"{name_of(kind.target)} has no member {node.attr!r}", hint)
         return tree.Spot(member.type, base, member=member, volatile=kind.space == "config")
     if not kind.is_array and node.attr == "value":
         return tree.Spot(kind.target, base, volatile=kind.space == "config")
@@ -165,10 +182,16 @@ def _element(c: Checker, node: ast.Subscript) -> tree.Spot:
     kind = base.type
     if not isinstance(kind, RefT) or not kind.is_array:
         if isinstance(base, tree.Object) and isinstance(base.value, Map):
-            c.wrong(node, "a map has no [ ]", f"look the key up: slot = {c.text(node.value)}.lookup(key)")
+            name = c.text(node.value)
+            hint = f"look the key up: slot = {name}.lookup(key)"
+            if isinstance(node.ctx, ast.Store):
+                hint = f"{name}.update(key, value)"
+            c.wrong(node, "a map has no [ ]", hint)
         hint = "only arrays have"
         if isinstance(base, tree.Object) and isinstance(base.value, list):
             hint = f"make it a tuple: {c.text(node.value)} = (...)"
+        if isinstance(base.type, TupleT):
+            hint = "take the tuple apart: a, b = ..."
         c.wrong(node, f"{kind} has no elements", hint)
     if kind.nullable:
         c.maybe_none(node.value, kind)
@@ -254,6 +277,11 @@ def _probes(c: Checker, node: ast.AST) -> None:
 def _subscript(c: Checker, node: ast.Subscript) -> tree.Expr:
     if isinstance(node.value, ast.Name) and node.value.id not in c.variables:
         base = expression(c, node.value)
+        if isinstance(base, tree.Object) and isinstance(base.value, bytes) and base.value:
+            index = integer(c, node.slice)
+            if isinstance(index, tree.Const) and 0 <= index.value < len(base.value):
+                return c.constant(node, base.value[index.value])
+            c.wrong(node.slice, f"the index of constant bytes is a constant from 0 to {len(base.value) - 1}")
         if isinstance(base, tree.Tuple):
             index = integer(c, node.slice)
             if isinstance(index, tree.Const) and 0 <= index.value < len(base.items):
@@ -269,7 +297,13 @@ def _binary(c: Checker, node: ast.BinOp) -> tree.Expr:
 def _unary(c: Checker, node: ast.UnaryOp) -> tree.Expr:
     if isinstance(node.op, ast.Not):
         return condition(c, node)[0]
-    value = integer(c, node.operand)
+    value = expression(c, node.operand)
+    if value.type == BOOL:
+        text = c.text(node.operand)
+        hint = f"write not ({text})" if isinstance(node.op, ast.Invert) else f"convert it: s32({text})"
+        c.wrong(node.operand, "a number is wanted here, this is bool", hint)
+    if not isinstance(value.type, (IntT, LitT)):
+        c.wrong(node.operand, f"a number is wanted here, this is {value.type}")
     at = c.at(node)
     if isinstance(value.type, LitT):
         if not isinstance(value, tree.Const):
@@ -317,7 +351,9 @@ def condition(c: Checker, node: ast.expr) -> tuple[tree.Expr, Facts, Facts]:
         if not kind.nullable:
             c.wrong(node, f"{c.text(node)} is never None", "remove the test")
         return found, {name: True} if name else {}, {name: False} if name else {}
-    c.wrong(node, f"{c.text(node)} is {kind}, which is neither true nor false")
+    called = isinstance(value, tree.Object) and callable(value.value)
+    hint = f"call it: {c.text(node)}(...)" if called else ""
+    c.wrong(node, f"{c.text(node)} is {kind}, which is neither true nor false", hint)
 
 
 def _named(node: ast.expr) -> str:
@@ -341,6 +377,10 @@ def _is_none(c: Checker, node: ast.Compare) -> tuple[tree.Expr, Facts, Facts]:
         c.wrong(node, "`is` compares with None only", "compare values with ==")
     value = expression(c, node.left)
     at = c.at(node)
+    if isinstance(value, tree.Const) and value.type == NONE:
+        return tree.Const(at, BOOL, int(isinstance(node.ops[0], ast.Is))), {}, {}
+    if not isinstance(value.type, RefT) and _known(c, node.left) is not None:  # a constant of the module
+        return tree.Const(at, BOOL, int(isinstance(node.ops[0], ast.IsNot))), {}, {}
     if not isinstance(value.type, RefT):
         c.wrong(node.left, f"{value.type} is never None", "compare it with a number")
     name = _named(node.left)
@@ -386,7 +426,11 @@ def _bool_value(c: Checker, node: ast.BoolOp) -> tree.Expr:
         for part, test in zip(node.values, whole.values, strict=True):
             reference = isinstance(test, tree.Not) and isinstance(part, (ast.Name, ast.NamedExpr, ast.Call))
             if isinstance(test, (tree.Cast, tree.Folded)) or reference:
-                c.wrong(part, "`and` and `or` as values want truth values", f"write {c.text(part)} != 0, or use if")
+                text = c.text(part)
+                hint = f"write {text} != 0, or use if"
+                if isinstance(node.op, ast.Or) and part is node.values[0] and isinstance(test, tree.Cast):
+                    hint = f"write {text} != 0, or {text} if {text} != 0 else {c.text(node.values[1])}"
+                c.wrong(part, "`and` and `or` as values want truth values", hint)
     return whole
 
 
@@ -420,11 +464,21 @@ def _remember(c: Checker, node: ast.expr, value: tree.Expr) -> tree.Expr:
 def _in(
     c: Checker, node: ast.Compare, left: tree.Expr, left_node: ast.expr, right_node: ast.expr, negated: bool
 ) -> tree.Expr:  # fmt: skip
+    text = c.text(right_node)
+    if isinstance(right_node, (ast.List, ast.Set)):
+        c.wrong(right_node, "`in` wants a tuple of constants", f"write ({text[1:-1]})")
+    if isinstance(right_node, ast.Call) and isinstance(right_node.func, ast.Name) and right_node.func.id == "range":
+        ends = [c.text(arg) for arg in right_node.args]
+        low = ends[0] if len(ends) == 2 else "0"
+        hint = f"write {low} <= {c.text(left_node)} < {ends[-1]}" if 0 < len(ends) < 3 else ""
+        c.wrong(right_node, "`in` wants a tuple of constants", hint)
     items = expression(c, right_node)
     if isinstance(items, tree.Object) and isinstance(items.value, Map):
         c.wrong(node, "`in` does not look into maps", f"look the key up: {c.text(right_node)}.lookup(key) is not None")
     if not isinstance(items, tree.Tuple) or not all(isinstance(item, tree.Const) for item in items.items):
         hint = "write the comparisons with `or`"
+        if isinstance(items.type, RefT) and items.type.is_array:
+            hint = "write a loop"
         if isinstance(items, tree.Object) and isinstance(items.value, (list, set, frozenset)):
             hint = f"make it a tuple: {c.text(right_node)} = (...)"
         c.wrong(right_node, "`in` wants a tuple of constants", hint)
@@ -480,10 +534,10 @@ def _meet(
 
 
 def _walrus(c: Checker, node: ast.NamedExpr) -> tree.Expr:
-    from bombus.compiler.statements import _set
+    from bombus.compiler.assignments import set_variable
 
     value = value_of(c, node.value)
-    made = _set(c, node.target, value, node.value)
+    made = set_variable(c, node.target, value, node.value)
     assert isinstance(made, tree.Set)
     return tree.Assigned(c.at(node), made.value.type, made.variable, made.value)
 

@@ -76,6 +76,7 @@ def helper(c: Checker, node: ast.Call, row: Helper) -> tree.Expr:
     for (name, c_type), arg_kind, arg in zip(given, argument_kinds(row), nodes, strict=True):
         assert arg is not None
         args.append(helper_argument(c, row, name, c_type, arg_kind, arg))
+    check_callbacks(c, row.name, args, nodes)
     spaces = {"pointer": "mem", "bpf_sock": "sock", "bpf_tcp_sock": "sock"}
     kinds: dict[str, Any] = {"bpf_sock": contexts.BpfSock, "bpf_tcp_sock": contexts.BpfTcpSock, "pointer": kind}
     if result == "void":
@@ -84,6 +85,43 @@ def helper(c: Checker, node: ast.Call, row: Helper) -> tree.Expr:
         space = "btf" if "BTF_ID" in row.ret else spaces[result]
         return helper_call(c, node, row, args, RefT(kinds[result], space, may_be_null(row)))
     return helper_call(c, node, row, args, IntT(getattr(ints, result)))
+
+
+# What helpers give to callbacks (Linux 6.12 kernel/bpf/verifier.c: set_loop_callback_state and its like): numbers,
+# the key and value of a map, a dynptr, structs of the kernel, and the argument ("ctx") that the helper was given.
+_CALLBACKS: Final = {
+    "loop": ("index", "ctx"), "for_each_map_elem": ("map", "key", "value", "ctx"),
+    "timer_set_callback": ("map", "key", "value"), "user_ringbuf_drain": ("dynptr", "ctx"),
+    "find_vma": ("kernel", "kernel", "ctx"),
+}  # fmt: skip
+
+
+def check_callbacks(
+    c: Checker, name: str, args: list[tree.Expr], nodes: list[Any], owner: maps.Map | None = None
+) -> None:
+    """Report a callback whose parameters are not what the helper gives it."""
+    wanted = _CALLBACKS.get(name)
+    found = [(i, arg.value) for i, arg in enumerate(args) if isinstance(arg, tree.Object)]
+    at, function = next((pair for pair in found if isinstance(pair[1], tree.Function)), (-1, None))
+    if wanted is None or function is None or function.wrong:
+        return
+    node = nodes[at]
+    if len(function.params) > len(wanted):
+        c.wrong(node, f"{function.name} gets {len(wanted)} arguments: {', '.join(wanted)}", "take as many or fewer")
+    for what, variable in zip(wanted, function.params, strict=False):
+        kind = variable.type
+        if isinstance(kind, IntT):
+            continue  # the number, or the address as one
+        given = args[at + 1].type if what == "ctx" and not isinstance(args[at + 1], tree.Const) else None
+        if owner is not None and what in ("key", "value"):
+            given = RefT(getattr(owner, what), "map")
+        if what in ("index", "map"):
+            c.wrong(node, f"{function.name} gets a number as {variable.name}", f"annotate it: {variable.name}: u64")
+        if not isinstance(given, RefT) or not isinstance(kind, RefT):
+            continue
+        if given.target != kind.target:
+            c.wrong(node, f"{function.name} gets {given.present()} as {variable.name}, not {kind}",
+                    f"annotate it: {variable.name}: {given.present()}")  # fmt: skip
 
 
 def helper_argument(
@@ -232,7 +270,9 @@ def _for_each(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> t
     given: tree.Expr = tree.Const(c.at(node), RefT(u64, "mem", True), 0)
     if ctx is not None:
         given = pointer(c, ctx, expression(c, ctx), True)
-    return helper_call(c, node, row, [this, callback, given, _flags(c, flags)], S64)
+    args = [this, callback, given, _flags(c, flags)]
+    check_callbacks(c, row.name, args, [None, function, ctx, None], owner)
+    return helper_call(c, node, row, args, S64)
 
 
 def _push(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:

@@ -45,11 +45,11 @@ def with_may_goto(data: bytes, marker: int) -> bytes:
         if not section.flags & model.SHF_EXECINSTR or section.type != model.SHT_PROGBITS:
             continue
         slots = decode(section.data, order)
-        targets = {at + 1 + insn.off for at, insn in enumerate(slots) if insn.opcode & 7 in (op.BPF_JMP, op.BPF_JMP32)}
+        sources = _sources(slots)
         for at, insn in enumerate(slots):
             if insn.opcode != _MARK or insn.imm not in (marker, marker + 1):
                 continue
-            made = _replacement(slots, at, targets, insn.imm == marker)
+            made = _replacement(slots, at, sources, insn.imm == marker)
             if not made or _used(slots, made[1][0], insn.dst, (marker, marker + 1)):
                 raise CodegenError(f"LLVM took can_loop() apart at instruction {at} of section {section.name}")
             for place, new in made:
@@ -58,16 +58,36 @@ def with_may_goto(data: bytes, marker: int) -> bytes:
     return bytes(out)
 
 
-def _replacement(slots: list[Insn], at: int, targets: set[int], asks: bool) -> list[tuple[int, Insn]]:
+def _sources(slots: list[Insn]) -> dict[int, list[int]]:
+    """Where jumps to an instruction stand."""
+    found: dict[int, list[int]] = {}
+    for at, insn in enumerate(slots):
+        if insn.opcode & 7 in (op.BPF_JMP, op.BPF_JMP32):
+            found.setdefault(at + 1 + insn.off, []).append(at)
+    return found
+
+
+def _replacement(slots: list[Insn], at: int, sources: dict[int, list[int]], asks: bool) -> list[tuple[int, Insn]]:
     """The instructions instead of the marker at `at` and its jump; [] when there is none as it should be. asks: whether
-    the jump is taken when the budget is used up; otherwise never."""
+    the jump is taken when the budget is used up; otherwise never.
+
+    Between them may be others, also jumps over a few of these (a choice between two values)."""
     register = slots[at].dst
     nothing = Insn(op.JA)
     place = at + 1
-    while place < len(slots) and place not in targets:
+    landing = place  # where jumps in between lead, at the most
+    while place < len(slots) and all(at < source < place for source in sources.get(place, ())):
         insn = slots[place]
         if insn.opcode & 7 in (op.BPF_JMP, op.BPF_JMP32):
+            if insn.opcode in (op.CALL, op.EXIT, op.GOTOL):
+                return []
             if insn.dst != register or insn.imm or insn.opcode not in (_ZERO, _OTHER):
+                if insn.off < 0 or register in (insn.dst, insn.src):
+                    return []
+                landing = max(landing, place + 1 + insn.off)
+                place += 1
+                continue
+            if landing > place:
                 return []
             onwards = Insn(op.JA, off=insn.off)
             if not asks:

@@ -68,7 +68,8 @@ class ModuleText:
         return "dso_local" if function.linkage in ("program", "global") else "internal"
 
     def attributes(self, function: tree.Function) -> str:
-        return _ATTRIBUTES[function.linkage]
+        # LLVM's tables for `match` are private symbols, which its BTF of .rodata asks for and then does not find.
+        return _ATTRIBUTES[function.linkage] + (' "no-jump-tables"="true"' if not self.native else "")
 
     def text(self) -> str:
         """The whole module."""
@@ -94,7 +95,8 @@ class ModuleText:
                 f'section "license", align 1, !dbg {node}'
             )
         bodies = self.bodies()
-        bodies += [self._kfunc(function) for function in unit.functions if function.linkage == "kfunc"]
+        kernels = {function.name: function for function in unit.functions if function.linkage == "kfunc"}
+        bodies += [self._kfunc(function) for function in kernels.values()]
         return "\n".join([
             f'target datalayout = "{self.layout}"',
             f'target triple = "{self.triple}"',

@@ -10,7 +10,7 @@ from typing import Final
 from bombus.bpf.ints import quotient, remainder
 from bombus.compiler import tree
 from bombus.compiler.check import Checker
-from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT
+from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT, TupleT
 
 _OPERATIONS: Final[dict[type[ast.operator], str]] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "div", ast.Mod: "mod", ast.BitAnd: "and",
@@ -27,6 +27,9 @@ _ON_NUMBERS: Final[dict[str, Callable[[int, int], int]]] = {
 }  # fmt: skip
 
 
+_ON_TRUTH: Final = {"and": "write `and`", "or": "write `or`", "xor": "write !="}
+
+
 def operate(
     c: Checker, node: ast.AST, left: tree.Expr, operator: ast.operator, right: tree.Expr, left_node: ast.AST,
     right_node: ast.AST,
@@ -34,7 +37,9 @@ def operate(
     """left operator right."""
     operation = _OPERATIONS.get(type(operator))
     if operation is None:
-        hints: dict[type[ast.operator], str] = {ast.Div: "write // for the quotient", ast.Pow: "multiply or shift"}
+        hints: dict[type[ast.operator], str] = {
+            ast.Div: "write // for the quotient", ast.Pow: "multiply or shift", ast.MatMult: "write a loop",
+        }  # fmt: skip
         shown = {ast.Div: "/", ast.Pow: "**", ast.MatMult: "@"}[type(operator)]
         c.wrong(node, f"{shown} is not part of the language", hints.get(type(operator), ""))
     a, b = left.type, right.type
@@ -43,6 +48,8 @@ def operate(
             hint = f"use {c.text(part)}.value" if isinstance(kind, RefT) and not kind.is_struct else ""
             if kind == BOOL:
                 hint = f"convert it: u32({c.text(part)})"
+                if a == b:
+                    hint = _ON_TRUTH.get(operation, hint)
             c.wrong(part, f"{_SIGNS[operation]} calculates with numbers, not with {kind}", hint)
     at = c.at(node)
     if isinstance(a, LitT) and isinstance(b, LitT):
@@ -77,7 +84,7 @@ def _on_literals(c: Checker, node: ast.AST, operation: str, left: tree.Expr, rig
         if operation in ("div", "mod") and (left.value < 0 or right.value < 0):
             c.wrong(node, "Python and C divide negative ints differently", "say how wide they are: s64(...)")
         if operation in ("shl", "shr") and not 0 <= right.value < 64:
-            c.wrong(node, f"a shift by {right.value} bits")
+            c.wrong(node, f"a shift by {right.value} bits", "0 to 63 are possible")
         value = _ON_NUMBERS[operation](left.value, right.value)
         return tree.Const(at, LitT(value, value), value)
     if operation in ("div", "mod") and (a.low < 0 or b.low <= 0):
@@ -140,6 +147,8 @@ def compare(
             c.wrong(part, f"{c.text(part)} is a reference", f"compare what it refers to: {c.text(part)}.value")
         if not isinstance(kind, (IntT, LitT)) and kind != BOOL:
             hint = "compare their members" if isinstance(kind, RefT) else ""
+            if isinstance(kind, TupleT):
+                hint = "compare the items one by one, with `and`"
             c.wrong(part, f"{kind} is not compared", hint)
     if isinstance(left, tree.Const) and isinstance(right, tree.Const) and isinstance(a, LitT) and isinstance(b, LitT):
         result = {"eq": left.value == right.value, "ne": left.value != right.value, "lt": left.value < right.value,
@@ -156,7 +165,7 @@ def compare(
             wider = a if a.bits >= b.bits else b
             narrow = right_node if wider == a else left_node
             c.wrong(node, f"{a} and {b} are not compared", f"convert one: {wider}({c.text(narrow)})")
-        c.wrong(node, f"{a} and {b} are not compared")
+        c.wrong(node, f"{a} and {b} are not compared", "a truth value is compared with True and False only")
     kind = left.type
     if relation not in ("eq", "ne"):
         if kind == BOOL:

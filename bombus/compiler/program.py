@@ -7,36 +7,35 @@ functions when they are called.
 from __future__ import annotations
 
 import ast
-import importlib.util
+import inspect
 import linecache
-import os
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from functools import lru_cache
-from pathlib import Path
-from types import FunctionType, ModuleType
-from typing import TYPE_CHECKING, Any, get_origin
+from types import FunctionType, UnionType
+from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
 
 from bombus.bpf import core, helpers
 from bombus.bpf.context import Context
 from bombus.bpf.contexts import PtRegs
-from bombus.bpf.ints import u8
+from bombus.bpf.ints import Scalar, u8
 from bombus.bpf.map import Map
-from bombus.bpf.program import Program
+from bombus.bpf.program import CREATED, Program
+from bombus.bpf.struct import Ref, Struct
 from bombus.bpf.structops import StructOps, programs_of
-from bombus.bpf.tracing import Arguments
+from bombus.bpf.tracing import Arguments, Operation
 from bombus.compiler import tree
 from bombus.compiler.check import Checker, Wrong, check_function
 from bombus.compiler.diagnostics import Diagnostic, at_node
 from bombus.compiler.programargs import place_arguments
-from bombus.compiler.source import SourceFile, definition
+from bombus.compiler.source import SourceFile, definition, not_a_def
 from bombus.compiler.types import BOOL, NONE, IntT, ObjectT, RefT, Type
-from bombus.errors import BombusError, DialectError, UsageError
+from bombus.errors import DialectError, UsageError
 from bombus.spec.helpers.model import Helper
 
 if TYPE_CHECKING:
-    import traceback
+    pass
 
 # is_gpl_compatible of Linux 6.12 include/linux/license.h
 _GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
@@ -44,6 +43,8 @@ _TRACING = frozenset({"BPF_PROG_TYPE_TRACEPOINT", "BPF_PROG_TYPE_TRACING", "BPF_
                       "BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_EXT",
                       "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_SYSCALL"})  # fmt: skip
 
+
+_OWN = ("LICENSE",)  # names that objects have of their own
 
 # Kernel functions that work on types of the program's own BTF
 _OBJECTS = (
@@ -61,12 +62,11 @@ class Builder:
         self.cpu = cpu
         self.unit = tree.Unit(path)
         self.diagnostics: list[Diagnostic] = []
-        self._names = {id(value): name for name, value in names.items() if not name.startswith("__")}
+        self._names = named(names)
         self._functions: dict[FunctionType, tree.Function] = {}
         self._pending: list[tuple[tree.Function, SourceFile, ast.FunctionDef]] = []
         self._kernel_functions: dict[str, tree.Function] = {}
-        licenses = [value for value in names.values() if isinstance(value, core.License)]
-        self.unit.license = licenses[0].text if licenses else ""
+        self.unit.license = self._license(names)
         for value in names.values():
             if isinstance(value, Map):
                 self._map(value)
@@ -75,7 +75,16 @@ class Builder:
 
     def name_all(self, names: Mapping[str, Any]) -> None:
         """More names by which globals and maps are known; only those that are used are declared."""
-        self._names |= {id(value): name for name, value in names.items() if not name.startswith("__")}
+        self._names |= named(names)
+
+    def _license(self, names: Mapping[str, Any]) -> str:
+        licenses = {name: value.text for name, value in names.items() if isinstance(value, core.License)}
+        for name, value in names.items():
+            if name.strip("_").lower() in ("license", "licence") and isinstance(value, str):
+                self._wrong_name(name, f"{name} is a text, which no program gets", f"{name} = bpf.license({value!r})")
+        if len(set(licenses.values())) > 1:
+            self._wrong_name(list(licenses)[-1], "a file has one licence", f"{next(iter(licenses))} is there already")
+        return next(iter(licenses.values()), "")
 
     # What the checker asks for
 
@@ -87,11 +96,7 @@ class Builder:
 
     def _global(self, value: Any) -> str:
         row = core.GLOBALS[id(value)]
-        name = self._names[id(value)]
-        count = 1
-        while name in self.unit.globals and self.unit.globals[name].view is not value:  # of another module
-            count += 1
-            name = f"{self._names[id(value)]}_{count}"
+        name = self._free(self._names[id(value)], value)
         self._refuse_name(name, "global")
         self.unit.globals[name] = tree.GlobalVariable(name, row.type, row.initial, row.config, row.view)
         return name
@@ -99,7 +104,7 @@ class Builder:
     def _learn(self, value: Any, c: Checker) -> None:
         """The name of a global or map of another module, which a function of that module uses."""
         if id(value) not in self._names:
-            self._names |= {id(value): name for name, known in c.names.items() if known is value}
+            self._names |= named({name: known for name, known in c.names.items() if known is value})
 
     def map_name(self, value: Map, node: ast.AST, c: Checker) -> str:
         self._learn(value, c)
@@ -116,25 +121,40 @@ class Builder:
                 kinds.append(kind)
 
     def _map(self, value: Map) -> str:
-        name = self._names[id(value)]
-        count = 1
-        while name in self.unit.maps and self.unit.maps[name].map is not value:
-            count += 1
-            name = f"{self._names[id(value)]}_{count}"
+        name = self._free(self._names[id(value)], value)
         self._refuse_name(name, "map")
         self.unit.maps[name] = tree.MapVariable(name, value)
         return name
 
+    def _free(self, name: str, value: Any) -> str:
+        """The name of a map or global, or another one when that of another module has it."""
+        wanted, count = name, 1
+        while self._taken(name, value):
+            count += 1
+            name = f"{wanted}_{count}"
+        return name
+
+    def _taken(self, name: str, value: Any) -> bool:
+        known = self.unit.globals.get(name), self.unit.maps.get(name)
+        if known[0] is not None and known[0].view is not value:
+            return True
+        if known[1] is not None and known[1].map is not value:
+            return True
+        return any(function.name == name for function in self.unit.functions)
+
     def _refuse_name(self, name: str, what: str) -> None:
         if not name.isascii() and not self.native:
-            path = self.unit.path
-            lines = linecache.getlines(path)
-            line = next((i for i, text in enumerate(lines, 1) if text.startswith(name)), 1)
-            here = ast.Constant(None, lineno=line, col_offset=0, end_lineno=line, end_col_offset=len(name.encode()))
-            message = f"{name}: names of {what}s are ASCII in BPF objects"
-            found = at_node(path, lines, here, message, "use a-z, A-Z, 0-9 and _")
-            if found not in self.diagnostics:
-                self.diagnostics.append(found)
+            self._wrong_name(name, f"{name}: names of {what}s are ASCII in BPF objects", "use a-z, A-Z, 0-9 and _")
+
+    def _wrong_name(self, name: str, message: str, hint: str) -> None:
+        """Report a name of the module, where it is given."""
+        path = self.unit.path
+        lines = linecache.getlines(path)
+        line = next((i for i, text in enumerate(lines, 1) if text.startswith(name)), 1)
+        here = ast.Constant(None, lineno=line, col_offset=0, end_lineno=line, end_col_offset=len(name.encode()))
+        found = at_node(path, lines, here, message, hint)
+        if found not in self.diagnostics:
+            self.diagnostics.append(found)
 
     def needs_gpl(self, c: Checker, node: ast.AST, helper: str) -> None:
         if self.unit.license not in _GPL:
@@ -161,8 +181,10 @@ class Builder:
             file, source = definition(python)
         except UsageError as error:
             if c is None:
-                raise
-            c.wrong(node, str(error))
+                self._report_not_a_def(python)
+                raise Wrong from None
+            known_text = linecache.getlines(python.__code__.co_filename)
+            c.wrong(node, *(not_a_def(python.__code__) if known_text else (str(error), "")))
         linkage = linkage or core.linkage_of(python) or "static"
         made = tree.Function(source.name, file.path, source.lineno, [], NONE, linkage, python=python)
         self._declare(made, file, source)
@@ -179,6 +201,11 @@ class Builder:
             variables = [tree.Variable(param, kind) for param, kind in params]
             known = tree.Function(name, self.unit.path, 1, variables, result, "kfunc")
             declared = [f for f in self.unit.functions if f.linkage == "kfunc" and f.name == name]
+            for other in self.unit.functions:
+                if other.name == name and other.linkage != "kfunc":
+                    file, node = definition(other.python)
+                    message = f"{name} is the name of a kernel function that the language calls"
+                    self.diagnostics.append(at_node(file.path, file.lines, node, message, "rename the function"))
             self._kernel_functions[name] = known = declared[0] if declared else known
             if not declared:
                 self.unit.functions.append(known)
@@ -211,8 +238,14 @@ class Builder:
     def _declare(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
         if not self.native:
             self._check_names(file, node)
-        taken = {function.name for function in self.unit.functions}
+        taken = {function.name for function in self.unit.functions} | {*self.unit.maps, *self.unit.globals, *_OWN}
         count = 0
+        if made.linkage == "kfunc" and made.name in taken:
+            if all(f.linkage == "kfunc" for f in self.unit.functions if f.name == made.name):
+                taken.clear()  # declared elsewhere too
+            else:
+                message = f"{made.name} is the name of a function of the program too"
+                self.diagnostics.append(at_node(file.path, file.lines, node, message, "rename the other one"))
         while made.name in taken:
             made.name = f"{node.name}_{node.lineno}" + (f"_{count}" if count else "")
             count += 1
@@ -234,7 +267,7 @@ class Builder:
 
     def _signature(self, c: Checker, made: tree.Function, node: ast.FunctionDef) -> None:
         args = node.args
-        for part in (args.vararg, args.kwarg, *args.posonlyargs, *args.kwonlyargs):
+        for part in (args.vararg, args.kwarg, *args.posonlyargs, *args.kwonlyargs, *getattr(node, "type_params", ())):
             if part is not None:
                 c.wrong(part, "a function has plain parameters only", f"def {node.name}(a: u32, b: u32)")
         if args.defaults:
@@ -242,7 +275,12 @@ class Builder:
         program = made.linkage == "program"
         for arg in args.args:
             if arg.annotation is None:
-                c.wrong(arg, f"{arg.arg} has no type", f"annotate it: {arg.arg}: u32")
+                wanted = "u32"
+                if arg.arg in ("self", "cls"):
+                    c.wrong(arg, f"{node.name} is a method of a class", "define it at module level, without self")
+                if program and arg is args.args[0]:
+                    wanted = context_text(made)
+                c.wrong(arg, f"{arg.arg} has no type", f"annotate it: {arg.arg}: {wanted}")
             if made.linkage == "kfunc" and (loose := loose_parameter(c.annotation(arg.annotation))) is not None:
                 made.params.append(tree.Variable(arg.arg, loose))
                 continue
@@ -308,22 +346,15 @@ class Builder:
         row = tree.OpsVariable(name, type(ops), bytes(ops), functions, ops.LINK)
         self.unit.ops.append(row)
 
-    def add_program(self, program: Program[Any, Any]) -> None:
+    def add_program(self, name: str, program: Program[Any, Any]) -> None:
+        """name: of the module's variable."""
         try:
             file, node = definition(program.function)  # type: ignore[arg-type]
         except UsageError:
-            code = program.function.__code__
-            lines = linecache.getlines(code.co_filename)
-            if not lines:
-                raise
-            here = ast.Constant(None, lineno=code.co_firstlineno, col_offset=0)
-            what = "a lambda" if code.co_name == "<lambda>" else "no plain function"
-            self.diagnostics.append(
-                at_node(code.co_filename, lines, here, f"{code.co_name} is {what}", "define it with `def`")
-            )
+            self._report_not_a_def(program.function)
             return
         made = tree.Function(
-            node.name, file.path, node.lineno, [], NONE, "program", program.section, python=program.function
+            name, file.path, node.lineno, [], NONE, "program", program.section, python=program.function
         )
         row = _section(program.section)
         if row is not None:
@@ -336,6 +367,15 @@ class Builder:
         elif not made.wrong and not made.loads and made.prog_type != "BPF_PROG_TYPE_EXT":
             self._check_context(made, file, node)
         self._pending.append((made, file, node))
+
+    def _report_not_a_def(self, function: Any) -> None:
+        """For a function that is being handled as an error of its definition: UsageError when there is no source."""
+        code = function.__code__
+        lines = linecache.getlines(code.co_filename)
+        if not lines:
+            raise
+        here = ast.Constant(None, lineno=code.co_firstlineno, col_offset=0)
+        self.diagnostics.append(at_node(code.co_filename, lines, here, *not_a_def(code)))
 
     def _check_context(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
         wanted = _context_of(made.prog_type)
@@ -361,12 +401,12 @@ class Builder:
             )  # fmt: skip
 
     def idle(self, names: Mapping[str, Any]) -> list[FunctionType]:
-        """Functions of the module that nothing calls though they are marked as BPF's (`@bpf.noinline` and so on).
-        Others may be meant for the import, or for user space."""
+        """Functions of the module that nothing calls though they are BPF's: by a mark (`@bpf.noinline` and so on), or
+        by the types of all that they take and return. Others are for the import, or for user space."""
         return [
             value for value in dict.fromkeys(v for v in names.values() if isinstance(v, FunctionType))
-            if core.linkage_of(value) and value not in self._functions
-            and value.__code__.co_filename == self.unit.path
+            if value not in self._functions and value.__code__.co_filename == self.unit.path
+            and (core.linkage_of(value) or (_looks_like_bpf(value) and not core.is_python_only(value)))
         ]
 
     def finish(self) -> tree.Unit:
@@ -431,6 +471,15 @@ def _section(name: str) -> Any:
     return match.section if match is not None else None
 
 
+def context_text(made: tree.Function) -> str:
+    """The context class of a program, as users write it."""
+    from bombus.compiler.bindings import class_name
+
+    short = made.section.removeprefix("?").partition("/")[0].partition(".")[0]
+    wanted = _context_of(made.prog_type) if made.prog_type else ""
+    return f"{short}.Context" if short in ("xdp", "tc") else f"contexts.{class_name(wanted)}" if wanted else "u32"
+
+
 def _context_of(prog_type: str) -> str:
     from bombus.spec.progtypes import PROG_TYPE
 
@@ -440,29 +489,108 @@ def _context_of(prog_type: str) -> str:
 def check_names(names: Mapping[str, Any], path: str, *, cpu: str = "v3") -> tree.Unit:
     """Check the programs among the names of a module. DialectError, UsageError when there is none."""
     ops = {name: value for name, value in names.items() if isinstance(value, StructOps)}
-    found = [value for value in names.values() if isinstance(value, Program)]
-    programs = list(dict.fromkeys([*found, *(p for value in ops.values() for p in programs_of(value).values())]))
-    if not programs:
+    programs: dict[Program[Any, Any], str] = {}
+    for name, value in names.items():
+        if isinstance(value, Program) and (value not in programs or value.__name__ == name):
+            programs[value] = name
+    for value in ops.values():
+        for program in programs_of(value).values():
+            programs.setdefault(program, program.__name__)
+    problems = lost(names, programs)
+    if not programs and not problems:
         raise UsageError(f"{path}: there is no program in it; decorate a function, for example with @xdp")
     builder = Builder(names, path, cpu=cpu)
-    for program in programs:
-        builder.add_program(program)
+    for program, name in programs.items():
+        builder.add_program(name, program)
     for name, value in ops.items():
         builder.add_ops(name, value)
-    problems: list[Diagnostic] = []
     with _collecting(problems):
         builder.finish()
     idle = builder.idle(names)
-    if idle:  # checked apart: they are no part of the object
-        apart = Builder(names, path, cpu=cpu)
-        apart.unit.license = builder.unit.license
-        with _collecting(problems):
-            for function in idle:
-                apart.function(function, None, ast.Pass())
-            apart.finish()
+    for marked in (True, False):
+        functions = [function for function in idle if bool(core.linkage_of(function)) is marked]
+        if functions:  # checked apart: they are no part of the object
+            found = _check_apart(Builder(names, path, cpu=cpu), functions)
+            problems += found if marked else [
+                diagnostic if diagnostic.hint else replace(diagnostic, hint=_IDLE_HINT) for diagnostic in found
+            ]
     if problems:
         raise DialectError(_sorted(problems))
     return builder.unit
+
+
+_IDLE_HINT = "no program calls this function; if it is for Python alone, mark it with @bpf.python_only"
+
+
+def _check_apart(builder: Builder, functions: list[FunctionType]) -> list[Diagnostic]:
+    builder.diagnostics.clear()  # those of the module
+    found: list[Diagnostic] = []
+    with _collecting(found):
+        for function in functions:
+            with suppress(Wrong):
+                builder.function(function, None, ast.Pass())
+        builder.finish()
+    return found
+
+
+def lost(names: Mapping[str, Any], programs: Collection[Program[Any, Any]]) -> list[Diagnostic]:
+    """Programs that the module made and that none of its names leads to: they would not be part of the object."""
+    found: list[Diagnostic] = []
+    tables = [value for value in names.values() if isinstance(value, StructOps)]
+    used = {program for value in tables for program in programs_of(value).values()}
+    for program in CREATED:
+        if program.function.__globals__ is not names:
+            continue
+        idle = isinstance(program, Operation) and program not in used
+        if program in programs and not idle:
+            continue
+        with suppress(UsageError):
+            file, node = definition(program.function)  # type: ignore[arg-type]
+            again: Any = names.get(node.name)
+            hint = f"give it a name of its own at module level: {node.name} = ..."
+            if isinstance(again, Program):
+                again = again.function
+                hint = f"line {again.__code__.co_firstlineno} defines {node.name} again"
+            message = f"no name of the file leads to program {node.name}"
+            if idle:
+                message = f"{node.name} belongs to no struct of operations that the file names"
+                hint = f"make one at module level: name = SomeOps(member={node.name})"
+            found.append(at_node(file.path, file.lines, node, message, hint))
+    return found
+
+
+def _looks_like_bpf(function: FunctionType) -> bool:
+    """Whether all parameters and the result have types of the language, and one of them no other use."""
+    try:
+        kinds = inspect.get_annotations(function, eval_str=True)
+    except Exception:  # whatever annotations of user space say
+        return False
+    code = function.__code__
+    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    if "return" not in kinds or any(name not in kinds for name in names):
+        return False
+    flat = [item for kind in kinds.values() for item in _parts(kind)]
+    return all(_is_value(item) or item in (bool, None, type(None)) for item in flat) and any(map(_is_value, flat))
+
+
+def _parts(kind: Any) -> list[Any]:
+    origin = get_origin(kind)
+    if origin in (UnionType, Union, tuple):
+        return [item for inner in get_args(kind) for item in _parts(inner)]
+    return [origin if origin is Ref else kind]
+
+
+def _is_value(kind: Any) -> bool:
+    return kind is Ref or (isinstance(kind, type) and issubclass(kind, (Scalar, Struct)))
+
+
+def named(names: Mapping[str, Any]) -> dict[int, str]:
+    """Names by the identity of what they are bound to, the first one for each."""
+    found: dict[int, str] = {}
+    for name, value in names.items():
+        if not (name.startswith("__") and name.endswith("__")):
+            found.setdefault(id(value), name)
+    return found
 
 
 def _sorted(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
@@ -477,91 +605,3 @@ def _collecting(problems: list[Diagnostic]) -> Iterator[None]:
         yield
     except DialectError as error:
         problems += error.diagnostics
-
-
-def import_file(path: str) -> ModuleType:
-    """Run a program file as a module of its own. DialectError for what bombus.bpf refuses while it runs.
-
-    As for a script, modules beside it can be imported; they are its own: another program's may have the same names.
-    """
-    path = os.path.abspath(path)  # as tracebacks and line information name it
-    name = "bombus_program_" + "".join(ch if ch.isalnum() else "_" for ch in Path(path).stem)
-    spec = importlib.util.spec_from_file_location(name, path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{path} is no Python file")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    folder = os.path.dirname(path)
-    before = set(sys.modules)
-    sys.path.insert(0, folder)
-    try:
-        with_place(path, lambda: spec.loader.exec_module(module))
-    finally:
-        if folder in sys.path:
-            sys.path.remove(folder)
-        for other in set(sys.modules) - before:
-            if _lies_in(sys.modules[other], folder):
-                del sys.modules[other]
-    return module
-
-
-def _lies_in(module: Any, folder: str) -> bool:
-    """Whether a module (or a package of several files) was imported from a folder, and is no installed one."""
-    file = getattr(module, "__file__", None)
-    return isinstance(file, str) and file.startswith(folder + os.sep) and "site-packages" not in file
-
-
-def import_source(text: str, path: str = "<program>") -> ModuleType:
-    """As `import_file` for a text; `path` is what messages call it."""
-    linecache.cache[path] = (len(text), None, text.splitlines(keepends=True), path)
-    name = f"bombus_program_{abs(hash((text, path)))}"
-    module = ModuleType(name)
-    module.__file__ = path
-    sys.modules[name] = module
-    with_place(path, lambda: exec(compile(text, path, "exec"), module.__dict__))
-    return module
-
-
-def with_place(path: str, run: Any) -> None:
-    """Run a program file; what goes wrong in it becomes a diagnostic at its line."""
-    try:
-        run()
-    except SyntaxError as error:
-        if error.filename != path:
-            raise
-        lines = linecache.getlines(path)
-        line, column = error.lineno or 1, error.offset or 1
-        text = lines[line - 1].rstrip("\n") if 0 < line <= len(lines) else ""
-        end = error.end_offset or column + 1
-        raise DialectError((Diagnostic(path, line, column, end, error.msg, "", text),)) from None
-    except DialectError:
-        raise
-    except Exception as error:  # the program's own, or what bombus.bpf refuses
-        import traceback
-
-        frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
-        if not frames:
-            raise
-        message = str(error) if isinstance(error, BombusError) else f"{type(error).__name__}: {error}"
-        lines = linecache.getlines(path)
-        node = _member_of_class(lines, frames[-1].lineno or 1, message) or _frame_node(frames[-1])
-        raise DialectError((at_node(path, lines, node, message),)) from error
-
-
-def _frame_node(frame: traceback.FrameSummary) -> ast.AST:
-    """The piece of source that a frame was in."""
-    node = ast.Constant(None)
-    node.lineno, node.col_offset = frame.lineno or 1, frame.colno or 0
-    node.end_lineno, node.end_col_offset = frame.end_lineno, frame.end_colno
-    return node
-
-
-def _member_of_class(lines: list[str], line: int, message: str) -> ast.AST | None:
-    """The member that an error about a struct ("Flow.ports: ...", "ports: ...") speaks of."""
-    name = message.partition(":")[0].rpartition(".")[2]
-    for node in ast.walk(ast.parse("".join(lines))):
-        if isinstance(node, ast.ClassDef) and node.lineno == line:
-            for part in node.body:
-                if isinstance(part, ast.AnnAssign) and isinstance(part.target, ast.Name) and part.target.id == name:
-                    return part
-    return None

@@ -7,9 +7,10 @@ taken as it is, and only functions are read from source.
 from __future__ import annotations
 
 import ast
+import inspect
 import linecache
 from dataclasses import dataclass, field
-from types import FunctionType
+from types import CodeType, FunctionType
 from typing import Any
 
 from bombus.errors import UsageError
@@ -52,6 +53,15 @@ def names_of(function: FunctionType) -> dict[str, Any]:
         except ValueError:  # not assigned yet
             continue
     return names
+
+
+def not_a_def(code: CodeType) -> tuple[str, str]:
+    """What a function is that is not defined by `def`, and what to do about it."""
+    if code.co_name == "<lambda>":
+        return "a lambda is not part of the language", "define a function with def"
+    if code.co_flags & (inspect.CO_COROUTINE | inspect.CO_ASYNC_GENERATOR):
+        return f"{code.co_name} is async, which is not part of the language", "define it with def alone"
+    return f"{code.co_name} is no plain function", "define it with def"
 
 
 def definition(function: FunctionType) -> tuple[SourceFile, ast.FunctionDef]:

@@ -9,17 +9,17 @@ from typing import Any
 
 from bombus.bpf.ints import u64
 from bombus.bpf.layout import ArrayType
-from bombus.bpf.map import Reservation
+from bombus.bpf.map import Map, Reservation
 from bombus.compiler import tree
+from bombus.compiler.assignments import annotated, assign, augmented, set_variable
 from bombus.compiler.check import Checker, Loop, State, Wrong, merge
-from bombus.compiler.expressions import condition, expression, kind_type, load_place, negate, spot, value_of
+from bombus.compiler.expressions import REFUSED, condition, expression, load_place, negate
 from bombus.compiler.flow import Walk, section, thrown, walk
 from bombus.compiler.helpercalls import discard, enter_scope
-from bombus.compiler.operators import operate
-from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, TupleT
-from bombus.compiler.words import atomic_change
+from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT, TupleT
 
 _REFUSED: dict[type[ast.stmt], tuple[str, str]] = {
+    ast.TryStar: ("try is not part of the language", "BPF has no exceptions: test what functions return"),
     ast.Try: ("try is not part of the language", "BPF has no exceptions: test what functions return"),
     ast.Raise: ("raise is not part of the language", "return a value that says what went wrong"),
     ast.FunctionDef: ("a function inside of a function is not part of the language", "define it at module level"),
@@ -46,145 +46,23 @@ def body(c: Checker, statements: Sequence[ast.stmt]) -> list[tree.Stmt]:
                 c.wrong(node, message, hint)
             made += handler(c, node)
         except Wrong:
-            for part in ast.walk(node):
-                if isinstance(part, ast.Name) and isinstance(part.ctx, ast.Store):
-                    c.broken.add(part.id)
+            c.broken |= {name for part in ast.walk(node) for name in _binds(part)}
             if isinstance(node, ast.Return):
                 c.state.reachable = False
     return made
 
 
-def _assign(c: Checker, node: ast.Assign) -> list[tree.Stmt]:
-    if len(node.targets) > 1:
-        c.wrong(node, "a = b = value is not part of the language", "assign twice")
-    return _assign_to(c, node.targets[0], node.value, node)
-
-
-def _assign_to(c: Checker, target: ast.expr, source: ast.expr, node: ast.stmt) -> list[tree.Stmt]:
-    at = c.at(node)
-    if isinstance(target, ast.Name):
-        value = value_of(c, source)
-        return [_set(c, target, value, source)]
-    if isinstance(target, (ast.Tuple, ast.List)):
-        return _unpack(c, target, source, node)
-    place = spot(c, target, store=True)
-    value = expression(c, source)
-    wanted = kind_type(place.kind, "mem")
-    return [tree.Store(at, place, c.coerce(value, wanted, source, "this value"))]
-
-
-def _set(c: Checker, target: ast.Name, value: tree.Expr, source: ast.AST) -> tree.Stmt:
-    name = target.id
-    kind = value.type
-    if name in c.constants:
-        c.wrong(target, f"{name} is the variable of a loop over constants and cannot be assigned", "use another name")
-    known = c.variables.get(name)
-    if kind == NONE:
-        if known is None or not isinstance(known.type, RefT):
-            c.wrong(
-                source, "None alone has no type" if known is None else f"{name} is {known.type} and cannot be None",
-                f"annotate it: {name}: Struct | None = None" if known is None else "",
-            )  # fmt: skip
-        value = tree.Const(value.at, RefT(known.type.target, known.type.space, True), 0)
-        variable = c.variable(target, name, value.type)
-        c.assigned(name, NONE)
-        return tree.Set(c.at(target), variable, value)
-    if isinstance(kind, ObjectT):
-        c.wrong(source, f"{c.text(source)} is no value that a variable holds", "use it by its name where it is needed")
-    if isinstance(kind, LitT):
-        if known is not None and isinstance(known.type, IntT):
-            value = c.coerce(value, known.type, source, "this value")
-            kind = value.type
-        elif c.stores.get(name, 0) > 1:
-            c.wrong(
-                source, f"{name} is assigned more than once and has no width",
-                f"say how wide it is: {name} = u64({c.text(source)})",
-            )  # fmt: skip
-    if isinstance(kind, RefT) and kind.space == "stack" and not isinstance(value, (tree.New, tree.Slot, tree.Clone)):
-        c.wrong(
-            source, f"{name} would be a second name for a variable on the stack",
-            f"use it by its first name, or copy it: {name} = {c.text(source)}.copy()",
-        )  # fmt: skip
-    variable = c.variable(target, name, kind)
-    if isinstance(variable.type, IntT):
-        value = c.coerce(value, variable.type, source, "this value")
-    c.assigned(name, kind)
-    return tree.Set(c.at(target), variable, value)
-
-
-def _unpack(c: Checker, target: ast.Tuple | ast.List, source: ast.expr, node: ast.stmt) -> list[tree.Stmt]:
-    value = expression(c, source)
-    if not isinstance(value.type, TupleT):
-        c.wrong(source, f"{value.type} cannot be taken apart", "only tuples can")
-    if len(target.elts) != len(value.type.items):
-        c.wrong(target, f"{len(value.type.items)} values for {len(target.elts)} names")
-    variables: list[tree.Variable] = []
-    for element, kind in zip(target.elts, value.type.items, strict=True):
-        if not isinstance(element, ast.Name):
-            c.wrong(element, "several results go to names", "assign to a name first")
-        if element.id == "_":
-            variables.append(tree.Variable(f"_.{len(variables)}", kind))
-            continue
-        if isinstance(kind, LitT):
-            c.wrong(source, f"{element.id} has no width", "convert the items: u64(...)")
-        variables.append(c.variable(element, element.id, kind))
-        c.assigned(element.id, kind)
-    return [tree.Unpack(c.at(node), variables, value)]
-
-
-def _annotated(c: Checker, node: ast.AnnAssign) -> list[tree.Stmt]:
-    if not isinstance(node.target, ast.Name):
-        c.wrong(node.target, "only local variables are annotated", "declare members in the struct")
-    if node.value is None:
-        c.wrong(node, f"{node.target.id} has no value", "assign one here")
-    kind = c.type_of(node.annotation)
-    value = value_of(c, node.value)
-    if isinstance(kind, IntT) and isinstance(value.type, LitT):
-        c.wrong(
-            node.value, f"a plain int is not {kind}: Python would keep it unbounded",
-            f"write {node.target.id} = {kind}({c.text(node.value)})",
-        )  # fmt: skip
-    variable = c.variable(node.target, node.target.id, kind)
-    value_kind = value.type
-    wanted = RefT(kind.target, kind.space, True) if isinstance(kind, RefT) else kind
-    value = c.coerce(value, wanted, node.value, "this value")
-    if isinstance(kind, RefT) and not kind.nullable and value_kind == NONE:
-        c.wrong(node.value, f"None is not {kind}", f"annotate it as {kind} | None")
-    c.assigned(node.target.id, value_kind)
-    return [tree.Set(c.at(node), variable, value)]
-
-
-def _augmented(c: Checker, node: ast.AugAssign) -> list[tree.Stmt]:
-    at = c.at(node)
-    changed = atomic_change(c, node)
-    if changed is not None:
-        return [tree.Evaluate(at, changed)]
-    target = node.target
-    if isinstance(target, ast.Name):
-        load = ast.copy_location(ast.Name(target.id, ast.Load()), target)
-        value = operate(c, node, expression(c, load), node.op, expression(c, node.value), load, node.value)
-        return [_set(c, target, value, node)]
-    place = spot(c, target, store=True)
-    made = _evaluate_once(node, place)
-    value = operate(c, node, load_place(c, target, place), node.op, expression(c, node.value), target, node.value)
-    return [*made, tree.Store(at, place, value)]
-
-
-def _evaluate_once(node: ast.AugAssign, place: tree.Spot) -> list[tree.Stmt]:
-    """The place of `a[i] += v` is read and written but evaluated once, before v: its parts go to hidden variables."""
-    made: list[tree.Stmt] = []
-    rebinds = any(isinstance(part, ast.NamedExpr) for part in ast.walk(node))
-    if rebinds or any(isinstance(part, ast.Call) for part in ast.walk(node.target)):
-        place.base = _hidden(made, f"base.{node.lineno}.{node.col_offset}", place.base)
-    if place.index is not None and not isinstance(place.index, tree.Const):
-        place.index = _hidden(made, f"index.{node.lineno}.{node.col_offset}", place.index)
-    return made
-
-
-def _hidden(made: list[tree.Stmt], name: str, value: tree.Expr) -> tree.Expr:
-    variable = tree.Variable(name, value.type)
-    made.append(tree.Set(value.at, variable, value))
-    return tree.Read(value.at, value.type, variable)
+def _binds(node: ast.AST) -> list[str]:
+    """Names that a piece of syntax gives a value."""
+    if isinstance(node, ast.Name):
+        return [node.id] if isinstance(node.ctx, ast.Store) else []
+    if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+        return [node.name]
+    if isinstance(node, ast.alias):
+        return [(node.asname or node.name).partition(".")[0]]
+    if isinstance(node, (ast.MatchAs, ast.MatchStar)):
+        return [node.name] if node.name else []
+    return []
 
 
 def _expression(c: Checker, node: ast.Expr) -> list[tree.Stmt]:
@@ -192,6 +70,8 @@ def _expression(c: Checker, node: ast.Expr) -> list[tree.Stmt]:
         if isinstance(node.value.value, str) or node.value.value is ...:
             return []
         c.wrong(node, "this value is not used", "remove it")
+    if type(node.value) in REFUSED:
+        expression(c, node.value)
     if not isinstance(node.value, (ast.Call, ast.NamedExpr)):
         c.wrong(node, "this value is not used", "assign it or remove it")
     if isinstance(node.value, ast.Call):
@@ -283,6 +163,8 @@ def _while(c: Checker, node: ast.While) -> list[tree.Stmt]:
 
 def _for(c: Checker, node: ast.For) -> list[tree.Stmt]:
     if not isinstance(node.target, ast.Name):
+        if isinstance(node.target, ast.Tuple) and all(isinstance(item, ast.Name) for item in node.target.elts):
+            return _for_tuples(c, node, node.target)
         c.wrong(node.target, "a for loop has one name as its variable")
     call = node.iter
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range" \
@@ -306,7 +188,7 @@ def _for_walk(c: Checker, node: ast.For, target: ast.Name, loop: Walk) -> list[t
             c.assigned(target.id, loop.kind)
             first[:] = [tree.Set(at, variable, loop.item)]
         else:
-            first[:] = [_set(c, target, loop.item, node.iter)]
+            first[:] = [set_variable(c, target, loop.item, node.iter)]
 
     c.scopes += 1
     _head, made, inner, before = _loop(c, node.body, enter)
@@ -386,23 +268,58 @@ def _for_items(c: Checker, node: ast.For, target: ast.Name) -> list[tree.Stmt]:
     values = list(items.items) if isinstance(items, tree.Tuple) else None
     if values is None:
         hint = "use range(...), a tuple of constants or an array"
-        if isinstance(items, tree.Object) and isinstance(items.value, list):
-            hint = f"make it a tuple: {c.text(node.iter)} = (...)"
+        if isinstance(items, tree.Object):
+            hint = _LOOP_HINTS.get(type(items.value), hint).format(c.text(node.iter))
+            if isinstance(items.value, Map):
+                hint = f"{c.text(node.iter)}.for_each(function, ctx) calls a function for each element"
         c.wrong(node.iter, f"a for loop does not run over {items.type}", hint)
     if not all(isinstance(value, (tree.Const, tree.Object)) for value in values):
         c.wrong(node.iter, "a for loop over a tuple wants constants", "use range(...)")
-    if target.id in c.variables:
-        c.wrong(target, f"{target.id} is a variable already", "use another name")
+    return _copies(c, node, [target], [[value] for value in values])
+
+
+_LOOP_HINTS: dict[type, str] = {
+    list: "make it a tuple: {} = (...)", range: "write for i in range(...): in place",
+    bytes: "use its items: for i in bpf.unroll(range(n)): ... {}[i]",
+}
+
+
+def _for_tuples(c: Checker, node: ast.For, target: ast.Tuple) -> list[tree.Stmt]:
+    """for a, b in ((1, 2), (3, 4)):"""
+    if isinstance(node.iter, ast.Call):
+        c.wrong(node.target, "a for loop has one name as its variable, or several over a tuple of tuples",
+                "count with range(...)")  # fmt: skip
+    items = expression(c, node.iter)
+    rows = list(items.items) if isinstance(items, tree.Tuple) else []
+    values: list[list[tree.Expr]] = []
+    for row in rows:
+        if not isinstance(row, tree.Tuple) or len(row.items) != len(target.elts):
+            c.wrong(node.iter, f"each item is taken apart into {len(target.elts)} values")
+        values.append(list(row.items))
+    if not rows or not all(isinstance(value, (tree.Const, tree.Object)) for row in values for value in row):
+        c.wrong(node.iter, "a for loop over a tuple wants constants", "use range(...)")
+    return _copies(c, node, target.elts, values)
+
+
+def _copies(
+    c: Checker, node: ast.For, targets: Sequence[ast.expr], rows: Sequence[Sequence[tree.Expr]]
+) -> list[tree.Stmt]:  # fmt: skip
+    """The body once for each row of constants."""
+    names = [target.id for target in targets if isinstance(target, ast.Name)]
+    for target, name in zip(targets, names, strict=True):
+        if name in c.variables:
+            c.wrong(target, f"{name} is a variable already", "use another name")
     bodies: list[list[tree.Stmt]] = []
     breaks: list[State] = []
-    for value in values:
-        c.constants[target.id] = _constant_value(value)
+    for row in rows:
+        c.constants |= {name: _constant_value(value) for name, value in zip(names, row, strict=True)}
         c.loops.append(Loop())
         bodies.append(body(c, node.body))
         loop = c.loops.pop()
         c.state = merge([c.state, *loop.continues])
         breaks += loop.breaks
-    c.constants.pop(target.id, None)
+    for name in names:
+        c.constants.pop(name, None)
     other = body(c, node.orelse)
     c.state = merge([c.state, *breaks])
     return [tree.Unrolled(c.at(node), bodies, other)]
@@ -425,8 +342,12 @@ def _for_array(
     index = tree.Read(at, counter.type, counter)
     element = load_place(c, node.iter, tree.Spot(kind.element, items, index=index))
 
+    if isinstance(element.type, RefT) and element.type.space == "stack":
+        c.wrong(node.iter, f"{target.id} would be a second name for a part of a variable on the stack",
+                f"count with range(...) and use {c.text(node.iter)}[i]")  # fmt: skip
+
     def enter() -> tree.Stmt:
-        return _set(c, target, element, node.iter)
+        return set_variable(c, target, element, node.iter)
 
     first, made, loop, before = _loop(c, node.body, enter)
     c.state = before.copy()
@@ -508,7 +429,7 @@ def _with(c: Checker, node: ast.With) -> list[tree.Stmt]:
     if kind is Reservation:
         if not isinstance(item.optional_vars, ast.Name):
             c.wrong(node, "the record needs a name", f"with {c.text(item.context_expr)} as record:")
-        first = _set(c, item.optional_vars, enter, item.context_expr)
+        first = set_variable(c, item.optional_vars, enter, item.context_expr)
         made.append(first)
         guard = c.variables[item.optional_vars.id]
         if c.stores.get(guard.name, 0) > sum(
@@ -540,7 +461,12 @@ def _match(c: Checker, node: ast.Match) -> list[tree.Stmt]:
     """match on constants is a chain of comparisons."""
     subject = expression(c, node.subject)
     if not isinstance(subject.type, IntT):
-        c.wrong(node.subject, f"match looks at integers, not {subject.type}")
+        hint = "use if and else"
+        if isinstance(subject.type, RefT) and subject.type.nullable:
+            hint = "test it with `is None`"
+        elif isinstance(subject.type, TupleT):
+            hint = "match one of the values, and test the others in the cases: case 1 if ...:"
+        c.wrong(node.subject, f"match looks at integers, not {subject.type}", hint)
     at = c.at(node)
     hidden = tree.Variable(f"match.{node.lineno}", subject.type)
     made: list[tree.Stmt] = [tree.Set(at, hidden, subject)]
@@ -555,6 +481,7 @@ def _match(c: Checker, node: ast.Match) -> list[tree.Stmt]:
                 tests.append(_pattern(c, case.pattern, read, one))
             except Wrong:  # the other cases are looked at too
                 wrong = True
+                c.broken |= {name for part in ast.walk(one) for name in _binds(part)}
         if None in tests:
             test: tree.Expr = tree.Const(at, BOOL, 1)
         else:
@@ -590,7 +517,10 @@ def _pattern(c: Checker, whole: ast.pattern, subject: tree.Expr, pattern: ast.pa
     if isinstance(pattern, ast.MatchAs) and pattern.pattern is None and pattern.name is None:
         return None
     if not isinstance(pattern, ast.MatchValue):
-        c.wrong(pattern, "match compares with constants", "use numbers, named constants (xdp.PASS) and _")
+        hint = "use numbers, named constants (xdp.PASS) and _"
+        if isinstance(pattern, ast.MatchAs):
+            hint = f"write _ for {pattern.name}" if pattern.pattern is None else "leave `as` away"
+        c.wrong(pattern, "match compares with constants", hint)
     value = expression(c, pattern.value)
     value = c.coerce(value, subject.type, pattern.value, "this constant")
     if not isinstance(value, tree.Const):
@@ -599,9 +529,9 @@ def _pattern(c: Checker, whole: ast.pattern, subject: tree.Expr, pattern: ast.pa
 
 
 _HANDLERS: dict[type[ast.stmt], Callable[[Checker, Any], list[tree.Stmt]]] = {
-    ast.Assign: _assign,
-    ast.AnnAssign: _annotated,
-    ast.AugAssign: _augmented,
+    ast.Assign: assign,
+    ast.AnnAssign: annotated,
+    ast.AugAssign: augmented,
     ast.Expr: _expression,
     ast.If: _if,
     ast.While: _while,

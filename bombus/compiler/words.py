@@ -117,6 +117,8 @@ def _len(c: Checker, node: ast.Call) -> tree.Expr:
         return c.constant(node, len(value.items))
     if isinstance(value.type, RefT) and value.type.is_array:
         return c.constant(node, value.type.target.count)
+    if isinstance(value, tree.Object) and isinstance(value.value, (bytes, str)):
+        return c.constant(node, len(value.value))
     c.wrong(node.args[0], f"{value.type} has no length", "arrays and tuples have")
 
 
@@ -309,7 +311,10 @@ def _text(c: Checker, node: ast.Call, text: ast.expr, word: str) -> tuple[bytes,
                 if value is not None:
                     args.append(value)
     else:
-        c.wrong(text, f"{word} wants a text in place", f'bpf.{word}(f"port {{port}}")')
+        given = expression(c, text) if isinstance(text, (ast.Name, ast.Attribute)) else None
+        if not isinstance(given, tree.Object) or not isinstance(given.value, str):
+            c.wrong(text, f"{word} wants a text in place", f'bpf.{word}(f"port {{port}}")')
+        parts.append(given.value.replace("%", "%%"))
     if len(args) > 12:
         c.wrong(node, f"{word} takes 12 values, not {len(args)}", "print two lines")
     raw = "".join(parts)
@@ -321,7 +326,7 @@ def _text(c: Checker, node: ast.Call, text: ast.expr, word: str) -> tuple[bytes,
 def _format(c: Checker, piece: ast.FormattedValue) -> tuple[str, tree.Expr | None]:
     """One {...} of an f-string as a conversion of the kernel's printf."""
     if piece.conversion != -1:
-        c.wrong(piece, "!r, !s and !a are not part of the language", "leave it out")
+        c.wrong(piece, "!r, !s, !a and {x=} are not part of the language", "write {x} alone")
     spec = ""
     if piece.format_spec is not None:
         if not isinstance(piece.format_spec, ast.JoinedStr) or not all(
@@ -332,6 +337,8 @@ def _format(c: Checker, piece: ast.FormattedValue) -> tuple[str, tree.Expr | Non
     value = expression(c, piece.value)
     if isinstance(value, tree.Const) and isinstance(value.type, LitT):
         return format(value.value, spec).replace("%", "%%"), None
+    if isinstance(value, tree.Object) and isinstance(value.value, str) and not spec:
+        return value.value.replace("%", "%%"), None
     kind = value.type
     if isinstance(kind, LitT):
         value = tree.Cast(value.at, S64, value)

@@ -13,6 +13,7 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
+from bombus.bits import ring_size
 from bombus.btf.data import layout_of, to_bytes
 from bombus.btf.types import DataSec, Kind, Var
 from bombus.errors import BombusError, KernelError, LoadError, NeedsKernel, ObjectError, UsageError
@@ -142,8 +143,7 @@ def _size(state: State, spec: MapSpec) -> MapSpec:
     if spec.type == _PERF and not entries:
         entries = state.kernel.possible_cpus
     if spec.type in _RINGS and entries:
-        pages = max((entries + _PAGE - 1) // _PAGE, 1)
-        entries = _PAGE << (pages - 1).bit_length()
+        entries = ring_size(entries, _PAGE)
     return replace(spec, max_entries=entries) if entries != spec.max_entries else spec
 
 

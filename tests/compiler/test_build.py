@@ -11,7 +11,7 @@ from bombus.bpf.core import linkage_of
 from bombus.compiler.bindings import pages
 from bombus.compiler.build import build_file, build_source, module_text
 from bombus.compiler.codegen import Codegen
-from bombus.compiler.program import import_source
+from bombus.compiler.importing import import_source
 from bombus.errors import CodegenError, DialectError, UsageError
 from bombus.object.read import read_object
 

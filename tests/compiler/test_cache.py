@@ -17,7 +17,7 @@ from bombus.cli import output
 from bombus.cli.main import main
 from bombus.compiler import cache
 from bombus.compiler.codegen import CODEGEN
-from bombus.compiler.program import import_file
+from bombus.compiler.importing import import_file
 from bombus.compiler.watch import Watch
 
 EXAMPLES = Path(__file__).parents[2] / "examples" / "bpf"
@@ -261,7 +261,7 @@ WRITER = """\
 import sys, os, random
 from pathlib import Path
 from bombus.compiler import cache
-from bombus.compiler.program import import_file
+from bombus.compiler.importing import import_file
 
 path, place, seed = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 rng = random.Random(seed)

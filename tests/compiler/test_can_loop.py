@@ -10,7 +10,7 @@ from readings import compiled, plain
 from bombus.bpf import flow
 from bombus.compiler import maygoto
 from bombus.compiler.build import build_module
-from bombus.compiler.program import import_source
+from bombus.compiler.importing import import_source
 from bombus.elf.read import read_elf
 from bombus.errors import CodegenError
 from bombus.isa import build, opcodes
@@ -228,13 +228,22 @@ def test_what_llvm_may_make_of_it() -> None:
     mark = Insn(maygoto._MARK, 1, imm=maygoto._FIRST)
     move, to_end, onwards = build.mov(2, 5), Insn(maygoto._ZERO, 1, off=9), Insn(maygoto._OTHER, 1, off=-9)
     nothing, back = Insn(opcodes.JA), Insn(opcodes.JA, off=-9)
-    assert maygoto._replacement([mark, move, to_end], 0, set(), True) == [(0, nothing), (2, build.may_goto(9))]
-    assert maygoto._replacement([mark, onwards], 0, set(), True) == [(0, build.may_goto(1)), (1, back)]
-    assert maygoto._replacement([mark, move, to_end], 0, set(), False) == [(0, nothing), (2, nothing)]
-    assert maygoto._replacement([mark, move, onwards], 0, set(), False) == [(0, nothing), (2, back)]
+    assert maygoto._replacement([mark, move, to_end], 0, {}, True) == [(0, nothing), (2, build.may_goto(9))]
+    assert maygoto._replacement([mark, onwards], 0, {}, True) == [(0, build.may_goto(1)), (1, back)]
+    assert maygoto._replacement([mark, move, to_end], 0, {}, False) == [(0, nothing), (2, nothing)]
+    assert maygoto._replacement([mark, move, onwards], 0, {}, False) == [(0, nothing), (2, back)]
     for bad in ([mark, move, onwards], [mark], [mark, build.mov(1, 5), to_end], [mark, onwards._replace(imm=1)]):
-        assert maygoto._replacement(bad, 0, set(), True) == []
-    assert maygoto._replacement([mark, move, to_end], 0, {2}, True) == []
+        assert maygoto._replacement(bad, 0, {}, True) == []
+    assert maygoto._replacement([mark, move, to_end], 0, {2: [7]}, True) == []
+    # a choice between two values, whose jump comes down before that of the marker (fuzz seed 1000622)
+    choice = Insn(opcodes.BPF_JMP | opcodes.BPF_JGT | opcodes.BPF_K, 5, off=1, imm=1)
+    slots = [mark, choice, move, to_end]
+    assert maygoto._replacement(slots, 0, maygoto._sources(slots), True) == [(0, nothing), (3, build.may_goto(9))]
+    beyond = [mark, choice._replace(off=2), move, to_end]
+    assert maygoto._replacement(beyond, 0, maygoto._sources(beyond), True) == []
+    for bad_jump in (choice._replace(off=-2), choice._replace(dst=1), Insn(opcodes.CALL, imm=5), Insn(opcodes.EXIT)):
+        slots = [mark, bad_jump, move, to_end]
+        assert maygoto._replacement(slots, 0, maygoto._sources(slots), True) == []
 
 
 def test_the_register_of_a_marker_is_not_used() -> None:

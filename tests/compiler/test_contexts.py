@@ -16,7 +16,7 @@ from readings import contents, declared, reset_globals, shown
 from bombus.bpf.machine import use
 from bombus.bpf.program import Program
 from bombus.compiler.build import build_module
-from bombus.compiler.program import import_file
+from bombus.compiler.importing import import_file
 from bombus.kernel.api import Kernel
 from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load

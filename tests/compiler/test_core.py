@@ -9,7 +9,7 @@ from types import ModuleType
 import pytest
 
 from bombus.compiler.build import build_module, build_source
-from bombus.compiler.program import import_file
+from bombus.compiler.importing import import_file
 from bombus.errors import DialectError, NotSupported
 from bombus.kernel.api import Kernel
 from bombus.loader.load import load

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from bombus.cli.main import main
-from bombus.compiler.program import import_file
+from bombus.compiler.importing import import_file
 
 DOCS = Path(__file__).parents[2] / "docs"
 TRAFFIC = Path(__file__).parents[2] / "examples" / "traffic.pcap"

@@ -10,7 +10,7 @@ import pytest
 from packets import address, checksum, ethernet, ipv4
 from readings import compiled, plain
 
-from bombus.compiler.program import import_file
+from bombus.compiler.importing import import_file
 from bombus.kernel.api import Kernel
 from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import Loaded, load

@@ -15,7 +15,7 @@ from bombus.bpf.program import Program
 from bombus.btf.parse import Btf
 from bombus.btf.types import DeclTag, Kind, Struct
 from bombus.compiler.build import build_file, build_source
-from bombus.compiler.program import import_source
+from bombus.compiler.importing import import_source
 from bombus.errors import DialectError, KernelError
 from bombus.kernel.api import Kernel
 from bombus.loader.load import load
@@ -487,8 +487,8 @@ def test_work_is_done(linux_kernel: Kernel) -> None:
 
 
 def test_kernel_functions_from_btf(linux_kernel: Kernel, tmp_path: Path) -> None:
+    from bombus.compiler.importing import import_file
     from bombus.compiler.kernelstructs import kernel_module
-    from bombus.compiler.program import import_file
     from bombus.spec.kfuncs import KFUNC
 
     vmlinux = Btf.parse(linux_kernel.vmlinux_btf())
@@ -508,7 +508,7 @@ def test_lists_in_arenas(linux_kernel: Kernel) -> None:
     """The program of the example in plain Python and on Linux, and the list as user space sees it."""
     from bombus.bpf.machine import use
     from bombus.compiler.build import build_module
-    from bombus.compiler.program import import_file
+    from bombus.compiler.importing import import_file
     from bombus.plain import PlainMachine
 
     module = import_file(str(FOLDER / "arena_list.py"))

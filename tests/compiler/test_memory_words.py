@@ -294,7 +294,7 @@ PACKETS = [bytes(99), bytes(range(99)), bytes(range(13)) * 2 + b"\1" * 37 + b"\2
 def test_the_same_in_bpf(kernel: Kernel) -> None:
     from readings import compiled, plain
 
-    from bombus.compiler.program import import_source
+    from bombus.compiler.importing import import_source
 
     module = import_source(BPF, "<bytes>")
     expected = plain(module, module.f, PACKETS)

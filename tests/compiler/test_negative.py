@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bombus.compiler.program import check_names, import_source
+from bombus.compiler.importing import import_source
+from bombus.compiler.program import check_names
 from bombus.errors import BombusError
 
 # What stands above every case.
@@ -111,7 +112,7 @@ def test_error(kind: str, source: str, expected: str) -> None:
 
 
 def test_enough_cases() -> None:
-    assert len(CASES) >= 240
+    assert len(CASES) >= 330
     assert len({case[0] for case in CASES}) == len(CASES)
     assert all("error:" in case[3] or case[0] == "no_program" for case in CASES)
 

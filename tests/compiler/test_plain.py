@@ -13,7 +13,7 @@ from packets import packets
 from readings import declared
 
 from bombus.bpf import Struct, map, u32, u64, use, xdp
-from bombus.compiler.program import import_file
+from bombus.compiler.importing import import_file
 from bombus.errors import UsageError, VmFault
 from bombus.plain import PlainMachine
 

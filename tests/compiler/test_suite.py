@@ -18,7 +18,7 @@ from readings import Seen, compiled, plain
 from bombus.bpf.machine import use
 from bombus.bpf.program import Program
 from bombus.compiler.build import build_module
-from bombus.compiler.program import import_file
+from bombus.compiler.importing import import_file
 from bombus.errors import KernelError
 from bombus.kernel.api import Kernel
 from bombus.kernel.handles import Map
