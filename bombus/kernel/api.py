@@ -113,6 +113,32 @@ class Attr:
         return None
 
 
+def long_way(*_: object) -> Any:
+    """What a function of `MapCalls` is where only the command will do."""
+    return NotImplemented
+
+
+class MapCalls:
+    """Commands on single elements of one map as plain functions, for as long as its descriptor allows them.
+
+    lookup(key) and take(key) give bytes, or None for ENOENT; update(key, value, flags), delete(key) give 0 or a
+    negative errno; next_key(key or None) gives bytes or None. get(key) and set(key, value) are lookup and update on
+    ints, where keys and values have 1, 2, 4 or 8 bytes. All give NotImplemented where the command has to be asked.
+    """
+
+    __slots__ = ("delete", "get", "lookup", "next_key", "set", "take", "update")
+
+    def __init__(self) -> None:
+        self.revoke()
+
+    def revoke(self) -> None:
+        self.lookup = self.get = self.next_key = long_way
+        self.revoke_writing()
+
+    def revoke_writing(self) -> None:
+        self.update = self.set = self.delete = self.take = long_way
+
+
 class _IoVec(ctypes.Structure):
     _fields_ = (("base", ctypes.c_void_p), ("len", ctypes.c_size_t))
 

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import errno
+import gc
 import random
 import struct
+import weakref
 from collections.abc import Iterator
 
 import pytest
@@ -161,11 +164,37 @@ def test_modes() -> None:
     assert not isinstance(huge, NativeTable) and huge.update(bytes(4), bytes(1 << 19), 0) == 0
 
 
-def test_a_closed_map_is_gone() -> None:
+@pytest.mark.parametrize("kind", ["hash", "array"])
+def test_functions_end_with_the_descriptor(kind: str) -> None:
+    kernel = UserKernel(maps="native")
+    item = Handle.create(kernel, kind, 4, 8, 4)
+    with Handle.from_id(kernel, item.id) as other:
+        item[1] = 5
+        lookup, get = item.raw.lookup, item.raw.calls.get
+        assert get(1) == item[1] == other[1] == 5
+        assert get(1, 2) is get("1") is get(1 << 40) is get(-1) is NotImplemented
+        with pytest.raises(UsageError, match="does not fit"):
+            item[1 << 40]
+        with pytest.raises(UsageError, match="this map's keys have 4"):
+            item.raw.lookup(b"12345")
+        kernel.close(item.fd)
+        for _ in range(2):
+            with pytest.raises(KernelError, match="not a descriptor"):
+                lookup(struct.pack("<I", 1))
+            with pytest.raises(KernelError, match="not a descriptor"):
+                item[1] = 6
+        assert get(1) == 5  # the function itself, and the memory that it reads, are still there
+        other.freeze()
+        with pytest.raises(KernelError) as caught:
+            other[1] = 6
+        assert caught.value.errno == errno.EPERM and other[1] == 5
+
+
+def test_functions_go_with_their_map() -> None:
     kernel = UserKernel(maps="native")
     item = Handle.create(kernel, "hash", 4, 8, 4)
-    item[1] = 5
-    lookup = item.raw.lookup
-    kernel.close(item.fd)
-    with pytest.raises(KernelError, match="not a descriptor"):
-        lookup(struct.pack("<I", 1))
+    memory = weakref.ref(kernel.map_by_fd("test", item.fd).native.memory)  # type: ignore[attr-defined]
+    item.close()
+    del item
+    gc.collect()
+    assert memory() is None

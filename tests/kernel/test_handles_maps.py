@@ -457,3 +457,34 @@ def test_any_bytes_come_back(kernel: Kernel, pairs: dict[bytes, bytes]) -> None:
     with Map.create(kernel, "hash", 5, 3, 30) as item:
         item.update(pairs)
         assert dict(item.items()) == pairs == dict(item)
+
+
+@pytest.mark.parametrize("kind", ["hash", "array", "lru_hash", "percpu_hash", "percpu_array"])
+def test_arrays_of_numpy(kernel: Kernel, kind: str) -> None:
+    np = pytest.importorskip("numpy")
+    with Map.create(kernel, kind, 4, 8, 5000 if "lru" in kind else 500) as item:
+        keys = np.arange(500, dtype="u4")
+        shape = (500, kernel.possible_cpus) if item.type.per_cpu else (500,)
+        values = np.arange(np.prod(shape), dtype="u8").reshape(shape) * 3
+        assert item.update_arrays(keys[:200], values[:200]) == 200
+        keys.flags.writeable = False
+        assert item.update_arrays(keys, values) == 500
+        found, rows = item.arrays()
+        order = np.argsort(found)
+        assert (found[order] == keys).all() and (rows[order] == values).all()
+        assert rows.shape == shape
+        with pytest.raises(UsageError, match="500 keys and 3 values"):
+            item.update_arrays(keys, values[:3])
+        with pytest.raises(UsageError, match="takes 4 bytes for each"):
+            item.update_arrays(keys.astype("u8"), values)
+        if "array" in kind:
+            return
+        with pytest.raises(KernelError) as caught:
+            item.update_arrays(np.array([1], "u4"), values[:1], flags=1)
+        assert caught.value.errno == errno.EINVAL  # batches have no such flags
+        assert item.delete_arrays(keys[::2]) == 250
+        with pytest.raises(KernelError) as caught:
+            item.delete_arrays(keys[:2])
+        assert caught.value.errno == errno.ENOENT
+        assert sorted(item.arrays(delete=True)[0].tolist()) == list(range(1, 500, 2))
+        assert len(item) == 0 and len(item.arrays()[0]) == 0

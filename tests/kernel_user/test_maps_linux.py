@@ -21,7 +21,7 @@ from bombus.spec.maptypes import MAP_TYPES
 
 OPS = int(os.environ.get("BOMBUS_MAP_OPS", "1500"))
 
-NATIVE_KINDS = ("hash", "percpu_hash")
+NATIVE_KINDS = ("hash", "percpu_hash", "array", "percpu_array")
 
 pytestmark = pytest.mark.linux
 

@@ -71,7 +71,9 @@ class Map(Handle, MutableMapping[Any, Any]):
         self.max_entries: int = info["max_entries"]
         self.flags: int = info["map_flags"]
         self.raw = RawMap(self, self.type, self.key_size, self.value_size, self.max_entries)
+        self._calls = self.raw.calls
         self._key_layout, self._value_layout = types or (None, None)
+        self._untyped = self._key_layout is None and self._value_layout is None
         self._of_maps = self.type.name in _MAP_VALUES
         self._of_programs = self.type.name in _PROG_VALUES
         for what, layout, size in (
@@ -140,6 +142,7 @@ class Map(Handle, MutableMapping[Any, Any]):
             if layout is not None and layout.size != size:
                 raise UsageError(f"{what} type {layout.name!r} has {layout.size} bytes, the map's {what}s have {size}")
         self._key_layout, self._value_layout = key, value
+        self._untyped = key is None and value is None
         return self
 
     def load_types(self) -> Self:
@@ -200,6 +203,12 @@ class Map(Handle, MutableMapping[Any, Any]):
     # The mapping
 
     def __getitem__(self, key: Any) -> Any:
+        if self._untyped:
+            found = self._calls.get(key)
+            if found is None:
+                raise KeyError(key)
+            if found is not NotImplemented:
+                return found
         try:
             data = self.raw.lookup(self.key_bytes(key))
         except KernelError as error:
@@ -209,6 +218,12 @@ class Map(Handle, MutableMapping[Any, Any]):
         return self.value(data)
 
     def __setitem__(self, key: Any, value: Any) -> None:
+        if self._untyped:
+            result = self._calls.set(key, value)
+            if result == 0:
+                return
+            if result is not NotImplemented:
+                raise KernelError(-result, "BPF_MAP_UPDATE_ELEM")
         self.raw.update(self.key_bytes(key), self.value_bytes(value))
 
     def __delitem__(self, key: Any) -> None:
@@ -304,6 +319,30 @@ class Map(Handle, MutableMapping[Any, Any]):
     def contains_value(self, value: Any) -> bool:
         """Whether a bloom filter may have seen a value."""
         return self.raw.contains_value(self.value_bytes(value))
+
+    def update_arrays(self, keys: Any, values: Any, *, flags: int = 0) -> int:
+        """Store many elements out of numpy arrays (or what becomes one). Returns how many.
+
+        An element of `keys` has as many bytes as a key; one of `values` as a value, for per-CPU maps as the values of
+        all CPUs, each rounded up to 8 bytes. C-contiguous arrays are read where they lie. KernelError as
+        `update_batch`.
+        """
+        from bombus.kernel.handles import arrays
+
+        return arrays.update(self, keys, values, flags)
+
+    def delete_arrays(self, keys: Any) -> int:
+        """Remove many keys out of a numpy array. Returns how many; KernelError(ENOENT) at the first that is missing."""
+        from bombus.kernel.handles import arrays
+
+        return arrays.delete(self, keys)
+
+    def arrays(self, *, delete: bool = False) -> tuple[np.ndarray[Any, Any], np.ndarray[Any, Any]]:
+        """All keys and values as numpy arrays of their types; values of per-CPU maps as [element, CPU]. delete: also
+        take them out of the map. NotSupported for types that numpy has none for."""
+        from bombus.kernel.handles import arrays
+
+        return arrays.columns(self, delete=delete)
 
     def freeze(self) -> None:
         """Forbid user space to change the map from now on. KernelError as BPF_MAP_FREEZE."""

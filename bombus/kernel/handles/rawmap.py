@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from bombus.bits import align_up
 from bombus.errors import KernelError, NeedsKernel, NotSupported, UsageError
-from bombus.kernel.api import Attr
+from bombus.kernel.api import Attr, MapCalls
 from bombus.spec.maptypes import MapType
 
 if TYPE_CHECKING:
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 ENOTSUPP = 524  # Linux include/linux/errno.h: what bpf(2) returns where a map type lacks an operation
 BATCH = 4096  # elements that one batch call asks for
 _BATCH_BYTES = 1 << 22  # and at most that many bytes
+_PLAIN_FLAGS = (0, 1, 2)  # BPF_ANY, BPF_NOEXIST, BPF_EXIST
 _MISSING_COMMAND = frozenset({errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS, ENOTSUPP})
 # Keys that vanish under an iteration make the kernel start again; this many times round, and it ends.
 _MAX_ROUNDS = 8
@@ -56,6 +57,8 @@ class RawMap(MutableMapping[bytes, bytes]):
         self.max_entries = max_entries
         self._fd = handle.fd
         self._pool: list[_Slot] = []
+        granting = getattr(handle.kernel, "map_calls", None)
+        self.calls: MapCalls = (granting(handle.fd) if granting is not None else None) or MapCalls()
         self._no_batch: set[str] = set()
 
     # One element
@@ -80,10 +83,22 @@ class RawMap(MutableMapping[bytes, bytes]):
 
     def lookup(self, key: bytes, *, flags: int = 0) -> bytes:
         """The value of a key. KernelError(ENOENT) when it is missing. flags: BPF_F_LOCK."""
+        if not flags:
+            value = self.calls.lookup(key)
+            if value is None:
+                raise KernelError(errno.ENOENT, "BPF_MAP_LOOKUP_ELEM")
+            if value is not NotImplemented:
+                return value  # type: ignore[no-any-return]
         return self._read("lookup", key, flags)
 
     def lookup_and_delete(self, key: bytes, *, flags: int = 0) -> bytes:
         """Take a key's value out of the map."""
+        if not flags:
+            value = self.calls.take(key)
+            if value is None:
+                raise KernelError(errno.ENOENT, "BPF_MAP_LOOKUP_AND_DELETE_ELEM")
+            if value is not NotImplemented:
+                return value  # type: ignore[no-any-return]
         return self._read("pop", key, flags)
 
     def _read(self, which: str, key: bytes, flags: int) -> bytes:
@@ -105,6 +120,12 @@ class RawMap(MutableMapping[bytes, bytes]):
 
         E2BIG when the map is full, or for an index outside an array.
         """
+        if flags in _PLAIN_FLAGS:
+            result = self.calls.update(key, value, flags)
+            if result == 0:
+                return
+            if result is not NotImplemented:
+                raise KernelError(-result, "BPF_MAP_UPDATE_ELEM")
         slot = self._take()
         slot.key[:] = self._key(key)
         slot.value[:] = self._value(value)
@@ -120,6 +141,11 @@ class RawMap(MutableMapping[bytes, bytes]):
 
     def delete(self, key: bytes) -> None:
         """Remove a key. KernelError(ENOENT) when it is missing; EINVAL for arrays."""
+        result = self.calls.delete(key)
+        if result == 0:
+            return
+        if result is not NotImplemented:
+            raise KernelError(-result, "BPF_MAP_DELETE_ELEM")
         slot = self._take()
         slot.key[:] = self._key(key)
         try:
@@ -129,6 +155,9 @@ class RawMap(MutableMapping[bytes, bytes]):
 
     def next_key(self, key: bytes | None = None) -> bytes | None:
         """The key after another; the first one for None or for a key that is not there. None at the end."""
+        found = self.calls.next_key(key)
+        if found is not NotImplemented:
+            return found  # type: ignore[no-any-return]
         following = bytearray(self.key_size)
         given = None if key is None else bytes(self._key(key))
         attr = Attr("BPF_MAP_GET_NEXT_KEY", map_fd=self.handle.fd, key=given, next_key=following)
@@ -176,6 +205,11 @@ class RawMap(MutableMapping[bytes, bytes]):
     # The mapping
 
     def __getitem__(self, key: bytes) -> bytes:
+        value = self.calls.lookup(key)
+        if value is None:
+            raise KeyError(key)
+        if value is not NotImplemented:
+            return value  # type: ignore[no-any-return]
         try:
             return self.lookup(key)
         except KernelError as error:
@@ -251,7 +285,7 @@ class RawMap(MutableMapping[bytes, bytes]):
         delete: also take them out of the map.
         """
         command = "BPF_MAP_LOOKUP_AND_DELETE_BATCH" if delete else "BPF_MAP_LOOKUP_BATCH"
-        if self._has_batch(command):
+        if self.has_batch(command):
             try:
                 yield from self._walk(command)
                 return
@@ -275,7 +309,7 @@ class RawMap(MutableMapping[bytes, bytes]):
         self.delete(key)
         return value
 
-    def _has_batch(self, command: str) -> bool:
+    def has_batch(self, command: str) -> bool:
         operation = command.removeprefix("BPF_MAP_").lower()
         return operation in self.type.operations and command not in self._no_batch
 
@@ -318,7 +352,7 @@ class RawMap(MutableMapping[bytes, bytes]):
         """Store many pairs. Returns how many. `count` of the KernelError says how many went in before it."""
         rows = [(self._key(key), self._value(value)) for key, value in pairs]
         done = 0
-        if rows and self._has_batch("BPF_MAP_UPDATE_BATCH"):
+        if rows and self.has_batch("BPF_MAP_UPDATE_BATCH"):
             step = self._step()
             try:
                 for at in range(0, len(rows), step):
@@ -337,7 +371,7 @@ class RawMap(MutableMapping[bytes, bytes]):
         """Remove many keys. Returns how many; KernelError(ENOENT) at the first that is missing."""
         rows = [self._key(key) for key in keys]
         done = 0
-        if rows and self._has_batch("BPF_MAP_DELETE_BATCH"):
+        if rows and self.has_batch("BPF_MAP_DELETE_BATCH"):
             step = self._step()
             try:
                 for at in range(0, len(rows), step):
@@ -364,6 +398,11 @@ class RawMap(MutableMapping[bytes, bytes]):
             error.count = before + attr.get("count")  # type: ignore[union-attr]
             raise
         return count
+
+
+    def lacks(self, error: KernelError | NotSupported) -> bool:
+        """Does the kernel say that it has no such command?"""
+        return _lacks(error)
 
 
 class _Items(ItemsView[bytes, bytes]):

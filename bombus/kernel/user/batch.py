@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
 
+_PLAIN_FLAGS = (0, 1, 2)
 _BLOCK = 16 << 20  # bytes
 
 
@@ -92,13 +93,20 @@ def _table_lookup(attr: Attr, item: TableMap | HashOfMapsMap, count: int, *, del
     return 0
 
 
+def _are_buffers(attr: Attr, sizes: tuple[int, int]) -> bool:
+    """May keys and values of so many bytes be written as memory?"""
+    return attr.is_buffer(attr.get("keys"), sizes[0], write=True) and attr.is_buffer(
+        attr.get("values"), sizes[1], write=True
+    )
+
+
 def _native_lookup(attr: Attr, item: NativeTable, count: int, position: int, *, delete: bool) -> int:
     if position >= 1 << (item.max_entries - 1).bit_length() and position >= item.native.memory.get("number"):
         raise KernelError(errno.ENOENT, attr.command.name, "no more elements")
     count = min(count, item.max_entries + item.kernel.possible_cpus)
     keys, values = attr.get("keys"), attr.get("values")
     sizes = count * item.key_size, count * item.user_value_size
-    if attr.is_buffer(keys, sizes[0], write=True) and attr.is_buffer(values, sizes[1], write=True):
+    if _are_buffers(attr, sizes):
         walked = item.walk(position, keys, values, count, delete=delete)
     else:
         room = bytearray(sizes[0]), bytearray(sizes[1])
@@ -123,6 +131,13 @@ def _generic_lookup(attr: Attr, item: Map, count: int) -> int:
         previous = attr.read(attr.get("in_batch"), item.key_size)
     keys, values = attr.get("keys"), attr.get("values")
     done = result = 0
+    if "indexes" in item.fast():
+        first = int.from_bytes(previous, "little") + 1 if previous is not None else 0
+        count = min(count, item.max_entries)
+        sizes = count * item.key_size, count * item.user_value_size
+        if first < item.max_entries and _are_buffers(attr, sizes):
+            done = item.fast()["indexes"](first, keys, values, count)
+            previous = (first + done - 1).to_bytes(4, "little")
     while done < count:
         key = item.next_key(previous)
         if isinstance(key, int):
@@ -148,12 +163,14 @@ def _generic_lookup(attr: Attr, item: Map, count: int) -> int:
 def map_update_batch(kernel: UserKernel, attr: Attr) -> int:
     item, file, count = _start(kernel, attr, "update_batch", write=True)
     flags, keys, values = attr.get("elem_flags"), attr.get("keys"), attr.get("values")
+    many = item.fast().get("update_many")
     if (
-        isinstance(item, NativeTable)
+        many is not None
+        and flags in _PLAIN_FLAGS
         and attr.is_buffer(keys, count * item.key_size)
         and attr.is_buffer(values, count * item.user_value_size)
     ):
-        return _counted(attr, *item.write_many(keys, values, count, flags))
+        return _counted(attr, *many(keys, values, count, flags))
 
     key_of = _reader(attr, keys, item.key_size, count)
     value_of = _reader(attr, values, item.user_value_size, count)
@@ -168,8 +185,9 @@ def map_update_batch(kernel: UserKernel, attr: Attr) -> int:
 def map_delete_batch(kernel: UserKernel, attr: Attr) -> int:
     item, _, count = _start(kernel, attr, "delete_batch", write=True)
     keys = attr.get("keys")
-    if isinstance(item, NativeTable) and attr.is_buffer(keys, count * item.key_size):
-        return _counted(attr, *item.delete_many(keys, count))
+    many = item.fast().get("delete_many")
+    if many is not None and attr.is_buffer(keys, count * item.key_size):
+        return _counted(attr, *many(keys, count))
     key_of = _reader(attr, attr.get("keys"), item.key_size, count)
     return _each(attr, count, lambda at: item.delete(key_of(at)))
 

@@ -10,7 +10,7 @@ from array import array
 from typing import TYPE_CHECKING, Any
 
 from bombus.errors import KernelError, NotSupported, UsageError
-from bombus.kernel.api import Attr
+from bombus.kernel.api import Attr, MapCalls
 from bombus.kernel.printk import PrintkRow
 from bombus.kernel.user.commands import check_attr, load_bodies
 from bombus.kernel.user.fds import FdTable, File
@@ -240,6 +240,11 @@ class UserKernel:
         if not isinstance(file.obj, Map):
             raise KernelError(errno.EINVAL, call, f"descriptor {fd} is a {file.obj.kind}, not a map")
         return file.obj, file
+
+    def map_calls(self, fd: int) -> MapCalls | None:
+        """Functions that do a descriptor's commands on elements; None where there are none."""
+        item, file = self.map_file("BPF_MAP_LOOKUP_ELEM", fd)
+        return item.grant(file)
 
     def map_by_fd(self, call: str, fd: int) -> Map:
         return self.map_file(call, fd)[0]

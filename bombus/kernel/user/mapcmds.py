@@ -243,4 +243,6 @@ def map_freeze(kernel: UserKernel, attr: Attr) -> int:
     if not file.writable or item.frozen:  # map_get_sys_perms takes a frozen map for a read-only one
         raise KernelError(errno.EPERM, attr.command.name, "the map is frozen already" if item.frozen else "read-only")
     item.frozen = True
+    for calls in item.granted.values():
+        calls.revoke_writing()
     return 0

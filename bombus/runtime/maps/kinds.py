@@ -28,6 +28,10 @@ _KEYED: Final = (
 _HELPERS: Final = {1: ("lookup", "2c"), 2: ("update", "234c"), 3: ("delete", "2")}
 
 KINDS: Final[dict[str, Kind]] = {
+    "array": Kind(
+        "array", ("lookup", "seen", "update", "store", "delete"),
+        (*(name for name in _KEYED if name != "py_take"), "py_indexes"), _HELPERS,
+    ),
     "hash": Kind(
         "hash", ("lookup", "seen", "update", "store", "delete", "grab", "drop"), (*_KEYED, "py_next", "py_walk"),
         _HELPERS,

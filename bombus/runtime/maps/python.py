@@ -8,7 +8,13 @@ from __future__ import annotations
 
 from bombus import bpf
 from bombus.bpf import s64, u8, u32, u64
-from bombus.runtime.maps.control import Control, shape_key_size, shape_user_size, shape_value_size
+from bombus.runtime.maps.control import (
+    Control,
+    shape_key_size,
+    shape_max_entries,
+    shape_user_size,
+    shape_value_size,
+)
 from bombus.runtime.maps.table import Element, Word2, Word4, Word8, element, following, give, key_of, take, value_of
 
 ERROR = 0xFFFF_FFFF_FFFF_FFFF  # of PyLong_AsUnsignedLongLong, and of sizes
@@ -31,6 +37,10 @@ def PyBytes_AsString(data: u64) -> u64: ...  # type: ignore[empty-body]
 @bpf.kfunc
 def PyBytes_FromStringAndSize(start: u64, size: u64) -> u64: ...  # type: ignore[empty-body]
 @bpf.kfunc
+def PyTuple_New(size: u64) -> u64: ...  # type: ignore[empty-body]
+@bpf.kfunc
+def PyTuple_SetItem(row: u64, place: u64, thing: u64) -> u32: ...  # type: ignore[empty-body]
+@bpf.kfunc
 def Py_IncRef(thing: u64) -> u32: ...  # type: ignore[empty-body]
 @bpf.kfunc
 def Py_DecRef(thing: u64) -> u32: ...  # type: ignore[empty-body]
@@ -52,6 +62,15 @@ def other(base: u64) -> u64:
     thing = bpf.at(base, Control).other
     Py_IncRef(thing)
     return thing
+
+
+def pair(done: u64, error: s64) -> u64:
+    """(done, error)"""
+    row = PyTuple_New(u64(2))
+    if row != 0:
+        PyTuple_SetItem(row, u64(0), PyLong_FromUnsignedLongLong(done))
+        PyTuple_SetItem(row, u64(1), PyLong_FromLongLong(error))
+    return row
 
 
 def argument(args: u64, number: u64) -> u64:
@@ -219,42 +238,40 @@ def py_set(self: u64, args: u64, count: u64) -> u64:
 
 
 def py_update_many(self: u64, args: u64, count: u64) -> u64:
-    """(address of keys, of values, how many, flags) -> how many were done"""
+    """(address of keys, of values, how many, flags) -> (how many were done, 0 or the negative errno that stopped it)"""
     base = base_of(self)
-    control = bpf.at(base, Control)
     keys = PyLong_AsUnsignedLongLong(argument(args, u64(0)))
     values = PyLong_AsUnsignedLongLong(argument(args, u64(1)))
     wanted = PyLong_AsUnsignedLongLong(argument(args, u64(2)))
     flags = PyLong_AsUnsignedLongLong(argument(args, u64(3)))
     done = u64(0)
-    control.error = s64(0)
+    error = s64(0)
     while done < wanted:
         result = map_store(base, keys, values, flags)
         if result != 0:
-            control.error = result
+            error = result
             break
         keys = keys + shape_key_size(base)
         values = values + shape_user_size(base)
         done = done + 1
-    return PyLong_FromUnsignedLongLong(done)
+    return pair(done, error)
 
 
 def py_delete_many(self: u64, args: u64, count: u64) -> u64:
-    """(address of keys, how many) -> how many were done"""
+    """(address of keys, how many) -> (how many were done, 0 or the negative errno that stopped it)"""
     base = base_of(self)
-    control = bpf.at(base, Control)
     keys = PyLong_AsUnsignedLongLong(argument(args, u64(0)))
     wanted = PyLong_AsUnsignedLongLong(argument(args, u64(1)))
     done = u64(0)
-    control.error = s64(0)
+    error = s64(0)
     while done < wanted:
         result = map_delete(base, keys)
         if result != 0:
-            control.error = result
+            error = result
             break
         keys = keys + shape_key_size(base)
         done = done + 1
-    return PyLong_FromUnsignedLongLong(done)
+    return pair(done, error)
 
 
 def py_read_many(self: u64, args: u64, count: u64) -> u64:
@@ -277,6 +294,24 @@ def py_read_many(self: u64, args: u64, count: u64) -> u64:
         there = there + 1
         done = done + 1
     return PyLong_FromUnsignedLongLong(found)
+
+
+def py_indexes(self: u64, args: u64, count: u64) -> u64:
+    """(first index, address of keys, of values, how many) -> how many: of arrays, whose keys are a row."""
+    base = base_of(self)
+    index = PyLong_AsUnsignedLongLong(argument(args, u64(0)))
+    keys = PyLong_AsUnsignedLongLong(argument(args, u64(1)))
+    values = PyLong_AsUnsignedLongLong(argument(args, u64(2)))
+    wanted = PyLong_AsUnsignedLongLong(argument(args, u64(3)))
+    end = min(index + wanted, shape_max_entries(base))
+    first = index
+    while index < end:
+        bpf.at(keys, Word4).value = u32(index)
+        bpf.copy(values, map_seen(base, keys), shape_user_size(base))
+        keys = keys + 4
+        values = values + shape_user_size(base)
+        index = index + 1
+    return PyLong_FromUnsignedLongLong(index - first)
 
 
 def py_next(self: u64, args: u64, count: u64) -> u64:

@@ -38,6 +38,27 @@ CONTROL_BYTES: Final = 256
 
 
 @dataclass(frozen=True)
+class ArrayShape:
+    """An array. values: where they lie, from whatever its bodies get as the map's memory."""
+
+    value_size: int
+    max_entries: int
+    per_cpu: bool
+    cpus: int
+    values: int = 0
+
+    def constants(self) -> dict[str, int]:
+        stride = align_up(self.value_size, 8)
+        slot = stride * (self.cpus if self.per_cpu else 1)
+        known = {
+            "key_size": 4, "value_size": self.value_size, "user_size": slot if self.per_cpu else self.value_size,
+            "stride": stride, "slot_bytes": slot, "max_entries": self.max_entries, "per_cpu": int(self.per_cpu),
+            "cpus": self.cpus, "values": self.values,
+        }  # fmt: skip
+        return dict.fromkeys(CONSTANTS, 0) | known
+
+
+@dataclass(frozen=True)
 class HashShape:
     """A table. head: bytes of an element before its key. slots: elements that it has room for. lists: bytes
     of an LRU map's lists; own_lists: each CPU has its own."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
 
 from bombus.bits import align_up
 from bombus.errors import KernelError
@@ -35,6 +36,8 @@ from bombus.vm.env import ArrayPlace
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.native import NativeArray
+    from bombus.vm.env import MapCode
     from bombus.vm.memory import Region
 
 _FLAGS = 0x1C | 0x180 | BPF_F_MMAPABLE | BPF_F_PRESERVE_ELEMS | BPF_F_INNER_MAP  # NUMA, access and these
@@ -72,10 +75,12 @@ class _Array(Map):
 
     btf_rule = "array"
 
-    __slots__ = ("elem_size", "region", "stride")
+    __slots__ = ("elem_size", "native", "region", "stride")
     region: Region
+    native: NativeArray | None
 
     def _allocate(self, copies: int) -> None:
+        self.native = None
         self.stride = align_up(self.value_size, 8)
         self.elem_size = self.stride * copies
         size = self.elem_size * self.max_entries
@@ -84,6 +89,19 @@ class _Array(Map):
         self.region = self.kernel.allocate(
             size, name=f"map {self.type.short}", stride=self.stride, limit=self.value_size
         )
+
+    def settle(self, attr: MapAttr) -> Map:
+        from bombus.kernel.user.maps.native import array_of
+
+        if not self.fields:
+            self.native = array_of(self, self.region, self.type.per_cpu)
+        return self
+
+    def fast(self) -> Mapping[str, Callable[..., Any]]:
+        return {} if self.native is None else self.native.calls
+
+    def code(self) -> MapCode | None:
+        return None if self.native is None else self.native.code()
 
     def next_key(self, key: bytes | None) -> bytes | int:
         return next_index(key, self.max_entries)

@@ -42,6 +42,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from bombus.bits import U32
 from bombus.errors import KernelError
+from bombus.kernel.api import MapCalls, long_way
 from bombus.kernel.user.commands import ENOTSUPP
 from bombus.kernel.user.objects import KernelObject
 from bombus.spec.maptypes import (
@@ -72,6 +73,8 @@ ENOMEM = -errno.ENOMEM
 EOPNOTSUPP = -errno.EOPNOTSUPP
 EPERM = -errno.EPERM
 NOTSUPP = -ENOTSUPP
+
+INT_SIZES = frozenset({1, 2, 4, 8})  # bytes of keys and values that Python may give as ints
 
 # Where map handles lie: kernel addresses, which no region of a process can have.
 HANDLE_BASE = 0xFFFF_C900_0000_0000
@@ -127,7 +130,7 @@ class Map(KernelObject):
     late_check: ClassVar[bool] = False  # the kernel checks attributes in map_alloc, not in map_alloc_check
 
     __slots__ = (
-        "btf", "btf_ids", "excl_prog_hash", "fields", "frozen", "handle", "kernel", "key_size", "map_extra",
+        "btf", "btf_ids", "excl_prog_hash", "fields", "frozen", "granted", "handle", "kernel", "key_size", "map_extra",
         "map_flags", "max_entries", "name", "numa_node", "user_value_size", "value_size",
     )  # fmt: skip
 
@@ -147,6 +150,7 @@ class Map(KernelObject):
         self.fields: tuple[SpecialField, ...] = ()
         self.excl_prog_hash = b""  # the only program (by SHA-256 of its instructions) that may use the map
         self.frozen = False
+        self.granted: dict[File, MapCalls] = {}
         self.handle = 0
 
     # Creation
@@ -192,6 +196,31 @@ class Map(KernelObject):
     def fast(self) -> Mapping[str, Callable[..., Any]]:
         """Functions on bytes and ints that do what commands on elements do; empty where there are none."""
         return {}
+
+    def grant(self, file: File) -> MapCalls | None:
+        """The functions that a descriptor allows; they end with it."""
+        fast = self.fast()
+        if not fast:
+            return None
+        calls = self.granted.setdefault(file, MapCalls())
+        is_int = self.key_size in INT_SIZES and self.value_size in INT_SIZES and not self.type.per_cpu
+        if file.readable:
+            calls.lookup = fast["read"]
+            calls.next_key = fast.get("next", long_way)
+            if is_int:
+                calls.get = fast["get"]
+        if file.writable and not self.frozen:
+            calls.update, calls.delete = fast["write"], fast["delete"]
+            if is_int:
+                calls.set = fast["set"]
+            if file.readable:
+                calls.take = fast.get("take", long_way)
+        return calls
+
+    def closed(self, file: File) -> None:
+        calls = self.granted.pop(file, None)
+        if calls is not None:
+            calls.revoke()
 
     def settle(self, attr: MapAttr) -> Map:
         """The map in the form that serves best, once its special fields are known and before it has an id."""

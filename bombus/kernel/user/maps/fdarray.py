@@ -190,6 +190,7 @@ class PerfEventArrayMap(FdArray):
 
     def closed(self, file: File) -> None:
         """A descriptor of this map closes: the events it stored leave, unless BPF_F_PRESERVE_ELEMS."""
+        super().closed(file)
         if self.map_flags & BPF_F_PRESERVE_ELEMS:
             return
         for index in [i for i, writer in self.writers.items() if writer is file]:

@@ -10,13 +10,15 @@ import ctypes
 import mmap
 import os
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
+from bombus.bits import U64
 from bombus.kernel.api import address_of
 from bombus.kernel.user.maps import mapcode
 from bombus.kernel.user.maps.base import ENOENT, Map, MapAttr
 from bombus.kernel.user.maps.hash import HashMap, PerCpuHashMap, TableMap, Walked
-from bombus.runtime.maps.shape import CONTROL, HashShape
+from bombus.runtime.maps.shape import CONTROL, CONTROL_BYTES, ArrayShape, HashShape
 from bombus.spec.maptypes import BPF_F_ZERO_SEED, MAP_TYPE
 from bombus.vm.memory import Region
 
@@ -34,13 +36,21 @@ _MAP_NORESERVE: Final = 0x4000  # Linux include/uapi/asm-generic/mman-common.h
 class Memory:
     """A map's block: zeros that cost nothing until they are touched."""
 
-    __slots__ = ("address", "pages", "view")
+    __slots__ = ("__weakref__", "address", "pages", "view")
 
     def __init__(self, size: int) -> None:
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
         self.pages = mmap.mmap(-1, size, flags=flags)
         self.view = memoryview(self.pages)
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.pages))
+
+    def begin(self, kernel: UserKernel, numbers: Mapping[str, int]) -> None:
+        """Fill the control struct in."""
+        for name, value in numbers.items():
+            self.set(name, value)
+        self.set("none", id(None))
+        self.set("other", id(NotImplemented))
+        self.set("cpu", kernel.cpu_address)
 
     def get(self, name: str) -> int:
         offset, size = CONTROL[name]
@@ -59,11 +69,7 @@ def memory_for(kernel: UserKernel, attr: MapAttr, shape: HashShape) -> Memory | 
         memory = Memory(shape.size)
     except (OSError, OverflowError, ValueError, MemoryError):
         return None
-    for name, value in shape.constants().items():
-        memory.set(name, value)
-    memory.set("none", id(None))
-    memory.set("other", id(NotImplemented))
-    memory.set("cpu", kernel.cpu_address)
+    memory.begin(kernel, shape.constants())
     if not attr.map_flags & BPF_F_ZERO_SEED:
         memory.set("seed", int.from_bytes(os.urandom(4), "little"))
     return memory
@@ -92,6 +98,32 @@ class Native:
 
     def code(self) -> MapCode:
         return mapcode.program_code(self.kind, self.numbers, self.memory.address, self.memory)
+
+
+class NativeArray:
+    """The functions of an array, whose values lie where they always did."""
+
+    __slots__ = ("_address", "_keep", "_numbers", "calls", "memory")
+
+    def __init__(self, memory: Memory, api: mapcode.Api, address: int, numbers: dict[str, int], keep: object) -> None:
+        self.memory = memory
+        self.calls: dict[str, Callable[..., Any]] = api.of(memory.address, (memory, keep))
+        self._address, self._numbers, self._keep = address, numbers, keep
+
+    def code(self) -> MapCode:
+        return mapcode.program_code("array", self._numbers, self._address, self._keep)
+
+
+def array_of(item: Map, region: Region, per_cpu: bool) -> NativeArray | None:
+    """Native functions for an array whose values lie in `region`; None where there is no code at hand."""
+    kernel = item.kernel
+    api = api_for(kernel, "array")
+    if api is None:
+        return None
+    shape = ArrayShape(item.value_size, item.max_entries, per_cpu, kernel.possible_cpus)
+    memory = Memory(CONTROL_BYTES)
+    memory.begin(kernel, replace(shape, values=(region.start - memory.address) & U64).constants())
+    return NativeArray(memory, api, region.start, shape.constants(), region.keep)
 
 
 class NativeTable(TableMap):
@@ -160,14 +192,6 @@ class NativeTable(TableMap):
         found: int = self.native.calls["walk"](position, keys, values, 0, count, int(delete))
         memory = self.native.memory
         return Walked(found, memory.get("position"), not memory.get("element"))
-
-    def write_many(self, keys: int, values: int, count: int, flags: int) -> tuple[int, int]:
-        done: int = self.native.calls["update_many"](keys, values, count, flags)
-        return done, self.native.memory.get("error")
-
-    def delete_many(self, keys: int, count: int) -> tuple[int, int]:
-        done: int = self.native.calls["delete_many"](keys, count)
-        return done, self.native.memory.get("error")
 
     def free(self) -> None:
         self.kernel.memory.remove(self.native.region)

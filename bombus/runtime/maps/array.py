@@ -1,0 +1,65 @@
+"""Arrays and per-CPU arrays. Linux 6.12 kernel/bpf/arraymap.c."""
+
+from __future__ import annotations
+
+import errno
+
+from bombus import bpf
+from bombus.bpf import s64, u64
+from bombus.runtime.maps.control import (
+    shape_max_entries,
+    shape_per_cpu,
+    shape_slot_bytes,
+    shape_stride,
+    shape_user_size,
+    shape_value_size,
+    shape_values,
+)
+from bombus.runtime.maps.table import Word4
+
+NOEXIST, EXIST = 1, 2
+E2BIG, EEXIST, EINVAL = -errno.E2BIG, -errno.EEXIST, -errno.EINVAL
+
+
+def index_of(key: u64) -> u64:
+    return u64(bpf.at(key, Word4).value)
+
+
+def value_of(base: u64, index: u64) -> u64:
+    return base + shape_values(base) + index * shape_slot_bytes(base)
+
+
+def seen(base: u64, key: u64) -> u64:
+    index = index_of(key)
+    return value_of(base, index) if index < shape_max_entries(base) else u64(0)
+
+
+def lookup(base: u64, key: u64, cpu: u64) -> u64:
+    place = seen(base, key)
+    return place + cpu * shape_stride(base) if place != 0 and shape_per_cpu(base) != 0 else place
+
+
+def refused(base: u64, key: u64, flags: u64) -> s64:
+    if flags > EXIST:
+        return s64(EINVAL)
+    if index_of(key) >= shape_max_entries(base):
+        return s64(E2BIG)
+    return s64(EEXIST) if flags == NOEXIST else s64(0)
+
+
+def update(base: u64, key: u64, value: u64, flags: u64, cpu: u64) -> s64:
+    result = refused(base, key, flags)
+    if result == 0:
+        bpf.copy(lookup(base, key, cpu), value, shape_value_size(base))
+    return result
+
+
+def store(base: u64, key: u64, value: u64, flags: u64) -> s64:
+    result = refused(base, key, flags)
+    if result == 0:
+        bpf.copy(seen(base, key), value, shape_user_size(base))
+    return result
+
+
+def delete(base: u64, key: u64) -> s64:
+    return s64(EINVAL)
