@@ -25,7 +25,7 @@ from bombus.runtime.maps.shape import CONTROL, CONTROL_BYTES
 from bombus.runtime.maps.table import Element
 from bombus.spec.maptypes import MAP_TYPE
 
-KINDS = ("hash", "percpu_hash")
+KINDS = ("hash", "percpu_hash", "lru_hash", "lru_percpu_hash")
 SHAPES = ((4, 8, 16), (1, 1, 5), (7, 3, 9), (8, 16, 31), (13, 33, 8), (40, 24, 20))  # key and value bytes, entries
 SECTIONS = 48  # where the value lies in a packet of the test program
 ENGINES = (("native", "native"), ("reference", "native"), ("fast", "python"))

@@ -21,7 +21,7 @@ from bombus.spec.maptypes import MAP_TYPES
 
 OPS = int(os.environ.get("BOMBUS_MAP_OPS", "1500"))
 
-NATIVE_KINDS = ("hash", "percpu_hash", "array", "percpu_array")
+NATIVE_KINDS = ("hash", "percpu_hash", "lru_hash", "lru_percpu_hash", "array", "percpu_array")
 
 pytestmark = pytest.mark.linux
 
@@ -45,7 +45,7 @@ def linux() -> Iterator[LinuxKernel]:
 def test_same_as_linux(linux: LinuxKernel, kind: str) -> None:
     # Maps of maps wait for a grace period of the kernel after each change.
     ops = OPS // 5 if "of_maps" in kind else OPS
-    pair = fuzz_maps_linux.fuzz(kind, ops, seed=5)
+    pair = fuzz_maps_linux.fuzz(kind, ops, seed=5, maps="python")
     assert pair.ops >= ops
     assert len(pair.errors) >= 2
 

@@ -133,10 +133,10 @@ def _generic_lookup(attr: Attr, item: Map, count: int) -> int:
     done = result = 0
     if "indexes" in item.fast():
         first = int.from_bytes(previous, "little") + 1 if previous is not None else 0
-        count = min(count, item.max_entries)
-        sizes = count * item.key_size, count * item.user_value_size
-        if first < item.max_entries and _are_buffers(attr, sizes):
-            done = item.fast()["indexes"](first, keys, values, count)
+        there = min(count, item.max_entries - first)
+        sizes = there * item.key_size, there * item.user_value_size
+        if there > 0 and _are_buffers(attr, sizes):
+            done = item.fast()["indexes"](first, keys, values, there)
             previous = (first + done - 1).to_bytes(4, "little")
     while done < count:
         key = item.next_key(previous)

@@ -16,6 +16,7 @@ from bombus.runtime.maps.control import (
     shape_value_size,
 )
 from bombus.runtime.maps.table import (
+    FREE_NUMBER,
     Element,
     append,
     element,
@@ -30,7 +31,6 @@ from bombus.runtime.maps.table import (
 )
 
 NOEXIST, EXIST = 1, 2
-FREE = 0xFFFF_FFFF_FFFF_FFFF  # the number of an element that is free
 E2BIG, EEXIST, EINVAL, ENOENT = -errno.E2BIG, -errno.EEXIST, -errno.EINVAL, -errno.ENOENT
 
 
@@ -50,7 +50,7 @@ def push(base: u64, at: u32) -> None:
     control = bpf.at(base, Control)
     one = bpf.at(element(base, at), Element)
     one.older = control.free
-    one.number = u64(FREE)
+    one.number = u64(FREE_NUMBER)
     control.free = at
 
 

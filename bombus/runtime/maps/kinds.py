@@ -32,6 +32,10 @@ KINDS: Final[dict[str, Kind]] = {
         "array", ("lookup", "seen", "update", "store", "delete"),
         (*(name for name in _KEYED if name != "py_take"), "py_indexes"), _HELPERS,
     ),
+    "lru": Kind(
+        "lru", ("lookup", "seen", "update", "store", "delete", "grab", "drop"), (*_KEYED, "py_next", "py_walk"),
+        _HELPERS,
+    ),
     "hash": Kind(
         "hash", ("lookup", "seen", "update", "store", "delete", "grab", "drop"), (*_KEYED, "py_next", "py_walk"),
         _HELPERS,

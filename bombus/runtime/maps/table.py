@@ -23,6 +23,7 @@ from bombus.runtime.maps.control import (
 
 END = 0x8000_0000  # ends a chain, with the number of the bucket
 _M1, _M2 = 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93  # odd, half of the bits set
+FREE_NUMBER = 0xFFFF_FFFF_FFFF_FFFF  # of an element that is in no table
 SPINS = 256  # then the CPU goes to somebody else
 
 

@@ -37,6 +37,7 @@ from bombus.spec.maptypes import (
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.native import Native
 
 HTAB_FLAGS = BPF_F_NO_PREALLOC | BPF_F_NO_COMMON_LRU | BPF_F_NUMA_NODE | BPF_F_ACCESS_MASK | BPF_F_ZERO_SEED
 _BUCKET_SIZE = 16  # sizeof(struct bucket)
@@ -82,7 +83,8 @@ class Walked(NamedTuple):
 class TableMap(Map):
     """What all hash tables share: the table, its walk, deletion."""
 
-    __slots__ = ("slab", "stride", "table")
+    __slots__ = ("native", "slab", "stride", "table")
+    native: Native  # of those that have native memory instead of a table
 
     def __init__(self, kernel: UserKernel, attr: MapAttr, copies: int, spare: int) -> None:
         super().__init__(kernel, attr)

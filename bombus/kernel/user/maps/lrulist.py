@@ -156,6 +156,19 @@ class LruLists:
         found.append(node)
 
 
+def local_target(entries: int, cpus: int) -> int:
+    """How many free nodes a CPU takes from the common lists at a time."""
+    return min(max(entries // cpus // 2, 1), _LOCAL_TARGET)
+
+
+def shares(entries: int, cpus: int) -> list[int]:
+    """How many nodes each CPU's own lists have."""
+    share, rest = divmod(entries, cpus)
+    counts = [share] * cpus
+    counts[-1] += 0 if share else rest
+    return counts
+
+
 class _Local:
     """One CPU's free and pending nodes."""
 
@@ -175,7 +188,7 @@ class CommonLru:
     def __init__(self, entries: int, cpus: int, make: Callable[[], Node], drop: Callable[[Node], None]) -> None:
         self._lists = LruLists(entries, _LOCAL_SCANS, make, drop)
         self._local = [_Local(cpu) for cpu in range(cpus)]
-        self._target = min(max(entries // cpus // 2, 1), _LOCAL_TARGET)
+        self._target = local_target(entries, cpus)
         self._drop = drop
 
     def pop(self, cpu: int) -> Node | None:
@@ -241,10 +254,7 @@ class PerCpuLru:
     __slots__ = ("_lists",)
 
     def __init__(self, entries: int, cpus: int, make: Callable[[], Node], drop: Callable[[Node], None]) -> None:
-        share, rest = divmod(entries, cpus)
-        counts = [share] * cpus
-        counts[-1] += 0 if share else rest
-        self._lists = [LruLists(count, _PER_CPU_SCANS, make, drop) for count in counts]
+        self._lists = [LruLists(count, _PER_CPU_SCANS, make, drop) for count in shares(entries, cpus)]
 
     def pop(self, cpu: int) -> Node | None:
         lists = self._lists[cpu]

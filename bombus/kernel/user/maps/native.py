@@ -9,6 +9,7 @@ from __future__ import annotations
 import ctypes
 import mmap
 import os
+import struct
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
@@ -18,8 +19,10 @@ from bombus.kernel.api import address_of
 from bombus.kernel.user.maps import mapcode
 from bombus.kernel.user.maps.base import ENOENT, Map, MapAttr
 from bombus.kernel.user.maps.hash import HashMap, PerCpuHashMap, TableMap, Walked
+from bombus.kernel.user.maps.lru import LruHashMap, LruPerCpuHashMap
+from bombus.kernel.user.maps.lrulist import local_target, shares
 from bombus.runtime.maps.shape import CONTROL, CONTROL_BYTES, ArrayShape, HashShape
-from bombus.spec.maptypes import BPF_F_ZERO_SEED, MAP_TYPE
+from bombus.spec.maptypes import BPF_F_NO_COMMON_LRU, BPF_F_ZERO_SEED, MAP_TYPE
 from bombus.vm.memory import Region
 
 if TYPE_CHECKING:
@@ -29,6 +32,9 @@ if TYPE_CHECKING:
 
 _MOST: Final = 1 << 42  # bytes of address space for one map; larger ones are Python's
 HEAD: Final = 24  # bytes of an element before its key
+LRU_HEAD: Final = 48
+LISTS_BYTES: Final = 80  # of a CPU's lists
+UNBORN_AT: Final = 64  # in them: how many elements were never used, and whom to rob
 _LATE: Final = 64
 _MAP_NORESERVE: Final = 0x4000  # Linux include/uapi/asm-generic/mman-common.h
 
@@ -129,8 +135,7 @@ def array_of(item: Map, region: Region, per_cpu: bool) -> NativeArray | None:
 class NativeTable(TableMap):
     """What tables do over native code."""
 
-    __slots__ = ("native",)
-    native: Native
+    __slots__ = ()
 
     def begin(self, kernel: UserKernel, attr: MapAttr, native: Native, old: TableMap) -> None:
         Map.__init__(self, kernel, attr)
@@ -207,27 +212,58 @@ class NativePerCpuHashMap(NativeTable, PerCpuHashMap):
     __slots__ = ()
 
 
-_CLASSES: Final[dict[int, type[NativeTable]]] = {
-    row.type.id: row for row in (NativeHashMap, NativePerCpuHashMap)
-}
+class NativeLruHashMap(NativeTable, LruHashMap):
+    type = MAP_TYPE["BPF_MAP_TYPE_LRU_HASH"]
+    __slots__ = ()
+
+
+class NativeLruPerCpuHashMap(NativeTable, LruPerCpuHashMap):
+    type = MAP_TYPE["BPF_MAP_TYPE_LRU_PERCPU_HASH"]
+    __slots__ = ()
+
+
+_CLASSES: Final[dict[int, tuple[str, type[NativeTable]]]] = {
+    row.type.id: (kind, row)
+    for kind, row in (
+        ("hash", NativeHashMap), ("hash", NativePerCpuHashMap), ("lru", NativeLruHashMap),
+        ("lru", NativeLruPerCpuHashMap),
+    )
+}  # fmt: skip
 
 
 def settled(old: TableMap, attr: MapAttr) -> TableMap:
     """The map over native code where that is possible, else as it is."""
-    cls = _CLASSES.get(old.type.id)
+    kind, cls = _CLASSES.get(old.type.id, ("", None))
     kernel = old.kernel
     if cls is None or old.fields:
         return old
-    api = api_for(kernel, "hash")
+    api = api_for(kernel, kind)
     if api is None:
         return old
     cpus = kernel.possible_cpus
+    is_lru = kind == "lru"
     shape = HashShape(
-        attr.key_size, attr.value_size, attr.max_entries, HEAD, attr.max_entries + cpus, old.type.per_cpu, cpus
-    )
+        key_size=attr.key_size, value_size=attr.value_size, max_entries=old.max_entries,
+        head=LRU_HEAD if is_lru else HEAD, slots=old.max_entries + (0 if is_lru else cpus), per_cpu=old.type.per_cpu,
+        cpus=cpus, lists=(cpus + 1) * LISTS_BYTES if is_lru else 0,
+        own_lists=is_lru and bool(attr.map_flags & BPF_F_NO_COMMON_LRU), target=local_target(old.max_entries, cpus),
+    )  # fmt: skip
     memory = memory_for(kernel, attr, shape)
     if memory is None:
         return old
+    if is_lru:
+        _begin_lists(memory, shape)
     new = cls.__new__(cls)
-    new.begin(kernel, attr, Native("hash", memory, shape, api, f"map {old.type.short}"), old)
+    new.begin(kernel, attr, Native(kind, memory, shape, api, f"map {old.type.short}"), old)
     return new
+
+
+def _begin_lists(memory: Memory, shape: HashShape) -> None:
+    """How many elements each list may make, and whom each CPU robs first."""
+    counts = shares(shape.max_entries, shape.cpus)
+    for number in range(shape.cpus + 1):
+        at = shape.lists_at + number * LISTS_BYTES
+        unborn = counts[number - 1] if number and shape.own_lists else 0
+        if not number and not shape.own_lists:
+            unborn = shape.max_entries
+        memory.view[at + UNBORN_AT : at + UNBORN_AT + 8] = struct.pack("<II", unborn, max(number - 1, 0))
