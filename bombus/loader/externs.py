@@ -13,6 +13,7 @@ from bombus.btf.parse import Btf, essential_name
 from bombus.btf.types import Array, Enum, Func, Int, Kind, Var
 from bombus.errors import NotSupported, ObjectError
 from bombus.kernel.api import Kernel
+from bombus.kernel.handles.features import features
 from bombus.object.model import Extern, Object
 from bombus.object.relocate import Symbol
 from bombus.spec.version import KernelVersion
@@ -107,7 +108,7 @@ def _config_value(obj: Object, extern: Extern, kernel: Kernel, known: dict[str, 
     if extern.name == "LINUX_KERNEL_VERSION":
         return version_code(kernel.version).to_bytes(extern.size, "little")
     if extern.name == "LINUX_HAS_BPF_COOKIE":
-        return int(kernel.version >= KernelVersion(5, 15)).to_bytes(extern.size, "little")
+        return int(features(kernel).has("bpf_cookie")).to_bytes(extern.size, "little")
     if extern.name == "LINUX_HAS_SYSCALL_WRAPPER":
         return int(kernel.version >= KernelVersion(4, 17)).to_bytes(extern.size, "little")
     if not extern.name.startswith("CONFIG_"):

@@ -22,18 +22,16 @@ from bombus.isa.opcodes import CALL
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program
 from bombus.kernel.handles.attaching import Origin
+from bombus.kernel.handles.features import features
 from bombus.kernel.handles.refused import explainer
 from bombus.kernel.handles.token import F_TOKEN_FD
-from bombus.loader import externs, structops
-from bombus.loader.sanitize import for_version
+from bombus.loader import externs, sanitize, structops
 from bombus.loader.state import State
 from bombus.object.fixup import for_kernel
 from bombus.object.model import MapSpec, ProgramSpec
 from bombus.object.relocate import core, flatten, reachable, resolve
 from bombus.spec.attachtypes import ATTACH_TYPE
-from bombus.spec.commands import COMMAND
 from bombus.spec.maptypes import BPF_F_MMAPABLE, BPF_F_VTYPE_BTF_OBJ_FD, FLAG, MAP_TYPE, MAP_TYPE_BY_ID
-from bombus.spec.version import since
 
 _STRUCT_OPS = "BPF_PROG_TYPE_STRUCT_OPS"
 # Maps whose BTF the kernel does not take (libbpf: bpf_object__create_map).
@@ -48,7 +46,6 @@ _ARENA = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id
 _PROG_ARRAY = MAP_TYPE["BPF_MAP_TYPE_PROG_ARRAY"].id
 _PERF = MAP_TYPE["BPF_MAP_TYPE_PERF_EVENT_ARRAY"].id
 _RINGS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("RINGBUF", "USER_RINGBUF"))
-_TWO_PROBE_READS = since("5.5")
 _PAGE = 4096
 _PINNED = 1
 _DEVMAPS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("DEVMAP", "DEVMAP_HASH"))
@@ -112,14 +109,21 @@ def load_btf(state: State) -> None:
     if btf is None or btf.byteorder != "little":
         return
     state.types = for_kernel(btf, state.obj.externs)
-    ready = for_version(state.types, state.kernel.version)
     try:
-        state.btf = BtfHandle.load(state.kernel, ready.raw, token=state.options.token)
+        state.btf = BtfHandle.load(state.kernel, state.types.raw, token=state.options.token)
+        return
     except NeedsKernel:
         return
-    except KernelError:
-        if any(program.prog_type == _STRUCT_OPS for program in state.chosen):
-            raise
+    except KernelError as error:
+        refused = error
+    lacks = sanitize.lacking(state.types, state.kernel)
+    if lacks:
+        with suppress(KernelError):
+            ready = sanitize.without(state.types, lacks)
+            state.func_info = "FUNC" not in lacks
+            state.btf = BtfHandle.load(state.kernel, ready.raw, token=state.options.token)
+    if state.btf is None and any(program.prog_type == _STRUCT_OPS for program in state.chosen):
+        raise refused
 
 
 def resolve_externs(state: State) -> None:
@@ -137,7 +141,7 @@ def _map_name(spec: MapSpec) -> str:
 
 def _size(state: State, spec: MapSpec) -> MapSpec:
     """Sizes that depend on the machine, or that the caller chose."""
-    if spec.section and spec.flags & BPF_F_MMAPABLE and state.kernel.version < FLAG["BPF_F_MMAPABLE"].since:
+    if spec.section and spec.flags & BPF_F_MMAPABLE and not features(state.kernel).has("array_mmap"):
         spec = replace(spec, flags=spec.flags & ~BPF_F_MMAPABLE)  # as libbpf does; user space then copies
     entries = state.options.max_entries.get(spec.name, spec.max_entries)
     if spec.type == _PERF and not entries:
@@ -391,7 +395,7 @@ def load_programs(state: State) -> None:
         state.flat[program.name] = flat
         insns = _for_old_kernels(state, resolve(flat, state.obj, lambda name: _map_fd(state, name), state.symbols))
         fields: dict[str, Any] = {}
-        if state.btf is not None and flat.func_info:
+        if state.btf is not None and state.func_info and flat.func_info:
             fields["prog_btf_fd"] = state.btf.fd
             records = flat.func_info_bytes()
             fields |= {
@@ -424,6 +428,7 @@ def load_programs(state: State) -> None:
                 **fields,
             )  # fmt: skip
         except LoadError as error:
+            _check_global_data(state, error)
             error.explainer = explainer(encode(insns), state.types or state.obj.btf, flat.line_info)
             error.add_note(f"program {program.name!r} of {state.obj.name}")
             raise
@@ -434,13 +439,20 @@ def load_programs(state: State) -> None:
         )
 
 
+def _check_global_data(state: State, error: LoadError) -> None:
+    """NeedsKernel when the kernel refuses programs because they use variables."""
+    if any(spec.section for spec in state.specs.values()) and not features(state.kernel).has("global_data"):
+        raise NeedsKernel(
+            error.errno or 0, error.call, feature=f"global data ({state.obj.name} has variables)", since="5.2",
+            version=str(state.kernel.version),
+        ) from error  # fmt: skip
+
+
 def _bind_rodata(state: State, program: Program) -> None:
     """Read-only data lives as long as each program, also those that do not use it: tools find settings there.
 
-    libbpf: bpf_object_load_prog. Kernels before 5.10 have no such command.
+    libbpf: bpf_object_load_prog. Kernels before 5.10 have no such command, and nobody needs it.
     """
-    if state.kernel.version < COMMAND["BPF_PROG_BIND_MAP"].since:
-        return
     for spec in state.specs.values():
         if spec.section.startswith(".rodata"):
             with suppress(KernelError):
@@ -449,7 +461,7 @@ def _bind_rodata(state: State, program: Program) -> None:
 
 def _for_old_kernels(state: State, insns: list[Insn]) -> list[Insn]:
     """Kernels before 5.5 have one bpf_probe_read for user and kernel memory (libbpf: bpf_object__sanitize_prog)."""
-    if state.kernel.version >= _TWO_PROBE_READS:
+    if features(state.kernel).has("probe_read_kernel"):
         return insns
     from bombus.spec.helpers import HELPER  # many rows, which only old kernels need here
 
@@ -477,7 +489,7 @@ def _attach_type(state: State, program: ProgramSpec) -> str | int:
     row = ATTACH_TYPE.get(name)
     if row is None:
         raise ObjectError(f"attach type {name} is not known", symbol=program.name)
-    if program.attach == "optional" and state.kernel.version < row.since:
+    if program.attach == "optional" and not features(state.kernel).has("exp_attach_type"):
         return 0
     return name
 

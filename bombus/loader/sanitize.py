@@ -1,4 +1,4 @@
-"""BTF that an older kernel takes: kinds that it does not know become ones that it does.
+"""BTF that a kernel takes which refused it: kinds that it does not know become ones that it does.
 
 Facts: Linux 6.12 tools/lib/bpf/libbpf.c (bpf_object__sanitize_btf).
 """
@@ -28,15 +28,21 @@ from bombus.btf.types import (
     Var,
 )
 from bombus.btf.types import Enum as EnumType
+from bombus.kernel.api import Kernel
+from bombus.kernel.handles.features import features
 from bombus.spec.btfkinds import KIND_SINCE
-from bombus.spec.version import KernelVersion
 
 
-def for_version(btf: Btf, version: KernelVersion) -> Btf:
-    """The same BTF without what kernels of `version` refuse; the input itself when nothing has to change."""
-    lacks = {kind for kind, since in KIND_SINCE.items() if version < since}
-    if not lacks:
-        return btf
+def lacking(btf: Btf, kernel: Kernel) -> set[str]:
+    """What this BTF has, of KIND_SINCE, and the kernel does not take."""
+    has = {type_.kind.name for type_ in btf}
+    has |= {"FUNC_GLOBAL", "ENUM_SIGN"}  # variations of kinds
+    known = features(kernel)
+    return {kind for kind in KIND_SINCE if kind in has and not known.has(f"btf_{kind.lower()}")}
+
+
+def without(btf: Btf, lacks: set[str]) -> Btf:
+    """The same BTF without the kinds `lacks`; the input itself when nothing has to change."""
     builder = Builder.from_btf(btf)
     changed = False
     for type_id, type_ in btf.items():

@@ -60,6 +60,7 @@ class State:
     functions: dict[str, Function] = field(default_factory=dict)
     core: dict[str, list[Result]] = field(default_factory=dict)
     btf: BtfHandle | None = None
+    func_info: bool = True  # whether the kernel takes records of functions
     types: Btf | None = None  # the object's BTF with externs as plain variables
     symbols: dict[str, Symbol] = field(default_factory=dict)
     kconfig: bytes = b""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.base import Handle, open_id, open_pin
+from bombus.kernel.handles.features import features
 from bombus.kernel.handles.info import Info, check_kind, read_info
 from bombus.kernel.handles.programs import Program
 from bombus.kernel.handles.rawmap import RawMap
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 _INT_SIZES = frozenset({1, 2, 4, 8})
 _ORDER = sys.byteorder
 _MAP_VALUES = frozenset({"BPF_MAP_TYPE_ARRAY_OF_MAPS", "BPF_MAP_TYPE_HASH_OF_MAPS"})
+_NAME_ERRNOS = (errno.E2BIG, errno.EINVAL)  # of an attr that is longer than the kernel knows
 _PROG_VALUES = frozenset({"BPF_MAP_TYPE_PROG_ARRAY"})
 
 
@@ -104,7 +106,14 @@ class Map(Handle, MutableMapping[Any, Any]):
         )  # fmt: skip
         if inner is not None:
             attr.set("inner_map_fd", inner.fd if isinstance(inner, Map) else inner)
-        return cls._own(kernel, kernel.bpf(attr), types)
+        try:
+            fd = kernel.bpf(attr)
+        except KernelError as error:
+            if not name or error.errno not in _NAME_ERRNOS or features(kernel).has("map_name"):
+                raise
+            attr.set("map_name", "")  # before 4.15
+            fd = kernel.bpf(attr)
+        return cls._own(kernel, fd, types)
 
     @classmethod
     def _own(cls, kernel: Kernel, fd: int, types: tuple[Layout | None, Layout | None] | None = None) -> Self:

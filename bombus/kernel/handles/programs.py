@@ -12,6 +12,7 @@ from bombus.isa.insn import Insn, decode, encode
 from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.attaching import Attaching
 from bombus.kernel.handles.base import Handle, open_id, open_pin
+from bombus.kernel.handles.features import features
 from bombus.kernel.handles.info import Info, check_kind, read_info
 from bombus.kernel.handles.refused import explainer
 from bombus.spec.attachtypes import ATTACH_TYPE
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 LOG_SIZE_FIRST = 1 << 16
 LOG_SIZE_MAX = 0x3FFF_FFFF  # Linux 6.12 kernel/bpf/log.c: bpf_verifier_log_attr_valid (UINT_MAX >> 2)
+_NAME_ERRNOS = (errno.E2BIG, errno.EINVAL)  # of an attr that is longer than the kernel knows
 _LOG_SIZE_STOP = 1 << 28  # a log that does not fit 256 MiB is not asked for again
 _ROOM = 1 << 16  # bytes that a program may add to its packet in a test run
 _CTX_ROOM = 512  # more than any test-run context; the kernel copies what it has
@@ -126,6 +128,8 @@ class Program(Attaching, Handle):
                 # ENOSPC: the log did not fit; its verdict is in the next attempt.
                 if level and error.errno == errno.ENOSPC and size < _LOG_SIZE_STOP:
                     size = max(size * 4, min(attr.get("log_true_size") + 1, _LOG_SIZE_STOP))
+                elif given["prog_name"] and error.errno in _NAME_ERRNOS and not features(kernel).has("prog_name"):
+                    given["prog_name"] = None  # before 4.15
                 elif not level and not error.log and error.errno not in (errno.EPERM, errno.ENOSYS, errno.E2BIG):
                     level = 1
                 else:

@@ -10,15 +10,16 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from bombus.btf.parse import Btf
-from bombus.btf.types import Array, DataSec, Int, Ptr, Struct, Type, TypeTag, Union, Var, Void
+from bombus.btf.types import Array, DataSec, Enum, Func, Int, Ptr, Struct, Type, TypeTag, Union, Var, Void
 from bombus.errors import BtfError, KernelError
 from bombus.kernel.api import Attr
 from bombus.kernel.user.commands import ENOTSUPP, command, put
 from bombus.kernel.user.info import get_field, info_body, read_info, write_info
 from bombus.kernel.user.maps.base import Map, MapAttr, SpecialField
 from bombus.kernel.user.objects import KernelObject
+from bombus.spec.btfkinds import KIND_SINCE
 from bombus.spec.maptypes import BPF_F_RDONLY_PROG, BPF_F_TOKEN_FD, BPF_F_WRONLY_PROG
-from bombus.spec.version import since
+from bombus.spec.version import KernelVersion, since
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
@@ -90,11 +91,26 @@ def btf_load(kernel: UserKernel, attr: Attr) -> int:
         if len(types) < 2:
             raise BtfError("no types")
         types.validate()
+        _check_kinds(types, kernel.version)
     except BtfError as error:
         _write_log(attr, f"{error}\n")
         raise KernelError(errno.EINVAL, call, log=str(error)) from None
     _write_log(attr, "")
     return kernel.install(BtfObject(kernel, data, types), call)
+
+
+def _check_kinds(types: Btf, version: KernelVersion) -> None:
+    """BtfError for kinds that came after a version. Linux kernel/bpf/btf.c: btf_check_meta, btf_func_check_meta."""
+    lacks = {kind for kind, since in KIND_SINCE.items() if version < since}
+    if not lacks:
+        return
+    for number, type_ in types.items():
+        if type_.kind.name in lacks:
+            raise BtfError(f"[{number}] Invalid kind:{type_.kind.value}")
+        if "FUNC_GLOBAL" in lacks and isinstance(type_, Func) and type_.linkage:
+            raise BtfError(f"[{number}] FUNC {type_.name} vlen != 0")
+        if "ENUM_SIGN" in lacks and isinstance(type_, Enum) and type_.signed:
+            raise BtfError(f"[{number}] ENUM {type_.name} Invalid btf_info kind_flag")
 
 
 def _check_log(attr: Attr) -> None:

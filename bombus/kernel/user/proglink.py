@@ -12,6 +12,7 @@ from bombus.bits import s32, u32
 from bombus.errors import KernelError, LoadError, NotSupported
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, imm64
+from bombus.spec.version import since
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
@@ -23,6 +24,7 @@ CALL: Final = "BPF_PROG_LOAD"
 MAX_USED_MAPS: Final = 64
 _BY_FD: Final = (op.BPF_PSEUDO_MAP_FD, op.BPF_PSEUDO_MAP_VALUE)
 _BY_INDEX: Final = (op.BPF_PSEUDO_MAP_IDX, op.BPF_PSEUDO_MAP_IDX_VALUE)
+_DIRECT_VALUES: Final = since("5.2")  # Linux 5.2 bpf: implement lookup-free direct value access for maps
 _VALUES: Final = (op.BPF_PSEUDO_MAP_VALUE, op.BPF_PSEUDO_MAP_IDX_VALUE)
 
 
@@ -39,6 +41,8 @@ def resolve(kernel: UserKernel, attr: Attr, insns: list[Insn]) -> tuple[list[Ins
         if insn.opcode != op.LD_IMM64:
             index += 1
             continue
+        if insn.src == op.BPF_PSEUDO_MAP_VALUE and kernel.version < _DIRECT_VALUES:
+            raise LoadError(errno.EINVAL, CALL, f"instruction {index}: unrecognized bpf_ld_imm64 insn")
         if insn.src in _BY_FD or insn.src in _BY_INDEX:
             address = _map_address(kernel, attr, insn, out[index + 1], index, maps)
             out[index] = insn._replace(imm=s32(address))

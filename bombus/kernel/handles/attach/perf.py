@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from bombus.errors import NeedsKernel, UsageError
 from bombus.kernel.handles.attachment import Attachment, Group
+from bombus.kernel.handles.features import features
 from bombus.kernel.handles.links import Link
 from bombus.kernel.sites import PerfEvent, Probe
-from bombus.spec.attachtypes import ATTACH_TYPE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -51,7 +51,7 @@ def link_event(
     kernel = program.kernel
     owned = False
     try:
-        if kernel.version >= ATTACH_TYPE["BPF_PERF_EVENT"].since:
+        if features(kernel).has("perf_link"):
             more = {"perf_event_bpf_cookie": cookie} if cookie else {}
             link = PerfLink.create(kernel, program, "BPF_PERF_EVENT", target_fd=probe.fd, **more).own(probe)
             owned = True

@@ -20,6 +20,7 @@ from bombus.elf.usdt import INDEXED, arguments_of, packed_spec, points
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.handles.attach.perf import PerfLink, link_event
 from bombus.kernel.handles.attachment import Attachment, Group
+from bombus.kernel.handles.features import features
 from bombus.kernel.handles.links import Link
 from bombus.spec.version import since
 
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 
 _RETURN = 1  # BPF_F_KPROBE_MULTI_RETURN, BPF_F_UPROBE_MULTI_RETURN
 _GLOB = re.compile(r"[*?\[]")
-_COOKIES = since("5.15")
 _WRAPPERS = since("4.17")
 _SYSCALL_PREFIX = {"x86_64": "x64", "i386": "ia32", "i686": "ia32", "s390x": "s390x", "aarch64": "arm64",
                    "riscv64": "riscv", "ppc64le": "", "ppc64": "", "loongarch64": "loongarch"}  # fmt: skip
@@ -236,7 +236,7 @@ def attach_usdt(
     links: list[Any] = []
     try:
         numbers = [writer.number(spec) for spec in specs]
-        if kernel.version < _COOKIES:
+        if not features(kernel).has("bpf_cookie"):
             writer.places(file, found, numbers, pid)
         multi = program.origin.attach_type == "BPF_TRACE_UPROBE_MULTI"
         if multi:
