@@ -11,6 +11,7 @@ from bombus.errors import BombusError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, decode
 from bombus.kernel.api import Attr
+from bombus.kernel.handles.features import PROBES, features
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.loader.load import load
 from bombus.object.model import Object
@@ -108,6 +109,9 @@ class _Recording(LinuxKernel):
         self.harmless = Attr("BPF_PROG_LOAD", prog_type=1, insn_cnt=2, insns=code, license=b"GPL\0")
         self.names: dict[int, str] = {}
         self.blobs: dict[int, bytes] = {}
+        self.loading = Loading()
+        for name in PROBES:  # answered before anything counts
+            features(self).has(name)
         self.loading = Loading()
 
     def bpf(self, attr: Attr) -> int:
