@@ -18,6 +18,7 @@ import pytest
 from sandbox import CLONE_NEWNET, Refused, in_namespace, join, own_cgroup, run, veth
 
 from bombus.errors import KernelError, NotSupported, ObjectError, UsageError
+from bombus.kernel.api import Attr
 from bombus.kernel.handles import Attachment, Group
 from bombus.kernel.handles.attach import ROWS, attach
 from bombus.kernel.linux.kernel import LinuxKernel
@@ -444,6 +445,11 @@ class Old(LinuxKernel):
     @property
     def version(self) -> KernelVersion:
         return KernelVersion(5, 4)
+
+    def bpf(self, attr: Attr) -> int:
+        if attr.command.name == "BPF_LINK_CREATE":
+            raise KernelError(errno.EINVAL, attr.command.name)
+        return super().bpf(attr)
 
 
 def test_ways_of_old_kernels() -> None:
