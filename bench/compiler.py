@@ -1,6 +1,6 @@
 """How many instructions the dialect costs compared with C, and how long builds take.
 
-    python bench/compiler.py [--clang clang-22]
+    python bench/compiler.py [--clang clang-22]      # the newest clang that is there, unless said
 
 Each program of bench/twins (C, clang -O2 -mcpu=v3) has a twin of the same name in examples/bpf.
 """
@@ -14,9 +14,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bombus.compiler.build import build_file
+from bombus.compiler.c import toolchain
+from bombus.errors import BombusError
 from bombus.object.read import read_object
 
 HERE = Path(__file__).parent
@@ -29,11 +32,11 @@ def instructions(data: bytes) -> int:
     return sum(len(function.insns) for function in read_object(data).functions.values())
 
 
-def twin(clang: str, source: Path) -> bytes:
+def twin(clang: Sequence[str], source: Path) -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         out = Path(folder) / "twin.o"
         subprocess.run(
-            [clang, "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-I/usr/include/x86_64-linux-gnu", "-c", str(source),
+            [*clang, "-O2", "-g", "-target", "bpf", "-mcpu=v3", "-I/usr/include/x86_64-linux-gnu", "-c", str(source),
              "-o", str(out)], check=True,
         )  # fmt: skip
         return out.read_bytes()
@@ -73,14 +76,19 @@ def _row(name: str, lines: str, command: list[str], environment: dict[str, str],
 
 def main() -> int:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--clang", default="clang-22")
+    parser.add_argument("--clang", default="", help="the newest by default")
     parser.add_argument("--write", action="store_true", help="keep the table in bench/compiler.txt")
     options = parser.parse_args()
+    try:
+        clang = toolchain.find(options.clang or "clang").command
+    except BombusError as error:
+        print(error)
+        return 2
     rows = [f"{'program':<20} {'C':>6} {'Python':>6} {'ratio':>6}"]
     print(rows[0])
     ratios: list[float] = []
     for source in sorted((HERE / "twins").glob("*.c")):
-        c = instructions(twin(options.clang, source))
+        c = instructions(twin(clang, source))
         python = instructions(build_file(str(EXAMPLES / f"{source.stem}.py")))
         ratios.append(python / c)
         rows.append(f"{source.stem:<20} {c:>6} {python:>6} {python / c:>6.2f}{'  above' * (python / c > LIMIT)}")
@@ -91,7 +99,8 @@ def main() -> int:
     times.append(f"(load average of the machine meanwhile: {os.getloadavg()[0]:.1f})")
     print("", *times, sep="\n")
     if options.write:
-        head = f"Instructions of {options.clang} -O2 -mcpu=v3 and of bombus build, from bench/compiler.py --write.\n\n"
+        head = f"Instructions of {os.path.basename(clang[0])} -O2 -mcpu=v3 and of bombus build, from bench/compiler.py "
+        head += "--write.\n\n"
         (HERE / "compiler.txt").write_text(head + "\n".join([*rows, "", *times]) + "\n")
     return 1 if max(ratios) > LIMIT else 0
 

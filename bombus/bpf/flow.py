@@ -14,7 +14,6 @@ from typing import NoReturn, TypeVar
 from bombus.bpf.ints import u32, u64
 from bombus.bpf.struct import Struct
 from bombus.errors import NotSupported
-from bombus.vm.run import MAX_LOOPS
 
 S = TypeVar("S", bound=Struct)
 
@@ -48,6 +47,8 @@ def can_loop() -> bool:
     The budget is that of one call of the function, whatever loops it has: 8388608 rounds, or since Linux 6.15 a quarter
     of a second.
     """
+    from bombus.vm.run import MAX_LOOPS  # building a program needs no machine
+
     here = sys._getframe(1)
     if not _budgets or _budgets[-1][0] is not here:
         around = set()

@@ -6,18 +6,19 @@ needed; `use` puts another one in its place.
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from bombus.bits import U64
 from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import size_of
 from bombus.bpf.struct import Struct, View, view_as
 from bombus.errors import UsageError, VmFault
-from bombus.vm.memory import Memory, Region
+
+if TYPE_CHECKING:
+    from bombus.vm.memory import Memory, Region
 
 DEFAULT = "bombus.plain"  # by name: it stands above this room
 R = TypeVar("R")
@@ -72,6 +73,10 @@ class _Held:
         self.regions: list[Region] = []
 
     def address(self, view: memoryview, writable: bool) -> int:
+        import ctypes  # building a program needs neither
+
+        from bombus.vm.memory import Region
+
         if not len(view):
             return 0
         if view.readonly:

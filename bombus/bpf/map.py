@@ -12,18 +12,19 @@ of the declared types. Operations return 0 or a negative errno, as the helpers d
 
 from __future__ import annotations
 
-import ctypes
 from collections.abc import Callable
 from copy import copy
 from types import TracebackType
-from typing import Any, ClassVar, Generic, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar, cast, overload
 
 from bombus.bpf.ints import Scalar, s32, s64, u32, u64
 from bombus.bpf.layout import is_member_type, name_of, size_of
 from bombus.bpf.machine import call, machine, own, pointed
 from bombus.bpf.struct import Ref, Struct
 from bombus.errors import UsageError
-from bombus.vm.memory import Region
+
+if TYPE_CHECKING:
+    from bombus.vm.memory import Region
 
 K = TypeVar("K")
 V = TypeVar("V")
@@ -224,6 +225,10 @@ PAGE = 4096
 
 def own_pages(size: int) -> Region:
     """Memory of the machine at its real address, as pages are."""
+    import ctypes  # building a program needs neither
+
+    from bombus.vm.memory import Region
+
     view = memoryview(bytearray(size))
     start = ctypes.addressof(ctypes.c_char.from_buffer(view))
     return Region(start, size, view, "an arena", "map", True, keep=view)

@@ -6,7 +6,7 @@ Network-order integers are held as they lie in memory; conversions swap.
 from __future__ import annotations
 
 from bombus.compiler import tree
-from bombus.compiler.maygoto import IDLE, PLACE
+from bombus.compiler.budget import IDLE, PLACE
 from bombus.compiler.types import BOOL, IntT, LitT
 from bombus.compiler.writer import Writer, type_text
 

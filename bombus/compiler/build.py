@@ -63,13 +63,15 @@ def build_module(
     module: ModuleType | Mapping[str, Any], *, target: str = "bpfel", cpu: str = "v3", level: int = 2
 ) -> bytes:
     """Compile the programs of an imported module (or of its names)."""
+    from bombus.compiler.budget import marked
     from bombus.compiler.codegen import CODEGEN
-    from bombus.compiler.maygoto import marked, with_may_goto
 
     made = _module(module, target, cpu)
     text, marker = marked(made.text())
     data = CODEGEN.compile(text, target=target, cpu=cpu, level=level)
     if marker:
+        from bombus.compiler.maygoto import with_may_goto
+
         data = with_may_goto(data, marker)
     if not made.unit.events:
         return data

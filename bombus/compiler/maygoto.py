@@ -17,23 +17,9 @@ from bombus.isa import opcodes as op
 from bombus.isa.build import may_goto
 from bombus.isa.insn import INSN_SIZE, ByteOrder, Insn, decode, encode
 
-# In the text of a module, until numbers are found that are nowhere else in it: the first pair, and the second one
-PLACE: Final = "%BUDGET%"
-IDLE: Final = "%IDLE%"
-_FIRST: Final = 0x6D617967
 _MARK: Final = op.BPF_ALU64 | op.BPF_XOR | op.BPF_K
 _ZERO: Final = op.BPF_JMP | op.BPF_JEQ | op.BPF_K
 _OTHER: Final = op.BPF_JMP | op.BPF_JNE | op.BPF_K
-
-
-def marked(text: str) -> tuple[str, int]:
-    """The text of a module with its markers, and the first one's number; 0 when there are none."""
-    if PLACE not in text:
-        return text, 0
-    number = _FIRST
-    while str(number) in text or str(number + 1) in text:
-        number += 1
-    return text.replace(PLACE, str(number)).replace(IDLE, str(number + 1)), number
 
 
 def with_may_goto(data: bytes, marker: int) -> bytes:

@@ -265,11 +265,11 @@ class Memory(Relocations):
         assert isinstance(e.type, RefT)
         value = self.value(e.value)
         kind = e.type.target
+        # A whole word: what else LLVM put into it, a counter for example, verifiers would forget at each call.
+        place = self.alloca("i64", 8)
         if kind is bool:
-            place = self.alloca("i8", 1)
             self.do(f"store i8 {self.emit(f'zext i1 {value} to i8')}, ptr {place}, align 1")
         else:
-            place = self.alloca(f"i{kind.BITS}", kind.SIZE)
             self.do(f"store i{kind.BITS} {value}, ptr {place}, align {kind.SIZE}")
         return place
 

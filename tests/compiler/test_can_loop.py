@@ -8,7 +8,7 @@ import pytest
 from readings import compiled, plain
 
 from bombus.bpf import flow
-from bombus.compiler import maygoto
+from bombus.compiler import budget, maygoto
 from bombus.compiler.build import build_module
 from bombus.compiler.importing import import_source
 from bombus.elf.read import read_elf
@@ -17,7 +17,7 @@ from bombus.isa import build, opcodes
 from bombus.isa.insn import Insn, decode
 from bombus.kernel.api import Kernel
 from bombus.kernel.user.kernel import UserKernel
-from bombus.vm import fast, reference
+from bombus.vm import fast, reference, run
 
 TOP = """
 from __future__ import annotations
@@ -191,7 +191,7 @@ def p(ctx: xdp.Context) -> xdp.Action:
 def test_the_budget_ends(engine: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each call of a function has its own."""
     module = import_source(SPENDING, "<budget>")
-    for place in (flow, fast, reference):
+    for place in (run, fast, reference):
         monkeypatch.setattr(place, "MAX_LOOPS", 1000)
     seen = plain(module, module.p, PACKETS[:1])
     assert seen.verdicts == [1]
@@ -214,18 +214,18 @@ def test_both_byte_orders() -> None:
         code = [section.data for section in elf.sections if section.name in (".text", "xdp")]
         insns = [insn for data in code for insn in decode(data, "little" if target == "bpfel" else "big")]
         assert sum(insn.opcode == opcodes.MAY_GOTO for insn in insns) == 7
-        assert not any(insn.imm in (maygoto._FIRST, maygoto._FIRST + 1) for insn in insns)
+        assert not any(insn.imm in (budget.FIRST, budget.FIRST + 1) for insn in insns)
 
 
 def test_the_markers_are_no_other_numbers() -> None:
-    text, number = maygoto.marked(f"xor {maygoto.PLACE}; xor {maygoto.IDLE}; xor {maygoto._FIRST + 1}")
-    assert number == maygoto._FIRST + 2
+    text, number = budget.marked(f"xor {budget.PLACE}; xor {budget.IDLE}; xor {budget.FIRST + 1}")
+    assert number == budget.FIRST + 2
     assert text == f"xor {number}; xor {number + 1}; xor {number - 1}"
-    assert maygoto.marked("nothing") == ("nothing", 0)
+    assert budget.marked("nothing") == ("nothing", 0)
 
 
 def test_what_llvm_may_make_of_it() -> None:
-    mark = Insn(maygoto._MARK, 1, imm=maygoto._FIRST)
+    mark = Insn(maygoto._MARK, 1, imm=budget.FIRST)
     move, to_end, onwards = build.mov(2, 5), Insn(maygoto._ZERO, 1, off=9), Insn(maygoto._OTHER, 1, off=-9)
     nothing, back = Insn(opcodes.JA), Insn(opcodes.JA, off=-9)
     assert maygoto._replacement([mark, move, to_end], 0, {}, True) == [(0, nothing), (2, build.may_goto(9))]
@@ -248,8 +248,8 @@ def test_what_llvm_may_make_of_it() -> None:
 
 def test_the_register_of_a_marker_is_not_used() -> None:
     jump, end = Insn(maygoto._ZERO, 1, off=1), build.exit_()
-    markers = (maygoto._FIRST, maygoto._FIRST + 1)
-    mark = Insn(maygoto._MARK, 1, imm=maygoto._FIRST)
+    markers = (budget.FIRST, budget.FIRST + 1)
+    mark = Insn(maygoto._MARK, 1, imm=budget.FIRST)
     read, written = build.mov(0, build.Reg(1)), build.mov(1, 0)
     assert maygoto._used([jump, read, end], 0, 1, markers)
     assert maygoto._used([jump, written, read, end], 0, 1, markers)  # on the other way
