@@ -105,6 +105,8 @@ class Pair:
     def outcome(self, box: Sandbox, program: ReferenceProgram | NativeProgram, memory: bytes) -> tuple[object, ...]:
         self._box = box
         self.shared.view[:] = memory[:64]
+        for stack in self.native._env.memory.stacks:  # what one run leaves in frames beyond its own, the next could see
+            stack.region.view[:] = bytes(len(stack.region.view))
         data = bytearray(memory)
         box._program = program
         # The same addresses for both: they lend each other the room.

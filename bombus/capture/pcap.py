@@ -29,13 +29,13 @@ SNAPLEN = 262_144
 class PcapReader:
     """Reads packets from the bytes of a pcap file (any object with the buffer interface, mmap too).
 
-    header: bytes of a record before its packet. A second iteration goes on at `position`.
+    whole: the file. header: bytes of a record before its packet. A second iteration goes on at `position`.
     """
 
     format = "pcap"
 
     def __init__(self, data: memoryview) -> None:
-        self._data = data
+        self.whole = data
         self.size = len(data)
         self.truncated: str | None = None
         if self.size < 24:
@@ -52,13 +52,8 @@ class PcapReader:
         self._record = struct.Struct(end + "IIII")
         self.position = 24
 
-    @property
-    def bytes(self) -> memoryview:
-        """The whole file."""
-        return self._data
-
     def __iter__(self) -> Iterator[Packet]:
-        data, size, head = self._data, self.size, self.header
+        data, size, head = self.whole, self.size, self.header
         unpack, link = self._record.unpack_from, self.linktype
         unit = 1 if self.nanoseconds else 1000
         at = self.position

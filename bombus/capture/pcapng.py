@@ -43,7 +43,7 @@ class PcapngReader:
     format = "pcapng"
 
     def __init__(self, data: memoryview) -> None:
-        self._data = data
+        self.whole = data
         self.size = len(data)
         self.position = 0
         self.truncated: str | None = None
@@ -56,20 +56,20 @@ class PcapngReader:
         self._section(0)
 
     def _section(self, at: int) -> None:
-        (magic,) = struct.unpack_from("<I", self._data, at + 8)
+        (magic,) = struct.unpack_from("<I", self.whole, at + 8)
         if magic == BYTE_ORDER_MAGIC:
             self.byteorder, self._end = "little", "<"
         elif magic == 0x4D3C2B1A:
             self.byteorder, self._end = "big", ">"
         else:
             raise CaptureError(f"bad byte-order magic {magic:#010x}", offset=at + 8)
-        major, minor = struct.unpack_from(self._end + "HH", self._data, at + 12)
+        major, minor = struct.unpack_from(self._end + "HH", self.whole, at + 12)
         if major != 1:
             raise CaptureError(f"version {major}.{minor}; only 1.x is known", offset=at + 12)
         self.interfaces = []
 
     def __iter__(self) -> Iterator[Packet]:
-        data, size = self._data, self.size
+        data, size = self.whole, self.size
         at = self.position
         while at < size:
             if at + 12 > size:
@@ -98,19 +98,19 @@ class PcapngReader:
     def _block(self, kind: int, start: int, end: int) -> Packet | None:
         if kind == ENHANCED_PACKET:
             self._need(start, end, 20)
-            number, high, low, kept, length = struct.unpack_from(self._end + "IIIII", self._data, start)
+            number, high, low, kept, length = struct.unpack_from(self._end + "IIIII", self.whole, start)
             return self._packet(number, high << 32 | low, kept, length, start + 20, end)
         if kind == INTERFACE:
             self.interfaces.append(self._interface(start, end))
         elif kind == SIMPLE_PACKET:
             self._need(start, end, 4)
-            (length,) = struct.unpack_from(self._end + "I", self._data, start)
+            (length,) = struct.unpack_from(self._end + "I", self.whole, start)
             snaplen = self._interface_at(0, start).snaplen
             kept = min(length, snaplen) if snaplen else length
             return self._packet(0, 0, kept, length, start + 4, end)
         elif kind == OBSOLETE_PACKET:
             self._need(start, end, 20)
-            fields = struct.unpack_from(self._end + "HHIIII", self._data, start)
+            fields = struct.unpack_from(self._end + "HHIIII", self.whole, start)
             number, _drops, high, low, kept, length = fields
             return self._packet(number, high << 32 | low, kept, length, start + 20, end)
         return None
@@ -119,7 +119,7 @@ class PcapngReader:
         interface = self._interface_at(number, start)
         if start + kept > end:
             raise CaptureError(f"a packet of {kept} bytes, room for {end - start}", offset=start)
-        data = bytes(self._data[start : start + kept])
+        data = bytes(self.whole[start : start + kept])
         return Packet(interface.time_ns(ticks), data, length, interface.linktype, number)
 
     def _interface_at(self, number: int, offset: int) -> Interface:
@@ -129,7 +129,7 @@ class PcapngReader:
 
     def _interface(self, start: int, end: int) -> Interface:
         self._need(start, end, 8)
-        linktype, _reserved, snaplen = struct.unpack_from(self._end + "HHI", self._data, start)
+        linktype, _reserved, snaplen = struct.unpack_from(self._end + "HHI", self.whole, start)
         multiplier, divisor, offset = 1000, 1, 0
         for code, value in self._options(start + 8, end):
             if code == IF_TSRESOL and len(value) == 1:
@@ -146,12 +146,12 @@ class PcapngReader:
 
     def _options(self, at: int, end: int) -> Iterator[tuple[int, bytes]]:
         while at + 4 <= end:
-            code, length = struct.unpack_from(self._end + "HH", self._data, at)
+            code, length = struct.unpack_from(self._end + "HH", self.whole, at)
             if code == OPT_END:
                 return
             if at + 4 + length > end:
                 raise CaptureError(f"option {code} of {length} bytes runs out of its block", offset=at)
-            yield code, bytes(self._data[at + 4 : at + 4 + length])
+            yield code, bytes(self.whole[at + 4 : at + 4 + length])
             at += 4 + (length + 3 & ~3)
 
     def _need(self, start: int, end: int, size: int) -> None:

@@ -33,9 +33,7 @@ def choose_program(obj: Object, name: str | None, types: Collection[str] = (), p
 
 
 def _names(programs: Collection[ProgramSpec]) -> str:
-    return ", ".join(
-        f"{p.name} ({p.prog_type.removeprefix('BPF_PROG_TYPE_').lower() or p.section})" for p in programs
-    )
+    return ", ".join(f"{p.name} ({p.prog_type.removeprefix('BPF_PROG_TYPE_').lower() or p.section})" for p in programs)
 
 
 def needed_programs(obj: Object, program: ProgramSpec) -> list[str]:

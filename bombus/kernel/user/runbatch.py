@@ -1,7 +1,7 @@
 """Many runs of a program in one native call: packets of a list, packets of a pcap file's bytes, contexts.
 
-Only what needs nothing from Python between two runs: native code, XDP (or contexts of any type), no helper that is
-given the context. Everything else runs one by one, with the same results.
+Only what needs nothing from Python between two runs: native code, XDP and skb programs (or contexts of any type), no
+helper that is given the context. Everything else runs one by one, with the same results.
 """
 
 from __future__ import annotations
@@ -13,14 +13,21 @@ from array import array
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
+from bombus.bits import U64
 from bombus.errors import UsageError
 from bombus.isa import opcodes as op
+from bombus.isa.facts import CTX
+from bombus.kernel.user.hooks.skb import CTX_SIZE
+from bombus.kernel.user.hooks.skbrun import KINDS, MAX_DATA, give_back, prepare
+from bombus.kernel.user.hooks.skbrun import borrow as borrow_skb
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
 from bombus.kernel.user.run import packet_runner_of
+from bombus.kernel.user.world import world_of
 from bombus.spec.helpers import HELPER_BY_ID
 
 if TYPE_CHECKING:
     from bombus.jit.engine import NativeProgram
+    from bombus.kernel.user.hooks.packets import PacketRunner
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.prog import Prog
     from bombus.vm.memory import Region
@@ -28,6 +35,7 @@ if TYPE_CHECKING:
 LONGEST: Final = PAGE - HEADROOM - TAILROOM  # bytes of a frame that fit its first page
 CHUNK: Final = 1 << 20  # bytes of packets in memory at a time: they stay in the CPU's cache
 _MD_SIZE: Final = 24
+_LOADS: Final = (op.BPF_LD | op.BPF_ABS, op.BPF_LD | op.BPF_IND)
 
 
 def native_program(prog: Prog) -> NativeProgram | None:
@@ -46,8 +54,18 @@ def native_program(prog: Prog) -> NativeProgram | None:
 
 
 def runs_alone(prog: Prog) -> bool:
-    """Does the program call nothing that is given its context, so that a frame need be no more than its bytes?"""
-    for insn in prog.insns:
+    """Does the program need nothing of its packet beyond the bytes and what the loop puts into the context: no helper
+    that is given the context, no kernel object out of it (`sk`, `flow_keys`)?"""
+    facts = prog.facts
+    is_xdp = prog.type.short == "xdp"
+    for index, insn in enumerate(prog.insns):
+        cls = insn.opcode & 7
+        if not is_xdp and (
+            facts is None
+            or insn.opcode & 0xE7 in _LOADS
+            or (facts.access.get(index, 0) & CTX and insn.opcode & 0x18 == op.BPF_DW and cls == op.BPF_LDX)
+        ):
+            return False
         if insn.opcode != op.CALL or insn.src == op.BPF_PSEUDO_CALL:
             continue
         row = HELPER_BY_ID.get(insn.imm) if not insn.src else None
@@ -56,18 +74,54 @@ def runs_alone(prog: Prog) -> bool:
     return True
 
 
+def batch_kind(prog: Prog) -> str | None:
+    """What the loops for packets of this program are called after; None where there are none."""
+    if prog.type.short == "xdp":
+        return "xdp"
+    return "skb" if prog.type.name in KINDS else None
+
+
 def address_of(view: memoryview) -> int:
     """Where the bytes of writable memory lie."""
     return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
 class Frames:
-    """Room for packets below 4 GiB, and a `struct xdp_md`. Close it."""
+    """Room for packets below 4 GiB, and a context. Close it.
 
-    def __init__(self, kernel: UserKernel, size: int) -> None:
+    tally, records: the loops of `jit.batch` for the program; members: what they are told of it.
+    """
+
+    def __init__(self, kernel: UserKernel, prog: Prog, size: int, ifindex: int = 1) -> None:
         self._kernel = kernel
-        self.ctx: Region = kernel.memory.allocate(_MD_SIZE, name="xdp_md", kind="ctx")
+        kind = batch_kind(prog)
+        assert kind is not None
+        self.tally, self.records = f"{kind}_tally", f"{kind}_records"
+        self.shortest, self.longest = ETH_HLEN, LONGEST if kind == "xdp" else MAX_DATA
+        name, context = ("xdp_md", _MD_SIZE) if kind == "xdp" else ("__sk_buff", CTX_SIZE)
+        self.ctx: Region = kernel.memory.allocate(context, name=name, kind="ctx")
         self.room: Region = kernel.memory.allocate(size, name="the packets", kind="packet", low=True)
+        self.members = {
+            "ctx": self.ctx.start, "shortest": self.shortest, "longest": self.longest, "ifindex": ifindex,
+        }  # fmt: skip
+        if kind == "skb":
+            self._skb(prog, ifindex)
+
+    def _skb(self, prog: Prog, ifindex: int) -> None:
+        """The context of a packet as `hooks.skbrun.prepare` leaves it, but for what each packet decides."""
+        world = world_of(self._kernel)
+        skb = borrow_skb(self._kernel, world)
+        try:
+            layer2 = prepare(skb, prog, bytes(60), world, ifindex, at_hook=True)
+            skb.sync()
+            self.template = ctypes.create_string_buffer(bytes(skb.ctx.view), CTX_SIZE + 8)
+            direct = skb.direct
+        finally:
+            give_back(world, skb)
+        self.members |= {
+            "template": ctypes.addressof(self.template), "pull": 0 if layer2 else ETH_HLEN,
+            "mac": int.from_bytes(world.devices[ifindex].address, "little"), "end_given": U64 if direct else 0,
+        }  # fmt: skip
 
     @contextlib.contextmanager
     def region(self, kernel: UserKernel, start: int, view: memoryview) -> Iterator[Region]:
@@ -107,8 +161,8 @@ def run_packets(
     prog = kernel.object("BPF_PROG_TEST_RUN", program, "prog") if isinstance(program, int) else program
     assert isinstance(prog, Prog)
     one = packet_runner_of(kernel, prog)
-    native = native_program(prog) if prog.type.short == "xdp" and runs_alone(prog) else None
-    if native is None or not all(ETH_HLEN <= len(data) <= LONGEST for data in packets):
+    native = native_program(prog) if batch_kind(prog) and runs_alone(prog) else None
+    if native is None:
         return array("I", (one(data, ifindex)[0] for data in packets))
     out = array("I", bytes(4 * len(packets)))
     if native.calls_python:
@@ -118,7 +172,7 @@ def run_packets(
 
     def work(first: int, end: int) -> None:
         try:
-            _run_share(kernel, native, packets, first, end, out, ifindex)
+            _run_share(kernel, prog, native, packets, first, end, out, ifindex, one)
         except BaseException as error:
             errors.append(error)
 
@@ -136,12 +190,13 @@ def run_packets(
 
 
 def _run_share(
-    kernel: UserKernel, native: NativeProgram, packets: Sequence[bytes], first: int, end: int, out: array[int],
-    ifindex: int,
+    kernel: UserKernel, prog: Prog, native: NativeProgram, packets: Sequence[bytes], first: int, end: int,
+    out: array[int], ifindex: int, one: PacketRunner,
 ) -> None:  # fmt: skip
     from bombus.jit.batch import Batch
+    from bombus.jit.loops import ALL
 
-    with Frames(kernel, CHUNK) as frames:
+    with Frames(kernel, prog, CHUNK, ifindex) as frames:
         while first < end:
             records = array("I")
             at, last = 0, first
@@ -150,12 +205,22 @@ def _run_share(
                 records.append(len(packets[last]))
                 at += len(packets[last])
                 last += 1
+            if last == first:
+                out[first] = one(packets[first], ifindex)[0]
+                first += 1
+                continue
             frames.room.view[:at] = b"".join(packets[first:last])
             batch = Batch(
-                ctx=frames.ctx.start, base=frames.room.start, records=records.buffer_info()[0],
-                verdicts=out.buffer_info()[0] + 4 * first, count=last - first, ifindex=ifindex,
-            )  # fmt: skip
-            native.batch("xdp_records", batch)
+                **frames.members,
+                base=frames.room.start,
+                records=records.buffer_info()[0],
+                verdicts=out.buffer_info()[0] + 4 * first,
+                count=last - first,
+            )
+            while native.batch(frames.records, batch) != ALL:
+                number = batch["done"]
+                out[first + number] = one(packets[first + number], ifindex)[0]
+                batch["done"] = number + 1
             first = last
 
 
