@@ -14,7 +14,7 @@ from bombus.isa.facts import DST, NEGATIVE, SRC
 from bombus.isa.insn import Insn
 from bombus.verifier import bounds_alu, memory, tnum
 from bombus.verifier.bounds import ANY32, ANY64, S32_MAX, S32_MIN, S64_MAX, S64_MIN, Bounds, const, sync
-from bombus.verifier.env import EACCES, EINVAL, MAX_STACK, MAX_VAR_OFF, Env
+from bombus.verifier.env import EACCES, EINVAL, MAX_STACK, MAX_VAR_OFF, Aux, Check, Env
 from bombus.verifier.live import define, use
 from bombus.verifier.log import bits_text
 from bombus.verifier.precision import mark_precise
@@ -25,6 +25,7 @@ from bombus.verifier.regs import (
     BASE_MASK,
     CONST_PTR_TO_DYNPTR,
     CONST_PTR_TO_MAP,
+    NOT_INIT,
     PTR_MAYBE_NULL,
     PTR_TO_ARENA,
     PTR_TO_BTF_ID,
@@ -46,6 +47,7 @@ from bombus.verifier.regs import (
     type_name,
 )
 from bombus.verifier.stack import linked, width
+from bombus.verifier.state import FP, LIVE_WRITTEN
 
 _NAMES: Final = {
     op.BPF_ADD: "+=", op.BPF_SUB: "-=", op.BPF_MUL: "*=", op.BPF_DIV: "/=", op.BPF_OR: "|=", op.BPF_AND: "&=",
@@ -70,22 +72,47 @@ _BOUNDS, _TYPE, _PATHS, _LIMIT = "bounds", "type", "paths", "limit"
 _SANITIZE_SRC, _SANITIZE_DST, _NEGATIVE, _NON_POINTER, _IMMEDIATE = 1, 2, 4, 8, 16
 
 
+def handler(insn: Insn) -> Check:
+    """What checks this instruction: the function of its kind when its fields are as they should be, else `check`."""
+    code, dst, src, off, imm = insn
+    operation = code & 0xF0
+    if off or dst >= FP or src > FP:
+        return check
+    if operation == op.BPF_MOV:
+        if not code & op.BPF_X:
+            return check if src else _set
+        if imm:
+            return check
+        return _copy if code & 7 == op.BPF_ALU64 else _copy_low
+    if operation < op.BPF_NEG or operation in _BINARY:
+        if code & op.BPF_X:
+            return check if imm else _by_register
+        if not src and not (imm == 0 and operation in _DIVISIONS) and not _bad_shift(code, imm):
+            return _by_constant
+    return check
+
+
+def _bad_shift(code: int, imm: int) -> bool:
+    return code & 0xF0 in _SHIFTS and not 0 <= imm < (64 if code & 7 == op.BPF_ALU64 else 32)
+
+
 def check(env: Env, insn: Insn) -> None:
-    """BPF_ALU and BPF_ALU64."""
+    """BPF_ALU and BPF_ALU64, of which nothing is known."""
     code = insn.opcode
     operation = code & 0xF0
     if operation < op.BPF_NEG or operation in _BINARY:
         _binary(env, insn)
-    elif operation == op.BPF_MOV:
+        return
+    if operation == op.BPF_MOV:
         _move(env, insn)
+        if not insn.off:
+            return
     elif operation > op.BPF_END:
         env.fail(EINVAL, f"invalid BPF_ALU opcode {operation:x}")
     else:
         _unary(env, insn)
     regs = env.state.frames[-1].regs
-    reg = regs[insn.dst]
-    if reg.bounds.checked < env.sane_at:
-        regs[insn.dst] = env.sane(reg, "alu")
+    regs[insn.dst] = env.sane(regs[insn.dst], "alu")
 
 
 def _unary(env: Env, insn: Insn) -> None:
@@ -104,7 +131,7 @@ def _unary(env: Env, insn: Insn) -> None:
     define(env, dst)
     if code & 0xF0 == op.BPF_NEG and env.rules.neg_tracked and regs[dst].type == SCALAR_VALUE:
         is32 = code & 7 == op.BPF_ALU
-        result = bounds_alu.alu(op.BPF_SUB, const(0), regs[dst].bounds, is32=is32, table=env.rules.alu_table)
+        result = bounds_alu.alu(op.BPF_SUB, const(0), regs[dst].bounds, is32=is32, table=env.alu_table)
         assert result is not None
         regs[dst] = Reg(SCALAR_VALUE, result, precise=regs[dst].precise)
         return
@@ -134,7 +161,7 @@ def _move(env: Env, insn: Insn) -> None:
         if src or off:
             env.fail(EINVAL, "BPF_MOV uses reserved fields")
         define(env, dst)
-        env.state.frames[-1].regs[dst] = env.known(imm & 0xFFFFFFFF if is32 else imm)
+        _set(env, insn)
         return
     if off and not env.rules.cpu_v4:
         env.fail(EINVAL, "BPF_MOV uses reserved fields")
@@ -150,35 +177,89 @@ def _move(env: Env, insn: Insn) -> None:
         env.fail(EINVAL, "BPF_MOV uses reserved fields")
     use(env, src)
     define(env, dst)
+    if off == 0:
+        if is32:
+            _copy_low(env, insn)
+        else:
+            _copy(env, insn)
+        return
+    regs = env.state.frames[-1].regs
+    reg = regs[src]
+    if imm:
+        regs[dst] = Reg(PTR_TO_ARENA, env.unknown.bounds) if imm == 1 else env.unknown
+    elif env.is_pointer(reg):
+        env.fail(EACCES, f"R{src} {'partial copy' if is32 else 'sign-extension part'} of pointer")
+    elif reg.type != SCALAR_VALUE:
+        regs[dst] = _low_half(env.unknown) if is32 else env.unknown
+    else:
+        reg = _sign_extended_copy(env, src, off)
+        if is32:
+            regs[dst] = _low_half(reg.with_bounds(bounds_alu.sign_extend32(reg.bounds, off >> 3)))
+        else:
+            regs[dst] = reg.with_bounds(bounds_alu.sign_extend(reg.bounds, off >> 3))
+
+
+def _low_half(reg: Reg) -> Reg:
+    """The low half of a register, zero-extended."""
+    low = bounds_alu.zext32(reg.bounds)
+    return reg.with_bounds(sync(low.bits, low.r64, low.r32))
+
+
+def _set(env: Env, insn: Insn) -> None:
+    """A register becomes an immediate."""
+    aux = env.aux[env.insn_idx]
+    reg = aux.constant
+    if reg is None:
+        reg = aux.constant = env.known(insn.imm & U32 if insn.opcode & 7 == op.BPF_ALU else insn.imm)
+    dst = insn.dst
+    frame = env.state.frames[-1]
+    env.touched_regs |= 1 << dst
+    if env.marked:
+        frame.live[dst] |= LIVE_WRITTEN
+    frame.regs[dst] = reg
+
+
+def _copy(env: Env, insn: Insn) -> None:
+    """A register becomes another; scalars are linked from now on."""
+    _code, dst, src, _off, _imm = insn
     frame = env.state.frames[-1]
     regs = frame.regs
     reg = regs[src]
-    if not is32:
-        if imm:
-            regs[dst] = Reg(PTR_TO_ARENA, env.unknown.bounds) if imm == 1 else env.unknown
-        elif off == 0:
-            regs[dst] = linked(env, frame, src) if reg.type == SCALAR_VALUE else reg
-        elif env.is_pointer(reg):
-            env.fail(EACCES, f"R{src} sign-extension part of pointer")
-        elif reg.type == SCALAR_VALUE:
-            reg = _sign_extended_copy(env, src, off)
-            regs[dst] = reg.but(bounds=bounds_alu.sign_extend(reg.bounds, off >> 3))
-        else:
-            regs[dst] = env.unknown
-        return
+    if env.marked or reg.type == NOT_INIT:
+        use(env, src)
+        define(env, dst)
+    env.touched_regs |= 1 << dst | 1 << src
+    bounds = reg.bounds
+    if reg.type == SCALAR_VALUE and ((bounds.bits[1] and not reg.id) or reg.id & ADD_CONST):
+        reg = linked(env, frame, src)
+    regs[dst] = reg if bounds.checked >= env.sane_at else env.sane(reg, "alu")
+
+
+def _copy_low(env: Env, insn: Insn) -> None:
+    """A register becomes the low half of another."""
+    _code, dst, src, _off, _imm = insn
+    frame = env.state.frames[-1]
+    reg = frame.regs[src]
+    if env.marked or reg.type == NOT_INIT:
+        use(env, src)
+        define(env, dst)
+    env.touched_regs |= 1 << dst | 1 << src
     if env.is_pointer(reg):
         env.fail(EACCES, f"R{src} partial copy of pointer")
     if reg.type != SCALAR_VALUE:
         reg = env.unknown
-    elif off:
-        reg = _sign_extended_copy(env, src, off)
-        reg = reg.but(bounds=bounds_alu.sign_extend32(reg.bounds, off >> 3))
     elif width(reg) <= 32 and env.rules.narrow_moves_linked:
         reg = linked(env, frame, src)
-    else:
+    elif reg.id or reg.off:
         reg = reg.but(id_=0, off=0)
-    low = bounds_alu.zext32(reg.bounds)
-    regs[dst] = reg.but(bounds=sync(low.bits, low.r64, low.r32))
+    aux = env.aux[env.insn_idx]
+    bounds = aux.bounds_after
+    if bounds is None or aux.before_a is not reg.bounds:
+        low = bounds_alu.zext32(reg.bounds)
+        aux.before_a = reg.bounds
+        bounds = aux.bounds_after = sync(low.bits, low.r64, low.r32)
+    new = reg if bounds is reg.bounds else reg.with_bounds(bounds)
+    frame.regs[dst] = new if bounds.checked >= env.sane_at else env.sane(new, "alu")
 
 
 def _sign_extended_copy(env: Env, src: int, bits: int) -> Reg:
@@ -204,81 +285,133 @@ def _binary(env: Env, insn: Insn) -> None:
     if not by_register:
         if imm == 0 and operation in _DIVISIONS:
             env.fail(EINVAL, "div by zero")
-        if operation in _SHIFTS and not 0 <= imm < (
-            64 if code & 7 == op.BPF_ALU64 else 32
-        ):
+        if _bad_shift(code, imm):
             env.fail(EINVAL, f"invalid shift {imm}")
     define(env, dst)
+    if by_register:
+        _by_register(env, insn)
+    else:
+        _by_constant(env, insn)
+
+
+def _by_constant(env: Env, insn: Insn) -> None:
+    aux = env.aux[env.insn_idx]
+    b = aux.constant
+    if b is None:
+        b = aux.constant = known(insn.imm)
+    dst = insn.dst
     regs = env.state.frames[-1].regs
     a = regs[dst]
-    b = regs[src] if by_register else known(imm)
-    if a.type == PTR_TO_ARENA or b.type == PTR_TO_ARENA:
-        if a.type != PTR_TO_ARENA:
-            regs[dst] = b
-        return
-    if a.type != SCALAR_VALUE or b.type != SCALAR_VALUE:
+    if env.marked or a.type == NOT_INIT:
+        use(env, dst)
+        define(env, dst)
+    env.touched_regs |= 1 << dst
+    if a.type == SCALAR_VALUE:
+        _scalars(env, insn, aux, a, b)
+    elif a is aux.before and aux.after is not None:
+        regs[dst] = aux.after
+    else:
         _with_pointer(env, insn, a, b)
-        return
-    if by_register and a.precise:
-        mark_precise(env, src)
-    _scalars(env, insn, a, b)
+        if env.bypass_spec_v1 and a.bounds is regs[dst].bounds:
+            aux.before, aux.after = a, regs[dst]
+
+
+def _by_register(env: Env, insn: Insn) -> None:
+    _code, dst, src, _off, _imm = insn
+    regs = env.state.frames[-1].regs
+    a = regs[dst]
+    b = regs[src]
+    if env.marked or a.type == NOT_INIT or b.type == NOT_INIT:
+        use(env, src)
+        use(env, dst)
+        define(env, dst)
+    env.touched_regs |= 1 << dst | 1 << src
+    if a.type == SCALAR_VALUE and b.type == SCALAR_VALUE:
+        if a.precise:
+            mark_precise(env, src)
+        _scalars(env, insn, env.aux[env.insn_idx], a, b)
+    else:
+        _with_pointer(env, insn, a, b)
 
 
 def _with_pointer(env: Env, insn: Insn, a: Reg, b: Reg) -> None:
     dst, src = insn.dst, insn.src
+    regs = env.state.frames[-1].regs
+    if a.type == PTR_TO_ARENA or b.type == PTR_TO_ARENA:
+        if a.type != PTR_TO_ARENA:
+            regs[dst] = b
+        regs[dst] = env.sane(regs[dst], "alu")
+        return
     operation = insn.opcode & 0xF0
     if b.type == SCALAR_VALUE:
         if insn.opcode & op.BPF_X:
             mark_precise(env, src)
         pointer(env, insn, a, b, pointer_is_dst=True)
-        return
-    if a.type != SCALAR_VALUE:
-        if operation == op.BPF_SUB and env.leaks_allowed:
-            env.regs[dst] = env.unknown
-            return
-        env.fail(EACCES, f"R{dst} pointer {_NAMES[operation]} pointer prohibited")
-    mark_precise(env, dst)
-    pointer(env, insn, b, a, pointer_is_dst=False)
+    elif a.type != SCALAR_VALUE:
+        if operation != op.BPF_SUB or not env.leaks_allowed:
+            env.fail(EACCES, f"R{dst} pointer {_NAMES[operation]} pointer prohibited")
+        regs[dst] = env.unknown
+    else:
+        mark_precise(env, dst)
+        pointer(env, insn, b, a, pointer_is_dst=False)
+    regs[dst] = env.sane(regs[dst], "alu")
 
 
-def _scalars(env: Env, insn: Insn, a: Reg, b: Reg) -> None:
-    code, dst, src, _off, _imm = insn
+def _scalars(env: Env, insn: Insn, aux: Aux, a: Reg, b: Reg) -> None:
+    code = insn.opcode
     operation = code & 0xF0
     is32 = code & 7 != op.BPF_ALU64
-    regs = env.state.frames[-1].regs
-    if operation in _DIVISIONS or (
-        operation in _SHIFTS and not _shift_known(b.bounds, is32)
-    ):
-        regs[dst] = env.unknown
-        return
-    if operation in _SUMS:
-        reason = _sanitize_value(env, insn)
-        if reason:
-            _prohibited(env, insn, reason, insn.dst, insn.src)
-    elif operation in (op.BPF_AND, op.BPF_OR) and b.bounds.is_const and env.rules.fork_sign_masks:
-        a = _fork(env, insn, a)
-    bounds = bounds_alu.alu(operation, a.bounds, b.bounds, is32=is32, table=env.rules.alu_table)
-    assert bounds is not None
+    y = b.bounds
     id_ = 0
     off = 0
-    if (
-        operation == op.BPF_ADD and a.id and not is32 and env.bpf_capable and env.rules.linked_offsets
-        and not env.rules.linked_differences
-        and b.bounds.is_const and not (code & op.BPF_X and src == dst)
-    ):
-        distance = b.bounds.bits[0]
-        if not a.id & ADD_CONST and distance <= 0x7FFFFFFF:
-            id_ = a.id | ADD_CONST
-            off = distance
-    if operation in _SUMS and a.id and env.bpf_capable and env.rules.linked_differences \
-            and not (code & op.BPF_X and src == dst):
-        id_, off = _link(a, b.bounds, is32, operation == op.BPF_SUB)
-    regs[dst] = Reg(SCALAR_VALUE, bounds, off, id_, precise=a.precise)
+    if operation in _SUMS:
+        if not env.bypass_spec_v1:
+            reason = _sanitize_value(env, insn)
+            if reason:
+                _prohibited(env, insn, reason, insn.dst, insn.src)
+        if a.id and env.bpf_capable and not (code & op.BPF_X and insn.src == insn.dst):
+            id_, off = _link(env, a, y, is32, operation == op.BPF_SUB)
+    elif operation in (op.BPF_AND, op.BPF_OR) and y.bits[1] == 0 and env.rules.fork_sign_masks:
+        a = _fork(env, insn, a)
+    x = a.bounds
+    if aux.before_a is not x or aux.before_b is not y:
+        aux.before_a, aux.before_b = x, y
+        aux.bounds_after = _result(env, operation, is32, x, y)
+        aux.scalar_after = None
+    bounds = aux.bounds_after
+    if bounds is None:
+        new = env.unknown
+    elif id_ or a.precise:
+        new = Reg(SCALAR_VALUE, bounds, off, id_, 0, 0, a.precise)
+    elif aux.scalar_after is not None:
+        new = aux.scalar_after
+    else:
+        new = aux.scalar_after = Reg(SCALAR_VALUE, bounds)
+    if new.bounds.checked < env.sane_at:
+        new = env.sane(new, "alu")
+    env.state.frames[-1].regs[insn.dst] = new
 
 
-def _link(a: Reg, b: Bounds, is32: bool, is_difference: bool) -> tuple[int, int]:
-    """The id and distance by which a sum stays linked to its first term, or (0, 0) (Linux 6.18, by experiment)."""
-    if a.id & ADD_CONST or not (b.is_const32 if is32 else b.is_const) or (is32 and a.bounds.r64[1] > U32):
+def _result(env: Env, operation: int, is32: bool, a: Bounds, b: Bounds) -> Bounds | None:
+    """What is known of `a operation b`; None: nothing."""
+    if operation in _DIVISIONS or (operation in _SHIFTS and not _shift_known(b, is32)):
+        return None
+    return bounds_alu.alu(operation, a, b, is32=is32, table=env.alu_table)
+
+
+def _link(env: Env, a: Reg, b: Bounds, is32: bool, is_difference: bool) -> tuple[int, int]:
+    """The id and distance by which a sum stays linked to its first term, or (0, 0).
+
+    Linux 6.12 kernel/bpf/verifier.c: adjust_reg_min_max_vals; with 32-bit sums and differences Linux 6.18, by
+    experiment.
+    """
+    if a.id & ADD_CONST:
+        return 0, 0
+    if not env.rules.linked_differences:
+        if is32 or is_difference or not env.rules.linked_offsets or b.bits[1] or b.bits[0] > S32_MAX:
+            return 0, 0
+        return a.id | ADD_CONST, b.bits[0]
+    if not (b.is_const32 if is32 else b.is_const) or (is32 and a.bounds.r64[1] > U32):
         return 0, 0
     distance = s32(b.bits[0]) if is32 else s64(b.bits[0])
     if is_difference and S32_MIN <= distance <= S32_MAX:
@@ -297,9 +430,10 @@ def _shift_known(b: Bounds, is32: bool) -> bool:
 
 def _fork(env: Env, insn: Insn, a: Reg) -> Reg:
     """A mask of a value that is -1 or 0 goes both ways as constants (maybe_fork_scalars)."""
-    if a.bounds.r64[2:] == (-1, 0):
+    r64, r32 = a.bounds.r64, a.bounds.r32
+    if r64[2] == -1 and r64[3] == 0:
         zero, ones = const(0), const(U64)
-    elif a.bounds.r32[2:] == (-1, 0):
+    elif r32[2] == -1 and r32[3] == 0:
         zero, ones = _low_known(a.bounds, 0), _low_known(a.bounds, 0xFFFFFFFF)
     else:
         return a

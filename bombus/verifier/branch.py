@@ -12,7 +12,7 @@ from bombus.isa.insn import Insn
 from bombus.verifier import bounds_alu, prune, refs, tnum
 from bombus.verifier.bounds import Bounds, Range, const, sync
 from bombus.verifier.bounds_cond import OPPOSITE, SWAPPED, is_const, refine, taken
-from bombus.verifier.env import EACCES, EINVAL, F_DST_STACK, F_SRC_STACK, MAX_PACKET_OFF, MAX_VAR_OFF, Env, single
+from bombus.verifier.env import EACCES, EINVAL, F_DST_STACK, F_SRC_STACK, MAX_PACKET_OFF, MAX_VAR_OFF, Aux, Env, single
 from bombus.verifier.live import use
 from bombus.verifier.log import print_touched
 from bombus.verifier.precision import mark_precise, remember
@@ -23,6 +23,7 @@ from bombus.verifier.regs import (
     BASE_MASK,
     CONST_PTR_TO_MAP,
     ID_BITS,
+    NOT_INIT,
     PTR_MAYBE_NULL,
     PTR_TO_BTF_ID,
     PTR_TO_BUF,
@@ -39,6 +40,7 @@ from bombus.verifier.regs import (
     PTR_TO_XDP_SOCK,
     PTR_UNTRUSTED,
     SCALAR_VALUE,
+    UNINIT,
     ZERO,
     Reg,
     known,
@@ -126,16 +128,21 @@ def check(env: Env, insn: Insn) -> int:
         env.fail(EINVAL, f"invalid BPF_JMP/JMP32 opcode {condition:x}")
     if condition == op.BPF_JCOND:
         return _may_goto(env, insn)
-    use(env, dst)
     state = env.state
     regs = state.frames[-1].regs
+    if env.marked or dst > FP or regs[dst].type == NOT_INIT:
+        use(env, dst)
+    env.touched_regs |= 1 << dst
     by_register = code & op.BPF_X
     flags = 0
     a = regs[dst]
+    aux = env.aux[here]
     if by_register:
         if imm:
             env.fail(EINVAL, "BPF_JMP/JMP32 uses reserved fields")
-        use(env, src)
+        if env.marked or src > FP or regs[src].type == NOT_INIT:
+            use(env, src)
+        env.touched_regs |= 1 << src
         b = regs[src]
         if not (a.type in _PACKET_ANY and b.type in _PACKET_ANY) and env.is_pointer(b):
             env.fail(EACCES, f"R{src} pointer comparison prohibited")
@@ -144,20 +151,27 @@ def check(env: Env, insn: Insn) -> int:
     else:
         if src:
             env.fail(EINVAL, "BPF_JMP/JMP32 uses reserved fields")
-        b = known(imm)
+        if aux.constant is None:
+            aux.constant = known(imm)
+        b = aux.constant
     if a.type == PTR_TO_STACK:
         flags |= F_DST_STACK
     if flags and env.rules.precise_history:
         remember(env, flags)
     is32 = code & 7 == op.BPF_JMP32
-    decided = None
-    comparable = env.rules.maps_not_null or a.base not in (CONST_PTR_TO_MAP, PTR_TO_MEM)
-    by_constant = comparable and b.type == SCALAR_VALUE and is_const(b.bounds, is32)
-    if env.rules.compare_ranges or by_constant or a.type in _PACKET_ANY:
-        decided = _decide(a, b, condition, is32, env.rules.pointer_halves_not_zero)
-        if not env.rules.compare_ranges and decided is not None and condition in _EXTREMES \
-                and a.type == b.type == SCALAR_VALUE and not is_const(a.bounds, is32):
-            decided = None
+    scalars = a.type == SCALAR_VALUE and b.type == SCALAR_VALUE
+    decided: bool | None
+    if scalars:
+        if aux.before_a is not a.bounds or aux.before_b is not b.bounds or aux.outcome is None:
+            aux.before_a, aux.before_b = a.bounds, b.bounds
+            aux.outcome = Outcome(_decide_scalars(env, a, b, condition, is32))
+        decided = aux.outcome.decided
+    else:
+        decided = None
+        comparable = env.rules.maps_not_null or a.base not in (CONST_PTR_TO_MAP, PTR_TO_MEM)
+        by_constant = comparable and b.type == SCALAR_VALUE and is_const(b.bounds, is32)
+        if env.rules.compare_ranges or by_constant or a.type in _PACKET_ANY:
+            decided = _decide(a, b, condition, is32, env.rules.pointer_halves_not_zero)
     if decided is not None:
         if a.type == SCALAR_VALUE:
             mark_precise(env, dst)
@@ -168,26 +182,37 @@ def check(env: Env, insn: Insn) -> int:
         if env.prints:
             print_touched_if_any(env)
         return here + off + 1 if decided else here + 1
-    if env.rules.linked_history:
+    if (a.id or (by_register and b.id)) and env.rules.linked_history:
         _remember_linked(env, a, b, bool(by_register))
         a = regs[dst]
         b = regs[src] if by_register else b
     other = env.push(here + off + 1, here)
-    _refine(env, insn, other, a, b, is32)
-    a = regs[dst]
-    if by_register:
-        b = regs[src]
-        if not is32 and env.rules.equal_not_null:
-            _equal_pointers(insn, regs, other.frames[-1].regs)
-            a, b = regs[dst], regs[src]
-    if not by_register and not is32 and imm == 0 and condition in _EXTREMES and a.type & PTR_MAYBE_NULL:
-        _null_checked(env, state, dst, condition == op.BPF_JNE)
-        _null_checked(env, other, dst, condition == op.BPF_JEQ)
-    elif not _match_packet(env, insn, a, b, state, other) and env.is_pointer(regs[dst]):
-        env.fail(EACCES, f"R{dst} pointer comparison prohibited")
+    if scalars:
+        _refine(env, insn, aux, other, a, b, is32)
+    else:
+        _pointers(env, insn, other, b, is32)
     if env.prints:
         print_touched_if_any(env)
     return here + 1
+
+
+def _pointers(env: Env, insn: Insn, other: State, b: Reg, is32: bool) -> None:
+    """What a comparison teaches of which one side at least is a pointer."""
+    _code, dst, src, _off, imm = insn
+    state = env.state
+    regs = state.frames[-1].regs
+    by_register = insn.opcode & op.BPF_X
+    condition = insn.opcode & 0xF0
+    if by_register:
+        if not is32 and env.rules.equal_not_null:
+            _equal_pointers(insn, regs, other.frames[-1].regs)
+        b = regs[src]
+    a = regs[dst]
+    if not by_register and not is32 and imm == 0 and condition in _EXTREMES and a.type & PTR_MAYBE_NULL:
+        _null_checked(env, state, dst, condition == op.BPF_JNE)
+        _null_checked(env, other, dst, condition == op.BPF_JEQ)
+    elif not _match_packet(env, insn, a, b, state, other) and env.is_pointer(a):
+        env.fail(EACCES, f"R{dst} pointer comparison prohibited")
 
 
 def print_touched_if_any(env: Env) -> None:
@@ -212,9 +237,32 @@ def _may_goto(env: Env, insn: Insn) -> int:
 # What each way teaches.
 
 
-def _refine(env: Env, insn: Insn, other: State, a: Reg, b: Reg, is32: bool) -> None:
-    if a.type != SCALAR_VALUE or b.type != SCALAR_VALUE:
-        return
+class Outcome:
+    """What a comparison of scalars gave: whether it was decided, and if not what each way teaches of both sides.
+
+    a, b: the registers from which the new ones were made; their bounds are those that the outcome is of.
+    """
+
+    __slots__ = ("a", "b", "decided", "false_a", "false_b", "true_a", "true_b")
+
+    def __init__(self, decided: bool | None) -> None:
+        self.decided: Final = decided
+        self.a = self.true_a = self.false_a = UNINIT
+        self.b = self.true_b = self.false_b = UNINIT
+
+
+def _decide_scalars(env: Env, a: Reg, b: Reg, condition: int, is32: bool) -> bool | None:
+    if env.rules.compare_ranges:
+        return taken(condition, a.bounds, b.bounds, is32=is32)
+    if not is_const(b.bounds, is32):
+        return None
+    decided = taken(condition, a.bounds, b.bounds, is32=is32)
+    if decided is not None and condition in _EXTREMES and not is_const(a.bounds, is32):
+        return None
+    return decided
+
+
+def _refine(env: Env, insn: Insn, aux: Aux, other: State, a: Reg, b: Reg, is32: bool) -> None:
     condition = insn.opcode & 0xF0
     dst, src = insn.dst, insn.src
     by_register = insn.opcode & op.BPF_X
@@ -224,27 +272,44 @@ def _refine(env: Env, insn: Insn, other: State, a: Reg, b: Reg, is32: bool) -> N
     if by_register and src == dst:
         _refine_same(env, insn, other, a, is32)
         return
-    forget = env.rules.forget_ranges_on_not_set
-    false_a, false_b = refine(OPPOSITE[condition], a.bounds, b.bounds, is32=is32, forget_ranges=forget)
-    true_a, true_b = refine(condition, a.bounds, b.bounds, is32=is32, forget_ranges=forget)
-    if not env.rules.compare_ranges:
-        false_a, false_b = _older(OPPOSITE[condition], a, b, is32, (false_a, false_b))
-        true_a, true_b = _older(condition, a, b, is32, (true_a, true_b))
-    new_true_a = _checked(env, a, true_a, "true_reg1")
-    new_true_b = _checked(env, b, true_b, "true_reg2")
-    new_false_a = _checked(env, a, false_a, "false_reg1")
-    new_false_b = _checked(env, b, false_b, "false_reg2")
-    regs[dst] = new_false_a
-    other_regs[dst] = new_true_a
+    outcome = aux.outcome
+    if outcome is None or outcome.a is not a or outcome.b is not b:
+        outcome = _learn(env, condition, outcome, a, b, is32)
+    regs[dst] = outcome.false_a
+    other_regs[dst] = outcome.true_a
     if by_register:
-        regs[src] = new_false_b
-        other_regs[src] = new_true_b
-    if by_register and b.id:
-        _sync_linked(env, state, regs[src], (src,))
-        _sync_linked(env, other, other_regs[src], (src,))
+        regs[src] = outcome.false_b
+        other_regs[src] = outcome.true_b
+        if b.id:
+            _sync_linked(env, state, outcome.false_b)
+            _sync_linked(env, other, outcome.true_b)
     if a.id:
-        _sync_linked(env, state, regs[dst], (dst,))
-        _sync_linked(env, other, other_regs[dst], (dst,))
+        _sync_linked(env, state, outcome.false_a)
+        _sync_linked(env, other, outcome.true_a)
+
+
+def _learn(env: Env, condition: int, outcome: Outcome | None, a: Reg, b: Reg, is32: bool) -> Outcome:
+    """Both sides as each way leaves them. outcome: that of the last comparison of the same bounds, to be kept."""
+    if outcome is not None and outcome.a is not UNINIT:  # the same bounds, in other registers
+        true_a, true_b = outcome.true_a.bounds, outcome.true_b.bounds
+        false_a, false_b = outcome.false_a.bounds, outcome.false_b.bounds
+    else:
+        forget = env.rules.forget_ranges_on_not_set
+        false_a, false_b = refine(OPPOSITE[condition], a.bounds, b.bounds, is32=is32, forget_ranges=forget)
+        true_a, true_b = refine(condition, a.bounds, b.bounds, is32=is32, forget_ranges=forget)
+        if not env.rules.compare_ranges:
+            false_a, false_b = _older(OPPOSITE[condition], a, b, is32, (false_a, false_b))
+            true_a, true_b = _older(condition, a, b, is32, (true_a, true_b))
+    new = Outcome(None)
+    new.true_a = _checked(env, a, true_a, "true_reg1")
+    new.true_b = _checked(env, b, true_b, "true_reg2")
+    new.false_a = _checked(env, a, false_a, "false_reg1")
+    new.false_b = _checked(env, b, false_b, "false_reg2")
+    if outcome is not None and new.true_a.bounds is true_a and new.true_b.bounds is true_b \
+            and new.false_a.bounds is false_a and new.false_b.bounds is false_b:  # no contradiction was found
+        new.a, new.b = a, b
+        env.aux[env.insn_idx].outcome = new
+    return new
 
 
 def _older(condition: int, a: Reg, b: Reg, is32: bool, learned: tuple[Bounds, Bounds]) -> tuple[Bounds, Bounds]:
@@ -273,8 +338,8 @@ def _refine_same(env: Env, insn: Insn, other: State, reg: Reg, is32: bool) -> No
     regs[dst] = env.sane(_shrunk(env, reg, _STRICT.get(OPPOSITE[condition], -1), is32, "false_reg1"), "false_reg2")
     other_regs[dst] = new_true
     if reg.id:
-        _sync_linked(env, env.state, regs[dst], (dst,))
-        _sync_linked(env, other, new_true, (dst,))
+        _sync_linked(env, env.state, regs[dst])
+        _sync_linked(env, other, new_true)
 
 
 def _shrunk(env: Env, reg: Reg, low: int, is32: bool, where: str) -> Reg:
@@ -343,7 +408,7 @@ def _remember_linked(env: Env, a: Reg, b: Reg, by_register: bool) -> None:
         remember(env, linked=tuple(found))
 
 
-def _sync_linked(env: Env, state: State, known: Reg, _at: tuple[int]) -> None:
+def _sync_linked(env: Env, state: State, known: Reg) -> None:
     """Give what was learned of one scalar to all that are linked to it (sync_linked_regs)."""
     entry = env.current_history
     if env.rules.linked_history:

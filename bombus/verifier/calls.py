@@ -161,7 +161,7 @@ def enter(env: Env, state: State, number: int, callsite: int, setup: Setup) -> N
     if len(state.frames) >= MAX_FRAMES:
         env.fail(E2BIG, f"the call stack of {len(state.frames) + 1} frames is too deep")
     caller = state.frames[-1]
-    callee = Frame(callsite, len(state.frames), number)
+    callee = Frame(callsite, len(state.frames), number, marked=env.marked)
     env.touched_regs = env.touched_slots = ALL_TOUCHED
     callee.refs = caller.refs
     setup(env, caller, callee, callsite)
@@ -252,7 +252,7 @@ def push_callback(env: Env, helper: int, number: int) -> None:
     setup = SETUPS[helper]
     if helper in special.ASYNC_CALLBACKS:
         subprog.is_async_callback = True
-        callee = Frame(-1, 0, number)
+        callee = Frame(-1, 0, number, marked=env.marked)
         env.touched_regs = env.touched_slots = ALL_TOUCHED
         later = State([callee], 0)
         env.pending.append(Pending(later, subprog.start, here, env.log.position))
@@ -265,7 +265,7 @@ def push_callback(env: Env, helper: int, number: int) -> None:
         depth = len(state.frames)
         if depth >= MAX_FRAMES:
             env.fail(E2BIG, f"the call stack of {depth + 1} frames is too deep")
-        entered = Frame(here, depth, number)
+        entered = Frame(here, depth, number, marked=env.marked)
         entered.refs = caller.refs
         setup(env, caller, entered, here)
         env.entering = entered

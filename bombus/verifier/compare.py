@@ -31,7 +31,20 @@ from bombus.verifier.regs import (
     UNKNOWN,
     Reg,
 )
-from bombus.verifier.state import DYNPTR, INVALID, LIVE_READ, MISC, NR_REGS, SPILL, ZEROED, Frame, Slot, State, uniform
+from bombus.verifier.state import (
+    DYNPTR,
+    INVALID,
+    LIVE_READ,
+    MISC,
+    NR_REGS,
+    SPILL,
+    SPILLED,
+    ZEROED,
+    Frame,
+    Slot,
+    State,
+    uniform,
+)
 
 NOT_EXACT: Final = 0
 EXACT: Final = 1
@@ -184,13 +197,20 @@ def _scalar_of(env: Env, slot: Slot) -> Reg | None:
 def _stack_safe(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
     now = cur.stack
     size = len(now)
+    loosely = exact == NOT_EXACT and not env.explore_alu_limits and env.recorder is None
     for at, slot in enumerate(old.stack):
         if slot is DEAD and exact == NOT_EXACT:
             continue
-        if at < size and slot is now[at]:
-            kind = slot.kinds[7]
-            if kind < DYNPTR and (kind != SPILL or not (slot.reg.id or slot.reg.ref_id)):
-                continue
+        if at < size:
+            other = now[at]
+            kinds = slot.kinds
+            if slot is other:
+                if kinds[7] < DYNPTR and (kinds[7] != SPILL or not (slot.reg.id or slot.reg.ref_id)):
+                    continue
+            elif loosely and kinds is SPILLED and other.kinds is SPILLED:
+                a = slot.reg
+                if a.type == SCALAR_VALUE and not a.precise and other.reg.type == SCALAR_VALUE:
+                    continue
         if not _slot_covered(env, old, cur, at, exact):
             old.misfit = NR_REGS + at
             return False
@@ -267,23 +287,30 @@ def _still_misfits(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
 def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bool:
     if old.callback_depth > cur.callback_depth:
         return False
-    if env.rules.live_registers and env.recorder is None:
+    whole = env.recorder is not None
+    if env.rules.live_registers and not whole:
         numbers = _numbers(env.live_before[insn])
     else:
         numbers = _ALL_REGS
-    marked = exact == NOT_EXACT and not env.rules.live_registers and env.recorder is None
+    marked = exact == NOT_EXACT and not env.rules.live_registers and not whole
+    loosely = exact == NOT_EXACT and not env.explore_alu_limits and not whole
     before, now = old.regs, cur.regs
     for i in numbers:
         a, b = before[i], now[i]
-        if a is b and not a.id and not a.ref_id:
+        if a is b:
+            if not a.id and not a.ref_id:
+                continue
+        elif loosely and a.type == SCALAR_VALUE and not a.precise and b.type == SCALAR_VALUE:
             continue
         if marked and not old.live[i] & LIVE_READ:
             continue
         if not _reg_safe(env, a, b, exact):
             old.misfit = i
             return False
-    if not _stack_safe(env, old, cur, exact):
+    if old.stack and not _stack_safe(env, old, cur, exact):
         return False
+    if not old.refs and not cur.refs:
+        return True
     if len(old.refs) != len(cur.refs):
         return False
     return all(_same_ids(env, a.id, b.id) for a, b in zip(old.refs, cur.refs, strict=True))
@@ -291,32 +318,35 @@ def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bo
 
 def states_equal(env: Env, old: State, cur: State, exact: int) -> bool:
     """Whether everything that can follow from `cur` was verified when `old` was."""
-    if len(old.frames) != len(cur.frames):
+    olds, curs = old.frames, cur.frames
+    count = len(olds)
+    if count != len(curs):
         return False
     reset_ids(env)
     if old.speculative and not cur.speculative:
         return False
     a, b = old.lock, cur.lock
-    if (a is None) != (b is None):
-        return False
-    if a is not None and b is not None and (a[0] is not b[0] or not _same_ids(env, a[1], b[1])):
-        return False
+    if a is not b:
+        if a is None or b is None or a[0] is not b[0] or not _same_ids(env, a[1], b[1]):
+            return False
+    elif a is not None:
+        _same_ids(env, a[1], a[1])
     if (
         old.rcu_locked != cur.rcu_locked
         or old.preempt_disabled != cur.preempt_disabled
         or old.in_sleepable != cur.in_sleepable
     ):
         return False
-    top = len(old.frames) - 1
-    if old.frames[top].misfit >= 0:
-        if _still_misfits(env, old.frames[top], cur.frames[top], exact):
+    top = count - 1
+    if olds[top].misfit >= 0:
+        if _still_misfits(env, olds[top], curs[top], exact):
             return False
         reset_ids(env)
         if a is not None and b is not None:
             _same_ids(env, a[1], b[1])
-    for number in range(top + 1):
-        x, y = old.frames[number], cur.frames[number]
-        insn = old.insn if number == top else old.frames[number + 1].callsite
+    for number in range(count):
+        x, y = olds[number], curs[number]
+        insn = old.insn if number == top else olds[number + 1].callsite
         if x.callsite != y.callsite or not _frames_equal(env, x, y, insn, exact):
             return False
     return True
@@ -364,12 +394,15 @@ def _unchanged(old: Reg, cur: Reg) -> bool:
     return old is cur or (_same_content(old, cur) and old.id == cur.id and old.ref_id == cur.ref_id)
 
 
-def clearly_misfits(old: Frame, cur: Frame, at: int) -> bool:
-    """Whether what made the last comparison fail (at: old.misfit) plainly fails again. `False` says nothing.
+def clearly_misfits(old: Frame, cur: Frame) -> bool:
+    """Whether what made the last comparison with `old` fail plainly fails again. `False` says nothing.
 
     Most comparisons end here: paths that differ in a packet pointer or in a precise scalar.
     """
+    at = old.misfit
     if at < NR_REGS:
+        if at < 0:
+            return False
         x, y = old.regs[at], cur.regs[at]
     else:
         at -= NR_REGS

@@ -11,7 +11,8 @@ from bombus.errors import NotSupported
 from bombus.isa.insn import Insn
 from bombus.spec.version import since
 from bombus.verifier import tnum
-from bombus.verifier.bounds import ANY32, ANY64, CONSISTENT, NO_SINGLE, Bounds, const, violation
+from bombus.verifier.bounds import ANY, ANY32, ANY64, CONSISTENT, NO_SINGLE, Bounds, const, violation
+from bombus.verifier.bounds_alu import truncate
 from bombus.verifier.log import LEVEL2, LEVELS, Log
 from bombus.verifier.program import (
     F_ANY_ALIGNMENT,
@@ -39,6 +40,7 @@ from bombus.verifier.state import Frame, History, Reference, State
 if TYPE_CHECKING:
     from bombus.btf.parse import Btf
     from bombus.verifier.attach import Target
+    from bombus.verifier.branch import Outcome
     from bombus.verifier.loops import Visit
     from bombus.verifier.prototypes import Proto
 
@@ -85,10 +87,16 @@ class Aux:
 
     __slots__ = (
         "access",
+        "after",
         "alu",
         "barrier",
         "barrier_after",
+        "before",
+        "before_a",
+        "before_b",
+        "bounds_after",
         "calls_callback",
+        "constant",
         "fastcall_pattern",
         "fastcall_spills",
         "force_checkpoint",
@@ -99,9 +107,11 @@ class Aux:
         "map",
         "map_off",
         "map_poisoned",
+        "outcome",
         "pointer_operand",
         "pointer_type",
         "prune_point",
+        "scalar_after",
         "seen",
         "stack_argument",
         "step",
@@ -131,6 +141,15 @@ class Aux:
         self.variable: Reg | None = None  # what a ld_imm64 of a kernel symbol yields
         self.stack_argument = False  # a call that gets a pointer into the stack
         self.step: tuple[int, int] | None = None  # of the other operand: smin, smax; it is precise, so all paths count
+        # Paths mostly bring the same values to an instruction: what the last ones gave is kept.
+        self.constant: Reg | None = None  # its immediate
+        self.before: Reg | None = None  # a pointer that it moved or loaded through, and what it gave
+        self.after: Reg | None = None
+        self.before_a: Bounds | None = None  # operands, what is known of the result, and the result as a plain scalar
+        self.before_b: Bounds | None = None
+        self.bounds_after: Bounds | None = None
+        self.scalar_after: Reg | None = None
+        self.outcome: Outcome | None = None
 
 
 @dataclass(slots=True)
@@ -183,6 +202,7 @@ class Pending:
 
 
 Recorder = Callable[[int, State], None]
+Check = Callable[["Env", Insn], None]
 
 
 class Env:
@@ -190,12 +210,14 @@ class Env:
 
     __slots__ = (
         "after",
+        "alu_table",
         "arena",
         "aux",
         "back_edges",
         "bpf_capable",
         "bypass_spec_v1",
         "bypass_spec_v4",
+        "checks",
         "current_history",
         "entering",
         "exception_callback",
@@ -221,6 +243,7 @@ class Env:
         "live_before",
         "log",
         "mark_read_walk",
+        "marked",
         "max_ctx_offset",
         "max_states_per_insn",
         "peak_states",
@@ -253,6 +276,7 @@ class Env:
         "touched_slots",
         "uninit_stack_allowed",
         "unknown",
+        "unknown_bytes",
         "used_maps",
         "visits",
     )
@@ -278,6 +302,8 @@ class Env:
         self.has_btf = bool(program.func_info)
         self.sane_at = CONSISTENT | NO_SINGLE if self.rules.single_values else CONSISTENT
         self.unknown = UNKNOWN if caps.bpf else UNKNOWN_PRECISE
+        # By number of bytes, what they are as a scalar when nothing is known of them.
+        self.unknown_bytes = {size: self.unknown.with_bounds(truncate(ANY, size)) for size in (1, 2, 4)}
         self.subprogs: list[Subprog] = []
         self.subprog_at: dict[int, int] = {}
         self.line_at: dict[int, LineInfo] = {}
@@ -289,12 +315,15 @@ class Env:
         self.after: list[tuple[int, ...]] = []  # by instruction, those that may follow
         self.postorder: dict[int, list[int]] = {}  # by start of a subprogram, its instructions
         self.slot_live: SlotLiveness | None = SlotLiveness() if self.rules.static_liveness else None
+        self.marked = self.slot_live is None  # what is read is marked on states (see live)
+        self.alu_table = self.rules.alu_table
+        self.checks: list[Check | None] = []  # by instruction, what checks it; None for jumps
 
-        self.state: State = State([Frame(-1, 0, 0)], 0)
+        self.state: State = State([Frame(-1, 0, 0, marked=self.marked)], 0)
         self.pending: list[Pending] = []
         self.exception_callback = -1  # where the program's callback for exceptions begins
         self.explored: dict[int, list[State]] = {}
-        self.to_clean: set[int] = set()  # instructions with finished checkpoints that were not cleaned yet
+        self.to_clean: dict[int, list[State]] = {}  # by instruction, finished checkpoints not yet cleaned
         self.current_history: History | None = None
         self.id_gen = 0
         self.idmap: dict[int, int] = {}
@@ -432,7 +461,7 @@ class Env:
     def sane(self, reg: Reg, where: str) -> Reg:
         """The register, or one without ranges when its ranges contradict each other."""
         bounds = reg.bounds
-        if bounds.checked >= self.sane_at:
+        if bounds.checked >= (self.sane_at if reg.type == SCALAR_VALUE else CONSISTENT):
             return reg
         if self.rules.single_values and reg.type == SCALAR_VALUE and bounds.r64[0] != bounds.r64[1]:
             reg = single(reg)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable
 from typing import Final
 
 from bombus.isa import opcodes as op
@@ -38,6 +37,7 @@ from bombus.verifier.env import (
     EPERM,
     MAX_INSNS,
     Aux,
+    Check,
     Env,
     Recorder,
 )
@@ -111,6 +111,7 @@ def _check(env: Env) -> None:
     flow.check_graph(env)
     attach.check(env)
     flow.mark_fastcall(env)
+    env.checks = _handlers(env)
     if env.rules.live_registers:
         static_live.compute(env)
     if env.rules.lazy_globals:
@@ -151,11 +152,12 @@ def _walk_from(env: Env, number: int) -> None:
     subprog = env.subprogs[number]
     env.last_line = None
     env.insn_idx = subprog.start
-    frame = Frame(-1, 0, number)
+    frame = Frame(-1, 0, number, marked=env.marked)
     env.state = State([frame], subprog.start)
     env.touched_regs = env.touched_slots = ALL_TOUCHED
     env.pending = []
     env.explored = {}
+    env.to_clean = {}
     env.visits = {}
     if not env.rules.states_stay_counted:
         env.kept_states = env.free_states = 0
@@ -185,56 +187,54 @@ def _walk(env: Env) -> None:
         slot_live.moved()
     came_back = False  # the state was restored: it must be printed whole
     previous = -1
-    classes: tuple[Callable[[Env, Insn], None] | None, ...] = (
-        _load, memory.load, memory.store_imm, _store, alu.check, None, None, alu.check,
-    )
+    checks = env.checks
     barriers = env.rules.speculation_barriers
+    state = env.state
     while True:
         env.current_history = None
         env.previous_insn = previous
         here = env.insn_idx
         if here >= count:
             env.fail(EFAULT, f"invalid insn idx {here} insn_cnt {count}")
-        insn = insns[here]
-        here_aux = aux[here]
         env.processed += 1
         if env.processed > MAX_INSNS:
             env.fail(E2BIG, f"BPF program is too large. Processed {env.processed} insn")
-        state = env.state
-        state.last_insn = previous
+        here_aux = aux[here]
         ended = False
-        if here_aux.prune_point and prune.visited(env, here):
-            if printing:
-                if came_back:
-                    log.write(f"\nfrom {previous} to {here}{_speculative(state)}: safe\n")
-                else:
-                    log.write(f"{here}: safe\n")
-            ended = True
-        else:
-            if here_aux.jump_point:
+        if here_aux.prune_point:
+            state.last_insn = previous
+            if prune.visited(env, here):
+                if printing:
+                    if came_back:
+                        log.write(f"\nfrom {previous} to {here}{_speculative(state)}: safe\n")
+                    else:
+                        log.write(f"{here}: safe\n")
+                ended = True
+            elif here_aux.jump_point:
                 remember(env)
-            if keep_log and came_back:
-                log.write(
-                    f"\nfrom {previous} to {here}{_speculative(state)}:{frame_text(env, state.frames[-1], True)}\n"
-                )
-                came_back = False
+        if not ended:
             if printing:
+                if keep_log and came_back:
+                    frame = frame_text(env, state.frames[-1], True)
+                    log.write(f"\nfrom {previous} to {here}{_speculative(state)}:{frame}\n")
+                    came_back = False
                 _print_insn(env, here)
             if not state.speculative:
                 here_aux.seen = True
                 if recorder is not None:
                     recorder(here, state)
             previous = here
-            klass = insn.opcode & 7
-            check = classes[klass]
+            insn = insns[here]
+            check = checks[here]
             if barriers and state.speculative:
                 target = _speculatively(env, insn, here_aux, check)
             elif check is not None:
                 check(env, insn)
-                if slot_live is not None and 2 <= klass <= 3:
-                    slot_live.commit(env, here)
                 env.insn_idx += 1
                 continue
+            elif insn.opcode & 0xF0 not in _LEAVING:
+                env.jumps += 1
+                target = branch.check(env, insn)
             else:
                 running = state.frames[-1]
                 target = _jump(env, insn)
@@ -248,23 +248,33 @@ def _walk(env: Env) -> None:
             if target == _RETURNED:
                 came_back = True
                 continue
-            ended = True
-        if ended:
-            env.touched_regs = env.touched_slots = ALL_TOUCHED
-            prune.finish(env, env.state)
-            if slot_live is not None:
-                slot_live.update(env)
-            if not env.pending:
-                return
-            pending = env.pending.pop()
-            if not keep_log:
-                log.cut(pending.log_position)
-            env.state = pending.state
-            if slot_live is not None:
-                slot_live.moved()
-            env.insn_idx = pending.insn
-            previous = pending.previous
-            came_back = True
+        env.touched_regs = env.touched_slots = ALL_TOUCHED
+        prune.finish(env, state)
+        if slot_live is not None:
+            slot_live.update(env)
+        if not env.pending:
+            return
+        pending = env.pending.pop()
+        if not keep_log:
+            log.cut(pending.log_position)
+        state = env.state = pending.state
+        if slot_live is not None:
+            slot_live.moved()
+        env.insn_idx = pending.insn
+        previous = pending.previous
+        came_back = True
+
+
+def _handlers(env: Env) -> list[Check | None]:
+    """By instruction, what checks it; None for jumps."""
+    classes: tuple[Check | None, ...] = (
+        _load, memory.load, _store_imm, _store, alu.check, None, None, alu.check,
+    )
+    checks: list[Check | None] = []
+    for insn in env.insns:
+        klass = insn.opcode & 7
+        checks.append(alu.handler(insn) if klass in (op.BPF_ALU, op.BPF_ALU64) else classes[klass])
+    return checks
 
 
 _RETURNED = -1
@@ -282,7 +292,7 @@ def _note_slots(env: Env, insn: Insn, here: int, running: Frame) -> None:
             slot_live.moved()
 
 
-def _speculatively(env: Env, insn: Insn, aux: Aux, check: Callable[[Env, Insn], None] | None) -> int:
+def _speculatively(env: Env, insn: Insn, aux: Aux, check: Check | None) -> int:
     """One instruction of a path that only speculation takes: what it must not do gets a barrier, and the path ends.
 
     As Linux 6.17 and later answer (observed). Returns as `_jump`.
@@ -300,13 +310,13 @@ def _speculatively(env: Env, insn: Insn, aux: Aux, check: Callable[[Env, Insn], 
     except Refused as refused:
         if refused.errno not in (EPERM, EACCES, EINVAL):
             raise
+        if check is not None and env.slot_live is not None and insn.opcode & 7 in (op.BPF_ST, op.BPF_STX):
+            env.slot_live.commit(env, here)
         aux.barrier = True
         aux.alu = None
         target = _ENDED
     if check is None:
         _note_slots(env, insn, here, running)
-    elif env.slot_live is not None and 2 <= insn.opcode & 7 <= 3:
-        env.slot_live.commit(env, here)
     return _ENDED if aux.barrier_after else target
 
 
@@ -343,6 +353,15 @@ def _store(env: Env, insn: Insn) -> None:
         memory.atomic(env, insn)
     else:
         memory.store(env, insn)
+    if env.slot_live is not None:
+        env.slot_live.commit(env, env.insn_idx)
+
+
+def _store_imm(env: Env, insn: Insn) -> None:
+    """BPF_ST."""
+    memory.store_imm(env, insn)
+    if env.slot_live is not None:
+        env.slot_live.commit(env, env.insn_idx)
 
 
 _LEAVING: Final = (op.BPF_CALL, op.BPF_JA, op.BPF_EXIT)

@@ -28,6 +28,7 @@ from bombus.verifier.regs import (
     CONST_PTR_TO_MAP,
     MEM_RDONLY,
     MEM_RINGBUF,
+    NOT_INIT,
     PTR_MAYBE_NULL,
     PTR_TO_ARENA,
     PTR_TO_BTF_ID,
@@ -51,7 +52,7 @@ from bombus.verifier.regs import (
     Reg,
     type_name,
 )
-from bombus.verifier.state import LIVE_WRITTEN
+from bombus.verifier.state import FP, LIVE_WRITTEN
 
 SOCKS: Final = {
     PTR_TO_SOCK_COMMON: "sock_common",
@@ -114,7 +115,7 @@ def check_plain_pointer(env: Env, reg: Reg, regno: int, *, fixed_ok: bool = Fals
 
 def _fits(env: Env, regno: int, off: int, size: int, limit: int, zero_ok: bool) -> bool:
     """Whether [off, off+size) lies in [0, limit); says why not (__check_mem_access)."""
-    if off >= 0 and (size > 0 or (size == 0 and zero_ok)) and off + size <= limit:
+    if 0 <= off <= limit - size and (size > 0 or (size == 0 and zero_ok)):
         return True
     reg = env.regs[regno]
     off = (off + (1 << 31)) % (1 << 32) - (1 << 31)
@@ -134,6 +135,8 @@ def _fits(env: Env, regno: int, off: int, size: int, limit: int, zero_ok: bool) 
 def check_region(env: Env, regno: int, off: int, size: int, limit: int, zero_ok: bool) -> None:
     """An access to memory of known size, over the whole range of the pointer (check_mem_region_access)."""
     _umin, umax, smin, _smax = env.regs[regno].bounds.r64
+    if 0 <= smin <= umax < MAX_VAR_OFF and smin + off >= 0 < size and umax + off + size <= limit:
+        return
     if smin < 0 and (smin == -(1 << 63) or not -(1 << 31) <= off + smin < 1 << 31 or smin + off < 0):
         env.fail(
             EACCES,
@@ -347,11 +350,12 @@ def access(
         off += reg.off
         stack.within_bounds(env, regno, off, size, kind, by_helper=False)
         if kind == READ:
-            stack.read(env, regno, off, size, value)
+            stack.read(env, reg, regno, off, size, value)
         else:
-            stack.write(env, regno, off, size, value)
+            stack.write(env, reg, off, size, value)
     else:
-        check_alignment(env, reg, off, size, strict=strict)
+        if strict or env.strict_alignment:
+            check_alignment(env, reg, off, size, strict=strict)
         off += reg.off
         base = type_ & BASE_MASK
         if type_ == PTR_TO_MAP_VALUE:
@@ -359,9 +363,10 @@ def access(
         elif type_ == PTR_TO_CTX:
             _context(env, regno, off, size, kind, value, signed)
         elif type_ in (PTR_TO_PACKET, PTR_TO_PACKET_META):
-            if kind == WRITE and not may_access_packet(env, WRITE, None):
-                env.fail(EACCES, "cannot write into packet")
-            _no_leak(env, kind, value, "packet")
+            if kind == WRITE:
+                if not may_access_packet(env, WRITE, None):
+                    env.fail(EACCES, "cannot write into packet")
+                _no_leak(env, kind, value, "packet")
             check_packet(env, regno, off, size, False)
             if kind == READ and value >= 0:
                 regs[value] = env.unknown
@@ -404,7 +409,9 @@ def access(
             env.fail(EACCES, f"R{regno} invalid mem access '{type_name(type_)}'")
     if size < 8 and value >= 0 and kind == READ:
         loaded = regs[value]
-        if loaded.type == SCALAR_VALUE:
+        if loaded is env.unknown and not signed:
+            regs[value] = env.unknown_bytes[size]
+        elif loaded.type == SCALAR_VALUE:
             bounds = loaded.bounds
             bounds = sign_extend(bounds, size) if signed else truncate(bounds, size)
             regs[value] = loaded.with_bounds(bounds)
@@ -536,27 +543,42 @@ _PARTICULAR: Final = (
 
 def load(env: Env, insn: Insn) -> None:
     """BPF_LDX."""
-    use(env, insn.src)
-    define(env, insn.dst)
+    code, dst, src, off, _imm = insn
     regs = env.state.frames[-1].regs
-    type_ = regs[insn.src].type
-    code = insn.opcode
-    signed = code & 0xE0 == op.BPF_MEMSX
-    access(env, insn.src, insn.off, op.SIZE_BYTES[code & 0x18], READ, insn.dst, signed=signed)
-    save_pointer_type(env, type_, loads=True)
-    reg = regs[insn.dst]
-    if reg.bounds.checked < env.sane_at:
-        regs[insn.dst] = env.sane(reg, "ldx")
+    if env.marked or dst >= FP or src > FP or regs[src].type == NOT_INIT:
+        use(env, src)
+        define(env, dst)
+    env.touched_regs |= 1 << dst | 1 << src
+    reg = regs[src]
+    aux = env.aux[env.insn_idx]
+    if reg is aux.before and aux.after is not None:
+        regs[dst] = aux.after
+        return
+    access(env, src, off, op.SIZE_BYTES[code & 0x18], READ, dst, signed=code & 0xE0 == op.BPF_MEMSX)
+    save_pointer_type(env, reg.type, loads=True)
+    new = regs[dst]
+    if new.bounds.checked < env.sane_at:
+        new = regs[dst] = env.sane(new, "ldx")
+    if reg.type in _SAME_AGAIN and new.type == SCALAR_VALUE and not new.id:
+        aux.before, aux.after = reg, new
+
+
+# A load through the very same pointer gives the same scalar.
+_SAME_AGAIN: Final = frozenset((PTR_TO_CTX, PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_MAP_VALUE, PTR_TO_MEM))
 
 
 def store(env: Env, insn: Insn) -> None:
     """BPF_STX | BPF_MEM."""
-    if insn.opcode & 0xE0 != op.BPF_MEM or insn.imm:
+    code, dst, src, off, imm = insn
+    if code & 0xE0 != op.BPF_MEM or imm:
         env.fail(EINVAL, "BPF_STX uses reserved fields")
-    use(env, insn.src)
-    use(env, insn.dst)
-    type_ = env.regs[insn.dst].type
-    access(env, insn.dst, insn.off, op.SIZE_BYTES[insn.opcode & 0x18], WRITE, insn.src)
+    regs = env.state.frames[-1].regs
+    if env.marked or dst > FP or src > FP or regs[src].type == NOT_INIT or regs[dst].type == NOT_INIT:
+        use(env, src)
+        use(env, dst)
+    env.touched_regs |= 1 << dst | 1 << src
+    type_ = regs[dst].type
+    access(env, dst, off, op.SIZE_BYTES[code & 0x18], WRITE, src)
     save_pointer_type(env, type_)
 
 

@@ -16,7 +16,7 @@ from bombus.verifier.env import EFAULT, F_DST_STACK, F_SRC_STACK, F_STACK_ACCESS
 from bombus.verifier.log import frame_text
 from bombus.verifier.regs import SCALAR_VALUE
 from bombus.verifier.special import SYNC_CALLBACKS, TAIL_CALL
-from bombus.verifier.state import FP, SPILL, History, Slot, State
+from bombus.verifier.state import FP, NR_REGS, SPILL, History, Slot, State
 
 _ARGS: Final = 0b111110
 
@@ -253,6 +253,7 @@ def force_precise(env: Env, state: State | None) -> bool:
                 reg = frame.regs[i]
                 if reg.type == SCALAR_VALUE and not reg.precise:
                     frame.regs[i] = reg.with_precision(True)
+                    frame.precise |= 1 << i
                     changed = True
                     if env.prints_all:
                         env.log.write(f"force_precise: frame{number}: forcing r{i} to be precise\n")
@@ -260,6 +261,7 @@ def force_precise(env: Env, state: State | None) -> bool:
                 reg = slot.reg
                 if slot.kinds[7] == SPILL and reg.type == SCALAR_VALUE and not reg.precise:
                     frame.stack[i] = Slot(slot.kinds, reg.with_precision(True))
+                    frame.precise |= 1 << NR_REGS + i
                     changed = True
                     if env.prints_all:
                         env.log.write(f"force_precise: frame{number}: forcing fp{-8 * (i + 1)} to be precise\n")
@@ -420,6 +422,7 @@ def _at_entry(env: Env, bt: Backtrack, state: State) -> None:
         for i in range(1, 6):
             if regs >> i & 1 and frame.regs[i].type == SCALAR_VALUE:
                 frame.regs[i] = frame.regs[i].with_precision(True)
+                frame.precise |= 1 << i
         return
     _bug(
         env,
@@ -441,6 +444,7 @@ def _mark(env: Env, bt: Backtrack, state: State) -> bool:
                 bt.regs[number] &= ~(1 << i)
             else:
                 frame.regs[i] = reg.with_precision(True)
+                frame.precise |= 1 << i
                 changed = True
         wanted = bt.slots[number]
         while wanted:
@@ -453,6 +457,7 @@ def _mark(env: Env, bt: Backtrack, state: State) -> bool:
                 bt.slots[number] &= ~(1 << i)
             else:
                 frame.stack[i] = Slot(slot.kinds, slot.reg.with_precision(True))
+                frame.precise |= 1 << NR_REGS + i
                 changed = True
         if changed:
             state.marked = True

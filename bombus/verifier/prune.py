@@ -60,19 +60,28 @@ def finish(env: Env, state: State | None) -> None:
         if by_scc:
             if state.branches:
                 break
-            env.to_clean.add(state.insn)
+            _finished(env, state)
             if state.opens_loop:
                 loops.leave(env, state)
             if state.dropped and not loops.is_open(env, state):
                 env.free_states -= 1
-            state = state.parent
-            continue
-        if state.branches == 0 and state.parent is not None and state.loop_entry is not None:
-            _enter_loop(state.parent, state.loop_entry)
-        if state.branches:
-            break
-        env.to_clean.add(state.insn)
+        else:
+            if state.branches == 0 and state.parent is not None and state.loop_entry is not None:
+                _enter_loop(state.parent, state.loop_entry)
+            if state.branches:
+                break
+            _finished(env, state)
         state = state.parent
+
+
+def _finished(env: Env, state: State) -> None:
+    """Nothing more is learned of a checkpoint: what is not used of it is forgotten when it is next looked at."""
+    if state.kept and env.recorder is None:
+        waiting = env.to_clean.get(state.insn)
+        if waiting is None:
+            env.to_clean[state.insn] = [state]
+        else:
+            waiting.append(state)
 
 
 def _bucket(env: Env, insn: int) -> int:
@@ -107,23 +116,23 @@ def widen(env: Env, old: State, cur: State) -> None:
 # Checkpoints.
 
 
-def _clean(env: Env, insn: int, states: list[State], cur: State) -> None:
-    """Forget in finished checkpoints what no path read (clean_live_states)."""
-    left = False
-    for state in states:
-        if state.branches or state.cleaned or state.insn != insn:
+def _clean(env: Env, insn: int, waiting: list[State], cur: State) -> None:
+    """Forget in finished checkpoints what no path read (clean_live_states). waiting: those that were not cleaned."""
+    left: list[State] = []
+    for state in waiting:
+        if not state.kept:
             continue
         if not state.same_callsites(cur):
-            left = True
+            left.append(state)
             continue
         if env.rules.loops_by_scc:
             if env.back_edges and loops.is_open(env, state):
-                left = True
+                left.append(state)
                 continue
         else:
             entry = _loop_entry(state)
             if entry is not None and entry.branches:
-                left = True
+                left.append(state)
                 continue
         state.cleaned = True
         if env.slot_live is not None:
@@ -141,8 +150,10 @@ def _clean(env: Env, insn: int, states: list[State], cur: State) -> None:
                 if not marks & LIVE_READ:
                     frame.stack[i] = DEAD
                 frame.stack_live[i] = marks | LIVE_DONE
-    if not left:
-        env.to_clean.discard(insn)
+    if left:
+        env.to_clean[insn] = left
+    else:
+        del env.to_clean[insn]
 
 
 def _forget(frame: Frame, live_regs: int, dead_slots: int) -> None:
@@ -167,27 +178,41 @@ def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
     for number in range(len(old.frames) - 1, -1, -1):
         frame = old.frames[number]
         first = True
-        for i, reg in enumerate(frame.regs):
-            if not reg.precise or reg.type != SCALAR_VALUE or i == FP:
-                continue
-            if not (env.rules.live_registers or frame.live[i] & LIVE_READ):
+        left = frame.precise if env.bpf_capable else (1 << NR_REGS + len(frame.stack)) - 1
+        while left:
+            place = (left & -left).bit_length() - 1
+            left &= left - 1
+            if place >= NR_REGS:
+                if not _slot_precise(env, frame, place - NR_REGS):
+                    continue
+                bt.slots[number] |= 1 << place - NR_REGS
+            elif place != FP and _reg_precise(env, frame, place):
+                bt.regs[number] |= 1 << place
+            else:
                 continue
             if env.prints_all:
-                env.log.write(f"frame {number}: propagating r{i}" if first else f",r{i}")
-            bt.regs[number] |= 1 << i
-            first = False
-        for i, slot in enumerate(frame.stack):
-            if not slot.reg.precise or slot.kinds[7] != SPILL or slot.reg.type != SCALAR_VALUE \
-                    or not (env.slot_live is not None or frame.stack_live[i] & LIVE_READ):
-                continue
-            if env.prints_all:
-                off = -8 * (i + 1)
-                env.log.write(f"frame {number}: propagating fp{off}" if first else f",fp{off}")
-            bt.slots[number] |= 1 << i
+                name = f"r{place}" if place < NR_REGS else f"fp{-8 * (place - NR_REGS + 1)}"
+                env.log.write(f"frame {number}: propagating {name}" if first else f",{name}")
             first = False
         if not first:
             env.say("\n")
     return mark_precise_set(env, bt, state, insn)
+
+
+def _reg_precise(env: Env, frame: Frame, at: int) -> bool:
+    """Whether a register is a precise scalar that matters to later paths."""
+    reg = frame.regs[at]
+    return reg.precise and reg.type == SCALAR_VALUE and (
+        env.rules.live_registers or frame.live[at] & LIVE_READ != 0
+    )
+
+
+def _slot_precise(env: Env, frame: Frame, at: int) -> bool:
+    """The same of a stack slot."""
+    slot = frame.stack[at]
+    return slot.reg.precise and slot.kinds[7] == SPILL and slot.reg.type == SCALAR_VALUE and (
+        env.slot_live is not None or frame.stack_live[at] & LIVE_READ != 0
+    )
 
 
 def _infinite_loop(env: Env, insn: int, old: State, cur: State) -> None:
@@ -208,32 +233,25 @@ def visited(env: Env, insn: int) -> bool:
     cur = env.state
     aux = env.aux[insn]
     force = aux.force_checkpoint
-    force_new = env.test_state_freq or force or len(cur.history) > 40
+    force_new = force or env.test_state_freq or len(cur.history) > 40
     jumps = env.jumps - env.jumps_before
     processed = env.processed - env.processed_before
     add = force_new or (jumps >= 2 and processed >= 8)
     frame = cur.frames[-1]
     key = (insn ^ (frame.callsite & _U32)) % len(env.insns)
     states = env.explored.get(key)
-    count = 0
     if states:
-        if insn in env.to_clean and env.recorder is None:
-            _clean(env, insn, states, cur)
+        waiting = env.to_clean.get(insn)
+        if waiting is not None:
+            _clean(env, insn, waiting, cur)
+        count = len(states)
         depth = len(cur.frames)
         by_scc = env.rules.loops_by_scc
         plain = not aux.calls_callback and env.insns[insn].opcode != op.MAY_GOTO
         for state in reversed(states):
-            count += 1
             if state.insn != insn:
                 continue
             hit = loop = False
-            old = state.frames[-1]
-            if by_scc and not state.branches and old.misfit >= 0 and clearly_misfits(old, frame, old.misfit):
-                if add:
-                    state.misses += 1
-                if state.misses > state.hits * 3 + 3:
-                    _drop(env, states, state)
-                continue
             if state.branches:
                 verdict: bool | None = None
                 if not plain or (len(state.frames) == depth and maybe_looping(state, frame)):
@@ -245,8 +263,9 @@ def visited(env: Env, insn: int) -> bool:
                     hit = verdict
                     loop = verdict and not aux.calls_callback
             elif by_scc:
-                loop = env.back_edges > 0 and loops.is_open(env, state)
-                hit = states_equal(env, state, cur, RANGE_WITHIN if loop else NOT_EXACT)
+                if not clearly_misfits(state.frames[-1], frame):
+                    loop = env.back_edges > 0 and loops.is_open(env, state)
+                    hit = states_equal(env, state, cur, RANGE_WITHIN if loop else NOT_EXACT)
             else:
                 entry = _loop_entry(state)
                 exact = entry is not None and entry.branches > 0
@@ -256,22 +275,23 @@ def visited(env: Env, insn: int) -> bool:
                     hit = True
             if hit:
                 state.hits += 1
-                live.propagate(env, state, cur)
-                if env.aux[env.insn_idx].jump_point:
+                if env.marked:
+                    live.propagate(env, state, cur)
+                if aux.jump_point:
                     remember(env)
-                propagate_precision(env, state, cur, env.insn_idx)
+                propagate_precision(env, state, cur, insn)
                 if loop and by_scc:
                     loops.add_back_edge(env, state, cur, insn)
                 return True
             if add:
                 state.misses += 1
-            factor = 64 if force and state.branches > 0 else 3
-            if state.misses > state.hits * factor + factor:
-                _drop(env, states, state)
-    if count > env.max_states_per_insn:
-        env.max_states_per_insn = count
-    if not env.bpf_capable and count > MAX_STATES_PER_INSN:
-        return False
+                factor = 64 if force and state.branches > 0 else 3
+                if state.misses > state.hits * factor + factor:
+                    _drop(env, states, state)
+        if count > env.max_states_per_insn:
+            env.max_states_per_insn = count
+        if not env.bpf_capable and count > MAX_STATES_PER_INSN:
+            return False
     if add:
         _keep(env, insn, key, cur)
     return False
@@ -280,6 +300,7 @@ def visited(env: Env, insn: int) -> bool:
 def _drop(env: Env, states: list[State], state: State) -> None:
     """A checkpoint that covers too little is not looked at any more."""
     states.remove(state)
+    state.kept = False
     if not env.rules.loops_by_scc:
         if state.cleaned and not state.used_as_loop_entry:
             env.peak_states -= 1
@@ -326,30 +347,23 @@ def _keep(env: Env, insn: int, key: int, cur: State) -> None:
         env.peak_states += 1
     env.jumps_before = env.jumps
     env.processed_before = env.processed
-    if env.bpf_capable:
-        _forget_precision(cur)
-    new = cur.copy()
+    new = cur.copy()  # in which no scalar is precise yet: only checkpoints learn that
     new.insn = insn
+    new.kept = True
     cur.parent = new
     cur.first_insn = insn
     cur.history = []
     cur.depth = new.depth + 1
-    env.explored.setdefault(key, []).append(new)
+    states = env.explored.get(key)
+    if states is None:
+        env.explored[key] = [new]
+    else:
+        states.append(new)
     if env.rules.loops_by_scc:
         loops.enter(env, new)
-    for frame, kept in zip(cur.frames, new.frames, strict=True):
-        frame.parent = kept
+    for at, frame in enumerate(cur.frames):
+        frame.parent = new.frames[at]
         frame.foreign = None
-        frame.live = [0] * FP + [frame.live[FP]]
-        frame.stack_live = [0] * len(frame.stack)
-
-
-def _forget_precision(state: State) -> None:
-    for frame in state.frames:
-        for i in range(FP):
-            reg = frame.regs[i]
-            if reg.precise and reg.type == SCALAR_VALUE:
-                frame.regs[i] = reg.with_precision(False)
-        for i, slot in enumerate(frame.stack):
-            if slot.kinds[7] == SPILL and slot.reg.precise and slot.reg.type == SCALAR_VALUE:
-                frame.stack[i] = Slot(slot.kinds, slot.reg.with_precision(False))
+        if env.marked:
+            frame.live = [0] * FP + [frame.live[FP]]
+            frame.stack_live = [0] * len(frame.stack)

@@ -22,7 +22,7 @@ def replace_all(
     for frame in (state or env.state).frames:
         regs = frame.regs
         for i, reg in enumerate(regs):
-            if (id_ >= 0 and reg.id != id_) or (type_ >= 0 and reg.type != type_):
+            if reg.id != id_ >= 0 or reg.type != type_ >= 0:
                 continue
             new = change(reg)
             if new is not None:
@@ -30,7 +30,7 @@ def replace_all(
         for i, slot in enumerate(frame.stack):
             if slot.kinds[7] == SPILL:
                 reg = slot.reg
-                if (id_ >= 0 and reg.id != id_) or (type_ >= 0 and reg.type != type_):
+                if reg.id != id_ >= 0 or reg.type != type_ >= 0:
                     continue
                 new = change(reg)
                 if new is not None:

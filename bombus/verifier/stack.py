@@ -42,7 +42,7 @@ from bombus.verifier.regs import (
     UNINIT,
     Reg,
 )
-from bombus.verifier.state import DYNPTR, FP, INVALID, LIVE_WRITTEN, MISC, SPILL, ZEROED, Frame, Slot
+from bombus.verifier.state import DYNPTR, FP, INVALID, LIVE_WRITTEN, MISC, SPILL, SPILLED, ZEROED, Frame, Slot
 
 SPILLABLE: Final = frozenset(
     (
@@ -51,7 +51,6 @@ SPILLABLE: Final = frozenset(
         PTR_TO_BTF_ID, PTR_TO_BUF, PTR_TO_MEM, PTR_TO_FUNC, PTR_TO_MAP_KEY, PTR_TO_ARENA,
     )
 )
-_SPILLED: Final = (SPILL,) * 8
 
 
 def is_null(reg: Reg) -> bool:
@@ -88,10 +87,11 @@ def within_bounds(env: Env, regno: int, off: int, size: int, access: int, *, by_
     reg = frames[-1].regs[regno]
     frame = frames[reg.frame]
     bits = reg.bounds.bits
-    if bits[1] == 0 and (low := s64(bits[0]) + off) >= -MAX_STACK and low + size <= 0 < size and (
+    if bits[1] == 0 and (low := s64(bits[0]) + off if bits[0] else off) >= -MAX_STACK and low + size <= 0 < size and (
         access == WRITE or env.uninit_stack_allowed
     ):
-        grow(env, frame, -low)
+        if -low > 8 * len(frame.stack):
+            grow(env, frame, -low)
         return
     indirect = by_helper and not env.rules.helper_reads_keep_stack
     where = " indirect access to" if indirect else " read from" if access == READ else " write to"
@@ -147,18 +147,16 @@ def _save(frame: Frame, at: int, reg: Reg, size: int) -> None:
     """Spill `size` bytes of a register into a slot (save_register_state)."""
     if size == 8:
         frame.stack_live[at] |= LIVE_WRITTEN
-        frame.stack[at] = Slot(_SPILLED, reg)
+        frame.stack[at] = Slot(SPILLED, reg)
         return
     kinds = frame.stack[at].kinds
     low = tuple(kind if kind in (ZEROED, INVALID) else MISC for kind in kinds[: 8 - size])
-    frame.stack[at] = Slot(low + _SPILLED[8 - size :], reg)
+    frame.stack[at] = Slot(low + SPILLED[8 - size :], reg)
 
 
-def write(env: Env, regno: int, off: int, size: int, value: int) -> None:
-    """A store through stack pointer `regno`; `value` is the stored register, -1 for an immediate or unknown."""
-    frames = env.state.frames
-    reg = frames[-1].regs[regno]
-    frame = frames[reg.frame]
+def write(env: Env, reg: Reg, off: int, size: int, value: int) -> None:
+    """A store through stack pointer `reg`; `value` is the stored register, -1 for an immediate or unknown."""
+    frame = env.state.frames[reg.frame]
     bits = reg.bounds.bits
     if bits[1] == 0:
         _write_fixed(env, frame, off + s64(bits[0]), size, value)
@@ -312,10 +310,9 @@ def _write_variable(env: Env, frame: Frame, pointer: Reg, off: int, size: int, v
         mark_precise(env, value)
 
 
-def read(env: Env, regno: int, off: int, size: int, target: int) -> None:
-    """A load through stack pointer `regno` into register `target` (-1: none)."""
-    reg = env.regs[regno]
-    frame = env.frame_of(reg)
+def read(env: Env, reg: Reg, regno: int, off: int, size: int, target: int) -> None:
+    """A load through stack pointer `reg`, held by `regno`, into register `target` (-1: none)."""
+    frame = env.state.frames[reg.frame]
     bits = reg.bounds.bits
     if bits[1] == 0:
         _read_fixed(env, frame, off + s64(bits[0]), size, target)

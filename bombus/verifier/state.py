@@ -7,6 +7,7 @@ after they were made.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Final
 
 from bombus.verifier.regs import PTR_TO_STACK, UNINIT, ZERO, Reg
@@ -31,6 +32,9 @@ FP: Final = 10
 NR_REGS: Final = 11
 
 
+SPILLED: Final = (SPILL,) * 8  # a whole slot
+
+
 class Slot:
     """Eight bytes of stack. kinds[7] is the byte at the lowest address; `reg` is what was spilled there."""
 
@@ -50,6 +54,12 @@ def uniform(kind: int, reg: Reg = UNINIT) -> Slot:
 
 
 EMPTY: Final = uniform(INVALID)
+
+
+@lru_cache(maxsize=8)
+def frame_pointer(number: int) -> Reg:
+    """r10 of a frame."""
+    return Reg(PTR_TO_STACK, ZERO, frame=number)
 
 
 class Reference:
@@ -84,7 +94,8 @@ class Frame:
 
     live, stack_live: liveness marks of registers and slots. `parent` is the same frame of the checkpoint before: the
     parent of a place is the same place there, unless `foreign` names another (registers copied between frames by
-    calls and returns; None: no parent).
+    calls and returns; None: no parent). marked: liveness is kept as marks, else nothing reads them and all copies of
+    a frame share two lists.
     """
 
     __slots__ = (
@@ -95,9 +106,11 @@ class Frame:
         "in_async_callback",
         "in_callback",
         "live",
+        "marked",
         "misfit",
         "number",
         "parent",
+        "precise",
         "refs",
         "regs",
         "return_range",
@@ -106,47 +119,58 @@ class Frame:
         "subprog",
     )
 
-    def __init__(self, callsite: int, number: int, subprog: int, like: Frame | None = None) -> None:
-        """A frame as a call makes it; `like` gives it another's registers and stack."""
-        self.callsite = callsite
-        self.number = number
-        self.subprog = subprog
+    def __init__(
+        self, callsite: int, number: int, subprog: int, like: Frame | None = None, *, marked: bool = True
+    ) -> None:
+        """A frame as a call makes it; `like` makes it a copy of another."""
+        self.callsite: Final = callsite
+        self.number: Final = number
+        self.subprog: Final = subprog
         self.regs: list[Reg]
         self.live: list[int]
         self.stack: list[Slot]
         self.stack_live: list[int]
+        self.parent: Frame | None
+        self.foreign: dict[int, tuple[Frame, int] | None] | None
+        self.refs: tuple[Reference, ...]
+        self.return_range: tuple[int, int]
+        self.misfit = -1  # the register or slot (from NR_REGS on) that a later path was last seen not to fit
+        self.precise = 0  # a mask of those that were marked precise
         if like is None:
-            self.regs = [UNINIT] * FP + [Reg(PTR_TO_STACK, ZERO, frame=number)]
+            self.regs = [UNINIT] * FP + [frame_pointer(number)]
             self.live = [0] * NR_REGS
             self.stack = []
             self.stack_live = []
-        else:
-            self.regs = like.regs.copy()
+            self.marked = marked
+            self.parent = None
+            self.foreign = None
+            self.refs = ()
+            self.return_range = (0, 0)
+            self.in_callback = False
+            self.in_async_callback = False
+            self.async_entries = 0
+            self.callback_depth = 0
+            return
+        self.regs = like.regs.copy()
+        self.stack = like.stack.copy()
+        self.marked = like.marked
+        if like.marked:
             self.live = like.live.copy()
-            self.stack = like.stack.copy()
             self.stack_live = like.stack_live.copy()
-        self.parent: Frame | None = None
-        self.misfit = -1  # the register or slot (from NR_REGS on) that a later path was last seen not to fit
-        self.foreign: dict[int, tuple[Frame, int] | None] | None = None
-        self.refs: tuple[Reference, ...] = ()
-        self.return_range: tuple[int, int] = (0, 0)
-        self.in_callback = False
-        self.in_async_callback = False
-        self.async_entries = 0
-        self.callback_depth = 0
+        else:
+            self.live = like.live
+            self.stack_live = like.stack_live
+        self.parent = like.parent
+        self.foreign = like.foreign.copy() if like.foreign is not None else None
+        self.refs = like.refs
+        self.return_range = like.return_range
+        self.in_callback = like.in_callback
+        self.in_async_callback = like.in_async_callback
+        self.async_entries = like.async_entries
+        self.callback_depth = like.callback_depth
 
     def copy(self) -> Frame:
-        new = Frame(self.callsite, self.number, self.subprog, self)
-        new.parent = self.parent
-        if self.foreign is not None:
-            new.foreign = self.foreign.copy()
-        new.refs = self.refs
-        new.return_range = self.return_range
-        new.in_callback = self.in_callback
-        new.in_async_callback = self.in_async_callback
-        new.async_entries = self.async_entries
-        new.callback_depth = self.callback_depth
-        return new
+        return Frame(self.callsite, self.number, self.subprog, self)
 
     def grow(self, size: int) -> None:
         """Make the stack at least `size` bytes deep."""
@@ -175,7 +199,8 @@ class State:
 
     branches: paths that start here and are not finished; insn: where a checkpoint stands; first_insn, last_insn:
     the piece of the path since the checkpoint before; history: the remembered instructions of that piece.
-    cleaned: what no path reads was forgotten; dropped: no longer compared with, but still on some path.
+    kept: it stands in the list of checkpoints; cleaned: what no path reads was forgotten; dropped: no longer
+    compared with, but still on some path.
     """
 
     __slots__ = (
@@ -191,6 +216,7 @@ class State:
         "hits",
         "in_sleepable",
         "insn",
+        "kept",
         "last_insn",
         "lock",
         "loop_entry",
@@ -205,31 +231,54 @@ class State:
         "used_as_loop_entry",
     )
 
-    def __init__(self, frames: list[Frame], first_insn: int) -> None:
+    def __init__(self, frames: list[Frame], first_insn: int, like: State | None = None) -> None:
+        """A state; `like` gives it all but the frames of another."""
         self.frames = frames
-        self.parent: State | None = None
-        self.branches = 1
-        self.insn = 0
         self.first_insn = first_insn
-        self.last_insn = -1
-        self.history: list[History] = []
+        self.parent: State | None
+        self.history: list[History]
+        self.loop_entry: State | None
+        self.lock: tuple[object, int] | None
+        self.kept = False
         self.cleaned = False
         self.dropped = False
-        self.depth = 0
-        self.loop_entry: State | None = None
-        self.used_as_loop_entry = False
-        self.speculative = False
-        self.lock: tuple[object, int] | None = None
-        self.rcu_locked = False
-        self.preempt_disabled = 0
-        self.in_sleepable = False
-        self.may_goto_depth = 0
-        self.callback_unroll_depth = 0
         self.changed = 0  # a register or slot that a later path was seen to have changed (see prune)
         self.opens_loop = False
         self.marked = False  # a scalar of this checkpoint was found to be needed precisely
         self.hits = 0
         self.misses = 0
+        if like is None:
+            self.parent = None
+            self.branches = 1
+            self.insn = 0
+            self.last_insn = -1
+            self.history = []
+            self.depth = 0
+            self.loop_entry = None
+            self.used_as_loop_entry = False
+            self.speculative = False
+            self.lock = None
+            self.rcu_locked = False
+            self.preempt_disabled = 0
+            self.in_sleepable = False
+            self.may_goto_depth = 0
+            self.callback_unroll_depth = 0
+            return
+        self.parent = like.parent
+        self.branches = like.branches
+        self.insn = like.insn
+        self.last_insn = like.last_insn
+        self.history = like.history.copy()
+        self.depth = like.depth
+        self.loop_entry = like.loop_entry
+        self.used_as_loop_entry = like.used_as_loop_entry
+        self.speculative = like.speculative
+        self.lock = like.lock
+        self.rcu_locked = like.rcu_locked
+        self.preempt_disabled = like.preempt_disabled
+        self.in_sleepable = like.in_sleepable
+        self.may_goto_depth = like.may_goto_depth
+        self.callback_unroll_depth = like.callback_unroll_depth
 
     @property
     def frame(self) -> Frame:
@@ -237,25 +286,16 @@ class State:
         return self.frames[-1]
 
     def copy(self) -> State:
-        new = State([frame.copy() for frame in self.frames], self.first_insn)
-        new.parent = self.parent
-        new.branches = self.branches
-        new.insn = self.insn
-        new.last_insn = self.last_insn
-        new.history = self.history.copy()
-        new.depth = self.depth
-        new.loop_entry = self.loop_entry
-        new.used_as_loop_entry = self.used_as_loop_entry
-        new.speculative = self.speculative
-        new.lock = self.lock
-        new.rcu_locked = self.rcu_locked
-        new.preempt_disabled = self.preempt_disabled
-        new.in_sleepable = self.in_sleepable
-        new.may_goto_depth = self.may_goto_depth
-        new.callback_unroll_depth = self.callback_unroll_depth
-        return new
+        frames = self.frames
+        if len(frames) == 1:
+            return State([frames[0].copy()], self.first_insn, self)
+        return State([frame.copy() for frame in frames], self.first_insn, self)
 
     def same_callsites(self, other: State) -> bool:
-        if len(self.frames) != len(other.frames):
+        frames, others = self.frames, other.frames
+        if len(frames) != len(others):
             return False
-        return all(a.callsite == b.callsite for a, b in zip(self.frames, other.frames, strict=True))
+        for at in range(1, len(frames)):
+            if frames[at].callsite != others[at].callsite:
+                return False
+        return frames[0].callsite == others[0].callsite
