@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from sandbox import in_namespace, join, own_cgroup, run
 
+from bombus.errors import NotSupported
 from bombus.kernel.api import Attr
 from bombus.kernel.handles import Attachment, Link, Program
 from bombus.kernel.linux.kernel import LinuxKernel
@@ -29,6 +30,7 @@ from bombus.object.read import open_object
 from bombus.spec.attachtypes import ATTACH_TYPE
 
 pytestmark = pytest.mark.linux
+OPTIONS = open_object(Path(__file__).parent / "data" / "options.bpf.o")
 OBJECT = open_object(Path(__file__).parent / "data" / "parity.bpf.o")
 DEVICES = ("va", "vb", "vc", "vd")
 XDP_PASS = bytes.fromhex("b7000000020000009500000000000000")
@@ -205,6 +207,9 @@ class UserSockets:
     def make(self, family: int, type: int) -> Any:
         return self.kernel.socket(family, type, cgroup=self.path)
 
+    def open(self, name: str, numbers: tuple[int, int], access: str) -> None:
+        self.kernel.check_device("c", *numbers, access, cgroup=self.path)
+
     def mkdir(self, path: str) -> None:
         self.kernel.cgroups.mkdir(path)
 
@@ -221,6 +226,9 @@ class LinuxSockets:
         made = socket.socket(family, type)
         made.settimeout(0.3)
         return made
+
+    def open(self, name: str, numbers: tuple[int, int], access: str) -> None:
+        os.close(os.open(f"/dev/{name}", {"r": os.O_RDONLY, "w": os.O_WRONLY, "rw": os.O_RDWR}[access]))
 
     def mkdir(self, path: str) -> None:
         os.mkdir(path)
@@ -336,6 +344,76 @@ def test_packets_of_sockets(linux_kernel: LinuxKernel) -> None:
         return log
 
     both_sockets(scenario)
+
+
+def test_socket_options(linux_kernel: LinuxKernel) -> None:
+    def scenario(side: Any) -> list[Any]:
+        log: list[Any] = []
+        sol, ours = socket.SOL_SOCKET, 0x1234
+        with load(OPTIONS, side.kernel, programs=["set_parity", "get_parity"]) as item, ExitStack() as stack:
+            for name in item.programs:
+                stack.enter_context(item.programs[name].attach_cgroup(side.path))
+            for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+                with side.make(socket.AF_INET, kind) as one:
+                    for option in range(1, 7):
+                        for value in (0x7F3, b"abcd1234", b"ab", b"x" * 70):
+                            attempt(log, f"set {option} {value!r}",
+                                    lambda o=one, n=option, v=value: o.setsockopt(ours, n, v))  # fmt: skip
+                            attempt(log, "priority", lambda o=one: o.getsockopt(sol, 12))
+                        for size in (0, 3, 8, 100):
+                            attempt(log, f"get {option} {size}",
+                                    lambda o=one, n=option, z=size: show(o.getsockopt(ours, n, z)))  # fmt: skip
+                    for level, option, value in (
+                        (sol, 36, 7), (sol, 12, 5), (sol, 9, 5), (sol, 2, 1), (0, 2, 0), (0, 2, 9), (sol, 12, b"abc"),
+                    ):  # fmt: skip
+                        attempt(log, f"set {level} {option}",
+                                lambda o=one, a=level, n=option, v=value: o.setsockopt(a, n, v))  # fmt: skip
+                        attempt(log, "get", lambda o=one, a=level, n=option: o.getsockopt(a, n))
+                        attempt(log, "get bytes", lambda o=one, a=level, n=option: show(o.getsockopt(a, n, 2)))
+            log.append(["maps", variables(item)])
+        with side.make(socket.AF_INET, socket.SOCK_DGRAM) as one:
+            attempt(log, "after", lambda: one.setsockopt(ours, 1, 1))
+            attempt(log, "get after", lambda: one.getsockopt(ours, 1))
+        return log
+
+    both_sockets(scenario)
+
+
+def variables(item: Loaded) -> list[int]:
+    bss = item.maps[".bss"][0]
+    return [int(bss.stored), int(bss.calls), int(bss.sizes), int(bss.refused)]
+
+
+def show(value: int | bytes) -> int | str:
+    return value.hex() if isinstance(value, bytes) else value
+
+
+def test_devices(linux_kernel: LinuxKernel) -> None:
+    """Opening devices in a cgroup."""
+
+    def scenario(side: Any) -> list[Any]:
+        log: list[Any] = []
+        with load(OPTIONS, side.kernel, programs=["dev_parity"]) as item:
+            with item.programs["dev_parity"].attach_cgroup(side.path):
+                for name, numbers in (("null", (1, 3)), ("zero", (1, 5)), ("full", (1, 7))):
+                    for access in ("r", "w", "rw"):
+                        attempt(log, f"{name} {access}", lambda n=name, p=numbers, a=access: side.open(n, p, a))
+            log.append(["variables", variables(item)])
+            attempt(log, "after", lambda: side.open("null", (1, 3), "w"))
+        return log
+
+    both_sockets(scenario)
+
+
+@pytest.mark.parametrize("kind", ["cgroup_sysctl", "cgroup_sock_ops"])
+def test_hooks_that_never_happen_are_refused(kind: str) -> None:
+    kernel = UserKernel(running())
+    kernel.cgroups.mkdir("/x")
+    types = {"cgroup_sysctl": "cgroup_sysctl", "cgroup_sock_ops": "sock_ops"}
+    with Program.load(kernel, types[kind], bytes.fromhex("b7000000010000009500000000000000")) as program:
+        for mode in ("link", "multi"):
+            with pytest.raises(NotSupported, match="the user kernel"):
+                program.attach_cgroup("/x", kind=f"BPF_{kind.upper()}", mode=mode)
 
 
 def query(side: Any, kind: str, ifindex: int) -> list[int]:

@@ -213,6 +213,13 @@ class UserKernel:
 
         return sockets_of(self).make(family, type, cgroup)
 
+    def check_device(self, kind: str, major: int, minor: int, access: str, *, cgroup: str = "/") -> None:
+        """A process of a cgroup opens ("r", "w") or makes ("m") a device ("c" or "b"). KernelError(EPERM) as programs
+        say."""
+        from bombus.kernel.user.options import check_device
+
+        check_device(self, self.cgroups.find(cgroup), kind, major, minor, access)
+
     # For commands, helpers and hooks
 
     def add_printk(self, line: str) -> None:

@@ -20,6 +20,7 @@ from bombus.kernel.user.devices import Delivery, network_of
 from bombus.kernel.user.helpers.checksum import fold, partial
 from bombus.kernel.user.hooks.skbrun import borrow, give_back, prepare
 from bombus.kernel.user.objects import KernelObject
+from bombus.kernel.user.options import Options, get_option, set_option
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import Cgroup, CgroupTree
 from bombus.spec.attachtypes import ATTACH_TYPE
@@ -62,7 +63,8 @@ class UserSocket(KernelObject):
     kind: ClassVar[str] = "socket"
 
     __slots__ = (
-        "cgroup", "family", "fd", "filter", "kernel", "listening", "local", "queue", "region", "remote", "type",
+        "cgroup", "family", "fd", "filter", "kernel", "listening", "local", "options", "queue", "region", "remote",
+        "type",
     )  # fmt: skip
 
     def __init__(self, kernel: UserKernel, family: int, type: int, cgroup: Cgroup) -> None:
@@ -76,6 +78,7 @@ class UserSocket(KernelObject):
         self.queue: deque[tuple[bytes, tuple[bytes, int]]] = deque()
         self.fd = -1
         self.listening = False
+        self.options = Options()
         self.region = kernel.memory.allocate(_SOCK_SIZE, name="bpf_sock", kind="btf", writable=False)
         try:
             self._sock("INET_SOCK_CREATE")
@@ -183,6 +186,20 @@ class UserSocket(KernelObject):
         if self.remote is None:
             raise KernelError(errno.ENOTCONN, "getpeername")
         return self._show(self._addr(f"INET{self._digit}_GETPEERNAME", self.remote, bind=False))
+
+    # Options
+
+    def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
+        """As socket.setsockopt. NotSupported for options that the user kernel does not know."""
+        data = value if isinstance(value, bytes) else int(value).to_bytes(4, "little", signed=True)
+        self._fill_sock()
+        set_option(self.kernel, self.cgroup, self.region.start, self.options, level, name, data)
+
+    def getsockopt(self, level: int, name: int, size: int = 0) -> int | bytes:
+        """As socket.getsockopt: an int, or with a size bytes."""
+        self._fill_sock()
+        data = get_option(self.kernel, self.cgroup, self.region.start, self.options, level, name, size or 4)
+        return data if size else int.from_bytes(data, "little", signed=True)
 
     # Datagrams
 
