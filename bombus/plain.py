@@ -79,6 +79,8 @@ class PlainMachine:
     def __init__(self, kernel: UserKernel | None = None) -> None:
         self.kernel = kernel or UserKernel(version="6.12", cpus=4)
         self.memory = self.kernel.memory
+        self.kept: dict[int, Any] = {}
+        self.cpus = self.kernel.possible_cpus
         self._maps: dict[Declared, Map] = {}
         self._programs: dict[str, Prog] = {}
         self._running: list[Prog] = []

@@ -26,6 +26,8 @@ R = TypeVar("R")
 
 class Machine(Protocol):
     memory: Memory
+    kept: dict[int, Any]  # objects of the program by the address of what holds them in a map value
+    cpus: int
 
     def handle(self, item: Any) -> int:
         """What a register holds for a map."""

@@ -164,6 +164,21 @@ class CgroupStorage(Storage[V, R]):
     GET, DELETE = 210, 211
 
 
+class LocalStorage(Map, Generic[V, R]):
+    """The value of the cgroup (and hook) that a program is attached to. Kernels from 4.19; `CgroupStorage` came after
+    it (6.2), for programs of all kinds."""
+
+    MAP_TYPE = "BPF_MAP_TYPE_CGROUP_STORAGE"
+
+    def get(self) -> R:
+        """The value, which is always there. (bpf_get_local_storage)"""
+        return cast("R", pointed(self.value, int(call(u64, 81, self, 0))))
+
+
+class PercpuLocalStorage(LocalStorage[V, R]):
+    MAP_TYPE = "BPF_MAP_TYPE_PERCPU_CGROUP_STORAGE"
+
+
 class CgroupArray(Map):
     """For helpers.current_task_under_cgroup and skb_under_cgroup."""
 
@@ -552,6 +567,24 @@ def cgroup_storage(value: type[I]) -> CgroupStorage[I, Ref[I]]: ...
 def cgroup_storage(value: Any) -> Any:
     """Values of cgroups."""
     return CgroupStorage(s32, value, 0, 1)
+
+
+@overload
+def cgroup_local_storage(value: type[S]) -> LocalStorage[S, S]: ...
+@overload
+def cgroup_local_storage(value: type[I]) -> LocalStorage[I, Ref[I]]: ...
+def cgroup_local_storage(value: Any) -> Any:
+    """The value of the cgroup that a program is attached to, for all kinds of its hooks."""
+    return LocalStorage(u64, value, 0)
+
+
+@overload
+def percpu_cgroup_local_storage(value: type[S]) -> PercpuLocalStorage[S, S]: ...
+@overload
+def percpu_cgroup_local_storage(value: type[I]) -> PercpuLocalStorage[I, Ref[I]]: ...
+def percpu_cgroup_local_storage(value: Any) -> Any:
+    """As cgroup_local_storage, with values of its own on each CPU."""
+    return PercpuLocalStorage(u64, value, 0)
 
 
 def cgroup_array(*, max_entries: int, pinned: bool = False) -> CgroupArray:

@@ -317,6 +317,9 @@ def _member(
             kind = scope[text] if text in scope else eval(text, scope)  # compiling takes 20 us
     except NameError as error:
         raise UsageError(f"{where}: {error}") from None
+    if hasattr(getattr(kind, "__origin__", None), "_of_member"):  # lists and pointers: objects.Place
+        (target,) = kind.__args__
+        return name, kind.__origin__._of_member(target, default, where), 0
     depth = 0
     while getattr(kind, "__origin__", None) is Array:
         (kind,) = kind.__args__

@@ -11,6 +11,7 @@ from bombus.bpf import core, helpers
 from bombus.bpf import map as maps
 from bombus.bpf.context import REACH, Context, PacketContext
 from bombus.bpf.ints import Scalar
+from bombus.bpf.objects import Place
 from bombus.bpf.program import Program
 from bombus.bpf.struct import Ref, Struct
 from bombus.compiler import tree
@@ -18,6 +19,7 @@ from bombus.compiler.arguments import bind, no_keywords
 from bombus.compiler.check import Checker, Wrong, python_function
 from bombus.compiler.expressions import condition, expression, integer, is_struct_class, kind_type
 from bombus.compiler.helpercalls import helper, loose_argument, map_call
+from bombus.compiler.objectwords import place_call
 from bombus.compiler.types import BOOL, NONE, IntT, LitT, ObjectT, RefT
 from bombus.compiler.words import WORDS
 from bombus.spec.helpers import HELPER
@@ -175,6 +177,8 @@ def _method(c: Checker, node: ast.Call, func: ast.Attribute) -> tree.Expr | None
         return map_call(c, node, kind.target, func.attr, base)
     if kind.is_struct and issubclass(kind.target, PacketContext) and func.attr == "parse":
         return _parse(c, node, base)
+    if kind.is_struct and issubclass(kind.target, Place):
+        return place_call(c, node, func.attr, base)
     if kind.is_struct and func.attr == "copy":
         no_keywords(c, node, 0)
         if kind.target.ARENA:

@@ -9,6 +9,7 @@ from typing import Any, get_args, get_origin
 from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import ArrayType, Member, PointerType, size_of
 from bombus.bpf.map import Map
+from bombus.bpf.objects import Kptr, ListNode, PercpuKptr, Place, TreeNode
 from bombus.bpf.struct import Ref
 from bombus.bpf.structops import Method
 from bombus.bpf.tracing import Arguments
@@ -106,7 +107,16 @@ class DebugInfo:
         known = self._types.get(kind)
         if known is not None:
             return known
+        if isinstance(kind, type) and issubclass(kind, (Kptr, PercpuKptr)) and kind.TARGET is not None:
+            tag = self.node(f'!{{!"btf_type_tag", !"{kind.C_NAME}"}}')
+            made = self._types[kind] = self.node(
+                f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {self.type(kind.TARGET)}, size: 64, "
+                f"annotations: {self.node(f'!{{{tag}}}')})"
+            )
+            return made
         if isinstance(kind, type) and hasattr(kind, "LAYOUT"):
+            if issubclass(kind, Place) and kind.TARGET is not None:  # one struct of the kernel's for all elements
+                return self.type(kind.__mro__[1])
             return self._struct(kind)
         self._types[kind] = made = self._simple(kind)
         return made
@@ -175,6 +185,10 @@ class DebugInfo:
         where = f"offset: {member.offset * 8 + member.bit}"
         size = member.bits or size_of(member.type) * 8
         more = f", flags: DIFlagBitField, extraData: i64 {member.offset * 8}" if member.bits else ""
+        if isinstance(member.type, type) and issubclass(member.type, Place) and member.type.NODE:
+            holds = f"contains:{member.type.TARGET.C_NAME}:{member.type.NODE}"
+            note = self.node(f'!{{!"btf_decl_tag", !"{quote(holds)}"}}')
+            more += f", annotations: {self.node(f'!{{{note}}}')}"
         return self.node(
             f'!DIDerivedType(tag: DW_TAG_member, name: "{quote(member.name)}", scope: {owner}, file: {self._file}, '
             f"baseType: {self.type(member.type)}, size: {size}, {where}{more})"
@@ -211,6 +225,10 @@ class DebugInfo:
     def hint(self, kind: Any) -> str:
         if isinstance(kind, type) and issubclass(kind, Scalar):
             return self.type(kind)
+        if kind is bool:
+            return self.type(bool)
+        if isinstance(kind, type) and hasattr(kind, "LAYOUT"):
+            return self.pointer(self.type(kind))
         inside = get_args(kind)
         return self.pointer(self.type(inside[0]) if get_origin(kind) is Ref and len(inside) == 1 else "null")
 
@@ -225,7 +243,9 @@ class DebugInfo:
             params, given = [tree.Variable("ctx", NONE)], [self.pointer(self.type(u64))]
         result = self.value_type(function.result)
         returned = function.result
-        of_program = isinstance(returned, RefT) and returned.is_struct and not returned.target.CORE
+        of_program = isinstance(returned, RefT) and returned.is_struct and not (
+            returned.target.CORE or returned.target in (ListNode, TreeNode)
+        )  # fmt: skip
         if function.linkage == "kfunc" and of_program:
             result = self.pointer("null")  # a struct of the program: the kernel's function returns void *
         types = [result, *given]

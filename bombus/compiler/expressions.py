@@ -159,6 +159,9 @@ def _member(c: Checker, node: ast.Attribute, base: tree.Expr) -> tree.Spot:
         c.wrong(node, f"{kind} has no member {node.attr!r}")
     if kind.nullable:
         c.maybe_none(node.value, kind)
+    if kind.space in ("percpu", "percpu_own"):
+        hint = f"take this CPU's: bpf.this_cpu({c.text(node.value)}).{node.attr}"
+        c.wrong(node, f"each CPU has its own {kind}", hint)
     if kind.is_struct:
         member = kind.target.LAYOUT.members.get(node.attr)
         if member is None:

@@ -54,8 +54,8 @@ def helper(c: Checker, node: ast.Call, row: Helper) -> tree.Expr:
     if row.name == "tail_call":
         c.wrong(node, "tail calls are made through a map", "jumps.tail_call(ctx, index)")
     if row.name == "kptr_xchg":
-        c.wrong(node, "kernel pointers in map values (kptrs) are not part of the language",
-                "keep what belongs to a kernel object in its storage map, or the object's number")  # fmt: skip
+        c.wrong(node, "pointers in map values are members", "declare one, task: Kptr[task_struct], and "
+                "write value.task.exchange(task)")  # fmt: skip
     result = result_kind(row)
     given = parameters(row)
     names = [name for name, c_type in given if c_type != "..."]
@@ -193,8 +193,8 @@ def map_call(c: Checker, node: ast.Call, owner: maps.Map, name: str, this: tree.
 
 def _family(owner: maps.Map) -> str:
     families = (
-        maps.MapOfMaps, maps.Storage, maps.Table, maps.Queue, maps.ProgArray, maps.Redirect, maps.PerfEventArray,
-        maps.StackTrace, maps.RingBuf, maps.Arena,
+        maps.MapOfMaps, maps.Storage, maps.LocalStorage, maps.Table, maps.Queue, maps.ProgArray, maps.Redirect,
+        maps.PerfEventArray, maps.StackTrace, maps.RingBuf, maps.Arena,
     )  # fmt: skip
     for kind in families:
         if isinstance(owner, kind):
@@ -232,6 +232,12 @@ def _storage_delete(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map
     assert isinstance(owner, maps.Storage)
     (whose,) = bind(c, node, ["owner"])
     return helper_call(c, node, HELPER_BY_ID[owner.DELETE], [this, _owner(c, whose)], S64)
+
+
+def _local_storage(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
+    bind(c, node, [])
+    args = [this, tree.Const(c.at(node), U64, 0)]
+    return helper_call(c, node, HELPER["get_local_storage"], args, RefT(owner.value, "map"))
 
 
 def _owner(c: Checker, node: ast.expr | None) -> tree.Expr:
@@ -442,6 +448,7 @@ _MAP_CALLS: Final[dict[tuple[str, str], Callable[[Checker, ast.Call, tree.Expr, 
     ("Table", "for_each"): _for_each,
     ("MapOfMaps", "lookup"): _lookup_map,
     ("Storage", "get"): _storage_get,
+    ("LocalStorage", "get"): _local_storage,
     ("Arena", "alloc"): _alloc,
     ("Arena", "free"): _free,
     ("Storage", "delete"): _storage_delete,

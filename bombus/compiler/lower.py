@@ -57,6 +57,8 @@ class FunctionText(Invocations):
 
     def set_parameter(self, variable: tree.Variable, name: str) -> None:
         place, flag = self.slot(variable)
+        if self.function.around and isinstance(variable.type, RefT):
+            name = self.emit(f"getelementptr i8, ptr {name}, i64 {-self.function.around}")
         self.do(f"store {type_text(variable.type)} {name}, ptr {place}")
         if flag:
             null = self.emit(f"icmp eq ptr {name}, null")

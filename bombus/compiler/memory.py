@@ -76,6 +76,13 @@ class Memory(Relocations):
     def of_recast(self, e: tree.Recast) -> str:
         return self.value(e.value)
 
+    def pair_recast(self, e: tree.Recast) -> tuple[str, str]:
+        return self.pair(e.value)
+
+    def pair_around(self, e: tree.Around) -> tuple[str, str]:
+        address, null = self.pair(e.value)
+        return self.emit(f"getelementptr i8, ptr {address}, i64 {-e.offset}") if e.offset else address, null
+
     def probe(self, address: str, kind: Any) -> str:
         """A copy on the stack of memory that only probe_read_kernel (helper 113) may read."""
         size = size_of(kind)

@@ -213,8 +213,8 @@ class Builder:
 
     def _check_kfunc(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
         if made.name.startswith(_OBJECTS):
-            message = f"{made.name}: objects that programs allocate are not part of the language"
-            hint = "keep them in a map, or in an arena (map.arena)"
+            message = f"{made.name}: the language has words for objects"
+            hint = "bpf.new(Node), bpf.drop(node), head.push_back(node), root.add(node, less), ..."
             self.diagnostics.append(at_node(file.path, file.lines, node, message, hint))
         from bombus.spec.kfuncs import KFUNC  # most programs need no such rows
 

@@ -46,6 +46,8 @@ class Relocations(Arithmetic):
 
     def of_kernelfact(self, e: tree.KernelFact) -> str:
         self.at(e.at)
+        if e.fact == "local":
+            return self.local_type(e.kind)
         if e.fact in ("has", "value"):
             value = self.enum_info(e.kind, e.member, int(e.fact == "value"))
             return self.emit(f"icmp ne i64 {value}, 0") if e.fact == "has" else value
@@ -68,6 +70,14 @@ class Relocations(Arithmetic):
         self.module.declare("i32 @llvm.bpf.preserve.type.info(i32 immarg, i64 immarg)")
         found = self.fresh()
         call = f"call i32 @llvm.bpf.preserve.type.info(i32 {self.count}, i64 {what})"
+        self.lines.append(f"  {found} = {call}{self.dbg}, !llvm.preserve.access.index {self.module.debug.type(kind)}")
+        return found
+
+    def local_type(self, kind: Any) -> str:
+        """The number of a struct in the program's own BTF."""
+        self.module.declare("i64 @llvm.bpf.btf.type.id(i32 immarg, i64 immarg)")
+        found = self.fresh()
+        call = f"call i64 @llvm.bpf.btf.type.id(i32 {self.count}, i64 0)"
         self.lines.append(f"  {found} = {call}{self.dbg}, !llvm.preserve.access.index {self.module.debug.type(kind)}")
         return found
 

@@ -192,6 +192,13 @@ class Recast(Expr):
     value: Expr
 
 
+class Around(Expr):
+    """The struct around a member that a reference leads to, `offset` bytes before it; None when that is None."""
+
+    value: Expr
+    offset: int
+
+
 class Bytes(Expr):
     """A reference to constant bytes."""
 
@@ -427,6 +434,7 @@ class Function(Node):
         self.calls: set[str] = set()
         self.tags: dict[int, list[str]] = {}  # of a global function: what the verifier is told of parameters
         self.loads: list[int] = []  # of a program with typed arguments: where in its context each lies, -1: the context
+        self.around = 0  # of a callback: its references lead to a member so many bytes behind the struct's start
         self.wrong = False  # its signature is: who calls it cannot be checked
 
 

@@ -15,6 +15,7 @@ from bombus.compiler.arguments import may_call, no_keywords
 from bombus.compiler.check import Checker
 from bombus.compiler.expressions import expression, integer, is_struct_class, spot
 from bombus.compiler.flow import can_loop, throw
+from bombus.compiler.objectwords import WORDS as OBJECT_WORDS
 from bombus.compiler.operators import compare
 from bombus.compiler.rawwords import WORDS as RAW_WORDS
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT
@@ -393,6 +394,7 @@ WORDS: Final[dict[Any, Callable[[Checker, ast.Call], tree.Expr]]] = {
     flow.throw: throw,
     flow.can_loop: can_loop,
     **RAW_WORDS,
+    **OBJECT_WORDS,
     min: _extreme("lt"),
     max: _extreme("gt"),
 }
