@@ -10,6 +10,7 @@ import ctypes
 import itertools
 import struct
 from collections.abc import Callable, Sequence
+from functools import cache
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -18,7 +19,8 @@ from bombus.bits import U64, s32
 from bombus.errors import NotSupported, UsageError, VmFault
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
-from bombus.jit import abi, cache, perfmap
+from bombus.jit import abi, perfmap
+from bombus.jit import cache as objects
 from bombus.jit.batch import Batch
 from bombus.jit.batch import loop as loop_of
 from bombus.jit.calls import TAIL_CALL
@@ -26,6 +28,7 @@ from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
 from bombus.jit.lower import NO_FACTS, Lowered, Options, lower
 from bombus.jit.target import host
+from bombus.jit.upcall import Upcall
 from bombus.vm import jumps
 from bombus.vm.env import Compiled, Env, HelperFn
 from bombus.vm.memory import Memory, Region
@@ -34,8 +37,6 @@ from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run
 
 _U64_MAIN = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)
 _U64_FIVE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 5)
-_U64_FOUR = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 3)
-_FIND = ctypes.CFUNCTYPE(ctypes.c_uint32, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint32)
 _ROUTINES: Final = ("memset", "memcpy", "memmove", "memcmp", "bcmp", "sched_yield")
 _LIBC = ctypes.CDLL(None)
 
@@ -144,7 +145,9 @@ def _find(run: int, address: int, size: int, kind: int) -> int:
         return abi.NOT_FOUND
 
 
-_FIND_CALLBACK = _FIND(_find)
+@cache
+def _find_upcall() -> Upcall:
+    return Upcall(_find, "find")
 
 
 class NativeProgram:
@@ -337,7 +340,7 @@ class NativeProgram:
             return
         data = COMPILER.compile(lowered.text, host(), level=self._chosen_level())
         if not self._options.blind:
-            cache.store(self._key(), lowered, data)
+            objects.store(self._key(), lowered, data)
         self._install(lowered, data)
 
     def from_cache(self) -> bool:
@@ -350,13 +353,13 @@ class NativeProgram:
             return True
         if not self._insns or self._options.blind:
             return False
-        found = cache.load(self._key(), self._insns, host(), self._options)
+        found = objects.load(self._key(), self._insns, host(), self._options)
         if found is not None:
             self._install(*found)
         return found is not None
 
     def _key(self) -> str:
-        return cache.key_of(self._insns, host(), self._options, self._chosen_level())
+        return objects.key_of(self._insns, host(), self._options, self._chosen_level())
 
     def _chosen_level(self) -> int:
         size = len(self._insns)
@@ -399,20 +402,21 @@ class NativeProgram:
         for name in _ROUTINES:
             found[name] = _address(getattr(_LIBC, name))
         for symbol, index in lowered.helpers.items():
-            found[symbol] = self._keep_callback(_U64_FIVE(self._helper(self._bound[index])))
+            found[symbol] = self._upcall(self._helper(self._bound[index]), "helper")
         if abi.TAIL_CALL in lowered.needs:
-            found[abi.TAIL_CALL] = self._keep_callback(_U64_FOUR(self._tail_call))
+            found[abi.TAIL_CALL] = self._upcall(self._tail_call, "service")
         if abi.LOAD_PACKET in lowered.needs:
-            found[abi.LOAD_PACKET] = self._keep_callback(_U64_FOUR(self._load_packet))
+            found[abi.LOAD_PACKET] = self._upcall(self._load_packet, "service")
         if abi.ADDRESS_CAST in lowered.needs:
-            found[abi.ADDRESS_CAST] = self._keep_callback(_U64_FOUR(self._address_cast))
+            found[abi.ADDRESS_CAST] = self._upcall(self._address_cast, "service")
         if abi.FIND in lowered.needs:
-            found[abi.FIND] = _address(_FIND_CALLBACK)
+            found[abi.FIND] = _find_upcall().address
         return found
 
-    def _keep_callback(self, callback: Any) -> int:
-        self._keep.append(callback)
-        return _address(callback)
+    def _upcall(self, function: Callable[..., int], kind: str) -> int:
+        upcall = Upcall(function, kind)
+        self._keep.append(upcall)
+        return upcall.address
 
     # ------------------------------------------------------------------------------------------ called by native code
 

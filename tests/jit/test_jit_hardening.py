@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import json
 import struct
+import subprocess
+import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -15,6 +19,7 @@ from bombus.isa.insn import Insn
 from bombus.jit.engine import NativeEngine, NativeProgram
 from bombus.jit.pages import CHUNK, PAGES, CodePages
 from bombus.jit.sandbox import Sandbox
+from bombus.jit.upcall import Upcall
 from bombus.vm.env import PlainEnv
 
 EXIT = b.exit_()
@@ -36,20 +41,71 @@ def maps() -> list[tuple[int, int, str, str]]:
     return out
 
 
+PROBE = """
+import json, sys
+from bombus.isa import build as b
+from bombus.isa.insn import encode
+from bombus.jit.engine import NativeEngine
+from bombus.jit.sandbox import Sandbox
+from bombus.jit.upcall import Upcall
+from bombus.vm.env import PlainEnv
+seen = []
+def maps():
+    seen.append([line.split()[1] for line in open("/proc/self/maps") if {"w", "x"} <= set(line.split()[1])])
+    return 5
+env = PlainEnv()
+env.helpers[1] = lambda *_: maps()
+made = NativeEngine().compile([b.call(1), b.add(0, 2), b.exit_()], env)
+assert made.run(0) == 7
+box = Sandbox()
+box.register(5, lambda *_: maps())
+box.load(encode([b.ldx("u64", 0, 1, 0), b.call(5), b.exit_()]))
+assert box.exec(bytes(8)) == 5
+maps()
+print(json.dumps(seen))
+"""
+
+
 def test_no_page_is_writable_and_executable() -> None:
+    """In a process that compiles, runs, and is called back; ctypes callbacks would add such pages (libffi's)."""
+    done = subprocess.run([sys.executable, "-c", PROBE], check=True, capture_output=True, text=True, timeout=120)
+    assert json.loads(done.stdout) == [[], [], []]
+
+
+def test_code_is_mapped_once() -> None:
     made = program([b.mov(0, 7), EXIT])
     assert made.run(0) == 7
     assert made.linked is not None
     address = made.linked.code.address
-    # Only libffi, below Python's ctypes, has such pages: for closures, and from `import ctypes` on.
-    both = [row for row in maps() if "w" in row[2] and "x" in row[2]]
-    chunks = [(chunk.address, chunk.address + chunk.size) for chunk in PAGES.chunks]
-    assert not [row for row in both if any(row[0] < end and start < row[1] for start, end in chunks)]
-    assert all(row[3] == "" and row[1] - row[0] <= 1 << 16 for row in both)
     (held,) = [row for row in maps() if row[0] <= address < row[1]]
     assert held[2] == "r-xs"
     # Nothing else of the file is mapped: the window that code was written through is gone.
     assert len([row for row in maps() if "bombus-code" in row[3] and "w" in row[2]]) == 0
+
+
+def test_what_native_code_calls_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[object] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda report: reports.append(report.exc_value))
+
+    def text(*_: int) -> int:
+        return "no number"  # type: ignore[return-value]
+
+    def breaks(*_: int) -> int:
+        raise ValueError("on purpose")
+
+    call = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 6)
+    six = (1, 2, 3, 4, 5, (1 << 64) - 1)
+    for function, expected in ((lambda *a: sum(a), sum(six) % (1 << 64)), (lambda *_: -1, (1 << 64) - 1), (text, 0),
+                               (breaks, 0)):  # fmt: skip
+        upcall = Upcall(function, "helper")
+        assert call(upcall.address)(*six) == expected
+    assert [type(report) for report in reports] == [TypeError, ValueError]
+    threads = [threading.Thread(target=lambda: call(upcall.address)(*six)) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(reports) == 6
 
 
 def test_pages_are_shared_and_given_back() -> None:
