@@ -21,7 +21,8 @@ from bombus.spec.maptypes import MAP_TYPES
 
 OPS = int(os.environ.get("BOMBUS_MAP_OPS", "1500"))
 
-NATIVE_KINDS = ("hash", "percpu_hash", "lru_hash", "lru_percpu_hash", "array", "percpu_array")
+NATIVE_KINDS = ("hash", "percpu_hash", "lru_hash", "lru_percpu_hash", "array", "percpu_array", "lpm_trie", "queue",
+                "stack", "bloom_filter")  # fmt: skip
 
 pytestmark = pytest.mark.linux
 

@@ -11,33 +11,41 @@ ROOM: Final = "bombus.runtime.maps"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """module: of the bodies in this room. bodies: functions of it. python: those of `python` that serve the type.
+    """module: of the bodies in this room. bodies: functions of it. python: name of a call -> function of `python`.
     helpers: number of a BPF helper -> body, and its arguments after the map: "2" to "5" for registers, "c" for the
     CPU."""
 
     module: str
     bodies: tuple[str, ...]
-    python: tuple[str, ...]
+    python: Mapping[str, str]
     helpers: Mapping[int, tuple[str, str]]
 
 
-_KEYED: Final = (
-    "py_lookup", "py_update", "py_delete", "py_read", "py_write", "py_take", "py_get", "py_set", "py_update_many",
-    "py_delete_many", "py_read_many",
-)  # fmt: skip
+_KEYED: Final = ("lookup", "update", "delete", "read", "write", "get", "set", "update_many", "delete_many", "read_many")
+_TABLE: Final = ("lookup", "seen", "update", "store", "delete", "grab", "drop")
 _HELPERS: Final = {1: ("lookup", "2c"), 2: ("update", "234c"), 3: ("delete", "2")}
+_PUSH: Final = {87: ("push", "23")}
+
+
+def _python(*names: str, **others: str) -> dict[str, str]:
+    return {name: f"py_{name}" for name in names} | others
+
 
 KINDS: Final[dict[str, Kind]] = {
-    "array": Kind(
-        "array", ("lookup", "seen", "update", "store", "delete"),
-        (*(name for name in _KEYED if name != "py_take"), "py_indexes"), _HELPERS,
-    ),
-    "lru": Kind(
-        "lru", ("lookup", "seen", "update", "store", "delete", "grab", "drop"), (*_KEYED, "py_next", "py_walk"),
+    "array": Kind("array", ("lookup", "seen", "update", "store", "delete"), _python(*_KEYED, "indexes"), _HELPERS),
+    "hash": Kind("hash", _TABLE, _python(*_KEYED, "take", "next", "walk"), _HELPERS),
+    "lru": Kind("lru", _TABLE, _python(*_KEYED, "take", "next", "walk"), _HELPERS),
+    "lpm": Kind(
+        "lpm", ("lookup", "seen", "update", "store", "delete", "drop", "stored"), _python(*_KEYED, "walk", "stored"),
         _HELPERS,
     ),
-    "hash": Kind(
-        "hash", ("lookup", "seen", "update", "store", "delete", "grab", "drop"), (*_KEYED, "py_next", "py_walk"),
-        _HELPERS,
+    "queue": Kind(
+        "queue", ("push", "pop", "peek"),
+        _python("push", "pop", "peek", read="py_peek", take="py_pop", write="py_keyless_write"),
+        _PUSH | {88: ("pop", "2"), 89: ("peek", "2")},
     ),
-}
+    "bloom": Kind(
+        "bloom", ("push", "contains"), _python("push", "contains", write="py_keyless_write"),
+        _PUSH | {89: ("contains", "2")},
+    ),
+}  # fmt: skip

@@ -132,6 +132,26 @@ def map_grab(base: u64, key: u64, target: u64) -> s64: ...  # type: ignore[empty
 
 
 @bpf.kfunc
+def map_push(base: u64, value: u64, flags: u64) -> s64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
+def map_pop(base: u64, target: u64) -> s64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
+def map_peek(base: u64, target: u64) -> s64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
+def map_contains(base: u64, value: u64) -> s64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
+def map_stored(base: u64, key: u64, target: u64) -> s64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
 def map_drop(base: u64, at: u32) -> None: ...
 
 
@@ -388,3 +408,66 @@ def py_walk(self: u64, args: u64, count: u64) -> u64:
     control.element = at
     give(base)
     return PyLong_FromUnsignedLongLong(done)
+
+
+# Queues, stacks, bloom filters: no keys.
+
+
+def py_push(self: u64, args: u64, count: u64) -> u64:
+    """(value, flags) -> 0 or negative errno"""
+    base = base_of(self)
+    if count != 2:
+        return other(base)
+    value = data(argument(args, u64(0)), shape_value_size(base))
+    flags = PyLong_AsUnsignedLongLong(argument(args, u64(1)))
+    if value == 0 or (flags == ERROR and PyErr_Occurred() != 0):
+        return other(base)
+    return PyLong_FromLongLong(map_push(base, value, flags))
+
+
+def py_keyless_write(self: u64, args: u64, count: u64) -> u64:
+    """(empty key, value, flags) -> 0 or negative errno"""
+    return py_push(self, args + 8, count - 1)
+
+
+def next_value(base: u64, goes: bool) -> u64:
+    result = PyBytes_FromStringAndSize(u64(0), shape_value_size(base))
+    if result == 0:
+        return result
+    place = PyBytes_AsString(result)
+    if (map_pop(base, place) if goes else map_peek(base, place)) == 0:
+        return result
+    Py_DecRef(result)
+    return none(base)
+
+
+def py_pop(self: u64, args: u64, count: u64) -> u64:
+    """() or (empty key) -> bytes, None"""
+    return next_value(base_of(self), True)
+
+
+def py_peek(self: u64, args: u64, count: u64) -> u64:
+    """() or (empty key) -> bytes, None"""
+    return next_value(base_of(self), False)
+
+
+def py_contains(self: u64, args: u64, count: u64) -> u64:
+    """(value) -> 0 or negative errno"""
+    base = base_of(self)
+    value = data(argument(args, u64(0)), shape_value_size(base)) if count == 1 else u64(0)
+    if value == 0:
+        return other(base)
+    return PyLong_FromLongLong(map_contains(base, value))
+
+
+def py_stored(self: u64, args: u64, count: u64) -> u64:
+    """(key) -> the key of exactly this prefix as it was stored, None"""
+    base = base_of(self)
+    key = data(argument(args, u64(0)), shape_key_size(base)) if count == 1 else u64(0)
+    if key == 0:
+        return other(base)
+    result = PyBytes_FromStringAndSize(u64(0), shape_key_size(base))
+    if result == 0 or map_stored(base, key, PyBytes_AsString(result)) == 0:
+        return result
+    Py_DecRef(result)
+    return none(base)

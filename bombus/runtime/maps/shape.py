@@ -59,6 +59,28 @@ class ArrayShape:
 
 
 @dataclass(frozen=True)
+class PlainShape:
+    """Of what has no keys: `room` bytes behind the control struct. The other members are constants of the bodies."""
+
+    value_size: int
+    max_entries: int
+    room: int
+    mask: int = 0
+    own_lists: bool = False
+    target: int = 0
+
+    @property
+    def size(self) -> int:
+        return CONTROL_BYTES + self.room
+
+    def constants(self) -> dict[str, int]:
+        return dict.fromkeys(CONSTANTS, 0) | {
+            "value_size": self.value_size, "user_size": self.value_size, "max_entries": self.max_entries,
+            "values": CONTROL_BYTES, "mask": self.mask, "own_lists": int(self.own_lists), "target": self.target,
+        }  # fmt: skip
+
+
+@dataclass(frozen=True)
 class HashShape:
     """A table. head: bytes of an element before its key. slots: elements that it has room for. lists: bytes
     of an LRU map's lists; own_lists: each CPU has its own."""

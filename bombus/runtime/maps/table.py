@@ -22,7 +22,7 @@ from bombus.runtime.maps.control import (
 )
 
 END = 0x8000_0000  # ends a chain, with the number of the bucket
-_M1, _M2 = 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93  # odd, half of the bits set
+MIX, MIX_TOO = 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93  # odd, half of the bits set
 FREE_NUMBER = 0xFFFF_FFFF_FFFF_FFFF  # of an element that is in no table
 SPINS = 256  # then the CPU goes to somebody else
 
@@ -91,7 +91,7 @@ def hash_key(base: u64, key: u64) -> u32:
     at = key
     value = u64(bpf.at(base, Control).seed) + bytes_left
     while bytes_left >= 8:
-        value = (value ^ bpf.at(at, Word8).value) * _M1
+        value = (value ^ bpf.at(at, Word8).value) * MIX
         value = value ^ (value >> 32)
         at = at + 8
         bytes_left = bytes_left - 8
@@ -105,10 +105,10 @@ def hash_key(base: u64, key: u64) -> u32:
     if bytes_left & 1:
         rest = (rest << 8) | u64(bpf.at(at, u8).value)
     if bytes_left != 0:
-        value = (value ^ rest) * _M1
+        value = (value ^ rest) * MIX
         value = value ^ (value >> 32)
     if shape_key_size(base) > 4:  # the upper half depends on all of a number of 32 bits already
-        value = value * _M2
+        value = value * MIX_TOO
     return u32(value >> 32)
 
 

@@ -205,12 +205,12 @@ class Map(KernelObject):
         calls = self.granted.setdefault(file, MapCalls())
         is_int = self.key_size in INT_SIZES and self.value_size in INT_SIZES and not self.type.per_cpu
         if file.readable:
-            calls.lookup = fast["read"]
+            calls.lookup = fast.get("read", long_way)
             calls.next_key = fast.get("next", long_way)
             if is_int:
                 calls.get = fast["get"]
         if file.writable and not self.frozen:
-            calls.update, calls.delete = fast["write"], fast["delete"]
+            calls.update, calls.delete = fast["write"], fast.get("delete", long_way)
             if is_int:
                 calls.set = fast["set"]
             if file.readable:

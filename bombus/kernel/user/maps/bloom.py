@@ -7,10 +7,12 @@ its size, and so how often that happens, is the same.
 from __future__ import annotations
 
 import os
+from collections.abc import Callable, Mapping
 from hashlib import blake2b
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bombus.kernel.user.maps.base import E2BIG, EINVAL, ENOENT, EOPNOTSUPP, Map, MapAttr, access_ok, map_type
+from bombus.runtime.maps.shape import PlainShape
 from bombus.spec.maptypes import (
     BPF_F_ACCESS_MASK,
     BPF_F_NUMA_NODE,
@@ -22,6 +24,8 @@ from bombus.spec.maptypes import (
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.native import Keyless
+    from bombus.vm.env import MapCode
 
 _FLAGS = BPF_F_NUMA_NODE | BPF_F_ZERO_SEED | BPF_F_ACCESS_MASK
 _DEFAULT_HASHES = 5
@@ -32,7 +36,7 @@ class BloomFilterMap(Map):
     btf_rule = "keyless"
     late_check = True
 
-    __slots__ = ("_bits", "_hashes", "_mask", "_seed")
+    __slots__ = ("_bits", "_hashes", "_mask", "_seed", "native")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
@@ -42,6 +46,7 @@ class BloomFilterMap(Map):
         region = kernel.allocate((self._mask + 1) // 8, name="map bloom_filter")
         kernel.memory.remove(region)  # no program can touch the bits; only the lazily committed pages are wanted
         self._bits = region.view
+        self.native: Keyless | None = None
 
     @classmethod
     def check_early(cls, kernel: UserKernel, attr: MapAttr) -> int:
@@ -57,6 +62,21 @@ class BloomFilterMap(Map):
             return EINVAL
         return 0
 
+    def settle(self, attr: MapAttr) -> Map:
+        from bombus.kernel.user.maps.native import keyless_of
+
+        shape = PlainShape(
+            attr.value_size, attr.max_entries, (self._mask + 1) // 8, mask=self._mask, target=self._hashes
+        )
+        self.native = keyless_of(self, attr, "bloom", shape)
+        return self
+
+    def fast(self) -> Mapping[str, Callable[..., Any]]:
+        return {} if self.native is None else self.native.calls
+
+    def code(self) -> MapCode | None:
+        return None if self.native is None else self.native.code()
+
     def _positions(self, value: bytes) -> list[int]:
         digest = blake2b(value, digest_size=64, salt=self._seed).digest()
         return [int.from_bytes(digest[i * 4 : i * 4 + 4], "little") & self._mask for i in range(self._hashes)]
@@ -64,12 +84,16 @@ class BloomFilterMap(Map):
     def push(self, value: bytes, flags: int) -> int:
         if flags:
             return EINVAL
+        if self.native is not None:
+            return int(self.native.calls["push"](value, flags))
         for at in self._positions(value):
             self._bits[at >> 3] |= 1 << (at & 7)
         return 0
 
     def contains(self, value: bytes) -> int:
         """0 when the value may have been pushed, -ENOENT when it surely was not."""
+        if self.native is not None:
+            return int(self.native.calls["contains"](value))
         found = all(self._bits[at >> 3] >> (at & 7) & 1 for at in self._positions(value))
         return 0 if found else ENOENT
 

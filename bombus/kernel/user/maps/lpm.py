@@ -72,6 +72,11 @@ class LpmTrieMap(Map):
             return EINVAL
         return 0
 
+    def settle(self, attr: MapAttr) -> Map:
+        from bombus.kernel.user.maps.native import lpm_of
+
+        return lpm_of(self, attr)
+
     def _parse(self, key: bytes) -> Prefix | None:
         """None when the length is more than the key has bits."""
         length = int.from_bytes(key[:4], "little")

@@ -184,9 +184,9 @@ class Api:
     def __init__(self, kind: str, linked: Linked) -> None:
         self._linked = linked
         self._methods: dict[str, _Method] = {}
-        for name in KINDS[kind].python:
-            address = linked.symbols[f"{_MARK}{name}"]
-            self._methods[name.removeprefix("py_")] = _Method(name.encode(), address, METH_FASTCALL, None)
+        for name, function in KINDS[kind].python.items():
+            address = linked.symbols[f"{_MARK}{function}"]
+            self._methods[name] = _Method(name.encode(), address, METH_FASTCALL, None)
 
     def of(self, address: int, keep: object) -> dict[str, Callable[..., Any]]:
         """The functions of the map whose memory lies at an address. They keep `keep` alive."""
@@ -220,7 +220,7 @@ def _linked(kind: str, wait: bool) -> Linked | None:
     if found is None:
         if not wait:
             return None
-        python = _text("python", row.python, external=True)
+        python = _text("python", tuple(sorted(set(row.python.values()))), external=True)
         assert python is not None
         bodies = _bodies(kind)
         prefix = _MARK

@@ -10,8 +10,11 @@ import ctypes
 import mmap
 import os
 import struct
+from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from itertools import islice
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final
 
 from bombus.bits import U64
@@ -19,9 +22,10 @@ from bombus.kernel.api import address_of
 from bombus.kernel.user.maps import mapcode
 from bombus.kernel.user.maps.base import ENOENT, Map, MapAttr
 from bombus.kernel.user.maps.hash import HashMap, PerCpuHashMap, TableMap, Walked
+from bombus.kernel.user.maps.lpm import LpmTrieMap
 from bombus.kernel.user.maps.lru import LruHashMap, LruPerCpuHashMap
 from bombus.kernel.user.maps.lrulist import local_target, shares
-from bombus.runtime.maps.shape import CONTROL, CONTROL_BYTES, ArrayShape, HashShape
+from bombus.runtime.maps.shape import CONTROL, CONTROL_BYTES, ArrayShape, HashShape, PlainShape
 from bombus.spec.maptypes import BPF_F_NO_COMMON_LRU, BPF_F_ZERO_SEED, MAP_TYPE
 from bombus.vm.memory import Region
 
@@ -67,7 +71,7 @@ class Memory:
         self.view[offset : offset + size] = value.to_bytes(size, "little")
 
 
-def memory_for(kernel: UserKernel, attr: MapAttr, shape: HashShape) -> Memory | None:
+def memory_for(kernel: UserKernel, attr: MapAttr, shape: HashShape | PlainShape) -> Memory | None:
     """A block with its control struct filled in. None when there is no room for one."""
     if shape.size > _MOST:
         return None
@@ -132,6 +136,12 @@ def array_of(item: Map, region: Region, per_cpu: bool) -> NativeArray | None:
     return NativeArray(memory, api, region.start, shape.constants(), region.keep)
 
 
+def adopt(new: Map, old: Map) -> None:
+    """What a map was given since it was made, before it has an id."""
+    new.name, new.btf, new.btf_ids = old.name, old.btf, old.btf_ids
+    new.excl_prog_hash = old.excl_prog_hash
+
+
 class NativeTable(TableMap):
     """What tables do over native code."""
 
@@ -139,8 +149,7 @@ class NativeTable(TableMap):
 
     def begin(self, kernel: UserKernel, attr: MapAttr, native: Native, old: TableMap) -> None:
         Map.__init__(self, kernel, attr)
-        self.name, self.btf, self.btf_ids = old.name, old.btf, old.btf_ids
-        self.excl_prog_hash = old.excl_prog_hash
+        adopt(self, old)
         self.max_entries, self.user_value_size, self.stride = old.max_entries, old.user_value_size, old.stride
         self.native = native
         kernel.memory.add(native.region)
@@ -267,3 +276,119 @@ def _begin_lists(memory: Memory, shape: HashShape) -> None:
         if not number and not shape.own_lists:
             unborn = shape.max_entries
         memory.view[at + UNBORN_AT : at + UNBORN_AT + 8] = struct.pack("<II", unborn, max(number - 1, 0))
+
+
+# ------------------------------------------------------------------------------------------------ other types
+
+
+class NativeLpmTrieMap(LpmTrieMap):
+    """Longest prefix match. The walk in the order of the trie is Python's: it sorts what the map holds, and goes on
+    with that as long as no prefix was added."""
+
+    type = MAP_TYPE["BPF_MAP_TYPE_LPM_TRIE"]
+    __slots__ = ("_sorted", "_sorted_at", "native")
+
+    def begin(self, kernel: UserKernel, attr: MapAttr, native: Native, old: Map) -> None:
+        super().__init__(kernel, attr)
+        adopt(self, old)
+        self.native = native
+        self._sorted: list[tuple[tuple[int, int], bytes]] = []
+        self._sorted_at = -1
+        kernel.memory.add(native.region)
+
+    def settle(self, attr: MapAttr) -> Map:
+        return self
+
+    def code(self) -> MapCode | None:
+        return self.native.code()
+
+    def fast(self) -> Mapping[str, Callable[..., Any]]:
+        return self.native.calls
+
+    def lookup(self, key: bytes, cpu: int = 0) -> int:
+        address: int = self.native.calls["lookup"](key, cpu)
+        return address
+
+    def read(self, key: bytes, flags: int) -> bytes | int:
+        value: bytes | None = self.native.calls["read"](key)
+        return ENOENT if value is None else value
+
+    def update(self, key: bytes, value: bytes, flags: int, cpu: int = 0) -> int:
+        result: int = self.native.calls["update"](key, value, flags, cpu)
+        return result
+
+    def delete(self, key: bytes) -> int:
+        result: int = self.native.calls["delete"](key)
+        return result
+
+    def next_key(self, key: bytes | None) -> bytes | int:
+        memory, stored = self.native.memory, self.native.calls["stored"]
+        if self._sorted_at != memory.get("number"):
+            self._sort()
+        at = 0
+        if key is not None and stored(key) is not None:
+            prefix = self._parse(key)
+            assert prefix is not None
+            at = bisect_right(self._sorted, self._rank(prefix), key=itemgetter(0))
+        for _rank, name in islice(self._sorted, at, None):
+            found: bytes | None = stored(name)
+            if found is not None:
+                return found
+        return ENOENT
+
+    def _sort(self) -> None:
+        memory, size = self.native.memory, self.key_size
+        self._sorted_at = memory.get("number")
+        room = memory.get("count") + _LATE
+        keys = bytearray(room * size)
+        found: int = self.native.calls["walk"](0, address_of(keys), 0, 0, room, 0)
+        rows = []
+        for at in range(0, found * size, size):
+            name = bytes(keys[at : at + size])
+            prefix = self._parse(name)
+            assert prefix is not None
+            rows.append((self._rank(prefix), name))
+        self._sorted = sorted(rows)
+
+    def free(self) -> None:
+        self.kernel.memory.remove(self.native.region)
+
+
+def lpm_of(old: LpmTrieMap, attr: MapAttr) -> Map:
+    kernel = old.kernel
+    api = None if old.fields else api_for(kernel, "lpm")
+    if api is None:
+        return old
+    lengths = (attr.key_size - 4) * 8 + 1
+    shape = HashShape(
+        key_size=attr.key_size, value_size=attr.value_size, max_entries=attr.max_entries, head=HEAD,
+        slots=attr.max_entries + 1, lists=8 * (lengths + 1),
+    )  # fmt: skip
+    memory = memory_for(kernel, attr, shape)
+    if memory is None:
+        return old
+    new = NativeLpmTrieMap.__new__(NativeLpmTrieMap)
+    new.begin(kernel, attr, Native("lpm", memory, shape, api, "map lpm_trie"), old)
+    return new
+
+
+class Keyless:
+    """Native code and memory of a queue, a stack or a bloom filter."""
+
+    __slots__ = ("calls", "kind", "memory", "numbers")
+
+    def __init__(self, kind: str, memory: Memory, numbers: dict[str, int], api: mapcode.Api) -> None:
+        self.kind, self.memory, self.numbers = kind, memory, numbers
+        self.calls: dict[str, Callable[..., Any]] = api.of(memory.address, memory)
+
+    def code(self) -> MapCode:
+        return mapcode.program_code(self.kind, self.numbers, self.memory.address, self.memory)
+
+
+def keyless_of(item: Map, attr: MapAttr, kind: str, shape: PlainShape) -> Keyless | None:
+    """Native code and memory for a map without keys; None where there is no code at hand."""
+    api = api_for(item.kernel, kind)
+    memory = None if api is None else memory_for(item.kernel, attr, shape)
+    if api is None or memory is None:
+        return None
+    return Keyless(kind, memory, shape.constants(), api)

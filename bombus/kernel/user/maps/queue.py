@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections import deque
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from bombus.kernel.user.maps.base import E2BIG, EINVAL, ENOENT, Map, MapAttr, access_ok, map_type
+from bombus.runtime.maps.shape import PlainShape
 from bombus.spec.maptypes import (
     BPF_EXIST,
     BPF_F_ACCESS_MASK,
@@ -18,18 +20,38 @@ from bombus.spec.maptypes import (
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.native import Keyless
+    from bombus.vm.env import MapCode
 
 _FLAGS = BPF_F_NUMA_NODE | BPF_F_ACCESS_MASK
 
 
 class _QueueStack(Map):
-    """Values go in and out by copy, so they need no address. The left end is the oldest."""
+    """Values go in and out by copy, so they need no address. The left end is the oldest. _END: where they leave."""
 
-    __slots__ = ("items",)
+    _END: ClassVar[int]
+
+    __slots__ = ("items", "native")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
         self.items: deque[bytes] = deque()
+        self.native: Keyless | None = None
+
+    def settle(self, attr: MapAttr) -> Map:
+        from bombus.kernel.user.maps.native import keyless_of
+
+        shape = PlainShape(
+            attr.value_size, attr.max_entries, attr.max_entries * attr.value_size, own_lists=self.type.short == "stack"
+        )
+        self.native = keyless_of(self, attr, "queue", shape)
+        return self
+
+    def fast(self) -> Mapping[str, Callable[..., Any]]:
+        return {} if self.native is None else self.native.calls
+
+    def code(self) -> MapCode | None:
+        return None if self.native is None else self.native.code()
 
     @classmethod
     def check(cls, kernel: UserKernel, attr: MapAttr) -> int:
@@ -43,12 +65,31 @@ class _QueueStack(Map):
     def push(self, value: bytes, flags: int) -> int:
         if flags & BPF_NOEXIST or flags > BPF_EXIST:
             return EINVAL
+        if self.native is not None:
+            result: int = self.native.calls["push"](value, flags)
+            return result
         if len(self.items) >= self.max_entries:
             if not flags & BPF_EXIST:
                 return E2BIG
             self.items.popleft()
         self.items.append(value)
         return 0
+
+    def pop(self) -> bytes | int:
+        if self.native is not None:
+            value: bytes | None = self.native.calls["pop"]()
+            return ENOENT if value is None else value
+        if not self.items:
+            return ENOENT
+        value = self.items[self._END]
+        del self.items[self._END]
+        return value
+
+    def peek(self) -> bytes | int:
+        if self.native is not None:
+            value: bytes | None = self.native.calls["peek"]()
+            return ENOENT if value is None else value
+        return self.items[self._END] if self.items else ENOENT
 
     def write(self, key: bytes, value: bytes, flags: int, file: File | None) -> int:
         return self.push(value, flags)
@@ -73,19 +114,11 @@ class _QueueStack(Map):
 class QueueMap(_QueueStack):
     __slots__ = ()
 
-    def pop(self) -> bytes | int:
-        return self.items.popleft() if self.items else ENOENT
-
-    def peek(self) -> bytes | int:
-        return self.items[0] if self.items else ENOENT
+    _END = 0
 
 
 @map_type("BPF_MAP_TYPE_STACK")
 class StackMap(_QueueStack):
     __slots__ = ()
 
-    def pop(self) -> bytes | int:
-        return self.items.pop() if self.items else ENOENT
-
-    def peek(self) -> bytes | int:
-        return self.items[-1] if self.items else ENOENT
+    _END = -1
