@@ -236,17 +236,19 @@ class NativeProgram:
             self._end(state)
             run.close()
 
-    def batch(self, loop: str, batch: Batch) -> int:
+    def batch(self, loop: str, batch: Batch, cpu: int | None = None) -> int:
         """Run one of `jit.batch`'s loops, whose `ctx` and places are set. Returns what the loop returns; raises what a
         run that was stopped raises (`batch` says how far it came).
 
-        Several threads may do so at once when no callee is Python's.
+        Several threads may do so at once when no callee is Python's, each as a `cpu` of its own.
         """
         self.prepare()
         if self._linked is None:
             raise NotSupported("batches of this program", "it has no native code")
         run = Run(self._env.memory, self._budget)
         state = self._begin(run)
+        if cpu is not None:
+            state.halves[_CPU] = cpu
         try:
             batch["main"] = self._linked.symbols[abi.MAIN]
             batch["frame"], batch["top"] = state.words[_FRAME], state.words[_TOP]

@@ -151,8 +151,8 @@ def run_packets(
 ) -> array[int]:
     """Run an XDP or skb program over each packet; returns the verdicts (u32) in order.
 
-    In native loops where that is possible (see above), in `threads` of them when no helper is Python's. Raises as
-    `run.run_packet`, for the first packet that fails.
+    In native loops where that is possible (see above), in `threads` of them when no helper is Python's; each is a CPU
+    of its own, so there are no more than the kernel has. Raises as `run.run_packet`, for the first packet that fails.
     """
     from bombus.kernel.user.prog import Prog
 
@@ -165,18 +165,21 @@ def run_packets(
     if native is None:
         return array("I", (one(data, ifindex)[0] for data in packets))
     out = array("I", bytes(4 * len(packets)))
-    if native.calls_python:
-        threads = 1
+    threads = 1 if native.calls_python else min(threads, kernel.possible_cpus)
     share = (len(packets) + threads - 1) // threads
     errors: list[BaseException] = []
 
-    def work(first: int, end: int) -> None:
+    here = world_of(kernel).cpu
+
+    def work(number: int, first: int, end: int) -> None:
+        cpu = (here + number) % kernel.possible_cpus
         try:
-            _run_share(kernel, prog, native, packets, first, end, out, ifindex, one)
+            _run_share(kernel, prog, native, packets, first, end, out, ifindex, cpu, one)
         except BaseException as error:
             errors.append(error)
 
-    spans = [(first, min(first + share, len(packets))) for first in range(0, len(packets), max(share, 1))]
+    starts = range(0, len(packets), max(share, 1))
+    spans = [(number, first, min(first + share, len(packets))) for number, first in enumerate(starts)]
     workers = [threading.Thread(target=work, args=span) for span in spans[1:]]
     for worker in workers:
         worker.start()
@@ -191,7 +194,7 @@ def run_packets(
 
 def _run_share(
     kernel: UserKernel, prog: Prog, native: NativeProgram, packets: Sequence[bytes], first: int, end: int,
-    out: array[int], ifindex: int, one: PacketRunner,
+    out: array[int], ifindex: int, cpu: int, one: PacketRunner,
 ) -> None:  # fmt: skip
     from bombus.jit.batch import Batch
     from bombus.jit.loops import ALL
@@ -217,7 +220,7 @@ def _run_share(
                 verdicts=out.buffer_info()[0] + 4 * first,
                 count=last - first,
             )
-            while native.batch(frames.records, batch) != ALL:
+            while native.batch(frames.records, batch, cpu) != ALL:
                 number = batch["done"]
                 out[first + number] = one(packets[first + number], ifindex)[0]
                 batch["done"] = number + 1
