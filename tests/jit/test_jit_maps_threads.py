@@ -1,5 +1,5 @@
-"""Programs on several threads at once, and Python beside them, over one map: counters are exact, no key is lost or there
-twice, every element is in one place."""
+"""Programs on several threads at once, and Python beside them, over one map: counters are exact, no key is lost or
+there twice, every element is in one place."""
 
 from __future__ import annotations
 
