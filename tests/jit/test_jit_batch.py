@@ -260,7 +260,7 @@ def test_socket_buffers(prog_type: int, monkeypatch: pytest.MonkeyPatch) -> None
     calls: list[str] = []
     whole = NativeProgram.batch
     monkeypatch.setattr(
-        NativeProgram, "batch", lambda self, loop, batch: calls.append(loop) or whole(self, loop, batch)
+        NativeProgram, "batch", lambda self, loop, *rest: calls.append(loop) or whole(self, loop, *rest)
     )
     assert list(run_packets(kernel, fd, taken)) == expected
     assert set(calls) == {"skb_records"} and len(taken) > 1000 and len(set(expected)) > 1
