@@ -217,6 +217,11 @@ def cast(place: View, kind: type[S]) -> S:
     return kind._at(place._view[:size], place._address, place._writable)
 
 
+def context_address(ctx: Struct) -> u64:
+    """Where the context lies: for the language's own reads of registers whose place is known at run time."""
+    return u64(ctx._address)
+
+
 def htons(value: u16) -> u16:
     """Between host and network byte order."""
     return bswap(value)

@@ -301,8 +301,13 @@ def check_function(program: Any, function: tree.Function, file: SourceFile, node
     for variable in function.params:
         checker.variables[variable.name] = variable
         checker.assigned(variable.name, variable.type)
+    first: list[tree.Stmt] = []
+    for variable, compute in function.computed:
+        checker.variables[variable.name] = variable
+        checker.assigned(variable.name, variable.type)
+        first.append(tree.Set(checker.at(node), variable, compute(checker)))
     start = node.body[1:] if ast.get_docstring(node, clean=False) is not None else node.body
-    function.body = body(checker, start)
+    function.body = [*first, *body(checker, start)]
     if checker.state.reachable and function.result != NONE and not checker.diagnostics:
         checker.report(
             node.body[-1], f"{function.name} may end without a value; it returns {function.result}",

@@ -12,6 +12,9 @@ from bombus.compiler import tree
 from bombus.compiler.check import Checker
 from bombus.compiler.types import BOOL, IntT, RefT, Type
 
+_COMPUTED: Final = frozenset({"ksyscall", "usdt", "usdt.s"})
+# Registers of a system call's arguments (x86-64: the fourth is in r10)
+_SYSCALL: Final = ("di", "si", "dx", "r10", "r8", "r9")
 # Kinds of sections whose context is a row of registers
 _ROWS: Final = frozenset({
     "tp_btf", "fentry", "fexit", "fmod_ret", "fentry.s", "fexit.s", "fmod_ret.s", "lsm", "lsm.s", "lsm_cgroup",
@@ -28,6 +31,9 @@ def place_arguments(c: Checker, made: tree.Function, nodes: list[ast.arg]) -> No
     """Fill in `loads` of a program with typed arguments, and where its references point. Does nothing when its one
     parameter is the context."""
     base = made.section.removeprefix("?").partition("/")[0]
+    if base in _COMPUTED:
+        _compute_arguments(c, made, nodes, base)
+        return
     row, probe = base in _ROWS, base.split(".")[0] in _PROBES
     if not (row or probe) or not made.params or (len(made.params) == 1 and _whole(made.params[0].type)):
         return
@@ -45,6 +51,41 @@ def place_arguments(c: Checker, made: tree.Function, nodes: list[ast.arg]) -> No
             continue
         variable.type = _argument(c, node, variable.type, base, row)
         made.loads.append(registers[index - (first is not None)])
+
+
+def _compute_arguments(c: Checker, made: tree.Function, nodes: list[ast.arg], base: str) -> None:
+    """Arguments that code of `bombus.bpf.arguments` finds: the function's one parameter is the context then."""
+    if not made.params or (len(made.params) == 1 and _whole(made.params[0].type)):
+        return
+    from bombus.bpf.arguments import MOST_USDT, syscall_argument, usdt_argument
+    from bombus.bpf.ints import s64, u32, u64
+
+    params = list(zip(made.params, nodes, strict=True))
+    ctx = tree.Variable("ctx.", RefT(PtRegs, "ctx"))
+    if _context(made.params[0].type) is PtRegs:
+        ctx = params.pop(0)[0]
+    most = len(_SYSCALL) if base == "ksyscall" else MOST_USDT
+    if len(params) > most:
+        c.wrong(params[most][1], f"programs in {made.section} get {most} arguments")
+    c.program.needs_gpl(c, params[0][1], "reading these arguments (probe_read_kernel)")
+    find = syscall_argument if base == "ksyscall" else usdt_argument
+    for index, (variable, node) in enumerate(params):
+        if not isinstance(variable.type, IntT) and variable.type != BOOL:
+            c.wrong(node, f"{node.arg} is a number or an address in user memory, not {variable.type}",
+                    f"annotate it: {node.arg}: u64, and use helpers.probe_read_user(...)")  # fmt: skip
+        where = PtRegs.LAYOUT.members[_SYSCALL[index]].offset if base == "ksyscall" else index
+
+        def compute(
+            checker: Checker, node: ast.arg = node, kind: Type = variable.type, number: int = where
+        ) -> tree.Expr:  # fmt: skip
+            at = checker.at(node)
+            function = checker.program.function(find, checker, node)
+            checker.function.calls.add(function.name)
+            which = tree.Const(at, IntT(u64 if base == "ksyscall" else u32), number)
+            return tree.Cast(at, kind, tree.Call(at, IntT(s64), function, [tree.Read(at, ctx.type, ctx), which]))
+
+        made.computed.append((variable, compute))
+    made.params = [ctx]
 
 
 def _registers(base: str, probe: bool) -> list[int]:

@@ -434,6 +434,8 @@ class Function(Node):
         self.calls: set[str] = set()
         self.tags: dict[int, list[str]] = {}  # of a global function: what the verifier is told of parameters
         self.loads: list[int] = []  # of a program with typed arguments: where in its context each lies, -1: the context
+        # of a program whose arguments are computed: each with what gives it
+        self.computed: list[tuple[Variable, Any]] = []
         self.around = 0  # of a callback: its references lead to a member so many bytes behind the struct's start
         self.wrong = False  # its signature is: who calls it cannot be checked
 

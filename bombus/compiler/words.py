@@ -190,6 +190,11 @@ def _local(c: Checker, node: ast.Call) -> tree.Expr:
     return tree.Slot(c.at(node), RefT(value.type.kind, "stack"), value)
 
 
+def _context_address(c: Checker, node: ast.Call) -> tree.Expr:
+    no_keywords(c, node, 1)
+    return tree.AddressOf(c.at(node), IntT(u64), expression(c, node.args[0]))
+
+
 def _ref(c: Checker, node: ast.Call) -> tree.Expr:
     no_keywords(c, node, 3)
     owner = expression(c, node.args[0])
@@ -376,6 +381,7 @@ WORDS: Final[dict[Any, Callable[[Checker, ast.Call], tree.Expr]]] = {
     core.enum_has: _enum_fact("has"),
     core.enum_value: _enum_fact("value"),
     core.cast: _recast,
+    core.context_address: _context_address,
     core.ref: _ref,
     core.atomic: _atomic_word,
     core.fetch_add: _fetch("add"),

@@ -28,6 +28,7 @@ devices = map.devmap(max_entries=4)
 socks = map.sockmap(max_entries=4)
 hashed = map.sockhash(u32, max_entries=4)
 reuse = map.reuseport_array(max_entries=4)
+local = map.cgroup_local_storage(u64)
 NOWHERE = u64(u32.MAX << 32 | u32.MAX)
 
 
@@ -51,6 +52,14 @@ class Clock(Struct):
 
 class Value(Struct):
     number: u64
+
+
+class Kept(Struct):
+    last: bpf.Kptr[Value]
+    each: bpf.PercpuKptr[Value]
+
+
+kept = map.array(u32, Kept, max_entries=1)
 
 
 class Dynptr(Struct, name="bpf_dynptr"):
@@ -144,6 +153,15 @@ class linux_binprm(Struct, core=True):
 
 class Open(Struct):
     file: Pointer[file]
+
+
+class xdp_buff(Struct, core=True):
+    frame_sz: u32
+
+
+class Redirect(Struct):
+    device: u64
+    buff: Pointer[xdp_buff]
 
 
 class Exec(Struct):
@@ -259,6 +277,7 @@ def _skc(kind: str) -> Case:
     return _sock(f"helpers.skc_to_{kind}({kind}, sock)")
 
 
+_KEPT = "row = kept.lookup(0)\nif row is None:\n    return 0\n"
 CASES: dict[str, Case] = {
     "trace_printk": ("socket", "contexts.Skb", 'bpf.printk("text")'),
     "trace_vprintk": ("socket", "contexts.Skb", 'bpf.printk(f"{u32(1)} {u32(2)} {u32(3)} {u32(4)}")'),
@@ -368,6 +387,13 @@ CASES: dict[str, Case] = {
     "get_func_arg": ("fentry/vfs_read", "Words", "value = bpf.local(u64(0))\nhelpers.get_func_arg(ctx, 0, value)"),
     "get_func_ret": ("fexit/vfs_read", "Words", "value = bpf.local(u64(0))\nhelpers.get_func_ret(ctx, value)"),
     "get_func_arg_cnt": ("fentry/vfs_read", "Words", "helpers.get_func_arg_cnt(ctx)"),
+    "get_local_storage": ("cgroup_skb/egress", "contexts.Skb", "local.get().value += 1"),
+    "kptr_xchg": (*_TC, _KEPT + "old = row.last.exchange(None)\nif old is not None:\n    bpf.drop(old)"),
+    "this_cpu_ptr": (*_TC, _KEPT + "each = row.each.get()\nif each is not None:\n    bpf.this_cpu(each).number += 1"),
+    "per_cpu_ptr": (*_TC, _KEPT + "each = row.each.get()\nif each is not None:\n    mine = bpf.per_cpu(each, 0)\n"
+                    "    if mine is not None:\n        mine.number += 1"),
+    "xdp_output": ("fentry/xdp_do_redirect", "Redirect", "buff = ctx.buff\nif buff is None:\n    return 0\n"
+                   "value = Value()\nhelpers.xdp_output(buff, perf, u64(u32.MAX), value, 8)"),
     "xdp_get_buff_len": ("xdp", "contexts.XdpMd", "helpers.xdp_get_buff_len(ctx)"),
 }  # fmt: skip
 CASES["spin_unlock"] = CASES["spin_lock"]

@@ -30,25 +30,31 @@ def rows(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
         pytest.skip(why)
     if importlib.util.find_spec("llvmlite") is None:
         return boot(VERSION, TESTS, FILES)
-    return boot(VERSION, [*TESTS, "load_helpers"], [*FILES, *helper_programs(tmp_path_factory.mktemp("helpers"))])
+    more = helper_programs(tmp_path_factory.mktemp("helpers"))
+    return boot(VERSION, [*TESTS, "load_helpers", "typed_arguments"], [*FILES, *more])
 
 
 def helper_programs(folder: Path) -> list[Path]:
     """What tests/guest/load_helpers.py loads: calls of helpers for programs that need trampolines (fentry, LSM)."""
     sys.path.insert(0, str(HERE.parent / "compiler"))
     try:
-        from helper_programs import TOP, text_of
+        from helper_programs import TOP
+        from test_helpers import program
     finally:
         sys.path.pop(0)
-    from bombus.compiler.build import build_source
+    from bombus.compiler.build import build_file, build_source
     from bombus.spec.helpers import HELPER
 
     names = ["inode_storage_get", "inode_storage_delete", "ima_inode_hash", "ima_file_hash", "bprm_opts_set",
-             "get_func_arg", "get_func_ret", "get_func_arg_cnt"]  # fmt: skip
-    text = TOP + "\n".join(text_of(name, HELPER[name].id) for name in names)
+             "get_func_arg", "get_func_ret", "get_func_arg_cnt", "xdp_output", "probe_write_user"]  # fmt: skip
+    text = TOP + "\n".join(program(HELPER[name]) for name in names)
+    (folder / "typed.o").write_bytes(build_file(str(HERE / "typed_arguments_bpf.py")))
     (folder / "helpers.o").write_bytes(build_source(text, "helpers.py"))
     (folder / "helpers.json").write_text(json.dumps({name: f"call_{HELPER[name].id}" for name in names}))
-    return [HERE / "load_helpers.py", folder / "helpers.o", folder / "helpers.json"]
+    return [
+        HERE / "load_helpers.py", folder / "helpers.o", folder / "helpers.json", HERE / "typed_arguments.py",
+        folder / "typed.o",
+    ]  # fmt: skip
 
 
 def test_every_kind_attaches_in_the_guest(rows: list[dict[str, Any]], capsys: pytest.CaptureFixture[str]) -> None:

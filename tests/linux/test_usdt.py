@@ -10,12 +10,13 @@ from typing import IO
 
 import pytest
 
+from bombus.bpf import s32, u8, u64
 from bombus.elf.image import Image, find_file, function_offset
 from bombus.elf.usdt import Argument, arguments_of, packed_spec, points
 from bombus.errors import ElfError, NotSupported, UsageError
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.loader.load import load
-from bombus.object.read import open_object
+from bombus.object.read import open_object, read_object
 
 HERE = Path(__file__).parent / "data"
 OBJECT = HERE / "usdt.bpf.o"
@@ -145,3 +146,58 @@ def test_damaged_files(tmp_path: Path, victim: Victim) -> None:
                 points(image)
         except ElfError:
             continue
+
+
+TYPED = '''
+from __future__ import annotations
+
+from bombus import bpf
+from bombus.bpf import Struct, map, s32, s64, u8, u32, u64
+
+LICENSE = bpf.license("GPL")
+
+
+class Seen(Struct):
+    number: s64
+    seven: u64
+    first: s64
+    byte: u64
+
+
+seen = map.array(u32, Seen, max_entries=4)
+count = bpf.var(u32(0))
+
+
+@bpf.usdt("victim:plain")
+def plain(number: s32, seven: u64, first: s32, byte: u8) -> int:
+    seen.update(count.value, Seen(number=s64(number), seven=seven, first=s64(first), byte=u64(byte)))
+    count.value += 1
+    return 0
+'''
+
+
+def test_arguments_that_a_program_in_python_names(linux_kernel: LinuxKernel, victim: Victim) -> None:
+    """The second place of the probe has one argument: the others are 0."""
+    pytest.importorskip("llvmlite")
+    from bombus.compiler.build import build_source
+
+    with load(read_object(build_source(TYPED, "typed.py")), linux_kernel) as loaded:
+        with loaded.programs["plain"].attach(victim.path, "victim", "plain", pid=victim.process.pid):
+            victim.work()
+        rows = [loaded.maps["seen"][index] for index in range(2)]
+    assert [(int(row.number), int(row.seven), int(row.first), int(row.byte)) for row in rows] == [
+        (-1000, 7, -99, 0x18), (-3, 0, 0, 0),
+    ]  # fmt: skip
+
+
+def test_plain_python_gets_the_arguments() -> None:
+    pytest.importorskip("llvmlite")
+    from bombus.bpf.machine import use
+    from bombus.compiler.importing import import_source
+    from bombus.plain import PlainMachine
+
+    module, machine = import_source(TYPED, "typed.py"), PlainMachine()
+    with use(machine):
+        module.plain.run(ctx=(s32(-5), u64(7), s32(1), u8(2)))
+    row = machine.map(module.seen)[0]
+    assert bytes(row)[:16] == (-5).to_bytes(8, "little", signed=True) + (7).to_bytes(8, "little")
