@@ -114,7 +114,7 @@ def _argument(env: Env, btf: Btf, func: Func, i: int, type_id: int, is_global: b
     type_ = btf.resolved(type_id)
     invalid = f"arg#{i} has invalid combination of tags"
     if isinstance(type_, Ptr):
-        if "ctx" in known or _is_context(env, btf, type_, i):
+        if "ctx" in known or is_context(env, btf, type_, i):
             if known - {"ctx"}:
                 env.fail(EINVAL, invalid)
             if "ctx" in known:
@@ -202,7 +202,7 @@ def _names(btf: Btf, type_id: int) -> tuple[str, bool]:
     return type_.name, isinstance(type_, Typedef)
 
 
-def _is_context(env: Env, btf: Btf, pointer: Ptr, i: int) -> bool:
+def is_context(env: Env, btf: Btf, pointer: Ptr, i: int) -> bool:
     """Whether a pointer's type is the context of this type of program (btf_is_prog_ctx_type)."""
     row = PROG_TYPE_BY_ID[env.program.prog_type]
     if row.id == _KPROBE:
@@ -272,7 +272,7 @@ def check_passed(env: Env, regno: int, reg: Reg, argument: Argument) -> None:
     elif argument.kind == "mem":
         check_offset(env, reg, regno, release=False)
         try:
-            _check_memory(env, regno, reg, argument.size)
+            check_memory_argument(env, regno, reg, argument.size)
         except Refused:
             env.fail(EINVAL)
         if not argument.nullable and reg.type & PTR_MAYBE_NULL:
@@ -292,7 +292,7 @@ def check_passed(env: Env, regno: int, reg: Reg, argument: Argument) -> None:
         dynptr.process(env, regno, uninit=False, read_only=True, kind="", insn_idx=-1)
 
 
-def _check_memory(env: Env, regno: int, reg: Reg, size: int) -> None:
+def check_memory_argument(env: Env, regno: int, reg: Reg, size: int) -> None:
     """Memory of a global function's argument must be readable and writable (check_mem_reg)."""
     if stack.is_null(reg):
         return

@@ -126,7 +126,7 @@ def _find(env: Env, attach: str) -> Target:
     if not isinstance(proto, FuncProto):
         env.fail(EINVAL)
     target = Target(type_.name, attach, btf, proto, type_.name)
-    ret_size = _distill(env, btf, proto, type_.name)
+    ret_size = distill(env, btf, proto, type_.name)
     if attach == "BPF_TRACE_ITER":
         _iterator(env, target)
         return target
@@ -173,7 +173,7 @@ def kind_name(type_: Type) -> str:
     return "UNKNOWN" if isinstance(type_, Void) else Kind(type_.kind).name
 
 
-def _distill(env: Env, btf: Btf, proto: FuncProto, name: str) -> int:
+def distill(env: Env, btf: Btf, proto: FuncProto, name: str) -> int:
     """Whether a trampoline can call for a function of that kind; bytes of its result."""
     if len(proto.params) > _MAX_ARGS:
         env.fail(EINVAL, f"The function {name} has {len(proto.params)} arguments. Too many.")

@@ -16,7 +16,7 @@ from bombus.verifier.env import EACCES, EINVAL, F_DST_STACK, F_SRC_STACK, MAX_PA
 from bombus.verifier.live import use
 from bombus.verifier.log import print_touched
 from bombus.verifier.precision import mark_precise, remember
-from bombus.verifier.records import has_field
+from bombus.verifier.records import has_field, of_object
 from bombus.verifier.regs import (
     ADD_CONST,
     ADD_CONST32,
@@ -24,6 +24,8 @@ from bombus.verifier.regs import (
     CONST_PTR_TO_MAP,
     ID_BITS,
     NOT_INIT,
+    MEM_ALLOC,
+    MEM_PERCPU,
     PTR_MAYBE_NULL,
     PTR_TO_BTF_ID,
     PTR_TO_BUF,
@@ -484,14 +486,18 @@ def _null_checked(env: Env, state: State, regno: int, is_null: bool) -> None:
         if is_null:
             return Reg(SCALAR_VALUE, ZERO, precise=other.precise or not env.bpf_capable)
         new = without_null(other)
-        return new if _may_hold_lock(new) else new.but(id_=0)
+        return new if _may_hold_lock(env, new) else new.but(id_=0)
 
     refs.replace_all(env, change, state, id_=id_)
 
 
-def _may_hold_lock(reg: Reg) -> bool:
+def _may_hold_lock(env: Env, reg: Reg) -> bool:
     """Its id tells whose lock it is."""
-    return reg.base == PTR_TO_MAP_VALUE and reg.map is not None and has_field(reg.map, "spin_lock")
+    if reg.base == PTR_TO_MAP_VALUE:
+        return reg.map is not None and has_field(reg.map, "spin_lock")
+    if reg.base != PTR_TO_BTF_ID or not reg.type & MEM_ALLOC or reg.type & MEM_PERCPU or reg.btf is None:
+        return False
+    return any(field.kind == "spin_lock" for field in of_object(reg.btf, reg.btf_id, env.program.version))
 
 
 # Packets.

@@ -18,6 +18,7 @@ SCALAR: Final = "scalar"
 POINTER: Final = "pointer"
 STRUCT: Final = "struct"
 MEMORY: Final = "memory"  # a pointer to what is no struct, as Linux 6.17 and later keep it
+_ANONYMOUS: Final = "(anon)"
 _TAGS: Final = {"user": MEM_USER, "percpu": MEM_PERCPU, "rcu": MEM_RCU}
 
 
@@ -81,13 +82,13 @@ def _step(env: Env, btf: Btf, type_id: int, off: int, size: int, flags: int, *, 
     while True:
         type_ = btf.resolved(type_id)
         if not isinstance(type_, (Struct, Union)):
-            env.fail(EINVAL, f"Type '{type_.name}' is not a struct")
+            env.fail(EINVAL, f"Type '{type_.name or _ANONYMOUS}' is not a struct")
         if isinstance(type_, Union) and len(type_.members) != 1:
             flags |= PTR_UNTRUSTED
         if off + size > type_.size:
             inner = _flexible(btf, type_, off) if flexible else None
             if inner is None:
-                env.fail(EACCES, f"access beyond struct {type_.name} at off {off} size {size}")
+                env.fail(EACCES, f"access beyond struct {type_.name or _ANONYMOUS} at off {off} size {size}")
             if inner.kind == SCALAR:
                 return inner._replace(flags=flags)
             type_id = inner.type_id
@@ -133,7 +134,7 @@ def _member(
         try:
             value = _value(btf, member.type)
         except BtfError:
-            env.fail(EFAULT, f"field {member.name} doesn't have size")
+            env.fail(EFAULT, f"field {member.name or _ANONYMOUS} doesn't have size")
         end = start + value.size
         if off >= end:
             continue
@@ -155,11 +156,11 @@ def _member(
         if off + size > end and not flags & PTR_UNTRUSTED:
             env.fail(
                 EACCES,
-                f"access beyond the end of member {member.name} (mend:{end}) in struct {type_.name} "
-                f"with off {off} size {size}",
+                f"access beyond the end of member {member.name or _ANONYMOUS} (mend:{end}) "
+                f"in struct {type_.name or _ANONYMOUS} with off {off} size {size}",
             )
         return Found(SCALAR, flags=flags)
-    env.fail(EINVAL, f"struct {type_.name} doesn't have field at offset {off}")
+    env.fail(EINVAL, f"struct {type_.name or _ANONYMOUS} doesn't have field at offset {off}")
 
 
 def _pointer(
@@ -170,8 +171,8 @@ def _pointer(
     if pointer_size != size or off != start:
         env.fail(
             EACCES,
-            f"cannot access ptr member {member.name} with moff {start} in struct {struct.name} "
-            f"with off {off} size {size}",
+            f"cannot access ptr member {member.name or _ANONYMOUS} with moff {start} "
+            f"in struct {struct.name or _ANONYMOUS} with off {off} size {size}",
         )
     target = target_of(btf, pointer)
     if isinstance(btf.type(target), (Struct, Union)):
@@ -226,7 +227,7 @@ def is_safe_field(btf: Btf, struct_id: int, field: str, target_id: int, how: str
     "safe_rcu", "safe_rcu_or_null", "safe_trusted", "safe_trusted_or_null".
     """
     struct = btf.type(struct_id)
-    found = btf.find(f"{struct.name}__{how}", struct.kind)
+    found = btf.find(f"{struct.name or _ANONYMOUS}__{how}", struct.kind)
     safe = btf.type(found) if found is not None else None
     if not isinstance(safe, (Struct, Union)):
         return False

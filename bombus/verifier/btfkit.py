@@ -6,6 +6,8 @@ from bombus.btf.parse import Btf
 from bombus.btf.types import DeclTag, Enum, Enum64, Func, FuncProto, Int, Kind, Type
 from bombus.errors import BtfError
 
+_CALLBACK = "exception_callback:"
+
 
 def type_or_none(btf: Btf, type_id: int) -> Type | None:
     try:
@@ -54,12 +56,13 @@ def argument_tags(btf: Btf, func_id: int) -> dict[int, list[str]]:
     return found
 
 
-def exception_callback(btf: Btf, func_id: int) -> str:
-    """The name of the function that a declaration tag of the main program makes its callback for exceptions, or ""."""
+def exception_callbacks(btf: Btf, func_id: int) -> list[str]:
+    """The names of the functions that declaration tags of the main program make its callback for exceptions."""
+    found = []
     for type_id in btf.ids():
         if btf.kind(type_id) == Kind.DECL_TAG:
             tag = btf.type(type_id)
             assert isinstance(tag, DeclTag)
-            if tag.type == func_id and tag.component < 0 and tag.name.startswith("exception_callback:"):
-                return tag.name.removeprefix("exception_callback:")
-    return ""
+            if tag.type == func_id and tag.component < 0 and tag.name.startswith(_CALLBACK):
+                found.append(tag.name.removeprefix(_CALLBACK))
+    return found

@@ -205,7 +205,7 @@ def _loop(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
     callee.return_range = (0, 1)
 
 
-def _timer(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
+def set_up_timer(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
     timer = caller.regs[1]
     callee.regs[1] = Reg(CONST_PTR_TO_MAP, ZERO, map_=timer.map, map_uid=timer.map_uid)
     callee.regs[2] = _map_key(timer)
@@ -235,7 +235,7 @@ def _find_vma(env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
 SETUPS: Final[dict[int, Setup]] = {
     special.FOR_EACH: _for_each,
     special.LOOP: _loop,
-    special.TIMER_SET_CALLBACK: _timer,
+    special.TIMER_SET_CALLBACK: set_up_timer,
     special.USER_RINGBUF_DRAIN: _user_ringbuf,
     special.FIND_VMA: _find_vma,
 }
@@ -243,24 +243,38 @@ SETUPS: Final[dict[int, Setup]] = {
 
 def push_callback(env: Env, helper: int, number: int) -> None:
     """A helper may call a function of the program: queue that path (push_callback_call)."""
+    if helper in special.ASYNC_CALLBACKS:
+        push_asynchronous(env, number, SETUPS[helper])
+    else:
+        push(env, number, SETUPS[helper])
+
+
+def push_asynchronous(env: Env, number: int, setup: Setup, *, sleepable: bool = False) -> None:
+    """A function that runs some time later, on its own."""
+    caller = env.frame
+    check_arguments(env, number, caller.regs)
+    subprog = env.subprogs[number]
+    subprog.is_callback = True
+    subprog.is_async_callback = True
+    callee = Frame(-1, 0, number, marked=env.marked)
+    env.touched_regs = env.touched_slots = ALL_TOUCHED
+    later = State([callee], 0)
+    later.in_sleepable = sleepable
+    env.pending.append(Pending(later, subprog.start, env.insn_idx, env.log.position))
+    if len(env.pending) > MAX_PENDING:
+        env.fail(E2BIG, f"The sequence of {len(env.pending)} jumps is too complex for async cb.")
+    callee.async_entries = caller.async_entries + 1
+    setup(env, caller, callee, env.insn_idx)
+
+
+def push(env: Env, number: int, setup: Setup) -> None:
+    """A function that runs during the call, any number of times."""
     here = env.insn_idx
     state = env.state
     caller = state.frames[-1]
     check_arguments(env, number, caller.regs)
     subprog = env.subprogs[number]
     subprog.is_callback = True
-    setup = SETUPS[helper]
-    if helper in special.ASYNC_CALLBACKS:
-        subprog.is_async_callback = True
-        callee = Frame(-1, 0, number, marked=env.marked)
-        env.touched_regs = env.touched_slots = ALL_TOUCHED
-        later = State([callee], 0)
-        env.pending.append(Pending(later, subprog.start, here, env.log.position))
-        if len(env.pending) > MAX_PENDING:
-            env.fail(E2BIG, f"The sequence of {len(env.pending)} jumps is too complex for async cb.")
-        callee.async_entries = caller.async_entries + 1
-        setup(env, caller, callee, here)
-        return
     if not env.rules.callbacks_converge:  # it is walked once, as any function that is called
         depth = len(state.frames)
         if depth >= MAX_FRAMES:
@@ -354,18 +368,21 @@ def leave(env: Env) -> int:
     return target
 
 
-def check_return(env: Env) -> None:
-    """BPF_EXIT of the program, or of a global function: is R0 what it may be? (check_return_code)."""
+def check_return(env: Env, regno: int = 0) -> None:
+    """BPF_EXIT of the program, or of a global function: is R0 what it may be? (check_return_code).
+
+    regno: 1 where an exception without callback gives the result.
+    """
     frame = env.state.frames[0]
-    is_subprog = frame.subprog != 0
+    is_subprog = frame.subprog != 0 and not frame.in_exception_callback
     target = env.target
     if not is_subprog and target is not None and target.is_void and target.attach in ("", "BPF_LSM_MAC"):
         return
-    use(env, 0)
+    use(env, regno)
     regs = env.regs
-    if env.is_pointer(regs[0]):
-        env.fail(EACCES, "R0 leaks addr as return value")
-    reg = regs[0]
+    if env.is_pointer(regs[regno]):
+        env.fail(EACCES, f"R{regno} leaks addr as return value")
+    reg = regs[regno]
     where = "At program exit"
     if frame.in_async_callback:
         where = "At async callback return" if env.rules.smin_smax_in_errors else "At async callback"
@@ -374,7 +391,7 @@ def check_return(env: Env) -> None:
         if reg.type != SCALAR_VALUE:
             env.fail(
                 EINVAL,
-                f"At subprogram exit the register R0 is not a scalar value ({type_name(reg.type)})",
+                f"At subprogram exit the register R{regno} is not a scalar value ({type_name(reg.type)})",
             )
         return
     elif target is not None:
@@ -391,12 +408,12 @@ def check_return(env: Env) -> None:
             return
         allowed = (rule.min, rule.max)
     if reg.type != SCALAR_VALUE:
-        env.fail(EINVAL, f"{where} the register R0 is not a known value ({type_name(reg.type)})")
-    mark_precise(env, 0)
-    reg = regs[0]
+        env.fail(EINVAL, f"{where} the register R{regno} is not a known value ({type_name(reg.type)})")
+    mark_precise(env, regno)
+    reg = regs[regno]
     in_32_bits = target is not None and target.attach == "BPF_LSM_MAC" and not frame.in_async_callback
     if not (within_32(*allowed, reg) if in_32_bits else within(*allowed, reg)):
-        say_invalid_scalar(env, reg, *allowed, where, "R0")
+        say_invalid_scalar(env, reg, *allowed, where, f"R{regno}")
         if target is not None and target.attach == "BPF_LSM_CGROUP" and target.is_void:
             env.say("Note, BPF_LSM_CGROUP that attach to void LSM hooks can't modify return value!\n")
         env.fail(EINVAL)

@@ -8,6 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
+from bombus.verifier import iterreg
 from bombus.verifier.bounds import ANY
 from bombus.verifier.env import Env
 from bombus.verifier.regs import (
@@ -34,6 +35,7 @@ from bombus.verifier.regs import (
 from bombus.verifier.state import (
     DYNPTR,
     INVALID,
+    ITER,
     LIVE_READ,
     MISC,
     NR_REGS,
@@ -261,6 +263,8 @@ def _slot_safe(env: Env, slot: Slot, other: Slot | None, exact: int) -> bool:
                 x is not None and y is not None and x.kind == y.kind and x.first == y.first
                 and _same_ids(env, slot.reg.ref_id, other.reg.ref_id)
             )
+        if kind == ITER:
+            return iterreg.same(slot.reg, other.reg) and _same_ids(env, slot.reg.ref_id, other.reg.ref_id)
     return True
 
 

@@ -14,6 +14,11 @@ def _helper(number: int) -> str | None:
     return "bpf_unspec" if number == 0 else None
 
 
+def _kfunc(env: Env, number: int) -> str | None:
+    found = env.kfuncs.get(number)
+    return found.name if found is not None else None
+
+
 _NAMES = NameHooks(helper=_helper)
 
 
@@ -24,7 +29,10 @@ def insn_text(env: Env, index: int) -> str:
         style = env.style
         if style is None:
             style = env.style = KernelStyle(env.program.version, leak=env.leaks_allowed)
-        text = env.texts[index] = style.format(env.insns, index, _NAMES)
+        names = _NAMES
+        if env.kfuncs:
+            names = NameHooks(helper=_helper, kfunc=lambda number, _off: _kfunc(env, number))
+        text = env.texts[index] = style.format(env.insns, index, names)
     return text
 
 

@@ -27,19 +27,22 @@ REFCOUNTED: Final = ("ringbuf",)
 _EMPTY: Final = uniform(0, UNINIT)
 
 
-def slot_of(env: Env, reg: Reg) -> int:
-    """The slot of a dynptr's first half; -ERANGE when the stack is not that deep, -EINVAL (said) when misplaced."""
+def slot_of(env: Env, reg: Reg, what: str = "dynptr", count: int = 2) -> int:
+    """The first slot of a dynptr, or of what else takes `count` of them.
+
+    -ERANGE when the stack is not that deep, -EINVAL (said) when it is misplaced.
+    """
     value, mask = reg.bounds.bits
     if mask:
-        env.say("dynptr has to be at a constant offset\n")
+        env.say(f"{what} has to be at a constant offset\n")
         return -EINVAL
     off = reg.off + s64(value)
     if off % 8:
-        env.say(f"cannot pass in dynptr at an offset={off}\n")
+        env.say(f"cannot pass in {what} at an offset={off}\n")
         return -EINVAL
     at = (-off - 1) // 8
-    if at + 1 < 2:
-        env.say(f"cannot pass in dynptr at an offset={off}\n")
+    if at + 1 < count:
+        env.say(f"cannot pass in {what} at an offset={off}\n")
         return -EINVAL
     if at >= len(env.frame_of(reg).stack):
         return -ERANGE
@@ -77,8 +80,14 @@ def destroy_slot(env: Env, frame: Frame, at: int) -> None:
     _clear(env, frame, at)
 
 
-def process(env: Env, regno: int, *, uninit: bool, read_only: bool, kind: str, insn_idx: int) -> None:
-    """Check one dynptr argument of a helper (process_dynptr_func). `kind` "" takes any."""
+def process(
+    env: Env, regno: int, *, uninit: bool, read_only: bool, kind: str, insn_idx: int, clone: int = 0,
+    is_clone: bool = False,
+) -> None:
+    """Check one dynptr argument of a helper (process_dynptr_func). `kind` "" takes any.
+
+    is_clone: what is made is a second dynptr for the data of another one, with `clone` as its reference.
+    """
     reg = env.regs[regno]
     if reg.type not in (PTR_TO_STACK, CONST_PTR_TO_DYNPTR):
         env.fail(EINVAL, f"arg#{regno - 1} expected pointer to stack or const struct bpf_dynptr")
@@ -88,7 +97,7 @@ def process(env: Env, regno: int, *, uninit: bool, read_only: bool, kind: str, i
             env.fail(EINVAL, "Dynptr has to be an uninitialized dynptr")
         for i in (0, 8):
             memory.access(env, regno, i, 8, WRITE, -1)
-        _create(env, regno, kind, insn_idx)
+        _create(env, regno, kind, insn_idx, clone if is_clone else -1)
         return
     if reg.type == CONST_PTR_TO_DYNPTR and not read_only:
         env.fail(EINVAL, "cannot pass pointer to const bpf_dynptr, the helper mutates it")
@@ -128,7 +137,7 @@ def _is_initialised(env: Env, reg: Reg) -> bool:
     return all(k == DYNPTR for k in stack[at].kinds) and all(k == DYNPTR for k in stack[at - 1].kinds)
 
 
-def _create(env: Env, regno: int, kind: str, insn_idx: int) -> None:
+def _create(env: Env, regno: int, kind: str, insn_idx: int, clone: int) -> None:
     reg = env.regs[regno]
     frame = env.frame_of(reg)
     at = slot_of(env, reg)
@@ -137,7 +146,9 @@ def _create(env: Env, regno: int, kind: str, insn_idx: int) -> None:
     destroy_slot(env, frame, at)
     destroy_slot(env, frame, at - 1)
     id_ = env.new_id()
-    ref_id = refs.acquire(env, insn_idx) if kind in REFCOUNTED else 0
+    ref_id = 0
+    if kind in REFCOUNTED:
+        ref_id = clone if clone >= 0 else refs.acquire(env, insn_idx)
     for i, first in ((at, True), (at - 1, False)):
         main = Reg(CONST_PTR_TO_DYNPTR, ZERO, id_=id_, ref_id=ref_id, dynptr=Dynptr(kind, first, 0))
         frame.stack[i] = Slot((DYNPTR,) * 8, main)

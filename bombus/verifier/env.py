@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from bombus.btf.parse import Btf
     from bombus.verifier.attach import Target
     from bombus.verifier.branch import Outcome
+    from bombus.verifier.kfuncs import Kfunc
     from bombus.verifier.loops import Visit
     from bombus.verifier.prototypes import Proto
 
@@ -70,6 +71,7 @@ EBADF: Final = 9
 EACCES: Final = 13
 EFAULT: Final = 14
 EBUSY: Final = 16
+EEXIST: Final = 17
 EINVAL: Final = 22
 ERANGE: Final = 34
 EPROTO: Final = 71
@@ -108,6 +110,7 @@ class Aux:
         "map_off",
         "map_poisoned",
         "outcome",
+        "next_of_iterator",
         "pointer_operand",
         "pointer_type",
         "prune_point",
@@ -134,6 +137,7 @@ class Aux:
         self.map: MapInfo | None = None
         self.map_off = 0
         self.map_poisoned = False
+        self.next_of_iterator = False  # a call of bpf_iter_*_next
         self.pointer_operand = 0  # of an addition or subtraction, of isa.facts
         self.pointer_type = 0
         self.prune_point = False
@@ -237,6 +241,7 @@ class Env:
         "jumps",
         "jumps_before",
         "kept_states",
+        "kfuncs",
         "last_line",
         "leaks_allowed",
         "line_at",
@@ -270,6 +275,7 @@ class Env:
         "test_invariants",
         "test_state_freq",
         "texts",
+        "throws",
         "to_clean",
         "total_states",
         "touched_regs",
@@ -321,6 +327,8 @@ class Env:
 
         self.state: State = State([Frame(-1, 0, 0, marked=self.marked)], 0)
         self.pending: list[Pending] = []
+        self.kfuncs: dict[int, Kfunc] = {}  # by BTF id, those that the program calls
+        self.throws = False
         self.exception_callback = -1  # where the program's callback for exceptions begins
         self.explored: dict[int, list[State]] = {}
         self.to_clean: dict[int, list[State]] = {}  # by instruction, finished checkpoints not yet cleaned

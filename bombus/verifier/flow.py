@@ -9,10 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.bits import s32
-from bombus.errors import NotSupported
 from bombus.isa import opcodes as op
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import special
+from bombus.verifier import kfuncs, setup, special
 from bombus.verifier.env import E2BIG, EACCES, EFAULT, EINVAL, EPERM, MAX_FRAMES, MAX_STACK, MAX_SUBPROGS, Env, Subprog
 from bombus.verifier.log import print_source
 from bombus.verifier.prototypes import UnknownHelper, prototype
@@ -22,6 +21,7 @@ _PRIVATE_STACKS: Final = frozenset(
     PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id for name in ("KPROBE", "TRACEPOINT", "PERF_EVENT", "RAW_TRACEPOINT")
 )
 _PRIVATE_STACK_MIN: Final = 64
+_FAST_KFUNCS: Final = ("bpf_cast_to_kern_ctx", "bpf_rdonly_cast")
 _DISCOVERED: Final = 0x10
 _EXPLORED: Final = 0x20
 _FALLTHROUGH: Final = 1
@@ -44,7 +44,8 @@ def find_subprograms(env: Env) -> None:
                 "loading/calling other bpf or kernel functions are allowed for CAP_BPF and CAP_SYS_ADMIN",
             )
         if is_kfunc:
-            raise NotSupported("verification of kfunc calls", "the next stage of the verifier")
+            kfuncs.add(env, insn)
+            continue
         target = i + insn.imm + 1
         if not 0 <= target < len(env.insns):
             env.subprogs = [Subprog(start) for start in sorted(starts)]
@@ -52,10 +53,16 @@ def find_subprograms(env: Env) -> None:
         if target not in starts and len(starts) >= MAX_SUBPROGS:
             env.fail(E2BIG, "too many subprograms")
         starts.add(target)
+    setup.find_exception_callback(env)
+    if env.exception_callback > 0:
+        starts.add(env.exception_callback)
     ordered = sorted(starts)
     ends = [*ordered[1:], len(env.insns)]
     env.subprogs = [Subprog(start, end) for start, end in zip(ordered, ends, strict=True)]
     env.subprog_at = {start: i for i, start in enumerate(ordered)}
+    if env.exception_callback > 0:
+        callback = env.subprogs[env.subprog_at[env.exception_callback]]
+        callback.is_callback = callback.is_async_callback = True
     if env.prints_all:
         for i, start in enumerate(ordered):
             env.log.write(f"func#{i} @{start}\n")
@@ -152,6 +159,8 @@ class _Graph:
                     env.subprogs[env.subprog_of(at)].changes_packet = True
                 if env.rules.sleepable_effects and _sleeps(env, imm):
                     env.subprogs[env.subprog_of(at)].might_sleep = True
+            elif src == op.BPF_PSEUDO_KFUNC_CALL:
+                _note_kfunc(env, at)
             return self.call(at, 1, at + imm + 1 if src == op.BPF_PSEUDO_CALL else -1)
         if operation == op.BPF_JA:
             if code & op.BPF_X:
@@ -182,6 +191,23 @@ class _Graph:
         return self.edge(at, callee, _BRANCH, loop_ok=size == 2)
 
 
+def _note_kfunc(env: Env, at: int) -> None:
+    kfunc = kfuncs.of(env, env.insns[at])
+    if kfunc is None:
+        return
+    aux = env.aux[at]
+    if kfunc.name == "bpf_wq_set_callback_impl":
+        aux.prune_point = True
+    if kfunc.name == "bpf_rbtree_add_impl":
+        aux.calls_callback = aux.force_checkpoint = aux.prune_point = aux.jump_point = True
+    if not kfunc.allowed:
+        return
+    if "iter_next" in kfunc.flags:
+        aux.next_of_iterator = aux.prune_point = aux.force_checkpoint = True
+    if "sleepable" in kfunc.flags and env.rules.sleepable_effects:
+        env.subprogs[env.subprog_of(at)].might_sleep = True
+
+
 def _sleeps(env: Env, helper: int) -> bool:
     try:
         proto = prototype(env, helper)
@@ -199,6 +225,8 @@ def check_graph(env: Env) -> None:
     """All code is reachable, jumps hit instructions, and unprivileged programs do not loop."""
     graph = _Graph(env)
     graph.walk(0)
+    if env.exception_callback > 0:
+        graph.walk(env.exception_callback)
     i = 0
     while i < len(env.insns):
         if graph.state[i] != _EXPLORED:
@@ -230,21 +258,28 @@ def mark_fastcall(env: Env) -> None:
 
 def _mark_fastcall_at(env: Env, subprog: Subprog, at: int, lowest: int) -> None:
     call = env.insns[at]
-    if call.src != 0:
+    if call.src == op.BPF_PSEUDO_KFUNC_CALL:
+        kfunc = kfuncs.of(env, call)
+        if kfunc is None or not kfunc.allowed:
+            return
+        clobbered = kfuncs.clobbered(kfunc)
+        inlined = kfunc.name in _FAST_KFUNCS
+    elif call.src:
         return
-    try:
-        proto = prototype(env, call.imm)
-    except UnknownHelper:
-        return
-    if proto is None:
-        return
-    clobbered = 0 if proto.ret == "RET_VOID" else 1
-    for i, argument in enumerate(proto.args):
-        if argument.kind != "ARG_DONTCARE":
-            clobbered |= 2 << i
+    else:
+        try:
+            proto = prototype(env, call.imm)
+        except UnknownHelper:
+            return
+        if proto is None:
+            return
+        clobbered = 0 if proto.ret == "RET_VOID" else 1
+        for i, argument in enumerate(proto.args):
+            if argument.kind != "ARG_DONTCARE":
+                clobbered |= 2 << i
+        inlined = proto.fastcall and call.imm == special.GET_SMP_PROCESSOR_ID
     if clobbered == 0b111111:
         return
-    inlined = proto.fastcall and call.imm == special.GET_SMP_PROCESSOR_ID
     expected = ~clobbered & 0b111111
     store = op.BPF_STX | op.BPF_MEM | op.BPF_DW
     load = op.BPF_LDX | op.BPF_MEM | op.BPF_DW
@@ -298,8 +333,6 @@ def check_stack_depth(env: Env) -> None:
     for i in range(len(env.subprogs) - 1, -1, -1):
         if i == 0 or env.subprogs[i].is_async_callback:
             _depth_from(env, i, apart if i == 0 else set())
-    if env.exception_callback >= 0:
-        raise NotSupported("verification of exception callbacks", "the next stage of the verifier")
 
 
 def _with_own_stack(env: Env) -> set[int]:
@@ -340,6 +373,15 @@ def _depth_from(env: Env, number: int, apart: set[int]) -> None:
         called = False
         while insn < subprog.end:
             code, _dst, src, _off, imm = env.insns[insn]
+            if env.throws and code == op.CALL and src == op.BPF_PSEUDO_KFUNC_CALL and (
+                subprog.is_callback or any(subprogs[caller].is_callback for caller, _ in chain)
+            ):
+                kfunc = kfuncs.of(env, env.insns[insn])
+                if kfunc is not None and kfunc.name == "bpf_throw":
+                    env.fail(
+                        EINVAL,
+                        f"bpf_throw kfunc (insn {insn}) cannot be called from callback subprog {number}",
+                    )
             is_call = code == op.CALL and src == op.BPF_PSEUDO_CALL
             if not is_call and not (code == op.LD_IMM64 and src == op.BPF_PSEUDO_FUNC):
                 insn += 1

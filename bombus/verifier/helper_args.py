@@ -12,7 +12,7 @@ from bombus.btf.parse import Btf
 from bombus.errors import NotSupported
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import dynptr, memory, records, refs, special, stack, typed_args
+from bombus.verifier import dynptr, graph, memory, records, refs, special, stack, typed_args
 from bombus.verifier.env import EACCES, EFAULT, EINVAL, MAX_VAR_SIZE, READ, WRITE, Env
 from bombus.verifier.live import use
 from bombus.verifier.precision import mark_precise
@@ -316,9 +316,17 @@ def _size(env: Env, regno: int, reg: Reg, spec: ArgSpec, meta: Meta, proto: Prot
     """The size of the memory that the argument before points to (check_mem_size_reg)."""
     zero_ok = spec.kind == "ARG_CONST_SIZE_OR_ZERO"
     before = proto.args[regno - 2]
-    umin, umax, smin, _smax = reg.bounds.r64
-    meta.size_max = umax
     raw = before.uninit and reg.bounds.bits[1] == 0
+    check_size(env, regno, reg, WRITE if before.write else READ, zero_ok=zero_ok, meta=meta, raw=raw)
+
+
+def check_size(
+    env: Env, regno: int, reg: Reg, access: int, *, zero_ok: bool, meta: Meta | None = None, raw: bool = False
+) -> None:
+    """The register before points to as many bytes as this one says, at most."""
+    umin, umax, smin, _smax = reg.bounds.r64
+    if meta is not None:
+        meta.size_max = umax
     if smin < 0:
         env.fail(EACCES, f"R{regno} min value is negative, either use unsigned or 'var &= const'")
     if umin == 0 and not zero_ok and not env.rules.zero_size_named:
@@ -330,7 +338,6 @@ def _size(env: Env, regno: int, reg: Reg, spec: ArgSpec, meta: Meta, proto: Prot
             EACCES,
             f"R{regno} unbounded memory access, use 'var &= const' or 'if (var < const)'",
         )
-    access = WRITE if before.write else READ
     check_memory(env, regno - 1, umax, access, zero_ok=zero_ok, meta=meta, raw=raw)
     mark_precise(env, regno)
 
@@ -353,6 +360,11 @@ def _dynptr(env: Env, regno: int, _reg: Reg, spec: ArgSpec, _meta: Meta, _proto:
 
 
 def _const_string(env: Env, regno: int, reg: Reg, _spec: ArgSpec, _meta: Meta, _proto: Proto) -> None:
+    check_string(env, regno, reg)
+
+
+def check_string(env: Env, regno: int, reg: Reg) -> None:
+    """A string that can never change (check_reg_const_str)."""
     map_ = reg.map
     if reg.type != PTR_TO_MAP_VALUE or map_ is None:
         env.fail(EINVAL)
@@ -373,6 +385,8 @@ def _const_string(env: Env, regno: int, reg: Reg, _spec: ArgSpec, _meta: Meta, _
 def _lock(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
     """bpf_spin_lock and bpf_spin_unlock (process_spin_lock)."""
     state = env.state
+    if env.kfuncs and graph.in_less_callback(env):
+        env.fail(EACCES, "can't spin_{lock,unlock} in rbtree cb")
     errno = EINVAL if env.rules.lock_errnos else EACCES
     map_ = reg.map
     value, mask = reg.bounds.bits
@@ -381,12 +395,13 @@ def _lock(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Pr
             errno,
             f"R{regno} doesn't have constant offset. bpf_spin_lock has to be at the constant offset",
         )
-    assert map_ is not None
-    if map_.btf is None:
+    if map_ is not None and map_.btf is None:
         env.fail(errno, f"map '{map_.name}' has to have BTF in order to use bpf_spin_lock")
-    field = records.find(map_, "spin_lock")
+    field = next((one for one in graph.fields_of(env, reg) if one.kind == "spin_lock"), None)
     if field is None:
-        env.fail(errno, f"map '{map_.name}' has no valid bpf_spin_lock")
+        owner = f"map '{map_.name}'" if map_ is not None else "local 'kptr'"
+        env.fail(errno, f"{owner} has no valid bpf_spin_lock")
+    holder: object = map_ if map_ is not None else reg.btf
     if field.offset != s64(value) + reg.off:
         env.fail(
             errno,
@@ -397,13 +412,16 @@ def _lock(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Pr
         if state.lock is not None:
             env.fail(errno, "Locking two bpf_spin_locks are not allowed")
         if reg.id or env.rules.lock_errnos:  # until then a lock was its id, and 0 none
-            state.lock = (map_, reg.id)
+            state.lock = (holder, reg.id)
+            refs.note_lock(env, reg.id, taken=True)
         return
     if state.lock is None:
         env.fail(errno, "bpf_spin_unlock without taking a lock")
-    if state.lock[0] is not map_ or state.lock[1] != reg.id:
+    if state.lock[0] is not holder or state.lock[1] != reg.id:
         env.fail(errno, "bpf_spin_unlock of different lock")
     state.lock = None
+    refs.note_lock(env, reg.id, taken=False)
+    graph.unlocked(env)
 
 
 def _timer(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
@@ -432,14 +450,14 @@ def _timer(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: P
 
 def _kptr(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
     map_ = reg.map
-    assert map_ is not None
-    if map_.btf is None:
-        env.fail(EINVAL, f"map '{map_.name}' has to have BTF in order to use bpf_kptr_xchg")
-    meta.map = map_
+    if map_ is not None:
+        if map_.btf is None:
+            env.fail(EINVAL, f"map '{map_.name}' has to have BTF in order to use bpf_kptr_xchg")
+        meta.map = map_
     value, mask = reg.bounds.bits
     if mask:
         env.fail(EINVAL, f"R{regno} doesn't have constant offset. kptr has to be at the constant offset")
-    kptrs = [field for field in map_.fields if field.kind in records.KPTRS]
+    kptrs = [field for field in graph.fields_of(env, reg) if field.kind in records.KPTRS]
     if not kptrs:
         env.fail(EINVAL, f"R{regno} has no valid kptr")
     off = reg.off + s64(value)
@@ -449,7 +467,7 @@ def _kptr(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Pr
     if found.kind == "kptr_unref":
         env.fail(EACCES, f"off={off} kptr isn't referenced kptr")
     meta.field = found
-    meta.kptr_btf = map_.btf
+    meta.kptr_btf = map_.btf if map_ is not None else reg.btf
 
 
 def _percpu(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:

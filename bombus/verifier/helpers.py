@@ -11,7 +11,7 @@ from bombus.bits import s64
 from bombus.isa.insn import Insn
 from bombus.spec.maptypes import MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import calls, dynptr, helper_args, memory, records, refs, special, stack, typed_args
+from bombus.verifier import calls, dynptr, helper_args, memory, records, refs, sections, special, stack, typed_args
 from bombus.verifier.bounds import Bounds, const, sync
 from bombus.verifier.env import ALL_TOUCHED, EACCES, EFAULT, EINVAL, ENOTSUPP, WRITE, Env
 from bombus.verifier.formats import check_format
@@ -19,6 +19,9 @@ from bombus.verifier.helper_args import Meta
 from bombus.verifier.precision import mark_precise
 from bombus.verifier.prototypes import Proto, UnknownHelper, prototype
 from bombus.verifier.regs import (
+    MEM_ALLOC,
+    MEM_PERCPU,
+    MEM_RCU,
     MEM_RDONLY,
     MEM_RINGBUF,
     PTR_MAYBE_NULL,
@@ -33,6 +36,7 @@ from bombus.verifier.regs import (
     Reg,
     type_name,
 )
+from bombus.verifier.typed_access import in_rcu_section
 
 MAX_ERRNO: Final = 4095
 _LSM: Final = PROG_TYPE["BPF_PROG_TYPE_LSM"].id
@@ -73,6 +77,10 @@ def call(env: Env, insn: Insn) -> None:
         env.fail(EINVAL, "helper call is not allowed in probe")
     if proto.might_sleep and not (env.sleepable or env.state.in_sleepable):
         env.fail(EINVAL, "helper call might sleep in a non-sleepable prog")
+    if env.state.rcu_locked and proto.might_sleep:
+        env.fail(EINVAL, f"sleepable helper {special.name(number)}#{number} in rcu_read_lock region")
+    if env.state.preempt_disabled and proto.might_sleep:
+        env.fail(EINVAL, f"sleepable helper {special.name(number)}#{number} in non-preemptible region")
     changes_packet = number in special.CHANGE_PACKET
     meta = Meta(proto)
     for i in range(5):
@@ -146,6 +154,8 @@ def _release(env: Env, number: int, meta: Meta, proto: Proto) -> None:
     if proto.args[regno - 1].kind == "ARG_PTR_TO_DYNPTR":
         dynptr.release(env, regno)
         released = True
+    elif number == special.KPTR_XCHG and meta.ref_id:
+        released = _handed_over(env, meta.ref_id)
     elif meta.ref_id:
         released = refs.release(env, meta.ref_id)
     elif stack.is_null(env.regs[regno]):
@@ -154,15 +164,30 @@ def _release(env: Env, number: int, meta: Meta, proto: Proto) -> None:
         env.fail(EINVAL, f"func {special.name(number)}#{number} reference has not been acquired before")
 
 
+def _handed_over(env: Env, id_: int) -> bool:
+    """A map owns the object now. Under RCU, per-CPU objects may still be used."""
+    safe = in_rcu_section(env)
+    if not refs.drop(env, env.state, id_):
+        return False
+
+    def change(reg: Reg) -> Reg | None:
+        if reg.ref_id != id_:
+            return None
+        if safe and reg.type & MEM_ALLOC and reg.type & MEM_PERCPU:
+            return reg.but(type_=reg.type & ~MEM_ALLOC | MEM_RCU, ref_id=0)
+        return env.invalid()
+
+    refs.replace_all(env, change)
+    return True
+
+
 def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
     """What some helpers do beside their prototype. True when packet pointers become invalid."""
     regs = env.regs
     state = env.state
     if number == special.TAIL_CALL:
         if env.rules.refs_in_state:
-            refs.check_leaks(env, "tail_call would lead to reference leak")
-            if state.lock is not None:
-                env.fail(EINVAL, "tail_call cannot be used inside bpf_spin_lock-ed region")
+            sections.check_ended(env, "tail_call")
         else:
             if state.lock is not None:
                 env.fail(EINVAL, "tail_call cannot be used inside bpf_spin_lock-ed region")

@@ -11,7 +11,7 @@ from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import calls, refs
+from bombus.verifier import calls, refs, sections
 from bombus.verifier.env import EINVAL, Env
 from bombus.verifier.live import define, use
 from bombus.verifier.memory import check_plain_pointer
@@ -73,13 +73,15 @@ def packet(env: Env, insn: Insn) -> None:
         env.fail(EINVAL, "BPF_LD_[ABS|IND] uses reserved fields")
     use(env, 6)
     if env.rules.refs_in_state:
-        refs.check_leaks(env, "BPF_LD_[ABS|IND] would lead to reference leak")
-        if state.lock is not None:
-            env.fail(EINVAL, "BPF_LD_[ABS|IND] cannot be used inside bpf_spin_lock-ed region")
+        sections.check_ended(env, "BPF_LD_[ABS|IND]")
     else:
         refs.check_leaks(env, "BPF_LD_[ABS|IND] cannot be mixed with socket references")
         if state.lock is not None:
             env.fail(EINVAL, "BPF_LD_[ABS|IND] cannot be used inside bpf_spin_lock-ed region")
+        if state.rcu_locked:
+            env.fail(EINVAL, "BPF_LD_[ABS|IND] cannot be used inside bpf_rcu_read_lock-ed region")
+        if state.preempt_disabled:
+            env.fail(EINVAL, "BPF_LD_[ABS|IND] cannot be used inside bpf_preempt_disable-ed region")
     frame = state.frames[-1]
     regs = frame.regs
     if regs[6].type != PTR_TO_CTX:

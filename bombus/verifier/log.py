@@ -207,6 +207,13 @@ def _liveness(marks: int) -> str:
     )
 
 
+def iter_text(reg: Reg) -> str:
+    from bombus.verifier.iterreg import IterReg
+
+    assert isinstance(reg, IterReg)
+    return f"iter_{reg.short}(ref_id={reg.ref_id},state={reg.state},depth={reg.depth})"
+
+
 def frame_text(env: Env, frame: Frame, everything: bool, state: st.State | None = None) -> str:
     """The registers and stack slots of a frame (all, or those touched since last printed), without newline.
 
@@ -248,16 +255,18 @@ def frame_text(env: Env, frame: Frame, everything: bool, state: st.State | None 
                 inside.append("dynptr_id=1")
             kind_name = main.dynptr.kind if main.dynptr is not None else "<invalid>"
             parts.append(f" fp{-8 * (at + 1)}{live}=dynptr_{kind_name}({','.join(inside)})")
+        elif kind == st.ITER:
+            # Only the first slot has the reference; the others are not shown.
+            if slot.reg.ref_id:
+                parts.append(f"{name}{live}={iter_text(slot.reg)}")
         else:
             parts.append(f"{name}{live}={chars}")
         at += 1
     whole = state or env.state
     owner = whole.frames[-1] if env.rules.refs_in_state else frame
-    refs = [str(ref.id) for ref in env.references(owner) if ref.id]
-    if env.rules.refs_in_state and whole.lock is not None and whole.lock[1]:
-        refs.append(str(whole.lock[1]))
-    if refs:
-        parts.append(" refs=" + ",".join(refs))
+    refs = env.references(owner)
+    if refs and refs[0].id:
+        parts.append(" refs=" + ",".join(str(ref.id) for ref in refs if ref.id))
     if frame.in_callback:
         parts.append(" cb")
     if frame.in_async_callback:

@@ -20,10 +20,12 @@ from bombus.verifier import (
     calls,
     flow,
     helpers,
+    kfuncs,
     load_imm,
     memory,
     prune,
     refs,
+    sections,
     setup,
     static_live,
 )
@@ -133,6 +135,8 @@ def _check_globals(env: Env, *, all_of_them: bool = False) -> None:
     """Global functions are verified on their own, each once, when something calls them (or all of them)."""
     if not env.has_btf:
         return
+    if env.exception_callback > 0:
+        env.subprogs[env.subprog_at[env.exception_callback]].called = True
     again = True
     while again:
         again = False
@@ -165,6 +169,10 @@ def _walk_from(env: Env, number: int) -> None:
     if number:
         env.say(f"Validating {subprog.name}() func#{number}...\n")
         calls.global_arguments(env, number, frame)
+        if subprog.start == env.exception_callback:
+            frame.in_exception_callback = True
+            if [argument.kind for argument in subprog.arguments or ()] != ["scalar"]:
+                env.fail(EINVAL, "exception cb only supports single integer argument")
     else:
         if env.has_btf:
             arguments.main_program(env)
@@ -286,7 +294,7 @@ def _note_slots(env: Env, insn: Insn, here: int, running: Frame) -> None:
     """What a jump instruction did to the stack, for the liveness of slots. running: the frame before it."""
     slot_live = env.slot_live
     if slot_live is not None:
-        if insn.opcode == op.CALL and not insn.src and env.state.frames[-1] is running:
+        if insn.opcode == op.CALL and insn.src != op.BPF_PSEUDO_CALL and env.state.frames[-1] is running:
             slot_live.commit(env, here)
         elif insn.opcode in (op.CALL, op.EXIT):
             slot_live.moved()
@@ -379,10 +387,18 @@ def _jump(env: Env, insn: Insn) -> int:
         if code & op.BPF_X or (src != op.BPF_PSEUDO_KFUNC_CALL and off) or src not in (0, 1, 2) or dst \
                 or klass == op.BPF_JMP32:
             env.fail(EINVAL, "BPF_CALL uses reserved fields")
-        if env.state.lock is not None and src == 0 and imm != SPIN_UNLOCK:
+        if env.state.lock is not None and (
+            (src == 0 and imm != SPIN_UNLOCK)
+            or (src == op.BPF_PSEUDO_KFUNC_CALL and not kfuncs.allowed_under_lock(env, insn))
+        ):
             env.fail(EINVAL, "function calls are not allowed while holding a lock")
         if src == op.BPF_PSEUDO_CALL:
             target = calls.call(env, insn)
+        elif src == op.BPF_PSEUDO_KFUNC_CALL:
+            if kfuncs.call(env, insn):
+                env.touched_regs |= 1
+                return leave(env, thrown=True)
+            target = env.insn_idx + 1
         else:
             helpers.call(env, insn)
             target = env.insn_idx + 1
@@ -399,20 +415,26 @@ def _jump(env: Env, insn: Insn) -> int:
     raise AssertionError(f"jump {code:#x}")
 
 
-def leave(env: Env) -> int:
+def leave(env: Env, *, thrown: bool = False) -> int:
+    """The running function ends, or with an exception the program."""
     state = env.state
     outermost = len(state.frames) == 1
+    if thrown and env.rules.refs_in_state:
+        sections.check_ended(env, "bpf_throw", always=True)
+        return _ENDED
+    if thrown:
+        sections.check_thrown(env)
+        return _ENDED
     if state.lock is not None and not env.rules.locks_across_functions:
         env.fail(EINVAL, "bpf_spin_unlock is missing")
     if outermost:
         if not env.rules.refs_in_state:
             if state.lock is not None:
                 env.fail(EINVAL, "bpf_spin_unlock is missing")
+            sections.check_missing(env)
             refs.check_leaks(env)
         else:
-            refs.check_leaks(env, "BPF_EXIT instruction in main prog would lead to reference leak")
-            if state.lock is not None:
-                env.fail(EINVAL, "BPF_EXIT instruction in main prog cannot be used inside bpf_spin_lock-ed region")
+            sections.check_ended(env, "BPF_EXIT instruction in main prog")
         calls.check_return(env)
         return _ENDED
     refs.check_leaks(env, "BPF_EXIT instruction in callback would lead to reference leak"

@@ -154,7 +154,7 @@ def _step(env: Env, bt: Backtrack, index: int, following: int, entry: History | 
         _step_jump(env, bt, index, following, entry)
         if klass == op.BPF_JMP and operation in (op.BPF_CALL, op.BPF_EXIT):
             if operation == op.BPF_EXIT or src == op.BPF_PSEUDO_CALL or (
-                src == 0 and imm in SYNC_CALLBACKS and index != following - 1
+                _calls_back(env, index) and index != following - 1
             ):
                 return
         elif code & op.BPF_X and not regs[frame] >> dst & 1 and not regs[frame] >> src & 1:
@@ -171,6 +171,12 @@ def _step(env: Env, bt: Backtrack, index: int, following: int, entry: History | 
                 _enter(env, bt)
             return
     _sync_linked(bt, entry)
+
+
+def _calls_back(env: Env, index: int) -> bool:
+    """Whether a call has the kernel call a function of the program before it returns."""
+    insn = env.insns[index]
+    return (insn.src == 0 and insn.imm in SYNC_CALLBACKS) or (insn.src == 2 and env.aux[index].calls_callback)
 
 
 def is_load(imm: int) -> bool:
@@ -200,7 +206,7 @@ def _step_jump(env: Env, bt: Backtrack, index: int, following: int, entry: Histo
             _leave(env, bt)
             regs[bt.frame] |= arguments
             return
-        if src == 0 and imm in SYNC_CALLBACKS and index != following - 1:
+        if _calls_back(env, index) and index != following - 1:
             if regs[frame] & ~_ARGS:
                 _bug(env, f"BUG regs {regs[frame]:x}")
             if bt.slots[frame]:

@@ -17,7 +17,8 @@ class Field:
     """A special field of a map value.
 
     kind: "spin_lock", "timer", "wq", "kptr_unref", "kptr_ref", "kptr_percpu", "list_head", ...; name: as messages
-    write it; offset, size: bytes; target, target_id: the type that a kptr points to.
+    write it; offset, size: bytes; target, target_id: the type that a kptr points to; value_id, node_offset: of a
+    list or tree, the struct of its objects and where in it their nodes are.
     """
 
     kind: str
@@ -26,6 +27,8 @@ class Field:
     size: int
     target: str = ""
     target_id: int = 0
+    value_id: int = 0
+    node_offset: int = 0
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.isa import opcodes as op
-from bombus.verifier import live, loops
+from bombus.verifier import iterreg, live, loops
 from bombus.verifier.compare import (
     DEAD,
     EXACT,
@@ -247,7 +247,7 @@ def visited(env: Env, insn: int) -> bool:
         count = len(states)
         depth = len(cur.frames)
         by_scc = env.rules.loops_by_scc
-        plain = not aux.calls_callback and env.insns[insn].opcode != op.MAY_GOTO
+        plain = not aux.calls_callback and not aux.next_of_iterator and env.insns[insn].opcode != op.MAY_GOTO
         for state in reversed(states):
             if state.insn != insn:
                 continue
@@ -325,6 +325,12 @@ def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
         if not env.rules.loops_by_scc:
             _enter_loop(cur, state)
         return True
+    if env.aux[insn].next_of_iterator:
+        if states_equal(env, state, cur, RANGE_WITHIN) and iterreg.is_active(env):
+            if not env.rules.loops_by_scc:
+                _enter_loop(cur, state)
+            return True
+        return None
     if env.aux[insn].calls_callback:
         return True if states_equal(env, state, cur, RANGE_WITHIN) else None
     if (
@@ -333,6 +339,7 @@ def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
         and states_equal(env, state, cur, EXACT if env.rules.exact_loops else NOT_EXACT)
         and state.may_goto_depth == cur.may_goto_depth
         and state.callback_unroll_depth == cur.callback_unroll_depth
+        and not iterreg.depths_differ(state, cur)
     ):
         _infinite_loop(env, insn, state, cur)
     return None

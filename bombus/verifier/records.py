@@ -5,10 +5,12 @@ Linux 6.12 kernel/bpf/btf.c: btf_parse_fields, btf_find_struct_field.
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import lru_cache
 from typing import Final
 
 from bombus.btf.parse import Btf
-from bombus.btf.types import Array, DataSec, Ptr, Struct, TypeTag, Union, Var, Volatile
+from bombus.btf.types import Array, DataSec, DeclTag, Kind, Ptr, Struct, TypeTag, Union, Var, Volatile
 from bombus.errors import BtfError
 from bombus.spec.contexts import socket_field
 from bombus.spec.version import KernelVersion, since
@@ -24,6 +26,11 @@ _STRUCTS: Final = {
     "bpf_rb_root": ("rb_root", 16),
     "bpf_refcount": ("refcount", 4),
 }
+# Of objects that programs allocate, too: nodes of lists and trees.
+_OBJECT_STRUCTS: Final = {**_STRUCTS, "bpf_list_node": ("list_node", 24), "bpf_rb_node": ("rb_node", 32)}
+_NODES: Final = {"list_head": "bpf_list_node", "rb_root": "bpf_rb_node"}
+_REPEATED: Final = frozenset((*KPTRS, "list_head", "rb_root"))  # of which there may be arrays
+_CONTAINS: Final = "contains:"
 _TAGS: Final = {"kptr_untrusted": "kptr_unref", "kptr": "kptr_ref", "percpu_kptr": "kptr_percpu"}
 # Until 6.2, references had a name of their own, and there were no per-CPU ones.
 _OLD_TAGS: Final = {"kptr": "kptr_unref", "kptr_ref": "kptr_ref"}
@@ -42,28 +49,67 @@ def parse(btf: Btf, type_id: int, version: KernelVersion = _NEW_TAGS) -> tuple[F
             for entry in type_.vars:
                 var = btf.type(entry.type)
                 if isinstance(var, Var):
-                    _one(btf, var.type, entry.offset, found, 0, tags)
+                    _one(btf, var.type, entry.offset, found, 0, tags, _STRUCTS, (entry.type, -1))
         else:
-            _members(btf, type_id, 0, found, 0, tags)
+            _members(btf, type_id, 0, found, 0, tags, _STRUCTS)
     except BtfError:
         return ()
-    return tuple(sorted(found[:_MAX_FIELDS], key=lambda field: field.offset))
+    return _whole(found)
+
+
+def _whole(found: list[Field]) -> tuple[Field, ...]:
+    """All special fields in order; none of a type that has too many."""
+    return () if len(found) > _MAX_FIELDS else tuple(sorted(found, key=lambda field: field.offset))
+
+
+@lru_cache(maxsize=4096)
+def of_object(btf: Btf, type_id: int, version: KernelVersion) -> tuple[Field, ...]:
+    """The special fields of an object of a program's own type, by offset."""
+    found: list[Field] = []
+    try:
+        _members(btf, type_id, 0, found, 0, _TAGS if version >= _NEW_TAGS else _OLD_TAGS, _OBJECT_STRUCTS)
+    except BtfError:
+        return ()
+    return _whole(found)
+
+
+def _root(btf: Btf, holder_id: int, component: int, field: Field) -> Field:
+    """A list head or tree root with what it contains, as a declaration tag "contains:type:node" says."""
+    for type_id in btf.ids():
+        if btf.kind(type_id) != Kind.DECL_TAG:
+            continue
+        tag = btf.type(type_id)
+        if not isinstance(tag, DeclTag) or tag.type != holder_id or tag.component != component \
+                or not tag.name.startswith(_CONTAINS):
+            continue
+        name, _, member = tag.name.removeprefix(_CONTAINS).partition(":")
+        value_id = btf.find(name, Kind.STRUCT)
+        value = btf.type(value_id) if value_id is not None else None
+        nodes = [one for one in value.members if one.name == member] if isinstance(value, Struct) else []
+        if len(nodes) == 1 and value_id is not None and btf.type(nodes[0].type).name == _NODES[field.kind]:
+            return replace(field, value_id=value_id, node_offset=nodes[0].offset // 8)
+        break
+    raise BtfError(f"it is not said what a {field.name} contains")
 
 
 def _members(
-    btf: Btf, type_id: int, base: int, found: list[Field], depth: int, tags: dict[str, str]
+    btf: Btf, type_id: int, base: int, found: list[Field], depth: int, tags: dict[str, str],
+    structs: dict[str, tuple[str, int]],
 ) -> None:
-    type_ = btf.resolved(type_id)
+    type_id = btf.resolve(type_id)
+    type_ = btf.type(type_id)
     if not isinstance(type_, (Struct, Union)) or depth > _MAX_DEPTH:
         return
-    for member in type_.members:
+    for number, member in enumerate(type_.members):
         if member.offset % 8 == 0:
-            _one(btf, member.type, base + member.offset // 8, found, depth, tags)
+            _one(btf, member.type, base + member.offset // 8, found, depth, tags, structs, (type_id, number))
 
 
 def _one(
-    btf: Btf, type_id: int, offset: int, found: list[Field], depth: int, tags: dict[str, str]
+    btf: Btf, type_id: int, offset: int, found: list[Field], depth: int, tags: dict[str, str],
+    structs: dict[str, tuple[str, int]], place: tuple[int, int],
 ) -> None:
+    """One member or variable. place: the type that declares it, and its number there (-1: the type itself)."""
     count = 1
     type_ = btf.type(type_id)
     while isinstance(type_, Array):
@@ -71,22 +117,18 @@ def _one(
         type_id = type_.type
         type_ = btf.type(type_id)
     if isinstance(type_, (Struct, Union)):
-        known = _STRUCTS.get(type_.name)
+        known = structs.get(type_.name)
         if known is not None:
             kind, size = known
             if type_.size == size or kind not in ("spin_lock", "timer", "wq"):
-                found.append(Field(kind, type_.name, offset, size))
+                field = Field(kind, type_.name, offset, size)
+                if kind in _NODES:
+                    field = _root(btf, *place, field)
+                _repeat(found, [field], count, type_.size)
             return
         inner: list[Field] = []
-        _members(btf, type_id, 0, inner, depth + 1, tags)
-        for i in range(min(count, _MAX_FIELDS)):
-            for field in inner:
-                found.append(
-                    Field(
-                        field.kind, field.name, offset + i * type_.size + field.offset, field.size, field.target,
-                        field.target_id,
-                    )
-                )
+        _members(btf, type_id, 0, inner, depth + 1, tags, structs)
+        _repeat(found, [replace(field, offset=offset + field.offset) for field in inner], count, type_.size)
         return
     if isinstance(type_, Volatile):
         type_ = btf.type(type_.type)
@@ -100,8 +142,17 @@ def _one(
             if not isinstance(struct, Struct):  # the kernel then knows no special field of the map at all
                 raise BtfError("a kptr to what is no struct")
             target = struct.name
-            for i in range(min(count, _MAX_FIELDS)):
-                found.append(Field(kind, name, offset + 8 * i, 8, target, target_id))
+            _repeat(found, [Field(kind, name, offset, 8, target, target_id)], count, 8)
+
+
+def _repeat(found: list[Field], fields: list[Field], count: int, size: int) -> None:
+    """Fields of each element of an array. BtfError for those of which there can be no arrays, and for too many."""
+    if not fields or not count:
+        return
+    if count > 1 and (len(fields) * count > _MAX_FIELDS or any(one.kind not in _REPEATED for one in fields)):
+        raise BtfError("too many special fields, or an array of some that may stand alone only")
+    for i in range(count):
+        found += [replace(one, offset=one.offset + i * size) for one in fields]
 
 
 def has_field(map_: MapInfo, kind: str) -> bool:

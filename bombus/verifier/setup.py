@@ -18,6 +18,7 @@ from bombus.verifier.env import (
     E2BIG,
     EBADF,
     EBUSY,
+    EEXIST,
     EINVAL,
     ENOENT,
     EPERM,
@@ -30,6 +31,7 @@ from bombus.verifier.opcodes import known
 from bombus.verifier.program import MapInfo
 from bombus.verifier.regs import MEM_PERCPU, MEM_RDONLY, PTR_TO_BTF_ID, PTR_TO_MEM, ZERO, Reg
 
+_GLOBAL: Final = 1  # BTF_FUNC_GLOBAL
 _ARENA: Final = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id
 _ARRAY: Final = MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id
 _STRUCT_OPS: Final = MAP_TYPE["BPF_MAP_TYPE_STRUCT_OPS"].id
@@ -67,16 +69,31 @@ def check_functions_early(env: Env) -> None:
         if not btfkit.is_func_proto(btf, btfkit.proto_of(btf, info.type_id)):
             env.fail(EINVAL)
         before = info.insn
-    callback = btfkit.exception_callback(btf, program.func_info[0].type_id)
-    if callback:
-        starts = [info.insn for info in program.func_info if btfkit.function(btf, info.type_id) == (callback, 1)]
-        called = any(
-            insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL and at + insn.imm + 1 in starts
-            for at, insn in enumerate(env.insns)
-        )
-        if not called:  # one that is called is refused in the end
-            raise NotSupported("verification of exception callbacks", "the next stage of the verifier")
-        env.exception_callback = starts[-1]
+
+
+def find_exception_callback(env: Env) -> None:
+    """The function that a declaration tag of the main program names (bpf_find_exception_callback_insn_off)."""
+    program = env.program
+    btf = program.btf
+    if not program.func_info or btf is None:
+        return
+    names = btfkit.exception_callbacks(btf, program.func_info[0].type_id)
+    if not names:
+        return
+    if len(names) > 1:
+        env.fail(EEXIST, "multiple exception callback tags for main subprog")
+    name = names[0]
+    found = btf.find(name, Kind.FUNC)
+    if found is None:
+        env.fail(ENOENT, f"exception callback '{name}' could not be found in BTF")
+    if btfkit.function(btf, found)[1] != _GLOBAL:
+        env.fail(EINVAL, f"exception callback '{name}' must have global linkage")
+    starts = [info.insn for info in program.func_info if info.type_id == found]
+    if not starts:
+        env.fail(EINVAL, "exception callback type id not found in func_info")
+    if not starts[-1]:
+        env.fail(EINVAL, "invalid exception callback insn_off in func_info: 0")
+    env.exception_callback = starts[-1]
 
 
 def _no_abnormal_return(env: Env) -> None:

@@ -105,6 +105,7 @@ class Frame:
         "foreign",
         "in_async_callback",
         "in_callback",
+        "in_exception_callback",
         "live",
         "marked",
         "misfit",
@@ -147,6 +148,7 @@ class Frame:
             self.refs = ()
             self.return_range = (0, 0)
             self.in_callback = False
+            self.in_exception_callback = False
             self.in_async_callback = False
             self.async_entries = 0
             self.callback_depth = 0
@@ -165,6 +167,7 @@ class Frame:
         self.refs = like.refs
         self.return_range = like.return_range
         self.in_callback = like.in_callback
+        self.in_exception_callback = like.in_exception_callback
         self.in_async_callback = like.in_async_callback
         self.async_entries = like.async_entries
         self.callback_depth = like.callback_depth

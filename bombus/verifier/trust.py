@@ -9,6 +9,7 @@ from typing import Final
 
 from bombus.verifier.regs import (
     BASE_MASK,
+    CONST_PTR_TO_MAP,
     MEM_ALLOC,
     NON_OWN_REF,
     PTR_TO_SOCK_COMMON,
@@ -20,7 +21,10 @@ from bombus.verifier.regs import (
 
 TRUSTED_FLAGS: Final = MEM_ALLOC | PTR_TRUSTED | NON_OWN_REF
 # Pointers that the kernel itself made, with the struct that each is.
-KERNEL_STRUCTS: Final = {PTR_TO_SOCKET: "sock", PTR_TO_SOCK_COMMON: "sock_common", PTR_TO_TCP_SOCK: "tcp_sock"}
+KERNEL_STRUCTS: Final = {
+    PTR_TO_SOCKET: "sock", PTR_TO_SOCK_COMMON: "sock_common", PTR_TO_TCP_SOCK: "tcp_sock",
+    CONST_PTR_TO_MAP: "bpf_map",
+}
 
 
 def has_unsafe_flags(type_: int) -> bool:

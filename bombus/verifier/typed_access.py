@@ -5,8 +5,11 @@ Linux 6.12 kernel/bpf/verifier.c: check_ptr_to_btf_access, check_ptr_to_map_acce
 
 from __future__ import annotations
 
+from typing import Final
+
 from bombus.btf.parse import Btf
 from bombus.btf.types import Kind
+from bombus.spec.progtypes import PROG_TYPE_BY_ID
 from bombus.spec.structops import ANYWHERE
 from bombus.verifier import btf_walk, records
 from bombus.verifier.env import EACCES, EFAULT, EINVAL, EPERM, READ, WRITE, Env
@@ -26,6 +29,9 @@ from bombus.verifier.regs import (
     Reg,
 )
 from bombus.verifier.trust import TRUSTED_FLAGS, is_trusted
+
+_CONNECTION_FIELDS: Final[tuple[str, ...]] = ("mark",)
+_CONNTRACK_WRITERS: Final = ("BPF_PROG_TYPE_SCHED_CLS", "BPF_PROG_TYPE_SCHED_ACT", "BPF_PROG_TYPE_XDP")
 
 
 def in_rcu_section(env: Env) -> bool:
@@ -83,7 +89,7 @@ def check(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> N
         _check_owned(env, reg, off, size)
     found = btf_walk.access(env, btf, reg.btf_id, off, size, flexible=not allocated)
     if kind == READ and value >= 0:
-        if allocated and found.kind != btf_walk.SCALAR:
+        if allocated and found.kind == btf_walk.POINTER:
             regs[value] = env.unknown
         else:
             flags = _flags(env, reg, btf, found) if found.kind == btf_walk.POINTER else 0
@@ -95,7 +101,7 @@ def _check_owned(env: Env, reg: Reg, off: int, size: int) -> None:
     if not reg.type & (NON_OWN_REF | MEM_RCU) and not reg.ref_id:
         env.fail(EFAULT, "verifier internal error: ref_obj_id for allocated object must be non-zero")
     assert reg.btf is not None
-    for field in records.parse(reg.btf, reg.btf_id, env.program.version):
+    for field in records.of_object(reg.btf, reg.btf_id, env.program.version):
         if off < field.offset + field.size and field.offset < off + size:
             env.fail(EACCES, f"direct access to {field.name} is disallowed")
 
@@ -131,13 +137,17 @@ def _flags(env: Env, reg: Reg, btf: Btf, found: btf_walk.Found) -> int:
 def _write(env: Env, reg: Reg, off: int, size: int) -> bool:
     """A store where the program's kind has rules for it. False when it has none."""
     rules = env.target.ops if env.target is not None else None
-    if rules is None:
-        return False
     btf = reg.btf
     assert btf is not None
-    struct, fields = rules.writable
+    if rules is None:
+        if PROG_TYPE_BY_ID[env.program.prog_type].name not in _CONNTRACK_WRITERS:
+            return False
+        struct, fields = "nf_conn", _CONNECTION_FIELDS
+    else:
+        struct, fields = rules.writable
     wanted = btf.find(struct, Kind.STRUCT)
-    if wanted is None or reg.btf_id != wanted:
+    # Connections that are not set up yet have the same layout (Linux 6.12 net/netfilter/nf_conntrack_bpf.c).
+    if wanted is None or (reg.btf_id != wanted and btf.type(reg.btf_id).name != f"{struct}___init"):
         env.fail(EACCES, "only read is supported" if fields else f"only access to {struct} is supported")
     if not fields:
         if off + size > btf.size_of(wanted):

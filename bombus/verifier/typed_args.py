@@ -168,7 +168,7 @@ def load_kptr(env: Env, field: Field, holder: Btf) -> Reg:
     elif not kernels:
         flags |= MEM_ALLOC
     if not kernels and any(
-        one.kind in ("list_node", "rb_node") for one in records.parse(btf, type_id, env.program.version)
+        one.kind in ("list_node", "rb_node") for one in records.of_object(btf, type_id, env.program.version)
     ):
         flags |= NON_OWN_REF
     return pointer(env, btf, type_id, flags)

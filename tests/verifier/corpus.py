@@ -30,6 +30,7 @@ WITHOUT = {
     "6.18": frozenset(("override_return", "probe_write_user")),
 }
 VMLINUX = {"6.1": "6.1.0-56", "6.12": "6.12.117+deb12", "6.18": "6.18"}
+ARENA = 33  # maps of this type were mapped by libbpf where they did not say where
 CPUS = {"6.1": 1, "6.12": 1, "6.18": 2}
 # Object and section: the bytes, without the zeros at their end.
 CONSTANTS: dict[str, str] = json.loads((Path(__file__).parent / "data" / "constants.json").read_text())
@@ -119,7 +120,7 @@ def _maps(row: dict[str, Any], by_fd: dict[int, Btf | None], version: str) -> di
         maps[fd] = MapInfo(
             m["type"], m["key_size"], m["value_size"], m["max_entries"], m.get("name", ""), m.get("flags", 0),
             number + 1, inner, frozen, contents, btf, m.get("btf_key", 0), value_id, special,
-            m.get("map_extra", 0), 0xFFFF_8000_0000_0000 + number * 0x10000,
+            m.get("map_extra", 0) or (1 << 44 if m["type"] == ARENA else 0), 0xFFFF_8000_0000_0000 + number * 0x10000,
             0xFFFF_9000_0000_0000 + number * 0x10000,
         )
     return maps
