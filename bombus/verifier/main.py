@@ -75,7 +75,7 @@ def verify(program: Program, recorder: Recorder | None = None) -> Verdict:
         if collects:
             gc.enable()
     microseconds = (time.perf_counter_ns() - started) // 1000
-    _statistics(env, microseconds)
+    _statistics(env, microseconds, accepted=not errno)
     env.log.settle()
     return Verdict(
         errno, env.log.text(), where, env.processed, env.total_states, env.peak_states, env.max_states_per_insn,
@@ -443,10 +443,13 @@ def leave(env: Env, *, thrown: bool = False) -> int:
     return _RETURNED
 
 
-def _statistics(env: Env, microseconds: int) -> None:
+def _statistics(env: Env, microseconds: int, *, accepted: bool) -> None:
     """The last lines of the log (print_verification_stats)."""
     if env.log.level & STATS:
-        depths = "+".join(str(subprog.stack_depth) for subprog in env.subprogs)
+        shown = [str(subprog.stack_depth) for subprog in env.subprogs]
+        if accepted and env.throws and env.exception_callback < 0:
+            shown.append("0")  # of the callback that the kernel itself adds
+        depths = "+".join(shown)
         env.log.write(f"verification time {microseconds} usec\nstack depth {depths}\n")
     env.say(
         f"processed {env.processed} insns (limit {MAX_INSNS}) max_states_per_insn {env.max_states_per_insn} "
