@@ -109,9 +109,9 @@ def test_what_cannot_be_judged(files: Path, capsys: pytest.CaptureFixture[str]) 
     from bombus.isa.insn import Insn
 
     Path("kfunc.raw").write_bytes(encode([Insn(0x85, 0, 2, 0, 5), Insn(0xB7), Insn(0x95)]))
-    code, out, _ = run(capsys, "kfunc.raw", "--type", "xdp")
+    code, out, _ = run(capsys, "kfunc.raw", "--type", "xdp", "--kernel", "6.12", "--btf", "none")
     assert code == 3
-    assert "not judged: verification of kfunc calls is not supported" in out
+    assert "verification of calls of kernel functions is not supported: it needs the BTF of Linux 6.12" in out
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from bombus.errors import BombusError, KernelError
 from bombus.isa.insn import decode
 from bombus.kernel.api import Attr
 from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.loader.btfcache import vmlinux_of
 from bombus.loader.load import load
 from bombus.object.model import Object
 from bombus.object.read import open_object, read_object
@@ -48,13 +49,14 @@ class Loads:
         self.kernel = kernel
         self.btfs: dict[int, Btf] = {}
         self.maps: dict[int, MapInfo] = {}
+        self.types: Btf | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.kernel, name)
 
     def bpf(self, attr: Attr) -> int:
         name = attr.command.name
-        if name == "BPF_PROG_LOAD" and not attr.get("attach_btf_id"):
+        if name == "BPF_PROG_LOAD":
             self.loaded(attr)
         result = self.kernel.bpf(attr)
         if name == "BPF_BTF_LOAD":
@@ -106,12 +108,16 @@ class Loads:
             for insn, file, line, place in _records(attr, "line_info", "<IIII")
             if btf is not None
         ]
+        if self.types is None:
+            self.types = vmlinux_of(self.kernel)
         license_ = attr.read(attr.get("license"), 128).split(b"\0")[0].decode()
         return Program(
             decode(bytes(attr.buffers["insns"])), attr.get("prog_type"), self.kernel.version,
             attr.get("expected_attach_type"), license_, _name(attr, "prog_name"), attr.get("prog_flags"),
             maps=dict(self.maps), btf=btf, func_info=functions, line_info=lines, log_level=log_level,
-            cpus=self.kernel.possible_cpus,
+            cpus=self.kernel.possible_cpus, attach_btf_id=attr.get("attach_btf_id"),
+            attach_prog=bool(attr.get("attach_prog_fd")), vmlinux=self.types,
+            data_symbols=self.kernel.kconfig().get("CONFIG_KALLSYMS_ALL", "n") == "y",
         )  # fmt: skip
 
 
