@@ -98,7 +98,7 @@ CHANGES: tuple[Change, ...] = (
     Change("ids_compared", since("6.3"), "states fit only when scalars and map values are linked alike"),
     Change("exact_loops", since("6.7"), "an infinite loop is one where nothing at all changed"),
     Change("callbacks_converge", since("6.7"), "callbacks are verified until their states converge"),
-    Change("quiet_anonymous_context", since("6.18"), "no message about context structs without a name"),
+    Change("quiet_anonymous_context", since("6.12"), "no message about context structs without a name"),
     Change("map_checks_once", since("6.14"), "a map is checked against the program once, not at each use"),
     Change("cpu_v4", since("6.6"), "gotol, bswap, sign-extending loads and moves, signed division"),
 )
