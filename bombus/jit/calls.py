@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 LOOKUP: Final = 1  # bpf_map_lookup_elem
 TAIL_CALL: Final = 12
+_POINTERS: Final = (LOOKUP, 131)  # give an address, or 0: bpf_ringbuf_reserve
 _FIVE: Final = range(1, 6)
 
 
@@ -90,7 +91,7 @@ def map_call(w: Writer, code: MapCode, helper: int) -> None:
         else:
             args.append(f"i64 {w.read(int(param))}")
     result = w.ops.emit(f"call i64 @{name}({', '.join(args)})")
-    place = w.ops.emit(f"inttoptr i64 {result} to ptr") if helper == LOOKUP else None
+    place = w.ops.emit(f"inttoptr i64 {result} to ptr") if helper in _POINTERS else None
     w.forget()
     w.write(0, result, place)
 

@@ -17,6 +17,7 @@ from weakref import WeakValueDictionary
 
 from bombus.bits import U64, s32
 from bombus.errors import NotSupported, UsageError, VmFault
+from bombus.isa import opcodes as op
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
 from bombus.jit import abi, perfmap
@@ -550,6 +551,13 @@ class NativeEngine:
         maps = {
             i: code for i, code in codes.items() if code is not None and insns[i].imm in code.calls and i not in arrays
         }
+        others = None if facts is None or checked else env.helper_code()
+        if others is not None:
+            maps |= {
+                i: others
+                for i, insn in enumerate(insns)
+                if insn.opcode == op.CALL and insn.src == 0 and insn.imm in others.calls and i not in maps
+            }
         blind = self._harden == 2 or (self._harden == 1 and facts is None)
         options = Options(
             checked=checked,

@@ -134,6 +134,7 @@ def _note_map(env: Env, number: int, meta: Meta) -> None:
             env.fail(EINVAL, "kernel subsystem misconfigured verifier")
         if memory.read_only(map_) and number in special.MAP_WRITERS:
             env.fail(EACCES, "write into map forbidden")
+    if number in special.MAP_OPERATIONS or number in special.RING_OPERATIONS:  # the latter for our own JIT only
         if aux.map is not None and aux.map is not map_:
             aux.map_poisoned = True
         aux.map = map_

@@ -33,7 +33,7 @@ class ArrayPlace(NamedTuple):
 class MapCode:
     """A map's operations as LLVM IR, to be taken into the code of programs.
 
-    address: of the map's memory, which `keep` owns. calls: helper -> function, and what it gets after that address: "2"
+    address: of the map's memory, which `keep` owns. calls: helper -> function, and what it gets after that address: "1"
     to "5" for registers, "c" for the CPU; all u64. head, definitions, declarations: the text. digest: names it.
     """
 
@@ -96,6 +96,9 @@ class Env(Protocol):
     def map_code(self, map_id: int) -> MapCode | None:
         """The operations of a map as code; None where only helpers do them."""
 
+    def helper_code(self) -> MapCode | None:
+        """Helpers as code that take no map; None where there is none."""
+
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
         """The table beside an array of programs, by its id or as programs name it; None where there is none."""
 
@@ -157,6 +160,9 @@ class PlainEnv:
         return None
 
     def map_code(self, map_id: int) -> MapCode | None:
+        return None
+
+    def helper_code(self) -> MapCode | None:
         return None
 
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:

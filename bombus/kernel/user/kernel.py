@@ -35,7 +35,9 @@ if TYPE_CHECKING:
 MAX_CPUS = 4096
 MAP_MODES = ("auto", "native", "python")
 _COMPILING = ("native", "tiered")  # engines
-_POLL_SECONDS = 0.05  # how long `wait` sleeps when nobody wakes it
+# How long `wait` sleeps when nobody wakes it; native programs never do.
+_POLL_SECONDS = 0.05
+_POLL_NATIVE = 0.002
 
 
 class UserKernel:
@@ -147,11 +149,12 @@ class UserKernel:
             found = [fd for fd, file in files if getattr(file.obj, "ready", bool)()]
             if found:
                 return found
-            left = _POLL_SECONDS if end is None else end - time.monotonic()
+            most = _POLL_NATIVE if any(getattr(file.obj, "native", None) for _fd, file in files) else _POLL_SECONDS
+            left = most if end is None else end - time.monotonic()
             if left <= 0:
                 return []
             with self.wakeup:
-                self.wakeup.wait(min(left, _POLL_SECONDS))
+                self.wakeup.wait(min(left, most))
 
     def vmlinux_btf(self) -> bytes:
         if self._btf is None:

@@ -58,6 +58,13 @@ class ProgEnv:
         item = next((one for one in self.prog.maps if one.id == map_id), None)
         return None if item is None else item.code()
 
+    def helper_code(self) -> MapCode | None:
+        if self.kernel.maps == "python":
+            return None
+        from bombus.kernel.user.maps.mapcode import helper_code
+
+        return helper_code()
+
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
         item = next((one for one in self.prog.maps if one.id == map_id or one.handle == handle), None)
         return item.jump_table() if isinstance(item, ProgArrayMap) else None

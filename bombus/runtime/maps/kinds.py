@@ -6,13 +6,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+HELPERS: Final = "helpers"
 ROOM: Final = "bombus.runtime.maps"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """module: of the bodies in this room. bodies: functions of it. python: name of a call -> function of `python`.
-    helpers: number of a BPF helper -> body, and its arguments after the map: "2" to "5" for registers, "c" for the
+    helpers: number of a BPF helper -> body, and its arguments after the map: "1" to "5" for registers, "c" for the
     CPU."""
 
     module: str
@@ -43,6 +44,14 @@ KINDS: Final[dict[str, Kind]] = {
         "queue", ("push", "pop", "peek"),
         _python("push", "pop", "peek", read="py_peek", take="py_pop", write="py_keyless_write"),
         _PUSH | {88: ("pop", "2"), 89: ("peek", "2")},
+    ),
+    "ringbuf": Kind(
+        "ringbuf", ("reserve", "commit", "output", "query"), _python("reserve", "commit"),
+        {130: ("output", "234"), 131: ("reserve", "23"), 134: ("query", "2")},
+    ),
+    HELPERS: Kind(
+        "helpers", ("submit", "discard", "lock", "unlock", "cpu"), {},
+        {8: ("cpu", "c"), 93: ("lock", "1"), 94: ("unlock", "1"), 132: ("submit", "12"), 133: ("discard", "12")},
     ),
     "bloom": Kind(
         "bloom", ("push", "contains"), _python("push", "contains", write="py_keyless_write"),

@@ -152,6 +152,14 @@ def map_stored(base: u64, key: u64, target: u64) -> s64: ...  # type: ignore[emp
 
 
 @bpf.kfunc
+def map_reserve(base: u64, size: u64, flags: u64) -> u64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
+def map_commit(sample: u64, flags: u64, extra: u32) -> u64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
 def map_drop(base: u64, at: u32) -> None: ...
 
 
@@ -471,3 +479,26 @@ def py_stored(self: u64, args: u64, count: u64) -> u64:
         return result
     Py_DecRef(result)
     return none(base)
+
+
+# Ring buffers.
+
+
+def py_reserve(self: u64, args: u64, count: u64) -> u64:
+    """(size, flags) -> address or 0"""
+    base = base_of(self)
+    if count != 2:
+        return other(base)
+    size = PyLong_AsUnsignedLongLong(argument(args, u64(0)))
+    return PyLong_FromUnsignedLongLong(map_reserve(base, size, PyLong_AsUnsignedLongLong(argument(args, u64(1)))))
+
+
+def py_commit(self: u64, args: u64, count: u64) -> u64:
+    """(sample, flags, bits of its length) -> is somebody to be woken?"""
+    base = base_of(self)
+    if count != 3:
+        return other(base)
+    sample = PyLong_AsUnsignedLongLong(argument(args, u64(0)))
+    flags = PyLong_AsUnsignedLongLong(argument(args, u64(1)))
+    extra = u32(PyLong_AsUnsignedLongLong(argument(args, u64(2))))
+    return PyLong_FromUnsignedLongLong(map_commit(sample, flags, extra))

@@ -24,7 +24,7 @@ from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
 from bombus.jit.lower import Lowered, Options
 from bombus.jit.target import host
-from bombus.runtime.maps.kinds import KINDS, ROOM
+from bombus.runtime.maps.kinds import HELPERS, KINDS, ROOM
 from bombus.runtime.maps.shape import CONSTANTS, CONTROL
 from bombus.vm.env import MapCode
 
@@ -154,6 +154,13 @@ def program_code(kind: str, numbers: Mapping[str, int], address: int, keep: obje
     return MapCode(
         address, known.calls, known.head, known.definitions, known.declarations, known.digest, keep
     )  # fmt: skip
+
+
+def helper_code() -> MapCode | None:
+    """Helpers that take no map."""
+    if problem():
+        return None
+    return program_code(HELPERS, dict.fromkeys(CONSTANTS, 0), 0, None)
 
 
 @cache

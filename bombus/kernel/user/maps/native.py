@@ -32,6 +32,7 @@ from bombus.vm.memory import Region
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.ringbuf import RingBufMap
     from bombus.vm.env import MapCode
 
 _MOST: Final = 1 << 42  # bytes of address space for one map; larger ones are Python's
@@ -46,13 +47,15 @@ _MAP_NORESERVE: Final = 0x4000  # Linux include/uapi/asm-generic/mman-common.h
 class Memory:
     """A map's block: zeros that cost nothing until they are touched."""
 
-    __slots__ = ("__weakref__", "address", "pages", "view")
+    __slots__ = ("__weakref__", "address", "view")
 
-    def __init__(self, size: int) -> None:
-        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
-        self.pages = mmap.mmap(-1, size, flags=flags)
-        self.view = memoryview(self.pages)
-        self.address = ctypes.addressof(ctypes.c_char.from_buffer(self.pages))
+    def __init__(self, size: int, block: memoryview | None = None) -> None:
+        """block: memory that is there already."""
+        if block is None:
+            flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
+            block = memoryview(mmap.mmap(-1, size, flags=flags))
+        self.view = block
+        self.address = ctypes.addressof(ctypes.c_char.from_buffer(block))
 
     def begin(self, kernel: UserKernel, numbers: Mapping[str, int]) -> None:
         """Fill the control struct in."""
@@ -392,3 +395,14 @@ def keyless_of(item: Map, attr: MapAttr, kind: str, shape: PlainShape) -> Keyles
     if api is None or memory is None:
         return None
     return Keyless(kind, memory, shape.constants(), api)
+
+
+def ring_of(ring: RingBufMap) -> Keyless | None:
+    """Native code over the memory of a ring buffer."""
+    api = api_for(ring.kernel, "ringbuf")
+    if api is None:
+        return None
+    memory = Memory(0, ring.block)
+    numbers = PlainShape(0, ring.max_entries, 0, mask=ring.max_entries - 1).constants()
+    memory.begin(ring.kernel, numbers)
+    return Keyless("ringbuf", memory, numbers, api)

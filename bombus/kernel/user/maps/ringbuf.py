@@ -1,8 +1,8 @@
 """Ring buffers, to and from user space. Linux 6.12 kernel/bpf/ringbuf.c.
 
-Memory as user space maps it: a page with consumer_pos, a page with producer_pos, then the data twice in a row. A
-record is a u32 length (bit 31 busy, bit 30 discarded), a u32 (the kernel's page offset) and the sample, padded to
-8 bytes.
+Memory: a page of the kernel's own, then as user space maps it: a page with consumer_pos, a page with producer_pos, then
+the data twice in a row. A record is a u32 length (bit 31 busy, bit 30 discarded), a u32 (the kernel's page offset) and
+the sample, padded to 8 bytes.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from bombus.vm.memory import Region
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.native import Keyless
+    from bombus.vm.env import MapCode
 
 BUSY_BIT = 1 << 31
 DISCARD_BIT = 1 << 30
@@ -41,11 +43,14 @@ class _Ring(Map):
 
     late_check = True
 
-    __slots__ = ("_busy", "_consumer", "_data", "_mask", "_producer", "_words", "region", "view")
+    __slots__ = (
+        "_busy", "_consumer", "_data", "_mask", "_producer", "_words", "block", "region", "start", "view",
+    )  # fmt: skip
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
-        start, self.view = doubled(_HEAD, attr.max_entries)
+        self.start, self.block = doubled(PAGE_SIZE + _HEAD, attr.max_entries)
+        start, self.view = self.start + PAGE_SIZE, self.block[PAGE_SIZE:]
         self._mask = attr.max_entries - 1
         self._consumer = self.view[:8].cast("Q")
         self._producer = self.view[PAGE_SIZE : PAGE_SIZE + 8].cast("Q")
@@ -83,14 +88,27 @@ class _Ring(Map):
 class RingBufMap(_Ring):
     """Programs produce, user space consumes."""
 
-    __slots__ = ("_pending",)
+    __slots__ = ("_pending", "native")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
         self._pending = 0  # the oldest record that may be busy
+        self.native: Keyless | None = None
+
+    def settle(self, attr: MapAttr) -> Map:
+        from bombus.kernel.user.maps.native import ring_of
+
+        self.native = ring_of(self)
+        return self
+
+    def code(self) -> MapCode | None:
+        return None if self.native is None else self.native.code()
 
     def reserve(self, size: int, flags: int = 0) -> int:
         """Address of `size` bytes of a new record, 0 when there is no room."""
+        if self.native is not None:
+            place: int = self.native.calls["reserve"](size & U64, flags & U64)
+            return place
         if flags or size > _MAX_RECORD:
             return 0
         length = align_up(size + HEADER_SIZE, 8)
@@ -121,6 +139,10 @@ class RingBufMap(_Ring):
         return self._commit(address, flags, DISCARD_BIT)
 
     def _commit(self, address: int, flags: int, extra: int) -> int:
+        if self.native is not None:
+            if self.native.calls["commit"](address, flags & U64, extra):
+                self.kernel.notify()
+            return 0
         at = (address - HEADER_SIZE - self._data) & self._mask
         words = self._words
         words[at >> 2] = words[at >> 2] ^ BUSY_BIT | extra
