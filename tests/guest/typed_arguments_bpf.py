@@ -40,8 +40,8 @@ def read(result: s64) -> int:
     return 0
 
 
-@kprobe("ksys_pread64")
-def inner(fd: u32, place: u64, count: u64, at: s64) -> int:
-    note(u32(30), u64(fd))
-    note(u32(31), u64(at))
+@kprobe("vfs_read")
+def inner(file: u64, place: u64, count: u64) -> int:
+    note(u32(30), place)
+    note(u32(31), count)
     return 0
