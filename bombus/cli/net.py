@@ -38,6 +38,7 @@ _XDP = {"xdp": 0, "xdpgeneric": 2, "xdpdrv": 4, "xdpoffload": 8}
 _TCX = {"tcx_ingress": "BPF_TCX_INGRESS", "tcx_egress": "BPF_TCX_EGRESS"}
 # include/uapi/linux/pkt_sched.h, pkt_cls.h
 _ROOT, _INGRESS, _EGRESS = 0xFFFF_FFFF, 0xFFFF_FFF2, 0xFFFF_FFF3
+_CLSACT = {"clsact_ingress": _INGRESS, "clsact_egress": _EGRESS}
 _BPF_NAME, _BPF_ID, _BPF_ACT = 7, 11, 1  # TCA_BPF_*
 _ACT_KIND, _ACT_OPTIONS, _ACT_PARMS, _ACT_NAME, _ACT_ID = 1, 2, 2, 6, 9  # TCA_ACT_*, TCA_ACT_BPF_*
 _ACTIONS = 32  # TCA_ACT_MAX_PRIO
@@ -262,14 +263,33 @@ def attach(words: Words) -> None:
     output.done()
 
 
-@verb(net, "detach", "ATTACH_TYPE dev NAME")
+@verb(net, "detach", "ATTACH_TYPE dev NAME [PROG]")
 def detach(words: Words) -> None:
-    """Detach the program of a device."""
-    kind = words.expect(*_XDP, *_TCX)
+    """Detach the program of a device: also what a killed process left there by netlink. ATTACH_TYPE: as of attach, or
+    clsact_ingress, clsact_egress for all BPF filters of a clsact qdisc, or those of PROG."""
+    kind = words.expect(*_XDP, *_TCX, *_CLSACT)
     index = _device(words)
+    if kind in _CLSACT:
+        _detach_filters(words, index, _CLSACT[kind])
+        output.done()
+        return
     words.end()
     if kind in _TCX:
         live.kernel().bpf(Attr("BPF_PROG_DETACH", target_ifindex=index, attach_type=ATTACH_TYPE[_TCX[kind]].id))
     else:
         live.kernel().sites.xdp_set(index, -1, _XDP[kind])
     output.done()
+
+
+def _detach_filters(words: Words, index: int, parent: int) -> None:
+    number = 0
+    if words:
+        with live.item("prog", words) as item:
+            number = item.info["id"]
+        words.end()
+    sites = live.kernel().sites
+    found = [one for one in sites.tc_filters(index, parent) if number in (0, one.prog_id)]
+    if not found:
+        raise KernelError(errno.ENOENT, "detach", "no such BPF filter is there")
+    for one in found:
+        sites.tc_detach(one)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json as _json
-import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -188,50 +187,19 @@ def console() -> Console:
     from rich.console import Console
 
     width = None if sys.stdout.isatty() else 1000  # a file or a pipe has no edge to wrap at
-    return Console(highlight=False, markup=False, width=width, soft_wrap=False)
+    return Console(highlight=False, markup=False, emoji=False, width=width, soft_wrap=False)
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
     """Print rows as a table; columns named in `right` are aligned to the right."""
-    cells = [[str(cell) for cell in row] for row in rows]
-    plain = _plain_table(columns, cells, right)
-    if plain and not sys.stdout.isatty() and sys.stdout.encoding.startswith("utf") and not _FORCING & os.environ.keys():
-        sys.stdout.write(f"{title}\n{plain}" if title else plain)
-        return
     from rich import box
     from rich.table import Table
 
     out = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     for column in columns:
         out.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in cells:
-        out.add_row(*row)
+    for row in rows:
+        out.add_row(*map(str, row))
     if title:
         click.echo(title)
     console().print(out)
-
-
-_FORCING = {"FORCE_COLOR", "TTY_COMPATIBLE"}  # rich takes a file for a terminal
-_PLAIN_WIDTH = 1000
-
-
-def _plain_table(columns: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[str]) -> str:
-    """What rich writes to a file, without the 25 ms that its import takes; "" for what only rich can lay out."""
-    if not all(cell.isascii() and cell.isprintable() for row in (columns, *rows) for cell in row):
-        return ""
-    if any(len(row) != len(columns) for row in rows):
-        return ""
-    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
-    total = sum(widths) + 3 * len(widths) - 1
-    if not widths or not all(widths) or total > _PLAIN_WIDTH:
-        return ""
-    blank = " " * total
-    shown = [blank]
-    for row in (columns, *rows):
-        parts = (
-            cell.rjust(width) if column in right else cell.ljust(width)
-            for cell, width, column in zip(row, widths, columns, strict=True)
-        )
-        shown.append(f" {'   '.join(parts)} ")
-    shown.insert(2, f" {'─' * (total - 2)} ")
-    return "\n".join([*shown, blank, ""])

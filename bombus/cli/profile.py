@@ -28,6 +28,7 @@ _FORMATS = (".svg", ".folded", ".txt", ".pb.gz", ".pprof", ".json")
 @click.option("-e", "--event", metavar="EVENT",
               help="cycles, cpu-clock, page-faults, ...; without it cycles, or cpu-clock where there is no PMU.")
 @click.option("-p", "--pid", type=int, metavar="PID", help="Sample this process.")
+@click.option("-a", "--all-cpus", "everything", is_flag=True, help="Sample all processes, on every CPU.")
 @click.option("--filter", "expression", metavar="EXPR",
               help="Which samples count, as perf record --filter: 'cpu == 0 || uid != 0, ip > 0x8000'.")
 @click.option("--duration", type=float, metavar="S", help="Stop after so many seconds (and end the command).")
@@ -37,16 +38,16 @@ _FORMATS = (".svg", ".folded", ".txt", ".pb.gz", ".pprof", ".json")
 @click.option("--limit", default=20, show_default=True, metavar="N", help="Functions to print.")
 @output.json_option
 def profile(
-    command: tuple[str, ...], frequency: int, period: int, event: str | None, pid: int | None, expression: str | None,
-    duration: float | None, out: str | None, entries: int, limit: int,
+    command: tuple[str, ...], frequency: int, period: int, event: str | None, pid: int | None, everything: bool,
+    expression: str | None, duration: float | None, out: str | None, entries: int, limit: int,
 ) -> None:  # fmt: skip
-    """Sample the stacks of a process (-p) or of a command until it ends, Ctrl-C or --duration.
+    """Sample the stacks of a process (-p), of a command or of everything (-a) until it ends, Ctrl-C or --duration.
 
     A BPF program counts stacks in the kernel; functions get names from symbol tables, debug files, /proc/kallsyms and
     what JITs tell (/tmp/perf-PID.map; Python with -X perf).
     """
-    if (pid is None) == (not command):
-        raise UsageError("give a process with -p or a command (after --)")
+    if (pid is not None) + bool(command) + everything != 1:
+        raise UsageError("give a process with -p, a command (after --), or -a for everything")
     if duration is not None and duration <= 0:
         raise UsageError(f"--duration {duration}: seconds above 0")
     if out is not None and not out.endswith(_FORMATS):
@@ -58,15 +59,15 @@ def profile(
     if out is not None:
         Path(out).touch()  # better now than after the work
     with Sampler(
-        open_kernel("linux"), pid=pid, command=command, frequency=frequency, period=period, event=event,
-        filter=filter_, entries=entries,
+        open_kernel("linux"), pid=pid, command=command, everything=everything, frequency=frequency,
+        period=period, event=event, filter=filter_, entries=entries,
     ) as sampler:  # fmt: skip
         with stopping() as stop:
             sampler.start()
             _sample(sampler, stop, duration)
         sampler.stop()
         found = sampler.result()
-    what = " ".join(command) if command else f"process {pid}"
+    what = " ".join(command) if command else ("all CPUs" if everything else f"process {pid}")
     if out is not None:
         _write(found, out, what)
     if output.as_json():

@@ -1,4 +1,7 @@
-"""Sampling of a process or command: perf events with the BPF program of `program`; stacks are read at the end."""
+"""Sampling of a process, a command or all CPUs: perf events with the BPF program of `program`.
+
+Stacks are read at the end.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +43,8 @@ _LOOK = 0.5  # seconds between two looks at which processes have samples
 
 
 class Sampler:
-    """Samples a process with all its threads and the processes that it starts, or a command.
+    """Samples a process with all its threads and the processes that it starts, a command, or (everything) whatever
+    runs on any CPU but the idle tasks.
 
     frequency: samples a second of each thread that runs; period: one sample in so many events instead. event: a name of
     EVENTS, None for CPU cycles or, without a PMU, the CPU clock. entries: of different stacks at most. A context
@@ -48,12 +52,12 @@ class Sampler:
     """
 
     def __init__(
-        self, kernel: Kernel, *, pid: int | None = None, command: Sequence[str] = (), frequency: int = 99,
-        period: int = 0, event: str | None = None, filter: Filter | None = None, entries: int = 16384,
-        symbols: Symbols | None = None,
+        self, kernel: Kernel, *, pid: int | None = None, command: Sequence[str] = (), everything: bool = False,
+        frequency: int = 99, period: int = 0, event: str | None = None, filter: Filter | None = None,
+        entries: int = 16384, symbols: Symbols | None = None,
     ) -> None:  # fmt: skip
-        if (pid is None) == (not command):
-            raise UsageError("give a process or a command to sample")
+        if (pid is not None) + bool(command) + everything != 1:
+            raise UsageError("give a process or a command to sample, or sample everything")
         if event is not None and event not in EVENTS:
             raise UsageError(f"no event {event!r}; there are {', '.join(EVENTS)}")
         if frequency < 1 or period < 0 or not 1 <= entries <= MORE:
@@ -83,12 +87,14 @@ class Sampler:
                 self._pid = self.command.pid
                 self._tracker = Tracker(kernel, self._pid, self.symbols)
                 self._stack.callback(self._tracker.close)
-                self._open([self._pid], on_exec=True)
+                self._open([(self._pid, -1)], on_exec=True)
+            elif everything:
+                self._open([(-1, cpu) for cpu in kernel.online_cpus], on_exec=False)
             else:
                 assert pid is not None
                 if not self.symbols.read_process(pid) and not os.path.isdir(f"/proc/{pid}"):
                     raise UsageError(f"there is no process {pid}")
-                self._open(_threads(pid), on_exec=False)
+                self._open([(thread, -1) for thread in _threads(pid)], on_exec=False)
         except BaseException:
             self.close()
             raise
@@ -114,11 +120,12 @@ class Sampler:
             Program.load(kernel, "perf_event", insns, license="Dual BSD/GPL", name="bombus_profile")
         )
 
-    def _open(self, threads: list[int], *, on_exec: bool) -> None:
+    def _open(self, places: list[tuple[int, int]], *, on_exec: bool) -> None:
+        """places: (thread, CPU), -1 for any."""
         names = [self.event] if self.event else list(_CLOCKS)
         for name in names:
             try:
-                self._open_all(name, threads, on_exec=on_exec)
+                self._open_all(name, places, on_exec=on_exec)
             except KernelError as error:
                 if error.errno == errno.EINVAL and self._filter is not None and self._filter.sample_type:
                     terms = ", ".join(term.name for term in self._filter.terms() if term.sample)
@@ -129,18 +136,20 @@ class Sampler:
             self.event = name
             return
 
-    def _open_all(self, name: str, threads: list[int], *, on_exec: bool) -> None:
+    def _open_all(self, name: str, places: list[tuple[int, int]], *, on_exec: bool) -> None:
         kind, config = EVENTS[name]
+        tasks = places[0][0] > 0
         event = PerfEvent(
-            kind, config, period=self._frequency or self._period, frequency=bool(self._frequency), inherit=True,
+            kind, config, period=self._frequency or self._period, frequency=bool(self._frequency), inherit=tasks,
             sample_type=self._filter.sample_type if self._filter is not None else 0, on_exec=on_exec,
+            exclude=frozenset() if tasks else frozenset({"idle"}),
         )  # fmt: skip
-        for thread in threads:
+        for thread, cpu in places:
             try:
-                fd = self.kernel.sites.perf_open(event, pid=thread)
+                fd = self.kernel.sites.perf_open(event, pid=thread, cpu=cpu)
             except KernelError as error:
-                if error.errno == errno.ESRCH and len(threads) > 1:
-                    continue  # the thread ended meanwhile
+                if error.errno in (errno.ESRCH, errno.ENODEV) and len(places) > 1:
+                    continue  # the thread ended, or the CPU went, meanwhile
                 raise
             self._events.append(fd)
             self._links.append(Link.create(self.kernel, self.program, "BPF_PERF_EVENT", target_fd=fd))
@@ -161,7 +170,7 @@ class Sampler:
         """Whether there is anything left to sample."""
         if self.command is not None:
             return self.command.running()
-        return os.path.isdir(f"/proc/{self._pid}")
+        return self._pid is None or os.path.isdir(f"/proc/{self._pid}")
 
     def look(self) -> None:
         """What must be read while processes live: mappings of those that had samples. Call it now and then."""

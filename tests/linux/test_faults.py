@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 from sandbox import in_namespace, own_cgroup, run, veth
 
+from bombus.cli.main import main
 from bombus.errors import KernelError, LoadError
 from bombus.kernel.api import Attr
 from bombus.kernel.handles import Program, ids
@@ -142,7 +143,10 @@ def test_what_netlink_attached_goes_at_exit() -> None:
             vb, va = sites.ifindex("vb"), sites.ifindex("va")
             kept = bool(sites.xdp_query(vb).ids), bool(sites.tc_filters(va, 0xFFFFFFF3))
             assert kept == ((True, True) if how == "kill" else (False, False)), how
-        sites.xdp_set(vb, -1, 0)
+        for words in (["xdp", "dev", "vb"], ["clsact_egress", "dev", "va"]):
+            assert main(["net", "detach", *words]) == 0
+        assert not sites.xdp_query(vb).ids and not sites.tc_filters(va, 0xFFFFFFF3)
+        assert main(["net", "detach", "clsact_egress", "dev", "va"]) == 1
         assert sites.tc_qdisc(va, add=False)
 
     in_namespace(body)

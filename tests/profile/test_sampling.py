@@ -94,6 +94,26 @@ def shares(profile: Profile) -> dict[str, float]:
     return {name: whole / total for name, _, _, whole in profile.functions()}
 
 
+def test_everything(linux_kernel: LinuxKernel, process: int) -> None:
+    """All CPUs: our process among others, no idle tasks; a filter chooses tasks."""
+
+    def ours(sampler: Sampler) -> bool:
+        return any(int.from_bytes(key[:4], "little") == process for key, _ in sampler.counts.raw.pairs())
+
+    with make(linux_kernel, everything=True, event="cpu-clock", frequency=199) as sampler:
+        found = run(sampler, lambda *_: ours(sampler))
+    mine = [stack for stack in found.stacks if stack.pid == process]
+    assert mine and any("busy" in f.name or "calls" in f.name for stack in mine for f in stack.frames)
+    assert all(stack.tid for stack in found.stacks)
+    only = Filter.parse(f"pid == {process}")
+    with make(linux_kernel, everything=True, event="cpu-clock", frequency=199, filter=only) as sampler:
+        found = run(sampler, lambda samples, *_: samples >= 5)
+    assert found.samples >= 5 and {stack.pid for stack in found.stacks} == {process}
+    for options in ({}, {"everything": True, "pid": process}, {"everything": True, "command": ["true"]}):
+        with pytest.raises(UsageError):
+            Sampler(linux_kernel, **options)  # type: ignore[arg-type]
+
+
 def test_process(linux_kernel: LinuxKernel, process: int) -> None:
     before = len(os.listdir("/proc/self/fd"))
     with make(linux_kernel, pid=process, frequency=997) as sampler:
