@@ -70,9 +70,10 @@ def _parts(program: Program) -> tuple[list[_Part], Btf | None]:
     functions: list[int] = []
     if info["btf_id"]:
         try:
-            from bombus.cli.live import btf_by_id
+            from bombus.kernel.handles import Btf as Handle
 
-            btf = btf_by_id(info["btf_id"])
+            with Handle.from_id(program.kernel, info["btf_id"]) as handle:
+                btf = handle.parsed()
             size = info["func_info_rec_size"]
             data = program.func_info()
             functions = [struct.unpack_from("=II", data, at)[1] for at in range(0, len(data), size or 1)]
@@ -87,7 +88,10 @@ def _parts(program: Program) -> tuple[list[_Part], Btf | None]:
     addresses = program.jited_ksyms()
     from bombus.kernel.linux.symbols import names_of
 
-    names = names_of(set(addresses)) if addresses else {}
+    names = names_of(set(addresses)) if addresses and program.kernel.name != "user" else {}
+    if program.kernel.name == "user":
+        names = _own_names(program)
+        functions = functions[:1]  # the others are those that LLVM left, in its order
     sources = _sources(program, btf)
     parts, at = [], 0
     for index, length in enumerate(lengths):
@@ -97,6 +101,23 @@ def _parts(program: Program) -> tuple[list[_Part], Btf | None]:
         parts.append(_Part(proto, name, address, code[at : at + length], sources))
         at += length
     return parts, btf
+
+
+def _own_names(program: Program) -> dict[int, str]:
+    """Names of a user kernel's code by address, as its perf map has them."""
+    from bombus.jit.perfmap import names
+    from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.prog import Prog
+    from bombus.kernel.user.proginfo import native_code
+
+    kernel = program.kernel
+    assert isinstance(kernel, UserKernel)
+    prog = kernel.object("BPF_OBJ_GET_INFO_BY_FD", program.fd, "prog")
+    assert isinstance(prog, Prog)
+    native = native_code(prog)
+    if native is None or native.linked is None:
+        return {}
+    return {address: name for name, address, _ in names(native.label, native.linked)}
 
 
 def _sources(program: Program, btf: Btf | None) -> dict[int, LineInfo]:

@@ -79,12 +79,23 @@ def xlated(
         progdump.dump_object(words, name, prog_type, kernel_name, btf)
 
 
-@verb(dump, "jited", "PROG [file FILE | opcodes | linum]...")
-def jited(words: Words) -> None:
-    """Print the machine code of loaded programs (the text needs capstone; `file` does not)."""
+@verb(dump, "jited", "{PROG | OBJ} [file FILE | opcodes | linum]...", *_CHOICES)
+def jited(
+    words: Words, name: str | None, prog_type: str | None, kernel_name: str, btf: str | None
+) -> None:
+    """Print the machine code of programs (the text needs capstone; `file` does not).
+
+    A loaded program by its id, name, tag or pin; or the programs of an object file, which is loaded for that: into a
+    user kernel, it is the native engine's code.
+    """
     from bombus.cli import progdump
 
-    progdump.dump_live(words, "jited")
+    if progdump.is_live(words):
+        if name or prog_type or btf:
+            raise UsageError("--prog, --type and --btf are for objects")
+        progdump.dump_live(words, "jited")
+    else:
+        progdump.dump_object(words, name, prog_type, kernel_name, btf, "jited")
 
 
 @verb(dump, "asm", "OBJ [opcodes | linum]...", click.option("--prog", "name", metavar="NAME",

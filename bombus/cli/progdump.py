@@ -15,6 +15,7 @@ from bombus.errors import UsageError
 
 if TYPE_CHECKING:
     from bombus.kernel.handles import Program
+    from bombus.loader.load import Loaded
     from bombus.object.model import Object
 
 _XLATED = ("file", "opcodes", "visual", "linum")
@@ -132,17 +133,16 @@ def _lines(program: Program, which: str, chosen: set[str]) -> Iterator[str]:
 
 
 def dump_object(
-    words: Words, name: str | None, prog_type: str | None, kernel_name: str, btf: str | None
+    words: Words, name: str | None, prog_type: str | None, kernel_name: str, btf: str | None, which: str = "xlated"
 ) -> None:
-    """`prog dump xlated OBJ`: load an object and print its programs."""
+    """`prog dump xlated|jited OBJ`: load an object and print its programs."""
     from bombus.cli.source import open_program
-    from bombus.cli.xlated import as_rows
     from bombus.kernel.handles import prog_type_of
     from bombus.kernels import open_kernel
     from bombus.loader.load import load
 
     obj = words.take("OBJ or PROG")
-    path, chosen = flags(words, _XLATED)
+    path, chosen = flags(words, _XLATED if which == "xlated" else _JITED)
     raw_btf = None
     if btf:
         from bombus.cli.inspect import read_btf
@@ -154,22 +154,37 @@ def dump_object(
         options["btf"] = raw_btf
     if name:
         options["programs"] = [name]
-    kernel = open_kernel(kernel_name, btf=raw_btf)
+    kernel = open_kernel(kernel_name, btf=raw_btf, engine="native" if which == "jited" else "fast")
     with load(opened, kernel, **options) as loaded:
+        if which == "jited":
+            _compile(loaded)
         if len(loaded.programs) != 1 and (path or "visual" in chosen):
             word = "file" if path else "visual"
             raise UsageError(f"{word} takes one program: choose it with --prog: {', '.join(loaded.programs)}")
         if path:
-            Path(path).write_bytes(next(iter(loaded.programs.values())).xlated())
+            Path(path).write_bytes(_code(next(iter(loaded.programs.values())), which))
             return
         if output.as_json():
-            found = {n: as_rows(p, chosen) for n, p in loaded.programs.items()}
+            found = {n: _rows(p, which, chosen) for n, p in loaded.programs.items()}
             output.print_json(found[name] if name else found)
             return
         for number, (each, program) in enumerate(loaded.programs.items()):
             if len(loaded.programs) > 1:
                 click.echo(f"{chr(10) if number else ''}{each}: {program.type.short}")
-            output.lines(_lines(program, "xlated", chosen))
+            output.lines(_lines(program, which, chosen))
+
+
+def _compile(loaded: Loaded) -> None:
+    """A user kernel compiles with the first run."""
+    from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.prog import Prog
+
+    kernel = loaded.kernel
+    if isinstance(kernel, UserKernel):
+        for program in loaded.programs.values():
+            prog = kernel.object("BPF_PROG_LOAD", program.fd, "prog")
+            assert isinstance(prog, Prog)
+            prog.compiled.prepare()
 
 
 def dump_asm(words: Words, name: str | None) -> None:

@@ -10,17 +10,21 @@ import ctypes
 import itertools
 import struct
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import cache
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakValueDictionary
 
 from bombus.bits import U64, s32
+from bombus.elf.lines import line_table
+from bombus.elf.model import STT_FUNC
+from bombus.elf.read import read_elf
 from bombus.errors import NotSupported, UsageError, VmFault
 from bombus.isa import opcodes as op
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
-from bombus.jit import abi, perfmap
+from bombus.jit import abi, gdb, perfmap
 from bombus.jit import cache as objects
 from bombus.jit.batch import Batch
 from bombus.jit.batch import loop as loop_of
@@ -173,6 +177,7 @@ class NativeProgram:
         self._linked: Linked | None = None
         self._functions: dict[int, Any] = {}
         self._faults: list[tuple[str, str]] = []
+        self._lines: list[tuple[int, int]] | None = None  # what `line_map` found
         self._fallback: ReferenceProgram | None = None
         self._lock = Lock()
 
@@ -266,6 +271,30 @@ class NativeProgram:
     def linked(self) -> Linked | None:
         """Where its code lies now."""
         return self._linked
+
+    @property
+    def label(self) -> str:
+        """What profilers call it."""
+        return self._env.label
+
+    def line_map(self) -> list[tuple[int, int]]:
+        """(address, instruction) where code of an instruction begins, by address; -1: of none. Compiled for this, once
+        more, with a line table. Empty when that gives other code (constants blinded anew)."""
+        linked = self._linked
+        if linked is None or self._options.blind or not self._options.main:
+            return []
+        if self._lines is None:
+            self._lines = self._make_lines(linked)
+        return self._lines
+
+    def _make_lines(self, linked: Linked) -> list[tuple[int, int]]:
+        lowered = lower(self._insns, host(), replace(self._options, lines=True))
+        elf = read_elf(COMPILER.compile(lowered.text, host(), level=self._chosen_level()))
+        symbols = {symbol.name: symbol for symbol in elf.symbols if symbol.type == STT_FUNC}
+        if {name: symbol.size for name, symbol in symbols.items()} != {n: f[1] for n, f in linked.functions.items()}:
+            return []
+        base = linked.symbols[abi.MAIN] - symbols[abi.MAIN].value
+        return [(base + offset, line - 1) for offset, line in line_table(elf)]
 
     @property
     def is_native(self) -> bool:
@@ -388,6 +417,7 @@ class NativeProgram:
         self._linked = linked
         self._functions = {entry: _U64_FIVE(linked.symbols[abi.function_symbol(entry)]) for entry in lowered.entries}
         perfmap.note(self._env.label, linked)
+        gdb.note(self._env.label, linked)
         self._main = _U64_MAIN(linked.symbols[abi.MAIN]) if self._options.main else _no_main
 
     def symbols(self, lowered: Lowered) -> dict[str, int]:

@@ -53,6 +53,7 @@ class Function(Writer):
         self.loops = False
         self.byteorder = module.out.target.byteorder
         self.base = -1
+        self.scope = 1000 if main else 1001 + entry  # the metadata node of the function
 
     # ------------------------------------------------------------------------------------------ text
 
@@ -65,16 +66,27 @@ class Function(Writer):
             body[at] = "\n".join(
                 f"  store i64 0, ptr %c{reg}{part}, align 8" for reg in sorted(self.caches) for part in "lw"
             )
+        if self.options.lines:
+            self._say_where()
         return "\n".join([*self._prologue(), *body, "}", ""])
 
+    def _say_where(self) -> None:
+        """Every line of the body gets the instruction that it is for."""
+        lines, scope = self.ops.lines, self.scope
+        for (start, index), (end, _) in zip(self.marks, [*self.marks[1:], (len(lines), 0)], strict=True):
+            for at in range(start, end):
+                place = f", !dbg !DILocation(line: {index + 1}, scope: !{scope})"
+                lines[at] = "\n".join(part + place if part.startswith("  ") else part for part in lines[at].split("\n"))
+
     def _prologue(self) -> list[str]:
+        where = f"!dbg !{self.scope} " if self.options.lines else ""
         if self.main:
-            lines = [f"define i64 @{abi.MAIN}(ptr %run, i64 %a1, i32 %count) nounwind {{"]
+            lines = [f"define i64 @{abi.MAIN}(ptr %run, i64 %a1, i32 %count) nounwind {where}{{"]
             if self.module.calls:
                 lines += [field_of("tail_calls", "%countp"), "  store i32 %count, ptr %countp, align 4"]
         else:
             args = ", ".join(f"i64 %a{n}" for n in _FIVE)
-            lines = [f"define internal i64 @f{self.entry}(ptr %run, i64 %frame, {args}) nounwind {{"]
+            lines = [f"define internal i64 @f{self.entry}(ptr %run, i64 %frame, {args}) nounwind {where}{{"]
         pointers = self.uses.pointers[self.entry]
         for slot in sorted(self.slots):
             reg = int(slot[1])
@@ -132,6 +144,7 @@ class Function(Writer):
         live = self.uses.live[block.start]
         self.clean = {f"{'p' if pointers >> reg & 1 else 'r'}{reg}" for reg in range(10) if live >> reg & 1}
         self.here = block.start
+        self.marks.append((len(self.ops.lines), block.start))
         try:
             if self.options.budget:
                 self._count(block)
@@ -175,6 +188,7 @@ class Function(Writer):
         while index < block.end:
             insn = insns[index]
             self.here = index
+            self.marks.append((len(self.ops.lines), index))
             second = insns[index + 1] if index + 1 < len(insns) else None
             try:
                 if self._moved(insn):

@@ -46,6 +46,7 @@ class Options:
     blind: no constant of the program stands in the code as it is (on machines of 64 bits). arrays: look-ups (indices of
     calls) that are arithmetic. maps: calls of map helpers that are the map's own code. jumps: tail calls that have a
     table, and its entries. main: export bpf_main.
+    lines: a line table says which instruction code is for: line N is instruction N - 1.
     """
 
     checked: bool = True
@@ -59,6 +60,7 @@ class Options:
     maps: Mapping[int, MapCode] = field(default_factory=dict)
     jumps: Mapping[int, int] = field(default_factory=dict)
     main: bool = True
+    lines: bool = False
 
 
 @dataclass(slots=True)
@@ -203,6 +205,8 @@ def lower(insns: Sequence[Insn], target: Target, options: Options | None = None)
     out = module.out
     parts += [_callback(entry, native_frames=module.native_frames) for entry in out.entries]
     out.text = "\n".join([*_head(module), *parts, _WEIGHTS, TREE])
+    if module.out.options.lines:
+        out.text += _debug_info(module)
     return out
 
 
@@ -212,6 +216,24 @@ def _function(module: Module, entry: int, *, main: bool) -> str:
     if module.size > _MAX_COPIES * len(module.insns) + 1000:
         raise NotSupported("native code of this program", "its functions share most of their code")
     return Function(module, entry, blocks, main=main).text()
+
+
+def _debug_info(module: Module) -> str:
+    scopes = {1001 + entry: entry for entry in module.written} | {1000: 0}  # as Function.scope
+    nodes = "".join(
+        f'!{number} = distinct !DISubprogram(name: "f{entry}", file: !101, line: {entry + 1}, scope: !101, '
+        f"type: !104, spFlags: DISPFlagDefinition, unit: !100)\n"
+        for number, entry in scopes.items()
+    )
+    return f"""
+!llvm.dbg.cu = !{{!100}}
+!llvm.module.flags = !{{!102, !103}}
+!100 = distinct !DICompileUnit(language: DW_LANG_C, file: !101, isOptimized: true, emissionKind: LineTablesOnly)
+!101 = !DIFile(filename: "bpf", directory: "")
+!102 = !{{i32 2, !"Debug Info Version", i32 3}}
+!103 = !{{i32 2, !"Dwarf Version", i32 4}}
+!104 = !DISubroutineType(types: !{{}})
+{nodes}"""
 
 
 def _callback(entry: int, *, native_frames: bool) -> str:

@@ -98,7 +98,7 @@ class Chunk:
 class Code:
     """A placed range. It is given back when nobody refers to it any more."""
 
-    __slots__ = ("_chunk", "_offset", "_pages", "_room", "address", "size")
+    __slots__ = ("__weakref__", "_chunk", "_offset", "_pages", "_room", "address", "size")
 
     def __init__(self, pages: CodePages, chunk: Chunk, offset: int, room: int, size: int) -> None:
         self._pages, self._chunk, self._offset, self._room = pages, chunk, offset, room

@@ -51,6 +51,7 @@ class Writer:
         self.caches: set[int] = set()  # base registers whose accesses are checked
         self.resets: list[int] = []  # lines that forget the caches
         self.here = entry
+        self.marks: list[tuple[int, int]] = []  # line where an instruction begins, and its index
 
     def line(self, text: str) -> None:
         self.ops.lines.append("  " + text)

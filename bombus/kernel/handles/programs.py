@@ -197,7 +197,8 @@ class Program(Attaching, Handle):
         return list(decode(self.xlated()))
 
     def jited(self) -> bytes:
-        """Machine code; empty where there is none (the user kernel) or it is hidden (kptr_restrict)."""
+        """Machine code; empty where there is none (a user kernel whose engine has none, or not yet) or it is hidden
+        (kptr_restrict)."""
         return self._array("jited_prog_insns", "jited_prog_len", 1)
 
     def jited_ksyms(self) -> list[int]:

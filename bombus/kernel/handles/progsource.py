@@ -31,7 +31,7 @@ class Source:
 def source_at(program: Program, address: int) -> Source | None:
     """The source of the instruction at an address of a program's machine code.
 
-    None for addresses outside of it, programs without line information, kernels without machine code (the user kernel)
+    None for addresses outside of it, programs without line information, kernels without machine code
     or that hide addresses (kptr_restrict). Stack traces hold the addresses behind calls: look up `address - 1`.
     """
     lengths = program.jited_lengths()

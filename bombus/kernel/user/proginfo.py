@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from bisect import bisect_right
+from typing import TYPE_CHECKING, Any, Final
 
 from bombus.isa.insn import encode
 from bombus.kernel.user.info import get_field, info_body, read_info, write_info
@@ -10,6 +11,7 @@ from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.proglink import dumped
 
 if TYPE_CHECKING:
+    from bombus.jit.engine import NativeProgram
     from bombus.kernel.api import Attr
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.objects import KernelObject
@@ -37,7 +39,53 @@ def prog_info(kernel: UserKernel, obj: KernelObject, attr: Attr) -> None:
         if size:
             _array(attr, info, values, f"nr_{what}", what, records, size)
             values[f"{what}_rec_size"] = size
+    _native(obj, attr, info, values)
     write_info(kernel, attr, NAME, info, values)
+
+
+def _native(prog: Prog, attr: Attr, info: bytearray, values: dict[str, int | bytes]) -> None:
+    """Machine code, where there is some by now: all functions one behind the other, their addresses and sizes, and
+    where the code of each record of line_info begins (0: nowhere)."""
+    native = native_code(prog)
+    if native is None or native.linked is None:
+        return
+    from bombus.jit.dump import functions
+
+    parts = functions(native)
+    _array(attr, info, values, "jited_prog_len", "jited_prog_insns", b"".join(code for _, code in parts.values()), 1)
+    addresses = b"".join(address.to_bytes(8, "little") for address, _ in parts.values())
+    _array(attr, info, values, "nr_jited_ksyms", "jited_ksyms", addresses, 8)
+    sizes = b"".join(len(code).to_bytes(4, "little") for _, code in parts.values())
+    _array(attr, info, values, "nr_jited_func_lens", "jited_func_lens", sizes, 4)
+    size, records = prog.line_info
+    if not size:
+        return
+    count = len(records) // size
+    starts = bytes(8 * count)
+    if get_field(NAME, info, "nr_jited_line_info"):  # it takes compiling: only when asked for
+        starts = b"".join(where.to_bytes(8, "little") for where in _line_starts(native, records, size))
+    _array(attr, info, values, "nr_jited_line_info", "jited_line_info", starts, 8)
+    values["jited_line_info_rec_size"] = 8
+
+
+def native_code(prog: Prog) -> NativeProgram | None:
+    """The native form of a program when runs use it."""
+    compiled: Any = prog.compiled
+    form = getattr(compiled, "native_form", None)
+    if form is not None:
+        compiled = form()
+    return compiled if getattr(compiled, "is_native", False) else None
+
+
+def _line_starts(native: NativeProgram, records: bytes, size: int) -> list[int]:
+    """The lowest address of the code of each record: of the instructions from its own up to the next record's."""
+    first = [int.from_bytes(records[at : at + 4], "little") for at in range(0, len(records), size)]
+    found = [0] * len(first)
+    for address, insn in native.line_map():
+        number = bisect_right(first, insn) - 1
+        if insn >= 0 and number >= 0 and not found[number]:
+            found[number] = address
+    return found
 
 
 def _array(
