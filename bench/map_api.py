@@ -1,4 +1,7 @@
-"""Operations per second of the map API, on both kernels: python bench/map_api.py [COUNT]"""
+"""Operations per second of CPU time of the map API: python bench/map_api.py [COUNT]
+
+On Linux, and on the user kernel with Python bodies and with native ones.
+"""
 
 from __future__ import annotations
 
@@ -71,14 +74,19 @@ def main() -> None:
     from bombus.kernel.user.kernel import UserKernel
 
     count = int(sys.argv[1]) if len(sys.argv) > 1 else 50_000
-    for make in (LinuxKernel, UserKernel):
+    makers: dict[str, Callable[[], Kernel]] = {
+        "linux": LinuxKernel,
+        "python": partial(UserKernel, maps="python"),
+        "native": partial(UserKernel, maps="native"),
+    }
+    for label, make in makers.items():
         try:
             rows = measure(make(), count)
         except BombusError as error:
-            print(f"{make.__name__}: {error}")
+            print(f"{label}: {error}")
             continue
         for name, number in rows.items():
-            print(f"{make.name:6} {name:20} {number:12,.0f} /s")
+            print(f"{label:6} {name:20} {number:12,.0f} /s")
 
 
 if __name__ == "__main__":

@@ -90,7 +90,7 @@ def session(seed: str, kind: str, shape: tuple[int, int, int], steps: int) -> It
         yield rng.choice((0, 1, 1, 2)), rng.choice((0, 0, 0, 1, 2, 3)), rng.choice(keys), rng.randbytes(value_size)
 
 
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("shape", SHAPES[1::2])
 @pytest.mark.parametrize("kind", KINDS)
 def test_programs_of_every_engine(kind: str, shape: tuple[int, int, int]) -> None:
     results = []

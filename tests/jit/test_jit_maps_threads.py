@@ -7,9 +7,11 @@ import random
 import struct
 import threading
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
+from bombus.compiler.build import build_file
 from bombus.isa import build as b
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, encode
@@ -19,6 +21,8 @@ from bombus.kernel.user.kernel import UserKernel
 from bombus.kernel.user.maps.native import NativeLpmTrieMap, NativeTable
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.runbatch import native_program, run_packets
+from bombus.loader.load import load
+from bombus.object.read import read_object
 
 THREADS = 4
 PACKETS = 40_000
@@ -210,3 +214,51 @@ def test_queues(kind: str) -> None:
         except IndexError:
             break
     assert len(pushed) > 1000 and sorted(popped + left) == sorted(pushed)
+
+
+@pytest.fixture(scope="module")
+def locked() -> bytes:
+    return build_file(str(Path(__file__).parent / "data" / "locked.py"))
+
+
+@pytest.mark.parametrize("kind", ["array", "hash"])
+def test_values_under_a_lock(locked: bytes, kind: str) -> None:
+    """Four CPUs change two numbers under bpf_spin_lock; who reads or writes with BPF_F_LOCK never sees one without the
+    other."""
+    kernel = UserKernel("6.18", engine="native", cpus=THREADS)
+    with load(read_object(locked), kernel) as done:
+        item = done.maps[f"in_{kind}"].raw
+        key = struct.pack("<I", 1)
+        item.update(key, bytes(24))
+        prog = kernel.object("test", done.programs[f"{kind}_both"].fd, "prog")
+        assert isinstance(prog, Prog)
+        native = native_program(prog)
+        assert native is not None and not native.calls_python
+        frames = [bytes(60)] * PACKETS
+        stop = threading.Event()
+        errors: list[BaseException] = []
+        writes = [0]
+
+        def python() -> None:
+            try:
+                while not stop.is_set():
+                    first, lock, _, second = struct.unpack("<QIIQ", item.lookup(key, flags=4))
+                    assert (first, 0) == (second, lock)
+                    if writes[0]:
+                        number = writes[0] << 32
+                        item.update(key, struct.pack("<QIIQ", number, 9, 9, number), flags=4)
+                        writes[0] += 1
+            except BaseException as error:
+                errors.append(error)
+
+        thread = threading.Thread(target=python)
+        thread.start()
+        try:
+            assert set(run_packets(kernel, prog, frames, threads=THREADS)) == {2}
+            assert struct.unpack("<QIIQ", item.lookup(key, flags=4)) == (PACKETS, 0, 0, PACKETS)
+            writes[0] = 1
+            run_packets(kernel, prog, frames, threads=THREADS)
+        finally:
+            stop.set()
+            thread.join()
+        assert not errors

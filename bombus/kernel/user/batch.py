@@ -13,7 +13,6 @@ from bombus.kernel.user.mapcmds import check_lock, open_map, refuse
 from bombus.kernel.user.maps.base import ENOENT, NOTSUPP, Map
 from bombus.kernel.user.maps.hash import TableMap
 from bombus.kernel.user.maps.mapinmap import HashOfMapsMap
-from bombus.kernel.user.maps.native import NativeTable
 from bombus.spec.maptypes import BPF_F_LOCK
 
 if TYPE_CHECKING:
@@ -67,7 +66,7 @@ def _table_lookup(attr: Attr, item: TableMap | HashOfMapsMap, count: int, *, del
     position = 0
     if attr.get("in_batch"):
         position = int.from_bytes(attr.read(attr.get("in_batch"), 4), "little")
-    if isinstance(item, NativeTable):
+    if isinstance(item, TableMap) and item.fast():
         return _native_lookup(attr, item, count, position, delete=delete)
     table = item.table
     element = table.from_number(position)
@@ -100,23 +99,25 @@ def _are_buffers(attr: Attr, sizes: tuple[int, int]) -> bool:
     )
 
 
-def _native_lookup(attr: Attr, item: NativeTable, count: int, position: int, *, delete: bool) -> int:
+def _native_lookup(attr: Attr, item: TableMap, count: int, position: int, *, delete: bool) -> int:
     if position >= 1 << (item.max_entries - 1).bit_length() and position >= item.native.memory.get("number"):
         raise KernelError(errno.ENOENT, attr.command.name, "no more elements")
     count = min(count, item.max_entries + item.kernel.possible_cpus)
+    flags = attr.get("elem_flags")
     keys, values = attr.get("keys"), attr.get("values")
     sizes = count * item.key_size, count * item.user_value_size
+    walk, memory = item.native.calls["walk"], item.native.memory
     if _are_buffers(attr, sizes):
-        walked = item.walk(position, keys, values, count, delete=delete)
+        found: int = walk(position, keys, values, 0, count, int(delete), flags)
     else:
         room = bytearray(sizes[0]), bytearray(sizes[1])
-        walked = item.walk(position, address_of(room[0]), address_of(room[1]), count, delete=delete)
-        if walked.found:
-            attr.write(keys, bytes(room[0][: walked.found * item.key_size]))
-            attr.write(values, bytes(room[1][: walked.found * item.user_value_size]))
-    attr.write(attr.get("out_batch"), (walked.position & U32).to_bytes(4, "little"))
-    put(attr, "count", walked.found)
-    if walked.ended:
+        found = walk(position, address_of(room[0]), address_of(room[1]), 0, count, int(delete), flags)
+        if found:
+            attr.write(keys, bytes(room[0][: found * item.key_size]))
+            attr.write(values, bytes(room[1][: found * item.user_value_size]))
+    attr.write(attr.get("out_batch"), (memory.get("position") & U32).to_bytes(4, "little"))
+    put(attr, "count", found)
+    if not memory.get("element"):
         raise KernelError(errno.ENOENT, attr.command.name, "no more elements")
     return 0
 
@@ -136,7 +137,7 @@ def _generic_lookup(attr: Attr, item: Map, count: int) -> int:
         there = min(count, item.max_entries - first)
         sizes = there * item.key_size, there * item.user_value_size
         if there > 0 and _are_buffers(attr, sizes):
-            done = item.fast()["indexes"](first, keys, values, there)
+            done = item.fast()["indexes"](first, keys, values, there, attr.get("elem_flags"))
             previous = (first + done - 1).to_bytes(4, "little")
     while done < count:
         key = item.next_key(previous)

@@ -7,15 +7,15 @@ import errno
 from bombus import bpf
 from bombus.bpf import s64, u64
 from bombus.runtime.maps.control import (
+    shape_lock_at,
     shape_max_entries,
     shape_per_cpu,
     shape_slot_bytes,
     shape_stride,
     shape_user_size,
-    shape_value_size,
     shape_values,
 )
-from bombus.runtime.maps.table import Word4
+from bombus.runtime.maps.table import F_LOCK, Word4, put_value
 
 NOEXIST, EXIST = 1, 2
 E2BIG, EEXIST, EINVAL = -errno.E2BIG, -errno.EEXIST, -errno.EINVAL
@@ -40,24 +40,29 @@ def lookup(base: u64, key: u64, cpu: u64) -> u64:
 
 
 def refused(base: u64, key: u64, flags: u64) -> s64:
-    if flags > EXIST:
+    if flags & u64(~F_LOCK) > EXIST:
         return s64(EINVAL)
     if index_of(key) >= shape_max_entries(base):
         return s64(E2BIG)
-    return s64(EEXIST) if flags == NOEXIST else s64(0)
+    if flags & NOEXIST != 0:
+        return s64(EEXIST)
+    return s64(EINVAL) if flags & F_LOCK != 0 and shape_lock_at(base) == 0 else s64(0)
 
 
 def update(base: u64, key: u64, value: u64, flags: u64, cpu: u64) -> s64:
     result = refused(base, key, flags)
     if result == 0:
-        bpf.copy(lookup(base, key, cpu), value, shape_value_size(base))
+        put_value(base, lookup(base, key, cpu), value, flags)
     return result
 
 
 def store(base: u64, key: u64, value: u64, flags: u64) -> s64:
     result = refused(base, key, flags)
     if result == 0:
-        bpf.copy(seen(base, key), value, shape_user_size(base))
+        if shape_per_cpu(base) != 0:
+            bpf.copy(seen(base, key), value, shape_user_size(base))
+        else:
+            put_value(base, seen(base, key), value, flags)
     return result
 
 

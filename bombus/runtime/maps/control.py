@@ -44,6 +44,7 @@ class Control(Struct):
     lists: u64
     own_lists: u64
     target: u64
+    lock_at: u64
 
 
 @bpf.kfunc
@@ -96,3 +97,7 @@ def shape_own_lists(base: u64) -> u64: ...  # type: ignore[empty-body]
 
 @bpf.kfunc
 def shape_target(base: u64) -> u64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
+def shape_lock_at(base: u64) -> u64: ...  # type: ignore[empty-body]

@@ -8,24 +8,27 @@ from bombus import bpf
 from bombus.bpf import s64, u8, u32, u64
 from bombus.runtime.maps.control import (
     Control,
+    shape_lock_at,
     shape_max_entries,
     shape_per_cpu,
     shape_slot_bytes,
     shape_stride,
-    shape_user_size,
     shape_value_size,
 )
 from bombus.runtime.maps.table import (
+    F_LOCK,
     FREE_NUMBER,
     Element,
     append,
     element,
     enter,
     find,
+    get_value,
     give,
     hash_key,
     inherit,
     leave,
+    put_value,
     take,
     value_of,
 )
@@ -70,18 +73,21 @@ def seen(base: u64, key: u64) -> u64:
 
 
 def put(base: u64, key: u64, value: u64, flags: u64, cpu: u64, whole: u32) -> s64:
-    if flags > EXIST:
+    how = flags & u64(~F_LOCK)
+    if how > EXIST or (how != flags and shape_lock_at(base) == 0):
         return s64(EINVAL)
     hashed = hash_key(base, key)
     take(base)
     old = find(base, key, hashed)
     result = s64(0)
-    if old != 0 and flags == NOEXIST:
+    if old != 0 and how == NOEXIST:
         result = s64(EEXIST)
-    elif old == 0 and flags == EXIST:
+    elif old == 0 and how == EXIST:
         result = s64(ENOENT)
     elif old == 0 and bpf.at(base, Control).count >= u32(shape_max_entries(base)):
         result = s64(E2BIG)
+    elif old != 0 and how != flags:  # the only update in place
+        put_value(base, value_of(base, old), value, flags)
     elif shape_per_cpu(base) != 0 and old != 0:
         if whole != 0:
             bpf.copy(value_of(base, old), value, shape_slot_bytes(base))
@@ -91,7 +97,7 @@ def put(base: u64, key: u64, value: u64, flags: u64, cpu: u64, whole: u32) -> s6
         new = pop(base)
         place = value_of(base, new)
         if shape_per_cpu(base) == 0:
-            bpf.copy(place, value, shape_value_size(base))
+            put_value(base, place, value, u64(0))
         elif whole != 0:
             bpf.copy(place, value, shape_slot_bytes(base))
         else:
@@ -130,7 +136,7 @@ def grab(base: u64, key: u64, target: u64) -> s64:
     take(base)
     at = find(base, key, hashed)
     if at != 0:
-        bpf.copy(target, value_of(base, at), shape_user_size(base))
+        get_value(base, value_of(base, at), target, u64(0))
         drop(base, at)
     give(base)
     return s64(0) if at != 0 else s64(ENOENT)

@@ -11,11 +11,24 @@ from bombus.bpf import s64, u8, u32, u64
 from bombus.runtime.maps.control import (
     Control,
     shape_key_size,
+    shape_lock_at,
     shape_max_entries,
     shape_user_size,
     shape_value_size,
 )
-from bombus.runtime.maps.table import Element, Word2, Word4, Word8, element, following, give, key_of, take, value_of
+from bombus.runtime.maps.table import (
+    Element,
+    Word2,
+    Word4,
+    Word8,
+    element,
+    following,
+    get_value,
+    give,
+    key_of,
+    take,
+    value_of,
+)
 
 ERROR = 0xFFFF_FFFF_FFFF_FFFF  # of PyLong_AsUnsignedLongLong, and of sizes
 
@@ -198,17 +211,23 @@ def py_delete(self: u64, args: u64, count: u64) -> u64:
 
 
 def py_read(self: u64, args: u64, count: u64) -> u64:
-    """(key) -> bytes of the value (of all CPUs), None"""
+    """(key) or (key, flags) -> bytes of the value (of all CPUs), None"""
     base = base_of(self)
-    if count != 1:
+    if count != 1 and count != 2:
         return other(base)
     key = data(argument(args, u64(0)), shape_key_size(base))
     if key == 0:
         return other(base)
+    flags = PyLong_AsUnsignedLongLong(argument(args, u64(1))) if count == 2 else u64(0)
     place = map_seen(base, key)
     if place == 0:
         return none(base)
-    return PyBytes_FromStringAndSize(place, shape_user_size(base))
+    if shape_lock_at(base) == 0:
+        return PyBytes_FromStringAndSize(place, shape_user_size(base))
+    result = PyBytes_FromStringAndSize(u64(0), shape_user_size(base))
+    if result != 0:
+        get_value(base, place, PyBytes_AsString(result), flags)
+    return result
 
 
 def py_take(self: u64, args: u64, count: u64) -> u64:
@@ -243,7 +262,11 @@ def py_get(self: u64, args: u64, count: u64) -> u64:
     """(int) -> int, None"""
     base = base_of(self)
     room = bpf.local(u64(0))
-    if count != 1 or not number(argument(args, u64(0)), shape_key_size(base), bpf.address(room)):
+    if (
+        count != 1
+        or shape_lock_at(base) != 0
+        or not number(argument(args, u64(0)), shape_key_size(base), bpf.address(room))
+    ):
         return other(base)
     place = map_seen(base, bpf.address(room))
     if place == 0:
@@ -314,7 +337,7 @@ def py_read_many(self: u64, args: u64, count: u64) -> u64:
     while done < wanted:
         place = map_seen(base, keys)
         if place != 0:
-            bpf.copy(values, place, shape_user_size(base))
+            get_value(base, place, values, u64(0))
             found = found + 1
         bpf.at(there, u8).value = u8(place != 0)
         keys = keys + shape_key_size(base)
@@ -325,17 +348,18 @@ def py_read_many(self: u64, args: u64, count: u64) -> u64:
 
 
 def py_indexes(self: u64, args: u64, count: u64) -> u64:
-    """(first index, address of keys, of values, how many) -> how many: of arrays, whose keys are a row."""
+    """(first index, address of keys, of values, how many, flags) -> how many: of arrays, whose keys are a row."""
     base = base_of(self)
     index = PyLong_AsUnsignedLongLong(argument(args, u64(0)))
     keys = PyLong_AsUnsignedLongLong(argument(args, u64(1)))
     values = PyLong_AsUnsignedLongLong(argument(args, u64(2)))
     wanted = PyLong_AsUnsignedLongLong(argument(args, u64(3)))
+    flags = PyLong_AsUnsignedLongLong(argument(args, u64(4)))
     end = min(index + wanted, shape_max_entries(base))
     first = index
     while index < end:
         bpf.at(keys, Word4).value = u32(index)
-        bpf.copy(values, map_seen(base, keys), shape_user_size(base))
+        get_value(base, map_seen(base, keys), values, flags)
         keys = keys + 4
         values = values + shape_user_size(base)
         index = index + 1
@@ -381,7 +405,8 @@ def start(base: u64, position: u64) -> u32:
 
 
 def py_walk(self: u64, args: u64, count: u64) -> u64:
-    """(position, address of keys, of values, or 0, of addresses of values, or 0, how many, do they go) -> how many.
+    """(position, address of keys, of values, or 0, of addresses of values, or 0, how many, do they go, flags) -> how
+    many.
 
     Control: `position` is where it stopped, `element` what stands there, 0 at the end.
     """
@@ -393,6 +418,7 @@ def py_walk(self: u64, args: u64, count: u64) -> u64:
     places = PyLong_AsUnsignedLongLong(argument(args, u64(3)))
     wanted = PyLong_AsUnsignedLongLong(argument(args, u64(4)))
     goes = PyLong_AsUnsignedLongLong(argument(args, u64(5)))
+    flags = PyLong_AsUnsignedLongLong(argument(args, u64(6)))
     width = shape_user_size(base)
     take(base)
     at = start(base, position)
@@ -402,7 +428,7 @@ def py_walk(self: u64, args: u64, count: u64) -> u64:
         bpf.copy(keys, key_of(base, at), shape_key_size(base))
         keys = keys + shape_key_size(base)
         if values != 0:
-            bpf.copy(values, value_of(base, at), width)
+            get_value(base, value_of(base, at), values, flags)
             values = values + width
         if places != 0:
             bpf.at(places, u64).value = value_of(base, at)

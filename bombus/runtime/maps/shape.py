@@ -18,10 +18,11 @@ _STATE: Final = (
     ("lock", 4), ("count", 4), ("free", 4), ("made", 4), ("oldest", 4), ("newest", 4), ("number", 8), ("position", 8),
     ("error", 8), ("element", 4), ("seed", 4), ("cpu", 8), ("none", 8), ("other", 8),
 )  # fmt: skip
-# What bodies ask for by `shape_NAME`: numbers of 8 bytes.
+# What bodies ask for by `shape_NAME`: numbers of 8 bytes. lock_at: where a value has its bpf_spin_lock, + 1; 0: none.
 CONSTANTS: Final = (
     "key_size", "value_size", "user_size", "stride", "slot_bytes", "max_entries", "mask", "head", "per_cpu", "cpus",
     "buckets", "elements", "values", "element_bytes", "lists", "own_lists", "target",
+    "lock_at",
 )  # fmt: skip
 
 
@@ -46,6 +47,7 @@ class ArrayShape:
     per_cpu: bool
     cpus: int
     values: int = 0
+    lock_at: int = 0
 
     def constants(self) -> dict[str, int]:
         stride = align_up(self.value_size, 8)
@@ -53,7 +55,7 @@ class ArrayShape:
         known = {
             "key_size": 4, "value_size": self.value_size, "user_size": slot if self.per_cpu else self.value_size,
             "stride": stride, "slot_bytes": slot, "max_entries": self.max_entries, "per_cpu": int(self.per_cpu),
-            "cpus": self.cpus, "values": self.values,
+            "cpus": self.cpus, "values": self.values, "lock_at": self.lock_at,
         }  # fmt: skip
         return dict.fromkeys(CONSTANTS, 0) | known
 
@@ -95,6 +97,7 @@ class HashShape:
     lists: int = 0
     own_lists: bool = False
     target: int = 0
+    lock_at: int = 0
 
     @property
     def stride(self) -> int:
@@ -140,5 +143,5 @@ class HashShape:
             "max_entries": self.max_entries, "mask": self.mask, "head": self.head, "per_cpu": int(self.per_cpu),
             "cpus": self.cpus, "buckets": self.buckets, "elements": self.elements, "values": self.values,
             "element_bytes": self.element_bytes, "lists": self.lists_at, "own_lists": int(self.own_lists),
-            "target": self.target,
+            "target": self.target, "lock_at": self.lock_at,
         }  # fmt: skip

@@ -16,8 +16,11 @@ from bombus.runtime.maps.control import (
     shape_elements,
     shape_head,
     shape_key_size,
+    shape_lock_at,
     shape_mask,
     shape_slot_bytes,
+    shape_user_size,
+    shape_value_size,
     shape_values,
 )
 
@@ -206,3 +209,32 @@ def inherit(base: u64, old: u32, new: u32) -> None:
     else:
         control.newest = older
     control.count = control.count - 1
+
+
+F_LOCK = 4  # BPF_F_LOCK: copy under the value's lock
+
+
+def put_value(base: u64, place: u64, source: u64, flags: u64) -> None:
+    """Store a value but for its lock."""
+    at = shape_lock_at(base)
+    if at == 0:
+        bpf.copy(place, source, shape_value_size(base))
+        return
+    if flags & F_LOCK != 0:
+        take(place + at - 1)
+    bpf.copy(place, source, at - 1)
+    bpf.copy(place + at + 3, source + at + 3, shape_value_size(base) - at - 3)
+    if flags & F_LOCK != 0:
+        give(place + at - 1)
+
+
+def get_value(base: u64, place: u64, target: u64, flags: u64) -> None:
+    """Copy a value (of all CPUs) for user space, which sees no lock."""
+    at = shape_lock_at(base)
+    if at != 0 and flags & F_LOCK != 0:
+        take(place + at - 1)
+    bpf.copy(target, place, shape_user_size(base))
+    if at != 0:
+        if flags & F_LOCK != 0:
+            give(place + at - 1)
+        bpf.at(target + at - 1, Word4).value = u32(0)

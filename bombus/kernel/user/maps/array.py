@@ -93,8 +93,7 @@ class _Array(Map):
     def settle(self, attr: MapAttr) -> Map:
         from bombus.kernel.user.maps.native import array_of
 
-        if not self.fields:
-            self.native = array_of(self, self.region, self.type.per_cpu)
+        self.native = array_of(self, self.region, self.type.per_cpu)
         return self
 
     def fast(self) -> Mapping[str, Callable[..., Any]]:
@@ -137,6 +136,9 @@ class ArrayMap(_Array):
         return ArrayPlace(self.region.start, self.elem_size, self.max_entries)
 
     def update(self, key: bytes, value: bytes, flags: int, cpu: int = 0) -> int:
+        if self.native is not None:
+            result: int = self.native.calls["update"](key, value, flags, cpu)
+            return result
         if bad_update_flags(flags, lock=BPF_F_LOCK):
             return EINVAL
         index = int.from_bytes(key, "little")
@@ -156,6 +158,9 @@ class ArrayMap(_Array):
         return 0
 
     def read(self, key: bytes, flags: int) -> bytes | int:
+        if self.native is not None:
+            found: bytes | None = self.native.calls["read"](key, flags)
+            return ENOENT if found is None else found
         index = int.from_bytes(key, "little")
         if index >= self.max_entries:
             return ENOENT

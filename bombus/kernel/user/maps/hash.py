@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from bombus.bits import align_up
 from bombus.kernel.user.maps.base import (
@@ -70,14 +70,6 @@ def check_buckets(entries: int) -> int:
         return E2BIG
     buckets = 1 << (entries - 1).bit_length()
     return E2BIG if buckets > U32_MAX // _BUCKET_SIZE else 0
-
-
-class Walked(NamedTuple):
-    """A part of a walk: how many elements, where the next part begins, and is there none?"""
-
-    found: int
-    position: int
-    ended: bool
 
 
 class TableMap(Map):

@@ -19,9 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from bombus.bits import U64
 from bombus.kernel.api import address_of
-from bombus.kernel.user.maps import mapcode
 from bombus.kernel.user.maps.base import ENOENT, Map, MapAttr
-from bombus.kernel.user.maps.hash import HashMap, PerCpuHashMap, TableMap, Walked
+from bombus.kernel.user.maps.hash import HashMap, PerCpuHashMap, TableMap
 from bombus.kernel.user.maps.lpm import LpmTrieMap
 from bombus.kernel.user.maps.lru import LruHashMap, LruPerCpuHashMap
 from bombus.kernel.user.maps.lrulist import local_target, shares
@@ -32,6 +31,7 @@ from bombus.vm.memory import Region
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.mapcode import Api
     from bombus.kernel.user.maps.ringbuf import RingBufMap
     from bombus.vm.env import MapCode
 
@@ -88,10 +88,18 @@ def memory_for(kernel: UserKernel, attr: MapAttr, shape: HashShape | PlainShape)
     return memory
 
 
-def api_for(kernel: UserKernel, kind: str) -> mapcode.Api | None:
+def api_for(kernel: UserKernel, kind: str) -> Api | None:
     if kernel.maps == "python":
         return None
+    from bombus.kernel.user.maps import mapcode  # LLVM's driver and all that belongs to it
+
     return mapcode.api(kind, wait=kernel.maps == "native")
+
+
+def _program_code(kind: str, numbers: Mapping[str, int], address: int, keep: object) -> MapCode:
+    from bombus.kernel.user.maps import mapcode
+
+    return mapcode.program_code(kind, numbers, address, keep)
 
 
 class Native:
@@ -99,7 +107,7 @@ class Native:
 
     __slots__ = ("calls", "kind", "memory", "numbers", "region")
 
-    def __init__(self, kind: str, memory: Memory, shape: HashShape, api: mapcode.Api, name: str) -> None:
+    def __init__(self, kind: str, memory: Memory, shape: HashShape, api: Api, name: str) -> None:
         self.kind = kind
         self.memory = memory
         self.numbers = shape.constants()
@@ -110,7 +118,7 @@ class Native:
         )  # fmt: skip
 
     def code(self) -> MapCode:
-        return mapcode.program_code(self.kind, self.numbers, self.memory.address, self.memory)
+        return _program_code(self.kind, self.numbers, self.memory.address, self.memory)
 
 
 class NativeArray:
@@ -118,22 +126,22 @@ class NativeArray:
 
     __slots__ = ("_address", "_keep", "_numbers", "calls", "memory")
 
-    def __init__(self, memory: Memory, api: mapcode.Api, address: int, numbers: dict[str, int], keep: object) -> None:
+    def __init__(self, memory: Memory, api: Api, address: int, numbers: dict[str, int], keep: object) -> None:
         self.memory = memory
         self.calls: dict[str, Callable[..., Any]] = api.of(memory.address, (memory, keep))
         self._address, self._numbers, self._keep = address, numbers, keep
 
     def code(self) -> MapCode:
-        return mapcode.program_code("array", self._numbers, self._address, self._keep)
+        return _program_code("array", self._numbers, self._address, self._keep)
 
 
 def array_of(item: Map, region: Region, per_cpu: bool) -> NativeArray | None:
     """Native functions for an array whose values lie in `region`; None where there is no code at hand."""
     kernel = item.kernel
-    api = api_for(kernel, "array")
-    if api is None:
+    api, lock = api_for(kernel, "array"), lock_of(item)
+    if api is None or lock is None:
         return None
-    shape = ArrayShape(item.value_size, item.max_entries, per_cpu, kernel.possible_cpus)
+    shape = ArrayShape(item.value_size, item.max_entries, per_cpu, kernel.possible_cpus, lock_at=lock)
     memory = Memory(CONTROL_BYTES)
     memory.begin(kernel, replace(shape, values=(region.start - memory.address) & U64).constants())
     return NativeArray(memory, api, region.start, shape.constants(), region.keep)
@@ -142,7 +150,16 @@ def array_of(item: Map, region: Region, per_cpu: bool) -> NativeArray | None:
 def adopt(new: Map, old: Map) -> None:
     """What a map was given since it was made, before it has an id."""
     new.name, new.btf, new.btf_ids = old.name, old.btf, old.btf_ids
-    new.excl_prog_hash = old.excl_prog_hash
+    new.fields, new.excl_prog_hash = old.fields, old.excl_prog_hash
+
+
+def lock_of(item: Map) -> int | None:
+    """Where values have a bpf_spin_lock, + 1; 0 when they have no special fields; None for other fields."""
+    if not item.fields:
+        return 0
+    if [field.kind for field in item.fields] != ["bpf_spin_lock"]:
+        return None
+    return item.fields[0].offset + 1
 
 
 class NativeTable(TableMap):
@@ -179,7 +196,7 @@ class NativeTable(TableMap):
         return result
 
     def read(self, key: bytes, flags: int) -> bytes | int:
-        value: bytes | None = self.native.calls["read"](key)
+        value: bytes | None = self.native.calls["read"](key, flags)
         return ENOENT if value is None else value
 
     def delete(self, key: bytes) -> int:
@@ -198,17 +215,12 @@ class NativeTable(TableMap):
         size = self.key_size
         room = self.native.memory.get("count") + _LATE  # others may add some meanwhile
         keys, places = bytearray(room * size), bytearray(room * 8)
-        found: int = self.native.calls["walk"](0, address_of(keys), 0, address_of(places), room, 0)
+        found: int = self.native.calls["walk"](0, address_of(keys), 0, address_of(places), room, 0, 0)
         own = cpu * self.stride if self.type.per_cpu else 0
         return [
             (bytes(keys[i * size : i * size + size]), place + own)
             for i, place in enumerate(memoryview(places).cast("Q")[:found])
         ]
-
-    def walk(self, position: int, keys: int, values: int, count: int, *, delete: bool) -> Walked:
-        found: int = self.native.calls["walk"](position, keys, values, 0, count, int(delete))
-        memory = self.native.memory
-        return Walked(found, memory.get("position"), not memory.get("element"))
 
     def free(self) -> None:
         self.kernel.memory.remove(self.native.region)
@@ -247,7 +259,8 @@ def settled(old: TableMap, attr: MapAttr) -> TableMap:
     """The map over native code where that is possible, else as it is."""
     kind, cls = _CLASSES.get(old.type.id, ("", None))
     kernel = old.kernel
-    if cls is None or old.fields:
+    lock = lock_of(old)
+    if cls is None or lock is None:
         return old
     api = api_for(kernel, kind)
     if api is None:
@@ -259,6 +272,7 @@ def settled(old: TableMap, attr: MapAttr) -> TableMap:
         head=LRU_HEAD if is_lru else HEAD, slots=old.max_entries + (0 if is_lru else cpus), per_cpu=old.type.per_cpu,
         cpus=cpus, lists=(cpus + 1) * LISTS_BYTES if is_lru else 0,
         own_lists=is_lru and bool(attr.map_flags & BPF_F_NO_COMMON_LRU), target=local_target(old.max_entries, cpus),
+        lock_at=lock,
     )  # fmt: skip
     memory = memory_for(kernel, attr, shape)
     if memory is None:
@@ -344,7 +358,7 @@ class NativeLpmTrieMap(LpmTrieMap):
         self._sorted_at = memory.get("number")
         room = memory.get("count") + _LATE
         keys = bytearray(room * size)
-        found: int = self.native.calls["walk"](0, address_of(keys), 0, 0, room, 0)
+        found: int = self.native.calls["walk"](0, address_of(keys), 0, 0, room, 0, 0)
         rows = []
         for at in range(0, found * size, size):
             name = bytes(keys[at : at + size])
@@ -380,12 +394,12 @@ class Keyless:
 
     __slots__ = ("calls", "kind", "memory", "numbers")
 
-    def __init__(self, kind: str, memory: Memory, numbers: dict[str, int], api: mapcode.Api) -> None:
+    def __init__(self, kind: str, memory: Memory, numbers: dict[str, int], api: Api) -> None:
         self.kind, self.memory, self.numbers = kind, memory, numbers
         self.calls: dict[str, Callable[..., Any]] = api.of(memory.address, memory)
 
     def code(self) -> MapCode:
-        return mapcode.program_code(self.kind, self.numbers, self.memory.address, self.memory)
+        return _program_code(self.kind, self.numbers, self.memory.address, self.memory)
 
 
 def keyless_of(item: Map, attr: MapAttr, kind: str, shape: PlainShape) -> Keyless | None:
