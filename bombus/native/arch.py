@@ -51,8 +51,16 @@ _X86_64 = (0, 1, 60)
 
 
 def _arch(
-    name: str, code: str, numbers: tuple[int, int, int], *, qemu: str = "", triple: str = "", features: str = "",
-    cpu: str = "", names: tuple[str, ...] = (), start: str = "",
+    name: str,
+    code: str,
+    numbers: tuple[int, int, int],
+    *,
+    qemu: str = "",
+    triple: str = "",
+    features: str = "",
+    cpu: str = "",
+    names: tuple[str, ...] = (),
+    start: str = "",
 ) -> Arch:
     target = TARGETS[name]
     target = replace(target, cpu=cpu or target.cpu)

@@ -14,6 +14,7 @@ from typing import Final, Literal
 from bombus.elf.model import SHN_UNDEF
 from bombus.elf.read import read_elf
 from bombus.errors import CodegenError, NotSupported, UsageError
+from bombus.isa import opcodes as op
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
 from bombus.jit import abi
@@ -26,10 +27,13 @@ from bombus.native.module import Pieces
 from bombus.native.programs import POINTERS, NativeProgram, NativeUnit, context_size, helper_name, wide_offset
 from bombus.runtime import serve
 from bombus.spec.ctxstructs import CONTEXT
+from bombus.spec.helpers import HELPER_BY_ID
+from bombus.vm.env import ArrayPlace
 
 Emit = Literal["obj", "exe", "llvm", "asm"]
 _PLAIN: Final = CTX | STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
 _BUDGET: Final = 1 << 62
+_CALLBACK: Final = "ARG_PTR_TO_FUNC"
 _KINDS: Final = {"xdp_md": serve.XDP}
 
 
@@ -41,16 +45,30 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2) -
     pieces = Pieces()
     entries = []
     target = arch.static if emit == "exe" else arch.target
+    inside = unit.arrays if emit == "exe" else {}
     for number, program in enumerate(unit.programs):
+        arrays = {index: name for index, name in program.maps.items() if name in inside}
+        places = {index: ArrayPlace(0, inside[name].stride, inside[name].entries, 0) for index, name in arrays.items()}
         lowered = lower(program.insns, target, Options(checked=False, budget=False, facts=program.facts, plain=_PLAIN,
-                                                       outside_stack=False))  # fmt: skip
+                                                       outside_stack=False, arrays=places))  # fmt: skip
         _complain(program, lowered)
+        if emit == "exe" and lowered.helpers:
+            names = ", ".join(helper_name(program.insns[index].imm) for index in sorted(lowered.helpers.values()))
+            raise NotSupported("helpers in executables", f"{program.name} calls {names}; --emit obj leaves them to you")
         prefix = f"p{number}."
-        pieces.add_program(lowered, prefix, [_place(program, value) for value in lowered.immediates])
+        values = {index: f"@bpf_values_{_identifier(name)}" for index, name in arrays.items()}
+        pieces.add_program(lowered, prefix, [_place(program, value) for value in lowered.immediates], values)
         entries.append((f"{prefix}{abi.MAIN}", _context(program) if emit == "exe" else 0))
     pieces.add(_variables(unit, "internal " if emit == "exe" else ""))
+    pieces.add(_tables(unit))
+    for name, array in sorted(inside.items()):
+        size = array.entries * array.stride
+        pieces.add([f"@bpf_values_{_identifier(name)} = internal global [{size} x i8] zeroinitializer, align 8",
+                    f"@bpf_map_{name} = internal global i8 0"])  # fmt: skip
     if emit == "exe":
-        _only_own(unit)
+        outside = unit.maps - inside.keys()
+        if outside:
+            raise NotSupported("maps in executables", f"{', '.join(sorted(outside))}; --emit obj leaves them to you")
         return _executable(pieces, arch, entries, level, _BUDGET)
     pieces.add(f"@bpf_map_{name} = external global i8" for name in sorted(unit.maps))
     pieces.add(_entry(name, program.name) for (name, _), program in zip(entries, unit.programs, strict=True))
@@ -77,25 +95,47 @@ def build_unverified(codes: Sequence[Sequence[Insn]], arch: Arch, *, level: int 
 
 
 def _complain(program: NativeProgram, lowered: Lowered) -> None:
-    if lowered.entries:
+    if lowered.entries and not _only_loops(program):
         raise NotSupported("native code of this program", f"{program.name} has callbacks")
-    missing = lowered.needs - {abi.FIND}
+    missing = lowered.needs - {abi.FIND, abi.TAIL_CALL}
     if missing:
-        what = {abi.TAIL_CALL: "tail calls", abi.LOAD_PACKET: "BPF_LD_ABS and BPF_LD_IND", abi.ADDRESS_CAST: "arenas"}
+        what = {abi.LOAD_PACKET: "BPF_LD_ABS and BPF_LD_IND", abi.ADDRESS_CAST: "arenas"}
         names = ", ".join(what.get(name, name) for name in sorted(missing))
         raise NotSupported("native code of this program", f"{program.name} has {names}")
     if abi.FIND in lowered.needs:
         raise CodegenError(f"{program.name} has accesses that the verifier says nothing of")
 
 
-def _only_own(unit: NativeUnit) -> None:
-    """An executable has nobody to provide helpers and maps."""
-    for program in unit.programs:
-        if program.helpers:
-            names = ", ".join(helper_name(number) for number in sorted(program.helpers))
-            raise NotSupported("helpers in executables", f"{program.name} calls {names}; --emit obj leaves them to you")
-    if unit.maps:
-        raise NotSupported("maps in executables", f"{', '.join(sorted(unit.maps))}; --emit obj leaves them to you")
+def _only_loops(program: NativeProgram) -> bool:
+    """Are the callbacks those of bpf_loops that are loops in native code?"""
+    loops = program.facts.loops
+    called = [index for index, insn in enumerate(program.insns) if insn.opcode == op.CALL and insn.src == 0]
+    rows = {index: HELPER_BY_ID.get(program.insns[index].imm) for index in called}
+    return not any(row is None or (_CALLBACK in row.args and index not in loops) for index, row in rows.items())
+
+
+def _tables(unit: NativeUnit) -> list[str]:
+    """bpf_tail_call over the arrays of programs, which nobody changes."""
+    if not unit.tables:
+        return []
+    numbers = {program.name: number for number, program in enumerate(unit.programs)}
+    lines, blocks = [], []
+    head = f"define internal i64 @{abi.TAIL_CALL}(ptr %run, i64 %ctx, i64 %array, i64 %index) nounwind noinline {{"
+    for at, (name, slots) in enumerate(sorted(unit.tables.items())):
+        lines.append(f"@bpf_map_{name} = internal global i8 0")
+        blocks += [
+            f"try{at}:", f"  %a{at} = ptrtoint ptr @bpf_map_{name} to i64", f"  %is{at} = icmp eq i64 %array, %a{at}",
+            f"  br i1 %is{at}, label %in{at}, label %try{at + 1}", f"in{at}:",
+        ]  # fmt: skip
+        targets = {slot: numbers[program] for slot, program in enumerate(slots) if program}
+        cases = "\n".join(f"    i64 {slot}, label %t{at}.{slot}" for slot in targets)
+        blocks.append(f"  switch i64 %index, label %none [\n{cases}\n  ]")
+        for slot, number in targets.items():
+            blocks += [f"t{at}.{slot}:", f"  %c{at}.{slot} = ptrtoint ptr @p{number}.{abi.MAIN} to i64",
+                       f"  ret i64 %c{at}.{slot}"]  # fmt: skip
+    last = f"try{len(unit.tables)}:"
+    return [*lines, "\n".join([head, "  br label %try0", *blocks, last, "  br label %none", "none:", "  ret i64 0",
+                               "}"])]  # fmt: skip
 
 
 def _context(program: NativeProgram) -> int:

@@ -187,9 +187,7 @@ class _Linker:
             value -= self.toc
         self._put(index, entry, rule, value)
 
-    def _mips_addend(
-        self, index: int, entry: Relocation, rule: Rule, entries: list[Relocation], number: int
-    ) -> int:
+    def _mips_addend(self, index: int, entry: Relocation, rule: Rule, entries: list[Relocation], number: int) -> int:
         """REL: the high half's addend has its low half at the next LO16 of the same symbol."""
         there = self._there(index, entry, rule)
         low = sign_extend(there, 16)

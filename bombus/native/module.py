@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from bombus.jit import abi
@@ -11,7 +11,7 @@ from bombus.jit.lower import Lowered
 
 # What each program's module calls its own; everything else (helpers, the compiler's routines) is shared.
 _OWN: Final = re.compile(
-    rf"@(f\d+|stop|lookup|ask|{abi.MAIN}|{abi.PROGRAM}|{abi.FUNCTIONS}|bpf_func_\d+|bpf_imm_\d+)(?![\w.])"
+    rf"@(f\d+|stop|lookup|ask|{abi.MAIN}|{abi.PROGRAM}|{abi.FUNCTIONS}|bpf_func_\d+|bpf_imm_\d+|bpf_array_\d+)(?![\w.])"
 )
 
 
@@ -32,10 +32,13 @@ class Pieces:
                     self._defined.add(_name(line))
                 self.body.append(line)
 
-    def add_program(self, lowered: Lowered, prefix: str, immediates: Sequence[str]) -> None:
-        """A program under names of its own. immediates: what each bpf_imm_N stands for: a symbol of the module, or a
-        constant expression inside one."""
+    def add_program(
+        self, lowered: Lowered, prefix: str, immediates: Sequence[str], arrays: Mapping[int, str] = {}
+    ) -> None:
+        """A program under names of its own. immediates: what each bpf_imm_N stands for, arrays: what each bpf_array_N:
+        a symbol of the module, or a constant expression inside one."""
         names = {abi.immediate_symbol(n): place for n, place in enumerate(immediates)}
+        names |= {abi.array_symbol(index): place for index, place in arrays.items()}
         symbols = {name: place for name, place in names.items() if place.startswith("@")}
         inner = {f"@{prefix}{name} = external global i8": place for name, place in names.items() if name not in symbols}
         outer = {f"{place} = external global i8" for place in symbols.values()}
@@ -46,6 +49,8 @@ class Pieces:
                 line = f"{line.partition(' =')[0]} = internal alias i8, ptr {inner[line]}"
             elif line == f"@{prefix}{abi.PROGRAM} = external global i8":
                 line = f"@{prefix}{abi.PROGRAM} = internal constant i8 0"
+            elif line == f"@{prefix}{abi.FUNCTIONS} = external global i8":
+                line = f"@{prefix}{abi.FUNCTIONS} = internal constant i8 0"
             if line.startswith("define i64 @"):
                 line = line.replace("define ", "define internal ", 1)
             self.add([line])

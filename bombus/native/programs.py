@@ -19,12 +19,14 @@ from bombus.spec.helpers import HELPER_BY_ID
 
 if TYPE_CHECKING:
     from bombus.kernel.user.prog import Prog
+    from bombus.loader.load import Loaded
 
 VERSION: Final = "6.18"
 # Members of contexts that hold addresses of packet bytes. Kernels rewrite loads of them; native code finds them, as
 # u64, behind the struct of the uapi header, in this order.
 POINTERS: Final = ("data", "data_end", "data_meta")
 _WHAT: Final = "native code of this program"
+_LOOKUP: Final = 1  # bpf_map_lookup_elem
 _LDX_W: Final = op.BPF_LDX | op.BPF_MEM | op.BPF_W
 _LDX_DW: Final = op.BPF_LDX | op.BPF_MEM | op.BPF_DW
 
@@ -39,8 +41,17 @@ class Variables:
 
 
 @dataclass(frozen=True, slots=True)
+class Array:
+    """A map that is an array of values, all zero at first; `stride` bytes from one to the next."""
+
+    entries: int
+    stride: int
+
+
+@dataclass(frozen=True, slots=True)
 class NativeProgram:
-    """One program. addresses: value of a 64-bit immediate -> the map it is in, offset there (None: the map itself)."""
+    """One program. addresses: value of a 64-bit immediate -> the map it is in, offset there (None: the map itself).
+    maps: call -> the map that it always works on."""
 
     name: str
     type: str
@@ -49,17 +60,21 @@ class NativeProgram:
     facts: Facts
     addresses: dict[int, tuple[str, int | None]]
     helpers: frozenset[int] = frozenset()
+    maps: dict[int, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class NativeUnit:
     """Programs with all that they share. byteorder: of their variables and constants. maps: names of those that whoever
-    links the code provides."""
+    links the code provides; arrays: those among them that can be inside, where all calls look values up. tables: arrays
+    of programs: the name of the program in each slot ("": none)."""
 
     byteorder: str
     programs: tuple[NativeProgram, ...]
     variables: dict[str, Variables] = field(default_factory=dict)
     maps: frozenset[str] = frozenset()
+    arrays: dict[str, Array] = field(default_factory=dict)
+    tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def unit_of(obj: Object, names: Collection[str] = ()) -> NativeUnit:
@@ -83,9 +98,38 @@ def unit_of(obj: Object, names: Collection[str] = ()) -> NativeUnit:
             for name, spec in loaded.specs.items()
             if name in used and spec.data is not None
         }
+        rest = used - set(variables)
+        tables = {name: _table(loaded, name) for name in rest if loaded.maps[name].type.short == "prog_array"}
+        arrays = {
+            name: Array(loaded.maps[name].max_entries, align_up(loaded.maps[name].value_size, 8))
+            for name in rest
+            if loaded.maps[name].type.short in ("array", "percpu_array") and _looked_up(found, name)
+        }
     if not found:
         raise UsageError(f"{obj.name} has no programs that load by default; name them")
-    return NativeUnit(obj.byteorder, tuple(found), variables, frozenset(used - set(variables)))
+    return NativeUnit(obj.byteorder, tuple(found), variables, frozenset(rest - set(tables)), arrays, tables)
+
+
+def _looked_up(programs: Collection[NativeProgram], name: str) -> bool:
+    """Do programs look values of a map up, and nothing else?"""
+    addresses = sum(
+        insn.opcode == op.LD_IMM64 and program.addresses.get(imm64(insn, program.insns[at + 1]), ("", 0))[0] == name
+        for program in programs
+        for at, insn in enumerate(program.insns)
+        if insn.opcode == op.LD_IMM64
+    )
+    calls = [program.insns[at].imm for program in programs for at, one in program.maps.items() if one == name]
+    return 0 < addresses <= len(calls) and set(calls) == {_LOOKUP}
+
+
+def _table(loaded: Loaded, name: str) -> tuple[str, ...]:
+    """The names of the programs in an array of programs, as the object fills it."""
+    by_id = {handle.id: program for program, handle in loaded.programs.items()}
+    slots = [""] * loaded.maps[name].max_entries
+    for slot, program in loaded.maps[name].items():
+        with program:
+            slots[int(slot)] = by_id.get(program.id, "")
+    return tuple(slots)
 
 
 def _little(obj: Object) -> Object:
@@ -119,8 +163,9 @@ def _program(prog: Prog, name: str, maps: dict[int, str]) -> NativeProgram:
         if insn.opcode == _LDX_W and facts.access.get(index, 0) & CTX:
             insns[index] = _pointer(insn, index, facts, context, name)
     return NativeProgram(
-        name, prog.type.name, context, tuple(insns), facts, addresses, frozenset(helpers)
-    )
+        name, prog.type.name, context, tuple(insns), facts, addresses, frozenset(helpers),
+        {index: maps[id_] for index, id_ in facts.maps.items() if id_ in maps and insns[index].opcode == op.CALL},
+    )  # fmt: skip
 
 
 def _place(prog: Prog, index: int, maps: dict[int, str]) -> tuple[str, int | None]:

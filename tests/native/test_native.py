@@ -130,6 +130,44 @@ def test_programs(name: str, tmp_path: Path) -> None:
     assert len({row[0] for row in expected()}) >= 2
 
 
+@cache
+def inside_unit(order: str) -> NativeUnit:
+    """Functions for bpf_loop need BTF, which objects in the other byte order lose."""
+    from bombus.compiler.c.command import Options
+    from bombus.compiler.c.driver import build as compile_c
+
+    options = Options(target="bpfeb", defines=("NO_LOOP",)) if order == "big" else Options()
+    try:
+        return unit_of(read_object(compile_c(str(HERE / "inside.bpf.c"), options).data, name="inside"))
+    except NotSupported as error:
+        pytest.skip(f"no C compiler for BPF: {error}")
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize("name", CHOSEN if FULL else ("aarch64", "arm", "s390x"))
+def test_arrays_tail_calls_and_loops_are_inside(name: str, tmp_path: Path) -> None:
+    """Values of arrays stay from one record to the next, as in the kernel from one packet to the next."""
+    import bombus
+    from bombus.compiler.c.command import Options
+    from bombus.compiler.c.driver import build as compile_c
+    from bombus.loader.load import load
+
+    arch = emulated(name)
+    big = arch.target.byteorder == "big"
+    unit = inside_unit(arch.target.byteorder)
+    requests = [bytes(12) + b"\x08\0" + bytes([number % 40]) + bytes(20) for number in range(100)]
+    built = compile_c(str(HERE / "inside.bpf.c"), Options(defines=("NO_LOOP",) if big else ()))
+    with load(read_object(built.data, name="inside"), bombus.open_kernel("user:6.18", engine="reference")) as loaded:
+        runs = [loaded.programs["inside"].test_run(packet) for packet in requests]
+    which = [program.name for program in unit.programs].index("inside")
+    request = records([(which, packet) for packet in requests])
+    done = run_executable(arch, build(unit, arch, emit="exe"), request, tmp_path)
+    got = [(one.status, one.r0, one.data) for one in answers(done.stdout)]
+    assert got == [(0, run.retval, run.data) for run in runs]
+    assert {33, 66, 3, 1, 2} <= {run.retval for run in runs}
+    assert unit.tables == {"jumps": ("", "other", "", "last")} and set(unit.arrays) == {"counts"}
+
+
 MAIN = """
 #include <stdio.h>
 #include <string.h>
