@@ -200,9 +200,9 @@ def _stack_safe(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
     now = cur.stack
     size = len(now)
     loosely = exact == NOT_EXACT and not env.explore_alu_limits and env.recorder is None
-    for at, slot in enumerate(old.stack):
-        if slot is DEAD and exact == NOT_EXACT:
-            continue
+    before = old.stack
+    for at in range(len(before)) if old.slots is None or exact != NOT_EXACT else old.slots:
+        slot = before[at]
         if at < size:
             other = now[at]
             kinds = slot.kinds
@@ -213,8 +213,11 @@ def _stack_safe(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
                 a = slot.reg
                 if a.type == SCALAR_VALUE and not a.precise and other.reg.type == SCALAR_VALUE:
                     continue
+        if slot is DEAD and exact == NOT_EXACT:
+            continue
         if not _slot_covered(env, old, cur, at, exact):
             old.misfit = NR_REGS + at
+            old.unfit = None
             return False
     return True
 
@@ -240,14 +243,19 @@ def _slot_safe(env: Env, slot: Slot, other: Slot | None, exact: int) -> bool:
         kind = slot.kinds[7]
         if kind < DYNPTR and (kind != SPILL or slot.kinds[0] == SPILL):
             return kind != SPILL or _reg_safe(env, slot.reg, other.reg, exact)
+    looked = False
     for i, kind in enumerate(slot.kinds):
         if kind == INVALID or (uninit and kind == MISC):
             continue
         if other is None:
             return False
-        a, b = _scalar_of(env, slot), _scalar_of(env, other)
-        if a is not None and b is not None:
-            return _reg_safe(env, a, b, exact)
+        if not looked:
+            looked = True
+            a = _scalar_of(env, slot)
+            if a is not None:
+                b = _scalar_of(env, other)
+                if b is not None:
+                    return _reg_safe(env, a, b, exact)
         other_kind = other.kinds[i]
         if kind == MISC and other_kind == ZEROED:
             continue
@@ -269,9 +277,9 @@ def _slot_safe(env: Env, slot: Slot, other: Slot | None, exact: int) -> bool:
 
 
 @lru_cache(maxsize=1 << 11)
-def _numbers(mask: int) -> tuple[int, ...]:
-    """The registers of a mask."""
-    return tuple(i for i in range(NR_REGS) if mask >> i & 1)
+def numbers(mask: int) -> tuple[int, ...]:
+    """The registers or slots of a mask."""
+    return tuple(i for i in range(mask.bit_length()) if mask >> i & 1)
 
 
 _ALL_REGS: Final = tuple(range(NR_REGS))
@@ -293,13 +301,13 @@ def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bo
         return False
     whole = env.recorder is not None
     if env.rules.live_registers and not whole:
-        numbers = _numbers(env.live_before[insn])
+        places = numbers(env.live_before[insn])
     else:
-        numbers = _ALL_REGS
+        places = _ALL_REGS
     marked = exact == NOT_EXACT and not env.rules.live_registers and not whole
     loosely = exact == NOT_EXACT and not env.explore_alu_limits and not whole
     before, now = old.regs, cur.regs
-    for i in numbers:
+    for i in places:
         a, b = before[i], now[i]
         if a is b:
             if not a.id and not a.ref_id:
@@ -310,6 +318,7 @@ def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bo
             continue
         if not _reg_safe(env, a, b, exact):
             old.misfit = i
+            old.unfit = None
             return False
     if old.stack and not _stack_safe(env, old, cur, exact):
         return False
@@ -326,7 +335,10 @@ def states_equal(env: Env, old: State, cur: State, exact: int) -> bool:
     count = len(olds)
     if count != len(curs):
         return False
-    reset_ids(env)
+    if env.idmap:
+        env.idmap = {}
+        env.idmap_cur = set()
+    env.idmap_next = env.id_gen
     if old.speculative and not cur.speculative:
         return False
     a, b = old.lock, cur.lock
@@ -404,18 +416,23 @@ def clearly_misfits(old: Frame, cur: Frame) -> bool:
     Most comparisons end here: paths that differ in a packet pointer or in a precise scalar.
     """
     at = old.misfit
-    if at < NR_REGS:
-        if at < 0:
-            return False
-        x, y = old.regs[at], cur.regs[at]
-    else:
+    if at >= NR_REGS:
         at -= NR_REGS
         if at >= len(old.stack) or at >= len(cur.stack):
             return False
         slot, other = old.stack[at], cur.stack[at]
-        if slot.kinds[7] != SPILL or slot.kinds != other.kinds:
-            return False
-        x, y = slot.reg, other.reg
+        return slot.kinds[7] == SPILL and slot.kinds == other.kinds and _apart(slot.reg, other.reg)
+    if at < 0:
+        return False
+    x, y = old.regs[at], cur.regs[at]
+    if not (x.type == PTR_TO_PACKET == y.type and (x.off != y.off or x.number > y.number)) and not _apart(x, y):
+        return False
+    old.unfit = y
+    old.unfit_at = at
+    return True
+
+
+def _apart(x: Reg, y: Reg) -> bool:
     type_ = x.type
     if type_ != y.type:
         return type_ != NOT_INIT

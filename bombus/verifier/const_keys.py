@@ -5,15 +5,17 @@ Linux 6.14 kernel/bpf/verifier.c: get_constant_map_key, as seen from its selftes
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bombus.bits import s64
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.verifier.env import Env
-from bombus.verifier.helper_args import Meta
 from bombus.verifier.precision import Backtrack, mark_precise_set
 from bombus.verifier.regs import PTR_TO_STACK, SCALAR_VALUE
 from bombus.verifier.state import SPILL, ZEROED
+
+if TYPE_CHECKING:
+    from bombus.verifier.helper_args import Meta
 
 _ARRAYS: Final = (MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id, MAP_TYPE["BPF_MAP_TYPE_PERCPU_ARRAY"].id)
 
@@ -38,7 +40,7 @@ def note_key(env: Env, regno: int, meta: Meta) -> None:
     if shift + 1 < size:
         return
     kinds = slot.kinds[shift + 1 - size : shift + 1]
-    if all(kind == ZEROED for kind in kinds):
+    if kinds.count(ZEROED) == size:
         meta.key = 0
         return
     if slot.kinds[7] != SPILL or slot.reg.type != SCALAR_VALUE or slot.reg.bounds.bits[1]:

@@ -219,9 +219,11 @@ class Env:
         "aux",
         "back_edges",
         "bpf_capable",
+        "bucket_sizes",
         "bypass_spec_v1",
         "bypass_spec_v4",
         "checks",
+        "compatible",
         "current_history",
         "entering",
         "exception_callback",
@@ -255,11 +257,14 @@ class Env:
         "pending",
         "postorder",
         "previous_insn",
+        "prints",
+        "prints_all",
         "processed",
         "processed_before",
         "program",
         "prototypes",
         "reaches",
+        "reaching",
         "recorder",
         "rules",
         "sane_at",
@@ -267,6 +272,7 @@ class Env:
         "sleepable",
         "slot_live",
         "state",
+        "straight",
         "strict_alignment",
         "style",
         "subprog_at",
@@ -292,6 +298,8 @@ class Env:
         self.recorder = recorder
         self.rules = Rules.of(program.version)
         self.log = Log(program.log_level, program.log_size)
+        self.prints = program.log_level & LEVELS != 0
+        self.prints_all = program.log_level & LEVEL2 != 0
         self.insns: list[Insn] = list(program.insns)
         self.aux = [Aux() for _ in self.insns]
         caps = program.privileges
@@ -323,14 +331,17 @@ class Env:
         self.slot_live: SlotLiveness | None = SlotLiveness() if self.rules.static_liveness else None
         self.marked = self.slot_live is None  # what is read is marked on states (see live)
         self.alu_table = self.rules.alu_table
-        self.checks: list[Check | None] = []  # by instruction, what checks it; None for jumps
+        # By instruction, what checks it, None for jumps; the same, but None also where checkpoints are, and at the end.
+        self.checks: list[Check | None] = []
+        self.straight: list[Check | None] = []
 
         self.state: State = State([Frame(-1, 0, 0, marked=self.marked)], 0)
         self.pending: list[Pending] = []
         self.kfuncs: dict[int, Kfunc] = {}  # by BTF id, those that the program calls
         self.throws = False
         self.exception_callback = -1  # where the program's callback for exceptions begins
-        self.explored: dict[int, list[State]] = {}
+        self.explored: dict[tuple[int, int], list[State]] = {}  # checkpoints, by the kernel's list and instruction
+        self.bucket_sizes = [0] * len(self.insns)  # of the kernel's lists
         self.to_clean: dict[int, list[State]] = {}  # by instruction, finished checkpoints not yet cleaned
         self.current_history: History | None = None
         self.id_gen = 0
@@ -364,6 +375,8 @@ class Env:
         self.style: KernelStyle | None = None
         self.texts: dict[int, str] = {}
         self.prototypes: dict[int, Proto | None] = {}  # see prototypes.prototype
+        self.compatible: set[tuple[int, int]] = set()  # helpers and types of maps that go together
+        self.reaching: dict[int, bytearray] = {}
         self.reaches: list[int] = []  # see precision.reaches
 
     def kernel_btf(self, what: str) -> Btf:
@@ -422,14 +435,6 @@ class Env:
         if text and self.log.level:
             self.log.write(text + "\n")
         raise Refused(errno, self.insn_idx)
-
-    @property
-    def prints(self) -> bool:
-        return self.log.level & LEVELS != 0
-
-    @property
-    def prints_all(self) -> bool:
-        return self.log.level & LEVEL2 != 0
 
     def line_of(self, insn: int) -> LineInfo | None:
         """The line record that covers an instruction."""

@@ -13,6 +13,7 @@ from bombus.errors import NotSupported
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier import dynptr, graph, memory, records, refs, special, stack, typed_args
+from bombus.verifier.const_keys import note_key
 from bombus.verifier.env import EACCES, EFAULT, EINVAL, MAX_VAR_SIZE, READ, WRITE, Env
 from bombus.verifier.live import use
 from bombus.verifier.precision import mark_precise
@@ -29,6 +30,7 @@ from bombus.verifier.regs import (
     MEM_RDONLY,
     MEM_RINGBUF,
     NON_OWN_REF,
+    NOT_INIT,
     PTR_MAYBE_NULL,
     PTR_TO_ARENA,
     PTR_TO_BTF_ID,
@@ -156,16 +158,14 @@ class Meta:
         self.percpu: Reg | None = None
 
 
-def check(env: Env, i: int, meta: Meta, proto: Proto) -> None:
+def check(env: Env, i: int, spec: ArgSpec, meta: Meta, proto: Proto) -> None:
     """One argument of a helper call (check_func_arg)."""
-    spec = proto.args[i]
     kind = spec.kind
-    if kind == "ARG_DONTCARE":
-        return
     regno = i + 1
-    use(env, regno)
-    regs = env.regs
-    reg = regs[regno]
+    reg = env.state.frames[-1].regs[regno]
+    if env.marked or reg.type == NOT_INIT:
+        use(env, regno)
+    env.touched_regs |= 1 << regno
     if reg.type == PTR_TO_STACK:
         env.aux[env.insn_idx].stack_argument = True
     if kind == "ARG_ANYTHING":
@@ -290,8 +290,6 @@ def _map_key(env: Env, regno: int, _reg: Reg, _spec: ArgSpec, meta: Meta, _proto
         env.fail(EACCES, "invalid map_ptr to access map->key")
     check_memory(env, regno, meta.map.key_size, READ)
     if env.rules.constant_keys:
-        from bombus.verifier.const_keys import note_key
-
         note_key(env, regno, meta)
 
 

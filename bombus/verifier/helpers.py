@@ -17,6 +17,7 @@ from bombus.verifier.env import ALL_TOUCHED, EACCES, EFAULT, EINVAL, ENOTSUPP, W
 from bombus.verifier.formats import check_format
 from bombus.verifier.helper_args import Meta
 from bombus.verifier.precision import mark_precise
+from bombus.verifier.program import MapInfo
 from bombus.verifier.prototypes import Proto, UnknownHelper, prototype
 from bombus.verifier.regs import (
     MEM_ALLOC,
@@ -83,15 +84,17 @@ def call(env: Env, insn: Insn) -> None:
         env.fail(EINVAL, f"sleepable helper {special.name(number)}#{number} in non-preemptible region")
     changes_packet = number in special.CHANGE_PACKET
     meta = Meta(proto)
-    for i in range(5):
-        helper_args.check(env, i, meta, proto)
+    for i, spec in enumerate(proto.args):
+        if spec.kind != "ARG_DONTCARE":
+            helper_args.check(env, i, spec, meta, proto)
     _note_map(env, number, meta)
     if meta.access_size and not stack.clobber(env, meta.raw_reg, meta.access_size):
         for i in range(meta.access_size):
             memory.access(env, meta.raw_reg, i, 1, WRITE, -1)
     if meta.release_reg:
         _release(env, number, meta, proto)
-    changes_packet |= _special(env, number, meta, insn)
+    if number in _SPECIAL:
+        changes_packet |= _special(env, number, meta, insn)
     calls.clear_caller_saved(env, env.frame)
     regs = env.regs
     regs[0] = _result(env, number, meta, proto)
@@ -180,6 +183,14 @@ def _handed_over(env: Env, id_: int) -> bool:
 
     refs.replace_all(env, change)
     return True
+
+
+_SPECIAL: Final = frozenset(
+    (
+        special.TAIL_CALL, special.GET_LOCAL_STORAGE, special.LOOP, special.SNPRINTF, special.DYNPTR_FROM_MEM,
+        special.DYNPTR_DATA, special.DYNPTR_WRITE, *calls.SETUPS,
+    )
+)
 
 
 def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
@@ -319,11 +330,9 @@ def _refined(env: Env, number: int, meta: Meta, proto: Proto, reg: Reg) -> Reg:
     return env.sane(reg, "retval")
 
 
-def _check_map(env: Env, number: int, map_: object) -> None:
+def _check_map(env: Env, number: int, map_: MapInfo | None) -> None:
     """Not every helper works on every map (check_map_func_compatibility)."""
-    from bombus.verifier.program import MapInfo
-
-    if not isinstance(map_, MapInfo):
+    if map_ is None or (number, map_.type) in env.compatible:
         return
     row = MAP_TYPE_BY_ID[map_.type]
     name = row.name.removeprefix("BPF_MAP_TYPE_")
@@ -334,6 +343,7 @@ def _check_map(env: Env, number: int, map_: object) -> None:
     takes = _HELPER_TAKES.get(number)
     if wrong or (takes is not None and name not in takes):
         env.fail(EINVAL, f"cannot pass map_type {map_.type} into func {special.name(number)}#{number}")
+    env.compatible.add((number, map_.type))
 
 
 def _may_update_sockmap(env: Env, number: int) -> bool:

@@ -113,7 +113,7 @@ def _check(env: Env) -> None:
     flow.check_graph(env)
     attach.check(env)
     flow.mark_fastcall(env)
-    env.checks = _handlers(env)
+    _choose_checks(env)
     if env.rules.live_registers:
         static_live.compute(env)
     if env.rules.lazy_globals:
@@ -161,6 +161,7 @@ def _walk_from(env: Env, number: int) -> None:
     env.touched_regs = env.touched_slots = ALL_TOUCHED
     env.pending = []
     env.explored = {}
+    env.bucket_sizes = [0] * len(env.insns)
     env.to_clean = {}
     env.visits = {}
     if not env.rules.states_stay_counted:
@@ -196,14 +197,28 @@ def _walk(env: Env) -> None:
     came_back = False  # the state was restored: it must be printed whole
     previous = -1
     checks = env.checks
+    straight = env.straight
     barriers = env.rules.speculation_barriers
     state = env.state
+    plain = not printing and recorder is None
+    nearly_too_many = MAX_INSNS - count
     while True:
-        env.current_history = None
-        env.previous_insn = previous
         here = env.insn_idx
+        if plain and not state.speculative and env.processed < nearly_too_many:
+            # Straight on, as long as nothing but the instruction itself is to be looked at.
+            while (check := straight[here]) is not None:
+                env.insn_idx = here
+                env.current_history = None
+                env.previous_insn = previous
+                env.processed += 1
+                aux[here].seen = True
+                check(env, insns[here])
+                previous = here
+                here = env.insn_idx = env.insn_idx + 1
         if here >= count:
             env.fail(EFAULT, f"invalid insn idx {here} insn_cnt {count}")
+        env.current_history = None
+        env.previous_insn = previous
         env.processed += 1
         if env.processed > MAX_INSNS:
             env.fail(E2BIG, f"BPF program is too large. Processed {env.processed} insn")
@@ -263,26 +278,25 @@ def _walk(env: Env) -> None:
         if not env.pending:
             return
         pending = env.pending.pop()
-        if not keep_log:
+        if not keep_log and log.position != pending.log_position:
             log.cut(pending.log_position)
         state = env.state = pending.state
-        if slot_live is not None:
-            slot_live.moved()
         env.insn_idx = pending.insn
         previous = pending.previous
         came_back = True
 
 
-def _handlers(env: Env) -> list[Check | None]:
-    """By instruction, what checks it; None for jumps."""
+def _choose_checks(env: Env) -> None:
+    """Fill `env.checks` and `env.straight`."""
     classes: tuple[Check | None, ...] = (
         _load, memory.load, _store_imm, _store, alu.check, None, None, alu.check,
     )
-    checks: list[Check | None] = []
-    for insn in env.insns:
+    for insn, aux in zip(env.insns, env.aux, strict=True):
         klass = insn.opcode & 7
-        checks.append(alu.handler(insn) if klass in (op.BPF_ALU, op.BPF_ALU64) else classes[klass])
-    return checks
+        check = alu.handler(insn) if klass in (op.BPF_ALU, op.BPF_ALU64) else classes[klass]
+        env.checks.append(check)
+        env.straight.append(None if aux.prune_point else check)
+    env.straight.append(None)
 
 
 _RETURNED = -1

@@ -343,6 +343,19 @@ def reaches(env: Env) -> list[int]:
     return env.reaches
 
 
+def _reaching(env: Env, wanted: int) -> bytearray:
+    """1 for each instruction that may change this set of wanted registers. Few sets are met; their tables are kept."""
+    found = env.reaching.get(wanted)
+    if found is None:
+        if (len(env.reaching) + 1) * len(env.insns) > _MAX_REACHING:
+            env.reaching.clear()
+        found = env.reaching[wanted] = bytearray(map(bool, map(wanted.__and__, reaches(env))))
+    return found
+
+
+_MAX_REACHING: Final = 1 << 22
+
+
 def _walk(env: Env, bt: Backtrack, state: State, last: int) -> bool:
     """Walk back from before instruction `last` of a state. True when a checkpoint learned something."""
     changed = False
@@ -392,9 +405,8 @@ def _walk(env: Env, bt: Backtrack, state: State, last: int) -> bool:
             if index == first and (end == 0 or (end == 1 and here)):
                 break
             if not here and not printing:  # straight on to what matters
-                index -= 1
-                while index != remembered and index != first and not wanted & reach[index]:
-                    index -= 1
+                low = remembered if end else first
+                index = max(low, _reaching(env, wanted).rfind(1, low, index))
                 following = index + 1
                 continue
             if here and entry is not None:

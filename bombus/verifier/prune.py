@@ -16,6 +16,7 @@ from bombus.verifier.compare import (
     RANGE_WITHIN,
     clearly_misfits,
     maybe_looping,
+    numbers,
     reset_ids,
     states_equal,
     widened,
@@ -27,6 +28,7 @@ from bombus.verifier.regs import SCALAR_VALUE, UNINIT
 from bombus.verifier.state import FP, LIVE_DONE, LIVE_READ, NR_REGS, SPILL, Frame, Slot, State
 
 _U32: Final = (1 << 32) - 1
+_BELOW_FP: Final = (1 << FP) - 1
 
 
 # Loops.
@@ -84,16 +86,17 @@ def _finished(env: Env, state: State) -> None:
             waiting.append(state)
 
 
-def _bucket(env: Env, insn: int) -> int:
-    return (insn ^ (env.state.frames[-1].callsite & _U32)) % len(env.insns)
+def _bucket(env: Env, insn: int, frame: Frame) -> int:
+    """The number of the kernel's list of checkpoints that a state at `insn` belongs to (explored_state)."""
+    return (insn ^ (frame.callsite & _U32)) % len(env.insns)
 
 
 def previous_entry(env: Env, like: State | None, insn: int) -> State | None:
     """The newest unfinished checkpoint at `insn` on the way to `like` (find_prev_entry)."""
     if like is None:
         return None
-    for state in reversed(env.explored.get(_bucket(env, insn), ())):
-        if state.insn == insn and state.branches and state.same_callsites(like) and state.depth < like.depth:
+    for state in reversed(env.explored.get((_bucket(env, insn, env.state.frames[-1]), insn), ())):
+        if state.branches and state.same_callsites(like) and state.depth < like.depth:
             return state
     return None
 
@@ -158,16 +161,13 @@ def _clean(env: Env, insn: int, waiting: list[State], cur: State) -> None:
 
 def _forget(frame: Frame, live_regs: int, dead_slots: int) -> None:
     regs = frame.regs
-    for i in range(FP):
-        if not live_regs >> i & 1:
-            regs[i] = UNINIT
+    for i in numbers(~live_regs & _BELOW_FP):
+        regs[i] = UNINIT
+    frame.unfit = None
     stack = frame.stack
-    i = 0
-    while dead_slots:
-        if dead_slots & 1:
-            stack[i] = DEAD
-        dead_slots >>= 1
-        i += 1
+    for i in numbers(dead_slots):
+        stack[i] = DEAD
+    frame.slots = numbers((1 << len(stack)) - 1 & ~dead_slots)
 
 
 def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
@@ -238,20 +238,20 @@ def visited(env: Env, insn: int) -> bool:
     processed = env.processed - env.processed_before
     add = force_new or (jumps >= 2 and processed >= 8)
     frame = cur.frames[-1]
-    key = (insn ^ (frame.callsite & _U32)) % len(env.insns)
-    states = env.explored.get(key)
+    bucket = _bucket(env, insn, frame)
+    states = env.explored.get((bucket, insn))
+    count = env.bucket_sizes[bucket]
     if states:
         waiting = env.to_clean.get(insn)
         if waiting is not None:
             _clean(env, insn, waiting, cur)
-        count = len(states)
         depth = len(cur.frames)
         by_scc = env.rules.loops_by_scc
         plain = not aux.calls_callback and not aux.next_of_iterator and env.insns[insn].opcode != op.MAY_GOTO
+        regs = frame.regs
+        loop = False
         for state in reversed(states):
-            if state.insn != insn:
-                continue
-            hit = loop = False
+            hit = False
             if state.branches:
                 verdict: bool | None = None
                 if not plain or (len(state.frames) == depth and maybe_looping(state, frame)):
@@ -263,7 +263,8 @@ def visited(env: Env, insn: int) -> bool:
                     hit = verdict
                     loop = verdict and not aux.calls_callback
             elif by_scc:
-                if not clearly_misfits(state.frames[-1], frame):
+                old = state.top
+                if regs[old.unfit_at] is not old.unfit and not clearly_misfits(old, frame):
                     loop = env.back_edges > 0 and loops.is_open(env, state)
                     hit = states_equal(env, state, cur, RANGE_WITHIN if loop else NOT_EXACT)
             else:
@@ -275,6 +276,7 @@ def visited(env: Env, insn: int) -> bool:
                     hit = True
             if hit:
                 state.hits += 1
+                state.patience += 3
                 if env.marked:
                     live.propagate(env, state, cur)
                 if aux.jump_point:
@@ -284,22 +286,23 @@ def visited(env: Env, insn: int) -> bool:
                     loops.add_back_edge(env, state, cur, insn)
                 return True
             if add:
-                state.misses += 1
-                factor = 64 if force and state.branches > 0 else 3
-                if state.misses > state.hits * factor + factor:
-                    _drop(env, states, state)
-        if count > env.max_states_per_insn:
-            env.max_states_per_insn = count
-        if not env.bpf_capable and count > MAX_STATES_PER_INSN:
-            return False
+                patience = state.patience - 1
+                state.patience = patience
+                if patience < 0 and not (force and state.branches and patience >= -61 * (state.hits + 1)):
+                    _drop(env, bucket, states, state)
+    if count > env.max_states_per_insn:
+        env.max_states_per_insn = count
+    if not env.bpf_capable and count > MAX_STATES_PER_INSN:
+        return False
     if add:
-        _keep(env, insn, key, cur)
+        _keep(env, insn, bucket, cur)
     return False
 
 
-def _drop(env: Env, states: list[State], state: State) -> None:
+def _drop(env: Env, bucket: int, states: list[State], state: State) -> None:
     """A checkpoint that covers too little is not looked at any more."""
     states.remove(state)
+    env.bucket_sizes[bucket] -= 1
     state.kept = False
     if not env.rules.loops_by_scc:
         if state.cleaned and not state.used_as_loop_entry:
@@ -345,7 +348,7 @@ def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
     return None
 
 
-def _keep(env: Env, insn: int, key: int, cur: State) -> None:
+def _keep(env: Env, insn: int, bucket: int, cur: State) -> None:
     env.total_states += 1
     if env.rules.loops_by_scc:
         env.kept_states += 1
@@ -357,15 +360,17 @@ def _keep(env: Env, insn: int, key: int, cur: State) -> None:
     new = cur.copy()  # in which no scalar is precise yet: only checkpoints learn that
     new.insn = insn
     new.kept = True
+    new.top = new.frames[-1]
     cur.parent = new
     cur.first_insn = insn
     cur.history = []
     cur.depth = new.depth + 1
-    states = env.explored.get(key)
+    states = env.explored.get((bucket, insn))
     if states is None:
-        env.explored[key] = [new]
+        env.explored[bucket, insn] = [new]
     else:
         states.append(new)
+    env.bucket_sizes[bucket] += 1
     if env.rules.loops_by_scc:
         loops.enter(env, new)
     for at, frame in enumerate(cur.frames):

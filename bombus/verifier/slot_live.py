@@ -50,11 +50,13 @@ class Masks:
 class Instance:
     """One function as called by one chain of calls. chain: the call instructions, then the function's start."""
 
-    __slots__ = ("chain", "changed", "count", "frames", "less_written", "noted", "place", "start")
+    __slots__ = ("chain", "changed", "count", "frames", "less_written", "noted", "place", "start", "subprog")
 
-    def __init__(self, chain: Chain, start: int, count: int, place: list[int]) -> None:
+    def __init__(self, chain: Chain, subprog: int, start: int, place: list[int]) -> None:
+        count = len(place)
         self.chain = chain
         self.place = place
+        self.subprog = subprog
         self.start = start
         self.count = count
         self.frames: list[Masks | None] = [None] * len(chain)
@@ -118,12 +120,13 @@ class Instance:
 class SlotLiveness:
     """All chains of calls of one verification."""
 
-    __slots__ = ("instance", "instances", "orders", "writes")
+    __slots__ = ("instance", "instances", "orders", "outermost", "writes")
 
     def __init__(self) -> None:
         self.instances: dict[Chain, Instance] = {}
         self.orders: dict[int, Order] = {}  # by start of a function
         self.instance: Instance | None = None  # that of the running frame, once it was asked for
+        self.outermost: Instance | None = None  # that of the program, or of the last function verified on its own
         self.writes: dict[int, int] = {}
 
     def moved(self) -> None:
@@ -133,18 +136,20 @@ class SlotLiveness:
 
     def of(self, env: Env, state: State, number: int) -> Instance:
         frames = state.frames
+        if not number:
+            found = self.outermost
+            if found is not None and found.subprog == frames[0].subprog:
+                return found
         start = env.subprogs[frames[number].subprog].start
-        chain: Chain
-        if number:
-            chain = (*[frame.callsite for frame in frames[1 : number + 1]], start)
-        else:
-            chain = (start,)
+        chain = (*[frame.callsite for frame in frames[1 : number + 1]], start)
         found = self.instances.get(chain)
         if found is None:
             order = self.orders.get(start)
             if order is None:
                 order = self.orders[start] = Order(env, start, env.subprogs[state.frames[number].subprog].end)
-            found = self.instances[chain] = Instance(chain, start, len(order.place), order.place)
+            found = self.instances[chain] = Instance(chain, frames[number].subprog, start, order.place)
+        if not number:
+            self.outermost = found
         return found
 
     def here(self, env: Env) -> Instance:
@@ -162,8 +167,17 @@ class SlotLiveness:
 
     def commit(self, env: Env, insn: int) -> None:
         """An instruction that may write was verified."""
-        instance = self.here(env)
+        instance = self.instance
+        if instance is None:
+            instance = self.here(env)
         writes = self.writes
+        at = insn - instance.start
+        if len(instance.frames) == 1 and instance.noted[at]:  # mostly it did so before
+            masks = instance.frames[0]
+            before = 0 if masks is None else masks.write[at]
+            if not before & ~writes.get(0, 0):
+                writes.clear()
+                return
         if not writes and instance.wrote_nothing(insn):
             return
         instance.note_writes(insn, [writes.get(i, 0) for i in range(len(instance.chain))])
@@ -184,6 +198,8 @@ class SlotLiveness:
         """By frame, the slots that nothing reads after a checkpoint."""
         frames = state.frames
         top = len(frames) - 1
+        if not top:
+            return [(1 << len(frames[0].stack)) - 1 & ~self.of(env, state, 0).live(0, state.insn)]
         dead = []
         for number in range(top + 1):
             live = self.of(env, state, top).live(number, state.insn)

@@ -451,12 +451,17 @@ def initialized(
                 env.fail(EACCES, f"potential write to dynptr at off={i} disallowed")
         return True
     marked = -1
+    good = -1  # a slot that is known to be initialised as a whole
     for i in range(low, high + size):
         place = -i - 1
         at = place // 8
+        if at == good:
+            continue
         slot = frame.stack[at]
         kind = slot.kinds[place % 8]
-        if kind == MISC:
+        if not clobbers and slot.kinds[7] == SPILL and (slot.reg.type == SCALAR_VALUE or env.leaks_allowed):
+            good = at
+        elif kind == MISC:
             pass
         elif kind == ZEROED or (kind == INVALID and env.uninit_stack_allowed):
             if clobbers:

@@ -115,9 +115,12 @@ class Frame:
         "refs",
         "regs",
         "return_range",
+        "slots",
         "stack",
         "stack_live",
         "subprog",
+        "unfit",
+        "unfit_at",
     )
 
     def __init__(
@@ -136,6 +139,9 @@ class Frame:
         self.refs: tuple[Reference, ...]
         self.return_range: tuple[int, int]
         self.misfit = -1  # the register or slot (from NR_REGS on) that a later path was last seen not to fit
+        self.unfit: Reg | None = None  # what was in a register, unfit_at, that did not fit
+        self.unfit_at = FP
+        self.slots: tuple[int, ...] | None = None  # those that were not forgotten, once a checkpoint was cleaned
         self.precise = 0  # a mask of those that were marked precise
         if like is None:
             self.regs = [UNINIT] * FP + [frame_pointer(number)]
@@ -225,12 +231,13 @@ class State:
         "loop_entry",
         "marked",
         "may_goto_depth",
-        "misses",
         "opens_loop",
         "parent",
+        "patience",
         "preempt_disabled",
         "rcu_locked",
         "speculative",
+        "top",
         "used_as_loop_entry",
     )
 
@@ -239,6 +246,7 @@ class State:
         self.frames = frames
         self.first_insn = first_insn
         self.parent: State | None
+        self.top: Frame  # the innermost one, of a checkpoint
         self.history: list[History]
         self.loop_entry: State | None
         self.lock: tuple[object, int] | None
@@ -249,7 +257,7 @@ class State:
         self.opens_loop = False
         self.marked = False  # a scalar of this checkpoint was found to be needed precisely
         self.hits = 0
-        self.misses = 0
+        self.patience = 3  # times that it may still cover nothing: 3 for each time that it did, and 3 at first
         if like is None:
             self.parent = None
             self.branches = 1
