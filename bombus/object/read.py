@@ -27,7 +27,7 @@ from bombus.elf.model import (
     Symbol,
 )
 from bombus.elf.read import read_elf
-from bombus.errors import ObjectError, RelocationError
+from bombus.errors import FormatError, ObjectError, RelocationError
 from bombus.isa.insn import Insn, decode
 from bombus.isa.opcodes import BPF_CALL, BPF_JMP
 from bombus.object import structops
@@ -46,7 +46,18 @@ def open_object(path: str | os.PathLike[str], *, name: str = "", relaxed_maps: b
     """Read a file. ElfError, BtfError, ObjectError; OSError when it cannot be read. Options as of `read_object`."""
     with open(path, "rb") as file:
         data = file.read()
-    return read_object(data, name=name or os.path.basename(path), relaxed_maps=relaxed_maps)
+    try:
+        return read_object(data, name=name or os.path.basename(path), relaxed_maps=relaxed_maps)
+    except FormatError as error:
+        if error.path is not None:
+            raise
+        raise type(error)(error.message, offset=error.offset, path=os.fspath(path)) from None
+    except ObjectError as error:
+        if error.path:
+            raise
+        raise type(error)(
+            error.message, section=error.section, symbol=error.symbol, path=os.fspath(path)
+        ) from None
 
 
 def read_object(data: bytes | Elf, *, name: str = "object", relaxed_maps: bool = False) -> Object:

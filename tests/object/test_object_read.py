@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from bombus.elf.model import Symbol as ElfSymbol
-from bombus.errors import ObjectError
+from bombus.errors import ElfError, ObjectError
 from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load, prepare
 from bombus.object.externs import read_externs
@@ -105,3 +105,17 @@ def test_a_name_in_btf_that_is_no_undefined_symbol() -> None:
     with pytest.raises(ObjectError, match=r"no undefined symbol .*'\.kconfig', symbol 'CONFIG_HZ'"):
         read_externs(obj.btf, undefined)
     assert read_externs(obj.btf, {}) == []
+
+
+def test_errors_name_the_file(tmp_path: Path) -> None:
+    text, other = tmp_path / "text.o", tmp_path / "other.o"
+    text.write_text("no ELF file at all" * 10)
+    with pytest.raises(ElfError) as caught:
+        open_object(text)
+    assert caught.value.path == str(text) and str(caught.value).startswith(f"{text}: ")
+    data = bytearray(FEATURES.read_bytes())
+    data[18:20] = struct.pack("<H", 62)  # e_machine: EM_X86_64
+    other.write_bytes(data)
+    with pytest.raises(ObjectError) as refused:
+        open_object(other)
+    assert refused.value.path == str(other) and str(refused.value).startswith(f"{other}: ")
