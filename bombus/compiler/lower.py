@@ -7,6 +7,7 @@ pointer, and the tests that a program writes become the branches that the verifi
 from __future__ import annotations
 
 from bombus.compiler import tree
+from bombus.compiler.counters import asks, counters, known
 from bombus.compiler.invocations import Invocations
 from bombus.compiler.types import NONE, IntT, RefT
 from bombus.compiler.writer import extension, type_text
@@ -130,6 +131,13 @@ class FunctionText(Invocations):
 
     def do_while(self, s: tree.While) -> None:
         head, body, other, end = (self.label() for _ in range(4))
+        if not self.module.native:
+            for variable, down in counters(s):
+                place, _flag = self.slot(variable)
+                bits = type_text(variable.type)
+                step = "sub" if down else "add"
+                value = self.emit(f"{step} {bits} {self.emit(f'load {bits}, ptr {place}')}, {self.unknown_zero(bits)}")
+                self.do(f"store {bits} {value}, ptr {place}")
         self.begin(head)
         self.branch(s.test, body, other)
         self.begin(body)
@@ -144,6 +152,8 @@ class FunctionText(Invocations):
     def do_for(self, s: tree.For) -> None:
         head, body, step, other, end = (self.label() for _ in range(5))
         start, stop = self.value(s.start), self.value(s.stop)
+        if not self.module.native and known(s.stop) and asks(s.body):
+            start = self.emit(f"{'add' if s.step > 0 else 'sub'} i64 {start}, {self.unknown_zero('i64')}")
         counter = self.alloca("i64", 8)  # the program's variable keeps its last value, as in Python
         self.do(f"store i64 {start}, ptr {counter}")
         self.begin(head)
@@ -163,6 +173,13 @@ class FunctionText(Invocations):
         self.begin(other)
         self.statements(s.other)
         self.begin(end)
+
+    def unknown_zero(self, bits: str) -> str:
+        """0, of which the verifier knows that it is not negative, and no more."""
+        zero = self.emit(f"load volatile i32, ptr {self.module.zero()}, align 4")
+        if bits == "i64":
+            return self.emit(f"zext i32 {zero} to i64")
+        return self.emit(f"and i32 {zero}, {0x7FFF_FFFF}")
 
     def do_unrolled(self, s: tree.Unrolled) -> None:
         end = self.label()

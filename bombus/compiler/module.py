@@ -55,6 +55,16 @@ class ModuleText:
             self.head.append(f"{known} = internal constant [{len(data)} x i8] {bytes_text(data)}, align 1")
         return known
 
+    def zero(self) -> str:
+        """A variable that is 0 and that nothing writes to (see `counters`)."""
+        name = "@__zero"
+        if not any(line.startswith(name) for line in self.head):
+            from bombus.bpf.ints import u32
+
+            node = self.debug.variable("__zero", self.debug.type(u32))
+            self.head.append(f"{name} = dso_local global i32 0, align 4, !dbg {node}")
+        return name
+
     def struct(self, kind: Any) -> str:
         """A named LLVM type with as many elements as a struct has members; offsets come from the debug metadata."""
         name = f"%struct.{kind.C_NAME}"

@@ -44,7 +44,7 @@ _TRACING = frozenset({"BPF_PROG_TYPE_TRACEPOINT", "BPF_PROG_TYPE_TRACING", "BPF_
                       "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_SYSCALL"})  # fmt: skip
 
 
-_OWN = ("LICENSE",)  # names that objects have of their own
+_OWN = ("LICENSE", "__zero")  # names that objects have of their own
 
 # Kernel functions that work on types of the program's own BTF
 _OBJECTS = (

@@ -9,7 +9,7 @@ from readings import compiled, plain
 
 from bombus.bpf import flow
 from bombus.compiler import budget, maygoto
-from bombus.compiler.build import build_module
+from bombus.compiler.build import build_module, build_source
 from bombus.compiler.importing import import_source
 from bombus.elf.read import read_elf
 from bombus.errors import CodegenError
@@ -17,6 +17,8 @@ from bombus.isa import build, opcodes
 from bombus.isa.insn import Insn, decode
 from bombus.kernel.api import Kernel
 from bombus.kernel.user.kernel import UserKernel
+from bombus.loader.load import load
+from bombus.object.read import read_object
 from bombus.vm import fast, reference, run
 
 TOP = """
@@ -261,3 +263,36 @@ def test_an_object_that_is_not_as_it_should_be(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(maygoto, "_replacement", lambda *_: [])
     with pytest.raises(CodegenError, match=r"took can_loop\(\) apart at instruction \d+ of section"):
         build_module(import_source(LOOPS, "<loops>"))
+
+
+LONG = TOP + """
+@xdp
+def p(ctx: xdp.Context) -> xdp.Action:
+    i = u32(0)
+    while bpf.can_loop() and i < 1000000:
+        i += 1
+    n = u64(500000)
+    while n > 3 and bpf.can_loop():
+        n -= 1
+    total = u64(0)
+    for k in range(1000000):
+        if not bpf.can_loop():
+            break
+        total += u64(k) & 1
+    for k in range(700000, 5, -3):
+        if not bpf.can_loop():
+            break
+        total += u64(k) & 1
+    res.update(0, u64(i) + n * 1000000 + total * 10000000)
+    return xdp.PASS
+"""
+
+
+def test_verifiers_need_not_count(linux_kernel: Kernel) -> None:
+    """Counters that start with constants and are compared with constants: followed round by round, these loops would
+    take more instructions than the verifier looks at."""
+    with load(read_object(build_source(LONG, "<long>")), linux_kernel) as loaded:
+        assert loaded.programs["p"].test_run(bytes(64)).retval == 2
+        found = int(loaded.maps["res"][0])
+    total = 500000 + sum(k & 1 for k in range(700000, 5, -3))
+    assert found == 1000000 + 3 * 1000000 + total * 10000000
