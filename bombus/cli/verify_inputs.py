@@ -224,6 +224,7 @@ def _sized(spec: MapSpec) -> MapSpec:
 def _loaded(path: str, obj: Object, wanted: list[str], choice: Choice) -> Iterator[Input]:
     """One kernel with the object's maps; then program by program what would be loaded into it."""
     from bombus.kernel.handles import prog_type_of
+    from bombus.kernel.handles.features import PROBES, features
     from bombus.loader import passes
     from bombus.loader.state import Options, State
 
@@ -241,6 +242,8 @@ def _loaded(path: str, obj: Object, wanted: list[str], choice: Choice) -> Iterat
             for name in wanted:
                 yield Input(path, name, "", error=error)
             return
+        for question in PROBES:  # the loader loads programs of its own to ask the kernel what it can do: not later
+            features(kernel).has(question)
         for spec in list(state.chosen):
             state.chosen = [spec]
             taken: list[Program] = []
