@@ -264,3 +264,25 @@ def keyless_program(kernel: UserKernel, fd: int, helper: int) -> int:
     return kernel.bpf(
         Attr("BPF_PROG_LOAD", prog_type=6, insns=encode(insns), insn_cnt=len(insns), license=b"GPL\0")
     )
+
+
+@pytest.mark.parametrize("engine", ["native", "fast"])
+@pytest.mark.parametrize("kind", ["array", "hash"])
+def test_maps_in_maps_are_not_their_template(engine: str, kind: str) -> None:
+    """The program names the map that later inner maps must be like: look-ups in those are not look-ups in it."""
+    kernel = UserKernel("6.18", engine=engine)
+    template, other = Handle.create(kernel, kind, 4, 8, 1), Handle.create(kernel, kind, 4, 8, 1)
+    outer = Handle.create(kernel, f"{kind}_of_maps", 4, 4, 1, inner=template)
+    template[0], other[0], outer[0] = 3, 7, other
+    key = b.program(b.mov(2, b.R10), b.add(2, -4))
+    insns = b.program(
+        b.st("u32", 10, -4, 0),
+        b.ld_imm64(1, outer.fd, 1), key, b.call(1), b.jmp("!=", 0, 0, 2), b.mov(0, 0), b.exit_(),
+        b.mov(1, b.R0), key, b.call(1), b.jmp("!=", 0, 0, 2), b.mov(0, 0), b.exit_(), b.ldx("u64", 6, 0, 0),
+        b.ld_imm64(1, template.fd, 1), key, b.call(1), b.jmp("!=", 0, 0, 2), b.mov(0, 0), b.exit_(),
+        b.ldx("u64", 0, 0, 0), b.mul(6, 10), b.add(0, b.R6), b.exit_(),
+    )  # fmt: skip
+    program = kernel.bpf(
+        Attr("BPF_PROG_LOAD", prog_type=6, insns=encode(insns), insn_cnt=len(insns), license=b"GPL\0")
+    )
+    assert run_packet(kernel, program, bytes(64)).verdict == 73

@@ -36,7 +36,7 @@ class Template:
         if not inner.type.inner:
             raise KernelError(ENOTSUPP, call, f"a {inner.type.short} map cannot be an inner map")
         self.shape = inner.shape()
-        self.info = replace(map_info(inner), name="", contents=None)
+        self.info = replace(map_info(inner), name="", contents=None, id=0)  # it is no map, only like one
 
     def fits(self, item: Map) -> bool:
         return self.shape == item.shape()
