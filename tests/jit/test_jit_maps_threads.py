@@ -3,6 +3,7 @@ there twice, every element is in one place."""
 
 from __future__ import annotations
 
+import errno
 import random
 import struct
 import threading
@@ -12,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from bombus.compiler.build import build_file
+from bombus.errors import UsageError
 from bombus.isa import build as b
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, encode
@@ -262,3 +264,19 @@ def test_values_under_a_lock(locked: bytes, kind: str) -> None:
             stop.set()
             thread.join()
         assert not errors
+
+
+def test_packets_that_no_loop_takes_land_on_the_cpu_of_their_thread() -> None:
+    kernel = UserKernel("6.18", engine="native", cpus=THREADS)
+    item = create(kernel, "percpu_array", 8, 1)
+    fd = loaded(
+        kernel, b.st("u32", 10, -4, 0), argument(item.fd, b.call(1)), b.jmp("==", 0, 0, 3), b.ldx("u64", 1, 0, 0),
+        b.add(1, 1), b.stx("u64", 0, 0, 1), b.mov(0, 2), b.exit_(),
+    )  # fmt: skip
+    frames = [bytes(5000) if number % 10 == 0 else bytes(60) for number in range(2000)]  # 5,000 bytes: two pages
+    assert set(run_packets(kernel, fd, frames, threads=THREADS)) == {2}
+    assert item[0] == [2000 // THREADS] * THREADS
+    with pytest.raises(UsageError, match="CPU 4 of 4"):
+        kernel.cpu = 4
+    table = create(kernel, "percpu_hash", 8, 1)
+    assert kernel.map_by_fd("test", table.fd).update(bytes(4), bytes(8), 0, THREADS) == -errno.EINVAL

@@ -72,8 +72,7 @@ class UserKernel:
         self.ids: dict[str, Ids] = {kind: Ids() for kind in ("map", "prog", "btf", "link")}
         self.netdevs: dict[int, str] = {1: "lo"}  # ifindex to name, for devmaps
         self.nr_cpus = 8192  # CONFIG_NR_CPUS, a limit of cpumaps
-        self._cpu = array("I", [0])
-        self.cpu_address = self._cpu.buffer_info()[0]
+        self.cpu_word = array("I", [0])  # native maps look at it
         self.maps = _maps_mode(maps, engine)
         self.stats_users = 0  # descriptors of BPF_ENABLE_STATS that are open
         self.on_verify: Callable[[Program], None] | None = None  # sees what the verifier is about to judge
@@ -91,11 +90,13 @@ class UserKernel:
     @property
     def cpu(self) -> int:
         """Where callers of bpf(2) run."""
-        return self._cpu[0]
+        return self.cpu_word[0]
 
     @cpu.setter
     def cpu(self, number: int) -> None:
-        self._cpu[0] = number
+        if not 0 <= number < self._cpus:
+            raise UsageError(f"CPU {number} of {self._cpus}")
+        self.cpu_word[0] = number
 
     # The Kernel protocol
 

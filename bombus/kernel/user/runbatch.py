@@ -10,7 +10,7 @@ import contextlib
 import ctypes
 import threading
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bombus.bits import U64
@@ -27,7 +27,6 @@ from bombus.spec.helpers import HELPER_BY_ID
 
 if TYPE_CHECKING:
     from bombus.jit.engine import NativeProgram
-    from bombus.kernel.user.hooks.packets import PacketRunner
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.prog import Prog
     from bombus.vm.memory import Region
@@ -169,12 +168,23 @@ def run_packets(
     share = (len(packets) + threads - 1) // threads
     errors: list[BaseException] = []
 
-    here = world_of(kernel).cpu
+    world = world_of(kernel)
+    here = world.cpu
+    one_at_a_time = threading.Lock()
+
+    def alone(number: int, cpu: int) -> None:
+        """A packet that no loop takes, on the CPU of its thread."""
+        with one_at_a_time:
+            world.cpu = cpu
+            try:
+                out[number] = one(packets[number], ifindex)[0]
+            finally:
+                world.cpu = here
 
     def work(number: int, first: int, end: int) -> None:
         cpu = (here + number) % kernel.possible_cpus
         try:
-            _run_share(kernel, prog, native, packets, first, end, out, ifindex, cpu, one)
+            _run_share(kernel, prog, native, packets, first, end, out, ifindex, cpu, alone)
         except BaseException as error:
             errors.append(error)
 
@@ -194,7 +204,7 @@ def run_packets(
 
 def _run_share(
     kernel: UserKernel, prog: Prog, native: NativeProgram, packets: Sequence[bytes], first: int, end: int,
-    out: array[int], ifindex: int, cpu: int, one: PacketRunner,
+    out: array[int], ifindex: int, cpu: int, alone: Callable[[int, int], None],
 ) -> None:  # fmt: skip
     from bombus.jit.batch import Batch
     from bombus.jit.loops import ALL
@@ -209,7 +219,7 @@ def _run_share(
                 at += len(packets[last])
                 last += 1
             if last == first:
-                out[first] = one(packets[first], ifindex)[0]
+                alone(first, cpu)
                 first += 1
                 continue
             frames.room.view[:at] = b"".join(packets[first:last])
@@ -222,7 +232,7 @@ def _run_share(
             )
             while native.batch(frames.records, batch, cpu) != ALL:
                 number = batch["done"]
-                out[first + number] = one(packets[first + number], ifindex)[0]
+                alone(first + number, cpu)
                 batch["done"] = number + 1
             first = last
 

@@ -6,10 +6,13 @@ the caller takes the long way, which says what is wrong.
 
 from __future__ import annotations
 
+import errno
+
 from bombus import bpf
 from bombus.bpf import s64, u8, u32, u64
 from bombus.runtime.maps.control import (
     Control,
+    shape_cpus,
     shape_key_size,
     shape_lock_at,
     shape_max_entries,
@@ -30,6 +33,7 @@ from bombus.runtime.maps.table import (
     value_of,
 )
 
+EINVAL = -errno.EINVAL
 ERROR = 0xFFFF_FFFF_FFFF_FFFF  # of PyLong_AsUnsignedLongLong, and of sizes
 
 
@@ -196,6 +200,8 @@ def py_update(self: u64, args: u64, count: u64) -> u64:
         return other(base)
     flags = PyLong_AsUnsignedLongLong(argument(args, u64(2)))
     cpu = PyLong_AsUnsignedLongLong(argument(args, u64(3)))
+    if cpu >= shape_cpus(base):
+        return PyLong_FromLongLong(s64(EINVAL))
     return PyLong_FromLongLong(map_update(base, key, value, flags, cpu))
 
 

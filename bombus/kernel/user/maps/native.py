@@ -47,7 +47,7 @@ _MAP_NORESERVE: Final = 0x4000  # Linux include/uapi/asm-generic/mman-common.h
 class Memory:
     """A map's block: zeros that cost nothing until they are touched."""
 
-    __slots__ = ("__weakref__", "address", "view")
+    __slots__ = ("__weakref__", "address", "keep", "view")
 
     def __init__(self, size: int, block: memoryview | None = None) -> None:
         """block: memory that is there already."""
@@ -55,6 +55,7 @@ class Memory:
             flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | _MAP_NORESERVE
             block = memoryview(mmap.mmap(-1, size, flags=flags))
         self.view = block
+        self.keep: object = None  # what the control struct points to
         self.address = ctypes.addressof(ctypes.c_char.from_buffer(block))
 
     def begin(self, kernel: UserKernel, numbers: Mapping[str, int]) -> None:
@@ -63,7 +64,8 @@ class Memory:
             self.set(name, value)
         self.set("none", id(None))
         self.set("other", id(NotImplemented))
-        self.set("cpu", kernel.cpu_address)
+        self.set("cpu", kernel.cpu_word.buffer_info()[0])
+        self.keep = kernel.cpu_word
 
     def get(self, name: str) -> int:
         offset, size = CONTROL[name]
@@ -379,7 +381,7 @@ def lpm_of(old: LpmTrieMap, attr: MapAttr) -> Map:
     lengths = (attr.key_size - 4) * 8 + 1
     shape = HashShape(
         key_size=attr.key_size, value_size=attr.value_size, max_entries=attr.max_entries, head=HEAD,
-        slots=attr.max_entries + 1, lists=8 * (lengths + 1),
+        slots=attr.max_entries + 1, lists=8 * (lengths + 1), cpus=kernel.possible_cpus,
     )  # fmt: skip
     memory = memory_for(kernel, attr, shape)
     if memory is None:
