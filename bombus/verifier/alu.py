@@ -64,6 +64,7 @@ _BINARY: Final = (op.BPF_MOD, op.BPF_XOR, op.BPF_ARSH)
 _DIVISIONS: Final = (op.BPF_DIV, op.BPF_MOD)
 _SHIFTS: Final = (op.BPF_LSH, op.BPF_RSH, op.BPF_ARSH)
 _SUMS: Final = (op.BPF_ADD, op.BPF_SUB)
+_ANY_SOURCE: Final = (op.BPF_ADD, op.BPF_SUB, op.BPF_AND)
 _PACKETS: Final = (PTR_TO_PACKET, PTR_TO_PACKET_META)
 
 # Why pointer arithmetic is refused to unprivileged programs (Linux 6.12: enum of REASON_*).
@@ -257,7 +258,7 @@ def _copy_low(env: Env, insn: Insn) -> None:
     if bounds is None or aux.before_a is not reg.bounds:
         low = bounds_alu.zext32(reg.bounds)
         aux.before_a = reg.bounds
-        bounds = aux.bounds_after = sync(low.bits, low.r64, low.r32)
+        bounds = aux.bounds_after = env.sync(low.bits, low.r64, low.r32)
     new = reg if bounds is reg.bounds else reg.with_bounds(bounds)
     frame.regs[dst] = new if bounds.checked >= env.sane_at else env.sane(new, "alu")
 
@@ -394,9 +395,25 @@ def _scalars(env: Env, insn: Insn, aux: Aux, a: Reg, b: Reg) -> None:
 
 def _result(env: Env, operation: int, is32: bool, a: Bounds, b: Bounds) -> Bounds | None:
     """What is known of `a operation b`; None: nothing."""
+    if not env.rules.any_source:
+        if not _followed_early(operation, b, is32):
+            return None
+        if is32 and (operation in _DIVISIONS or (operation in _SHIFTS and b.r64[1] >= 32)):
+            return env.sync((0, U32), (0, U32, 0, U32), ANY32)
+        if operation in _SHIFTS and b.r64[1] >= 64:
+            return None
     if operation in _DIVISIONS or (operation in _SHIFTS and not _shift_known(b, is32)):
         return None
-    return bounds_alu.alu(operation, a, b, is32=is32, table=env.alu_table)
+    return bounds_alu.alu(operation, a, b, is32=is32, table=env.alu_table, synced=env.sync)
+
+
+def _followed_early(operation: int, b: Bounds, is32: bool) -> bool:
+    """Whether kernels before 6.10 follow an operation with this operand (Linux 6.1: adjust_scalar_min_max_vals)."""
+    umin, umax, smin, smax = b.r32 if is32 else b.r64
+    known = b.is_const32 if is32 else b.is_const
+    if umin > umax or smin > smax or (known and (umin != umax or smin != smax)):
+        return False
+    return known or operation in _ANY_SOURCE
 
 
 def _link(env: Env, a: Reg, b: Bounds, is32: bool, is_difference: bool) -> tuple[int, int]:
@@ -495,7 +512,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
         env.fail(EACCES, f"R{dst} 32-bit pointer arithmetic prohibited")
     type_ = ptr.type
     if type_ & PTR_MAYBE_NULL:
-        env.fail(EACCES, f"R{dst} pointer arithmetic on {type_name(type_)} prohibited, null-check it first")
+        env.fail(EACCES, f"R{dst} pointer arithmetic on {env.name(type_)} prohibited, null-check it first")
     base = type_ & BASE_MASK
     if base == PTR_TO_MEM and type_ & PTR_UNTRUSTED:  # it is read with probes: where it points to is not followed
         return
@@ -503,6 +520,9 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
         base in (CONST_PTR_TO_MAP, PTR_TO_FLOW_KEYS) and fixed and smin == 0 and operation == op.BPF_ADD
     ):
         env.fail(EACCES, f"R{dst} pointer arithmetic on {type_name(type_)} prohibited")
+    if not pointer_is_dst and not env.rules.offset_in_place:
+        frame = env.state.frames[-1]
+        frame.inherit(dst, frame, insn.src)
     _sane_offset(env, off, type_)
     _sane_offset(env, ptr, type_)
     info = _Sanitize()
@@ -525,7 +545,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     _sane_offset(env, new, type_)
     bounds = new.bounds
     if bounds is not ptr.bounds or not env.bypass_spec_v1:
-        new = new.but(bounds=sync(bounds.bits, bounds.r64, bounds.r32))
+        new = new.but(bounds=env.sync(bounds.bits, bounds.r64, bounds.r32))
     regs[dst] = new
     aux = env.aux[env.insn_idx]
     aux.pointer_operand |= (DST if pointer_is_dst else SRC) | (NEGATIVE if smin < 0 else 0)

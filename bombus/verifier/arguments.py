@@ -212,13 +212,9 @@ def is_context(env: Env, btf: Btf, pointer: Ptr, i: int) -> bool:
     target = btf.resolved(pointer.type)
     if not isinstance(target, (Struct, Union)):
         return False
-    if not target.name:
-        if not env.rules.quiet_anonymous_context:
-            env.say(f"arg#{i} struct doesn't have a name\n")
-        return False
     if row.id == _KPROBE and target.name == "bpf_user_pt_regs_t":
         return True
-    return bool(row.ctx) and target.name in (row.ctx, _PROJECTIONS.get(row.ctx, ""))
+    return bool(target.name and row.ctx) and target.name in (row.ctx, _PROJECTIONS.get(row.ctx, ""))
 
 
 def _validate_context(env: Env, btf: Btf, pointer: Ptr, i: int) -> None:

@@ -40,6 +40,8 @@ _LSM: Final = PROG_TYPE["BPF_PROG_TYPE_LSM"].id
 _EXT: Final = PROG_TYPE["BPF_PROG_TYPE_EXT"].id
 _STRUCT_OPS: Final = PROG_TYPE["BPF_PROG_TYPE_STRUCT_OPS"].id
 _SYSCALL: Final = PROG_TYPE["BPF_PROG_TYPE_SYSCALL"].id
+# Program types that may sleep before Linux 6.2, whatever they attach to.
+_SLEEPABLE_EARLY: Final = (_TRACING, _LSM, PROG_TYPE["BPF_PROG_TYPE_KPROBE"].id)
 _MAX_ARGS: Final = 12
 _MAX_ARG_SIZE: Final = 16
 _TRAMPOLINES: Final = ("BPF_TRACE_FENTRY", "BPF_TRACE_FEXIT", "BPF_MODIFY_RETURN", "BPF_LSM_MAC", "BPF_LSM_CGROUP")
@@ -84,7 +86,10 @@ def check(env: Env) -> None:
         if not env.sleepable:
             env.fail(EINVAL, "Syscall programs can only be sleepable")
         return
-    if env.sleepable and not ("*" in row.sleepable or attach in row.sleepable):
+    if env.sleepable and not env.rules.sleepable_by_attach_type:
+        if row.id not in _SLEEPABLE_EARLY:
+            env.fail(EINVAL, "Only fentry/fexit/fmod_ret, lsm, and kprobe/uprobe programs can be sleepable")
+    elif env.sleepable and not ("*" in row.sleepable or attach in row.sleepable):
         env.fail(
             EINVAL, "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable",
         )

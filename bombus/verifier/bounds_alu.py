@@ -287,11 +287,12 @@ def alu(
     *,
     is32: bool,
     table: dict[int, Callable[[Bounds, Bounds], Bounds]] = UNSIGNED_MUL,
+    synced: Callable[[Tnum, Range, Range], Bounds] | None = None,
 ) -> Bounds | None:
     """What is known of `a operation b`, or None when nothing is (divisions, shifts by an unknown amount).
 
     `operation` is the BPF_OP part of the opcode. `table` chooses how multiplication is done, which changed in
-    Linux 6.14.
+    Linux 6.14; `synced` (by default `sync`) how the views of the result sharpen each other.
     """
     if a.bits[1] == 0 and b.bits[1] == 0 and a.checked and b.checked:
         exact = _EXACT.get(operation)
@@ -313,7 +314,7 @@ def alu(
     result = function(a, b)
     if is32:
         result = zext32(result)
-    return sync(result.bits, result.r64, result.r32)
+    return (synced or sync)(result.bits, result.r64, result.r32)
 
 
 def truncate(b: Bounds, size: int) -> Bounds:

@@ -9,7 +9,7 @@ from typing import Final
 
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
-from bombus.verifier import bounds_alu, prune, refs, tnum
+from bombus.verifier import bounds_alu, bounds_early, prune, refs, tnum
 from bombus.verifier.bounds import Bounds, Range, const, sync
 from bombus.verifier.bounds_cond import OPPOSITE, SWAPPED, is_const, refine, taken
 from bombus.verifier.env import EACCES, EINVAL, F_DST_STACK, F_SRC_STACK, MAX_PACKET_OFF, MAX_VAR_OFF, Aux, Env, single
@@ -271,7 +271,7 @@ def _refine(env: Env, insn: Insn, aux: Aux, other: State, a: Reg, b: Reg, is32: 
     state = env.state
     regs = state.frames[-1].regs
     other_regs = other.frames[-1].regs
-    if by_register and src == dst:
+    if by_register and src == dst and env.rules.compare_ranges:
         _refine_same(env, insn, other, a, is32)
         return
     outcome = aux.outcome
@@ -297,11 +297,12 @@ def _learn(env: Env, condition: int, outcome: Outcome | None, a: Reg, b: Reg, is
         false_a, false_b = outcome.false_a.bounds, outcome.false_b.bounds
     else:
         forget = env.rules.forget_ranges_on_not_set
-        false_a, false_b = refine(OPPOSITE[condition], a.bounds, b.bounds, is32=is32, forget_ranges=forget)
-        true_a, true_b = refine(condition, a.bounds, b.bounds, is32=is32, forget_ranges=forget)
-        if not env.rules.compare_ranges:
-            false_a, false_b = _older(OPPOSITE[condition], a, b, is32, (false_a, false_b))
-            true_a, true_b = _older(condition, a, b, is32, (true_a, true_b))
+        if env.rules.compare_ranges:
+            false_a, false_b = refine(OPPOSITE[condition], a.bounds, b.bounds, is32=is32, forget_ranges=forget)
+            true_a, true_b = refine(condition, a.bounds, b.bounds, is32=is32, forget_ranges=forget)
+        else:
+            false_a, false_b = bounds_early.refine(OPPOSITE[condition], a.bounds, b.bounds, is32=is32)
+            true_a, true_b = bounds_early.refine(condition, a.bounds, b.bounds, is32=is32)
     new = Outcome(None)
     new.true_a = _checked(env, a, true_a, "true_reg1")
     new.true_b = _checked(env, b, true_b, "true_reg2")
@@ -312,14 +313,6 @@ def _learn(env: Env, condition: int, outcome: Outcome | None, a: Reg, b: Reg, is
         new.a, new.b = a, b
         env.aux[env.insn_idx].outcome = new
     return new
-
-
-def _older(condition: int, a: Reg, b: Reg, is32: bool, learned: tuple[Bounds, Bounds]) -> tuple[Bounds, Bounds]:
-    """What kernels before `compare_ranges` learn: not without a constant, and nothing of being unequal."""
-    constant = any(reg.bounds.is_const or (is32 and reg.bounds.is_const32) for reg in (a, b))
-    if condition == op.BPF_JNE or not (constant or (condition == op.BPF_JEQ and not is32)):
-        return a.bounds, b.bounds
-    return learned
 
 
 def _checked(env: Env, reg: Reg, bounds: Bounds, where: str) -> Reg:
@@ -373,6 +366,7 @@ def _members(env: Env, id_: int) -> list[tuple[int, bool, int]]:
     id_ &= ID_BITS
     found: list[tuple[int, bool, int]] = []
     at = env.insn_idx
+    spilled = 7 if env.rules.part_spills_linked else 0
     for number in range(len(env.state.frames) - 1, -1, -1):
         frame = env.state.frames[number]
         live = -1
@@ -385,7 +379,7 @@ def _members(env: Env, id_: int) -> list[tuple[int, bool, int]]:
                 found.append((number, True, i))
         for i, slot in enumerate(frame.stack):
             reg = slot.reg
-            if reg.id and slot.kinds[7] == SPILL and reg.type == SCALAR_VALUE and reg.id & ID_BITS == id_:
+            if reg.id and slot.kinds[spilled] == SPILL and reg.type == SCALAR_VALUE and reg.id & ID_BITS == id_:
                 found.append((number, False, i))
     return found
 

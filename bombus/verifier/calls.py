@@ -409,8 +409,9 @@ def check_return(env: Env, regno: int = 0) -> None:
         allowed = (rule.min, rule.max)
     if reg.type != SCALAR_VALUE:
         env.fail(EINVAL, f"{where} the register R{regno} is not a known value ({type_name(reg.type)})")
-    mark_precise(env, regno)
-    reg = regs[regno]
+    if env.rules.exits_precise:
+        mark_precise(env, regno)
+        reg = regs[regno]
     in_32_bits = target is not None and target.attach == "BPF_LSM_MAC" and not frame.in_async_callback
     if not (within_32(*allowed, reg) if in_32_bits else within(*allowed, reg)):
         say_invalid_scalar(env, reg, *allowed, where, f"R{regno}")

@@ -17,7 +17,6 @@ from bombus.verifier.regs import (
     BASE_MASK,
     ID_BITS,
     NOT_INIT,
-    PTR_MAYBE_NULL,
     PTR_TO_ARENA,
     PTR_TO_BUF,
     PTR_TO_MAP_KEY,
@@ -108,18 +107,18 @@ def _same_content(old: Reg, cur: Reg) -> bool:
         and old.number == cur.number
         and old.btf is cur.btf
         and old.btf_id == cur.btf_id
-        and _same_dynptr(old, cur)
+        and same_dynptr(old, cur)
     )
 
 
-def _same_dynptr(old: Reg, cur: Reg) -> bool:
+def same_dynptr(old: Reg, cur: Reg) -> bool:
     a, b = old.dynptr, cur.dynptr
     if a is None or b is None:
         return a is b
     return a.kind == b.kind and a.first == b.first and a.id == b.id
 
 
-def _within(old: Reg, cur: Reg) -> bool:
+def within(old: Reg, cur: Reg) -> bool:
     a, b = old.bounds, cur.bounds
     if a is b or a is ANY:
         return True
@@ -156,7 +155,7 @@ def _reg_safe(env: Env, old: Reg, cur: Reg, exact: int) -> bool:
                 return False
         elif old.id and cur.id & ADD_CONST:
             return False
-        return (not env.rules.ids_compared or _same_scalar_ids(env, old.id, cur.id)) and _within(old, cur)
+        return _same_scalar_ids(env, old.id, cur.id) and within(old, cur)
     base = type_ & BASE_MASK
     if base in _MEMORY:
         return (
@@ -164,9 +163,9 @@ def _reg_safe(env: Env, old: Reg, cur: Reg, exact: int) -> bool:
             and old.map is cur.map
             and old.map_uid == cur.map_uid
             and old.number == cur.number
-            and _same_dynptr(old, cur)
-            and _within(old, cur)
-            and (not (env.rules.ids_compared or type_ & PTR_MAYBE_NULL) or _same_ids(env, old.id, cur.id))
+            and same_dynptr(old, cur)
+            and within(old, cur)
+            and _same_ids(env, old.id, cur.id)
             and _same_ids(env, old.ref_id, cur.ref_id)
         )
     if base in (PTR_TO_PACKET, PTR_TO_PACKET_META):
@@ -175,9 +174,7 @@ def _reg_safe(env: Env, old: Reg, cur: Reg, exact: int) -> bool:
                 return False
         elif old.number > cur.number:
             return False
-        return old.off == cur.off and (
-            _same_ids(env, old.id, cur.id) or not (env.rules.ids_compared or old.id)
-        ) and _within(old, cur)
+        return old.off == cur.off and _same_ids(env, old.id, cur.id) and within(old, cur)
     if base == PTR_TO_STACK:
         return _exact(env, old, cur) and old.frame == cur.frame
     if base == PTR_TO_ARENA:

@@ -10,8 +10,8 @@ from bombus.asm.kernel import KernelStyle
 from bombus.errors import NotSupported
 from bombus.isa.insn import Insn
 from bombus.spec.version import since
-from bombus.verifier import tnum
-from bombus.verifier.bounds import ANY, ANY32, ANY64, CONSISTENT, NO_SINGLE, Bounds, const, violation
+from bombus.verifier import bounds, bounds_early, tnum
+from bombus.verifier.bounds import ANY, ANY32, ANY64, CONSISTENT, NO_SINGLE, Bounds, Range, const, violation
 from bombus.verifier.bounds_alu import truncate
 from bombus.verifier.log import LEVEL2, LEVELS, Log
 from bombus.verifier.program import (
@@ -32,10 +32,12 @@ from bombus.verifier.regs import (
     UNKNOWN_PRECISE,
     Reg,
     known,
+    type_name,
 )
 from bombus.verifier.rules import Rules
 from bombus.verifier.slot_live import SlotLiveness
 from bombus.verifier.state import Frame, History, Reference, State
+from bombus.verifier.tnum import Tnum
 
 if TYPE_CHECKING:
     from bombus.btf.parse import Btf
@@ -277,6 +279,7 @@ class Env:
         "style",
         "subprog_at",
         "subprogs",
+        "sync",
         "target",
         "test_invariants",
         "test_state_freq",
@@ -286,6 +289,7 @@ class Env:
         "total_states",
         "touched_regs",
         "touched_slots",
+        "truncate",
         "uninit_stack_allowed",
         "unknown",
         "unknown_bytes",
@@ -315,9 +319,15 @@ class Env:
         self.gpl = program.license in GPL_COMPATIBLE
         self.has_btf = bool(program.func_info)
         self.sane_at = CONSISTENT | NO_SINGLE if self.rules.single_values else CONSISTENT
+        if not self.rules.range_invariants:
+            self.sane_at = 0  # nobody looks
+        # How the views of a scalar sharpen each other.
+        early = not self.rules.compare_ranges
+        self.sync: Final[Callable[[Tnum, Range, Range], Bounds]] = bounds_early.sync if early else bounds.sync
+        self.truncate: Final[Callable[[Bounds, int], Bounds]] = bounds_early.truncate if early else truncate
         self.unknown = UNKNOWN if caps.bpf else UNKNOWN_PRECISE
         # By number of bytes, what they are as a scalar when nothing is known of them.
-        self.unknown_bytes = {size: self.unknown.with_bounds(truncate(ANY, size)) for size in (1, 2, 4)}
+        self.unknown_bytes = {size: self.unknown.with_bounds(self.truncate(ANY, size)) for size in (1, 2, 4)}
         self.subprogs: list[Subprog] = []
         self.subprog_at: dict[int, int] = {}
         self.line_at: dict[int, LineInfo] = {}
@@ -471,10 +481,17 @@ class Env:
             state.parent.branches += 1
         return state
 
+    def name(self, type_: int) -> str:
+        """A pointer type as messages name it."""
+        name = type_name(type_)
+        return name if self.rules.release_by_offset else name.replace("ringbuf_mem", "alloc_mem")
+
     def sane(self, reg: Reg, where: str) -> Reg:
         """The register, or one without ranges when its ranges contradict each other."""
         bounds = reg.bounds
         if bounds.checked >= (self.sane_at if reg.type == SCALAR_VALUE else CONSISTENT):
+            return reg
+        if not self.sane_at:
             return reg
         if self.rules.single_values and reg.type == SCALAR_VALUE and bounds.r64[0] != bounds.r64[1]:
             reg = single(reg)

@@ -31,7 +31,7 @@ _NOISE: Final = re.compile(
     r"Live regs before|\s+\d+: |returning from callee|to caller at| frame\d+: | R\d+|propagating |"
     r"frame \d+: propagating|"
     r"SCC |\(\d+(?:,\d+)*\) |Validating |Func#\d+ \('.*'\) is safe|bombus: |old state:|cur state:|parent |last_idx|"
-    r"regs=|\d+: \S+$|\*\*|arg#\d+ struct doesn't have a name|CO-RE|Global function .*\(\)$)"
+    r"regs=|\d+: \S+$|\*\*|CO-RE|Global function .*\(\)$)"
 )
 _TARGET: Final = re.compile(r"goto (?:pc)?([+-]?\d+)")
 _LOAD: Final = re.compile(r"[rw]\d+ = (?:\*\((?:u|s)\d+ \*\)\(r(\d+) ?[+-])")

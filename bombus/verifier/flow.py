@@ -388,7 +388,8 @@ def _depth_from(env: Env, number: int, apart: set[int]) -> None:
                 continue
             target = env.subprog_at[insn + imm + 1]
             if is_call and subprogs[target].start == env.exception_callback:
-                env.say(f"insn {insn} cannot call exception cb directly")
+                # Linux 6.18 ends the line no more.
+                env.say(f"insn {insn} cannot call exception cb directly" + "\n" * (not env.rules.static_liveness))
                 env.fail(EINVAL)
             if subprogs[target].is_async_callback and not is_call:
                 insn += 1

@@ -12,7 +12,7 @@ from bombus.btf.parse import Btf
 from bombus.errors import NotSupported
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import dynptr, graph, memory, records, refs, special, stack, typed_args
+from bombus.verifier import dynptr, early_dynptr, graph, memory, records, refs, special, stack, typed_args
 from bombus.verifier.const_keys import note_key
 from bombus.verifier.env import EACCES, EFAULT, EINVAL, MAX_VAR_SIZE, READ, WRITE, Env
 from bombus.verifier.live import use
@@ -130,6 +130,7 @@ class Meta:
         "map",
         "map_uid",
         "mem_size",
+        "new_dynptr",
         "packet_access",
         "percpu",
         "raw_reg",
@@ -152,6 +153,7 @@ class Meta:
         self.release_reg = 0
         self.ref_id = 0
         self.dynptr_id = 0
+        self.new_dynptr = 0  # the argument in which a dynptr is made
         self.subprog = 0
         self.field: Field | None = None
         self.kptr_btf: Btf | None = None  # of what holds the kptr `field`
@@ -257,6 +259,8 @@ def check_offset(env: Env, reg: Reg, regno: int, *, release: bool, dynptr: bool 
         memory.check_plain_pointer(env, reg, regno)
         return
     if reg.type in _FREELY_MOVED:
+        if dynptr and reg.type == PTR_TO_STACK and reg.off % 8 and not env.rules.dynptrs_guarded:
+            env.fail(EINVAL, "cannot pass in dynptr at an offset")
         return
     memory.check_plain_pointer(env, reg, regno, fixed_ok=reg.type in _FIXED_OFFSET)
 
@@ -265,8 +269,12 @@ def _check_release(env: Env, regno: int, reg: Reg, kind: str) -> None:
     if kind == "ARG_PTR_TO_DYNPTR":
         if reg.type != PTR_TO_STACK:
             env.fail(EINVAL, "cannot release unowned const bpf_dynptr")
-        main = dynptr.of(env, reg)
-        if main is None or not main.ref_id:
+        if env.rules.dynptrs_guarded:
+            main = dynptr.of(env, reg)
+            ref_id = 0 if main is None else main.ref_id
+        else:
+            ref_id = early_dynptr.reference(env, reg)
+        if not ref_id:
             env.fail(EINVAL, f"arg {regno} is an unacquired reference")
     elif not reg.ref_id and not stack.is_null(reg):
         env.fail(EINVAL, f"R{regno} must be referenced when passed to release function")
@@ -351,7 +359,11 @@ def _function(_env: Env, _regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _pro
     meta.subprog = reg.number
 
 
-def _dynptr(env: Env, regno: int, _reg: Reg, spec: ArgSpec, _meta: Meta, _proto: Proto) -> None:
+def _dynptr(env: Env, regno: int, _reg: Reg, spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
+    if not env.rules.dynptrs_guarded:
+        if early_dynptr.check_argument(env, regno, uninit=spec.uninit, kind=spec.dynptr):
+            meta.new_dynptr = regno
+        return
     dynptr.process(
         env, regno, uninit=spec.uninit, read_only=spec.read_only, kind=spec.dynptr, insn_idx=env.insn_idx
     )
@@ -448,16 +460,18 @@ def _timer(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: P
 
 def _kptr(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
     map_ = reg.map
+    named = env.rules.kptr_errors_named
+    errno = EINVAL if named else EACCES
     if map_ is not None:
         if map_.btf is None:
-            env.fail(EINVAL, f"map '{map_.name}' has to have BTF in order to use bpf_kptr_xchg")
+            env.fail(errno, f"map '{map_.name}' has to have BTF in order to use bpf_kptr_xchg")
         meta.map = map_
     value, mask = reg.bounds.bits
     if mask:
-        env.fail(EINVAL, f"R{regno} doesn't have constant offset. kptr has to be at the constant offset")
+        env.fail(errno, f"R{regno} doesn't have constant offset. kptr has to be at the constant offset")
     kptrs = [field for field in graph.fields_of(env, reg) if field.kind in records.KPTRS]
     if not kptrs:
-        env.fail(EINVAL, f"R{regno} has no valid kptr")
+        env.fail(errno, f"R{regno} has no valid kptr" if named or map_ is None else f"map '{map_.name}' has no valid kptr")
     off = reg.off + s64(value)
     found = next((field for field in kptrs if field.offset == off), None)
     if found is None:

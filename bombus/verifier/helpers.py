@@ -11,7 +11,19 @@ from bombus.bits import s64
 from bombus.isa.insn import Insn
 from bombus.spec.maptypes import MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import calls, dynptr, helper_args, memory, records, refs, sections, special, stack, typed_args
+from bombus.verifier import (
+    calls,
+    dynptr,
+    early_dynptr,
+    helper_args,
+    memory,
+    records,
+    refs,
+    sections,
+    special,
+    stack,
+    typed_args,
+)
 from bombus.verifier.bounds import Bounds, const, sync
 from bombus.verifier.env import ALL_TOUCHED, EACCES, EFAULT, EINVAL, ENOTSUPP, WRITE, Env
 from bombus.verifier.formats import check_format
@@ -91,6 +103,8 @@ def call(env: Env, insn: Insn) -> None:
     if meta.access_size and not stack.clobber(env, meta.raw_reg, meta.access_size):
         for i in range(meta.access_size):
             memory.access(env, meta.raw_reg, i, 1, WRITE, -1)
+    if meta.new_dynptr:
+        early_dynptr.create(env, meta.new_dynptr, proto.args[meta.new_dynptr - 1].dynptr)
     if meta.release_reg:
         _release(env, number, meta, proto)
     if number in _SPECIAL:
@@ -156,8 +170,11 @@ def _release(env: Env, number: int, meta: Meta, proto: Proto) -> None:
     regno = meta.release_reg
     released = False
     if proto.args[regno - 1].kind == "ARG_PTR_TO_DYNPTR":
-        dynptr.release(env, regno)
-        released = True
+        if env.rules.dynptrs_guarded:
+            dynptr.release(env, regno)
+            released = True
+        else:
+            released = early_dynptr.release(env, regno)
     elif number == special.KPTR_XCHG and meta.ref_id:
         released = _handed_over(env, meta.ref_id)
     elif meta.ref_id:
@@ -220,6 +237,8 @@ def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
             env.fail(
                 EACCES, f"Unsupported reg type {type_name(regs[1].type)} for bpf_dynptr_from_mem data"
             )
+    elif number == special.DYNPTR_DATA and not env.rules.dynptrs_guarded:
+        meta.ref_id = early_dynptr.reference(env, regs[1])
     elif number == special.DYNPTR_DATA:
         main = dynptr.of(env, regs[1])
         if main is None:
@@ -320,7 +339,7 @@ def _refined(env: Env, number: int, meta: Meta, proto: Proto, reg: Reg) -> Reg:
     bits, r64, r32 = reg.bounds.bits, reg.bounds.r64, reg.bounds.r32
     if number in special.BOUNDED_RESULTS:
         top = meta.size_max
-        bounds = sync(
+        bounds = env.sync(
             bits, (r64[0], r64[1], -MAX_ERRNO, s64(top)), (r32[0], r32[1], -MAX_ERRNO, top & 0xFFFFFFFF)
         )
         reg = reg.but(bounds=bounds)

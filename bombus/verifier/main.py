@@ -109,9 +109,12 @@ def _check(env: Env) -> None:
     flow.check_subprograms(env)
     setup.check_functions(env)
     setup.check_lines(env)
+    if not env.rules.target_checked_late:
+        attach.check(env)
     setup.resolve_references(env)
     flow.check_graph(env)
-    attach.check(env)
+    if env.rules.target_checked_late:
+        attach.check(env)
     flow.mark_fastcall(env)
     _choose_checks(env)
     if env.rules.live_registers:

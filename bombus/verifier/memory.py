@@ -17,7 +17,7 @@ from bombus.spec.maptypes import MAP_TYPE, MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
 from bombus.verifier import records, stack, tnum, typed_access, typed_args, typed_context
 from bombus.verifier.bounds import const
-from bombus.verifier.bounds_alu import sign_extend, truncate
+from bombus.verifier.bounds_alu import sign_extend
 from bombus.verifier.env import EACCES, EINVAL, EPERM, MAX_VAR_OFF, READ, WRITE, Env
 from bombus.verifier.live import define, use
 from bombus.verifier.log import bits_text, print_source
@@ -102,9 +102,7 @@ def check_alignment(env: Env, reg: Reg, off: int, size: int, *, strict: bool) ->
 
 def check_plain_pointer(env: Env, reg: Reg, regno: int, *, fixed_ok: bool = False) -> None:
     """A pointer that may not have been moved (__check_ptr_off_reg)."""
-    name = type_name(reg.type)
-    if not env.rules.release_by_offset:
-        name = name.replace("ringbuf_mem", "alloc_mem")
+    name = env.name(reg.type)
     if reg.off < 0:
         env.fail(EACCES, f"negative offset {name} ptr R{regno} off={reg.off} disallowed")
     if not fixed_ok and reg.off:
@@ -413,7 +411,7 @@ def access(
             regs[value] = env.unknown_bytes[size]
         elif loaded.type == SCALAR_VALUE:
             bounds = loaded.bounds
-            bounds = sign_extend(bounds, size) if signed else truncate(bounds, size)
+            bounds = sign_extend(bounds, size) if signed else env.truncate(bounds, size)
             regs[value] = loaded.with_bounds(bounds)
 
 

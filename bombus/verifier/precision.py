@@ -11,6 +11,7 @@ from typing import Final
 
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
+from bombus.verifier import early_precision
 from bombus.verifier.disasm import insn_text
 from bombus.verifier.env import EFAULT, F_DST_STACK, F_SRC_STACK, F_STACK_ACCESS, Env
 from bombus.verifier.log import frame_text
@@ -278,6 +279,9 @@ def force_precise(env: Env, state: State | None) -> bool:
 def mark_precise(env: Env, reg: int) -> None:
     """The bounds of a register of the running frame were needed. -1: of none."""
     if not env.bpf_capable or reg < 0:
+        return
+    if not env.rules.precision_through_calls:
+        early_precision.mark(env, len(env.state.frames) - 1, reg)
         return
     if env.regs[reg].type != SCALAR_VALUE:
         _bug(env, "verifier bug: backtracking misuse" if env.rules.live_registers else "")

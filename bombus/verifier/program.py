@@ -152,9 +152,9 @@ class Verdict:
 
     @property
     def message(self) -> str:
-        """The last line of the log that is not statistics: the reason of a refusal."""
-        lines = [line for line in self.log.splitlines() if line and not line.startswith(_STATISTICS)]
+        """The last line of the log that is neither statistics nor source: the reason of a refusal."""
+        lines = [line for line in self.log.splitlines() if line and not line.startswith(_NO_REASON)]
         return lines[-1] if lines else ""
 
 
-_STATISTICS = ("processed ", "verification time ", "stack depth ")
+_NO_REASON = ("processed ", "verification time ", "stack depth ", "; ")

@@ -46,6 +46,21 @@ _WRITERS_SINCE: Final = since("6.14")
 _RAW_STACK_WRITTEN: Final = since("6.18")
 # The number of bpf_loop's rounds is checked to be one in late 6.1 and 6.12, not in 6.18.
 _ANY_COUNT: Final = since("6.13")
+# Arguments that Linux 6.1 still described in another way (net/core/filter.c, kernel/bpf/bpf_*_storage.c), by position.
+_EARLY: Final[dict[str, tuple[int, dict[str, str | bool]]]] = {
+    **{
+        name: (2, {"kind": "ARG_CONST_SIZE"})
+        for name in (
+            "sk_lookup_tcp", "sk_lookup_udp", "skc_lookup_tcp", "tcp_raw_gen_syncookie_ipv4",
+            "tcp_raw_gen_syncookie_ipv6",
+        )
+    },
+    **{name: (1, {"nullable": False}) for name in (
+        "inode_storage_get", "inode_storage_delete", "task_storage_get", "task_storage_delete",
+    )},
+    "check_mtu": (2, {"uninit": True}),
+}  # fmt: skip
+_EARLY_UNTIL: Final = since("6.2")
 _NONE: Final = ArgSpec("ARG_DONTCARE")
 
 
@@ -102,6 +117,9 @@ def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool,
         args = [
             replace(arg, write=True) if arg.kind == "ARG_PTR_TO_MEM" and not arg.read_only else arg for arg in args
         ]
+    if version < _EARLY_UNTIL and row.name in _EARLY:
+        at, changes = _EARLY[row.name]
+        args[at] = replace(args[at], **changes)  # type: ignore[arg-type]
     args += [_NONE] * (5 - len(args))
     if row.name == "loop" and version >= _ANY_COUNT:
         args[0] = replace(args[0], kind="ARG_ANYTHING")

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.isa import opcodes as op
-from bombus.verifier import iterreg, live, loops
+from bombus.verifier import early_precision, early_states, iterreg, live, loops
 from bombus.verifier.compare import (
     DEAD,
     EXACT,
@@ -174,6 +174,9 @@ def propagate_precision(env: Env, old: State, state: State, insn: int) -> bool:
     """What was precise in an old state that covers `state` is precise on the way to it. True when that is new."""
     if not old.marked and env.bpf_capable:  # checkpoints begin without precise scalars
         return False
+    if not env.rules.precision_through_calls:
+        early_precision.propagate(env, old)
+        return False
     bt = Backtrack(len(state.frames) - 1)
     for number in range(len(old.frames) - 1, -1, -1):
         frame = old.frames[number]
@@ -218,9 +221,9 @@ def _slot_precise(env: Env, frame: Frame, at: int) -> bool:
 def _infinite_loop(env: Env, insn: int, old: State, cur: State) -> None:
     print_source(env, insn, "; ")
     env.say(f"infinite loop detected at insn {insn}\n")
-    number = len(cur.frames) - 1
-    env.say("cur state:" + frame_text(env, cur.frames[number], True) + "\n")
-    env.say("old state:" + frame_text(env, old.frames[number], True) + "\n")
+    if env.rules.exact_loops:
+        env.say("cur state:" + frame_text(env, cur.frames[-1], True) + "\n")
+        env.say("old state:" + frame_text(env, old.frames[-1], True, old) + "\n")
     env.fail(EINVAL)
 
 
@@ -228,12 +231,22 @@ def _is_may_goto(env: Env, insn: int) -> bool:
     return env.insns[insn].opcode == op.MAY_GOTO
 
 
+def _equal(env: Env, old: State, cur: State, exact: int) -> bool:
+    if not env.rules.ids_compared:
+        return early_states.states_equal(env, old, cur)
+    return states_equal(env, old, cur, exact)
+
+
+def _maybe_looping(env: Env, old: State, frame: Frame) -> bool:
+    return maybe_looping(old, frame) if env.rules.ids_compared else early_states.maybe_looping(old, frame)
+
+
 def visited(env: Env, insn: int) -> bool:
     """Whether the state here is covered by an old one; keeps a new checkpoint when it is time to (is_state_visited)."""
     cur = env.state
     aux = env.aux[insn]
     force = aux.force_checkpoint
-    force_new = force or env.test_state_freq or len(cur.history) > 40
+    force_new = force or env.test_state_freq or (len(cur.history) > 40 and env.rules.long_history_kept)
     jumps = env.jumps - env.jumps_before
     processed = env.processed - env.processed_before
     add = force_new or (jumps >= 2 and processed >= 8)
@@ -254,7 +267,7 @@ def visited(env: Env, insn: int) -> bool:
             hit = False
             if state.branches:
                 verdict: bool | None = None
-                if not plain or (len(state.frames) == depth and maybe_looping(state, frame)):
+                if not plain or (len(state.frames) == depth and _maybe_looping(env, state, frame)):
                     verdict = _against_open(env, insn, state, cur)
                 if verdict is None:
                     if not force_new and jumps < 20 and processed < 100:
@@ -270,7 +283,7 @@ def visited(env: Env, insn: int) -> bool:
             else:
                 entry = _loop_entry(state)
                 exact = entry is not None and entry.branches > 0
-                if states_equal(env, state, cur, RANGE_WITHIN if exact else NOT_EXACT):
+                if _equal(env, state, cur, RANGE_WITHIN if exact else NOT_EXACT):
                     if exact and entry is not None:
                         _enter_loop(cur, entry)
                     hit = True
@@ -338,8 +351,8 @@ def _against_open(env: Env, insn: int, state: State, cur: State) -> bool | None:
         return True if states_equal(env, state, cur, RANGE_WITHIN) else None
     if (
         len(state.frames) == len(cur.frames)
-        and maybe_looping(state, cur.frames[-1])
-        and states_equal(env, state, cur, EXACT if env.rules.exact_loops else NOT_EXACT)
+        and _maybe_looping(env, state, cur.frames[-1])
+        and _equal(env, state, cur, EXACT if env.rules.exact_loops else NOT_EXACT)
         and state.may_goto_depth == cur.may_goto_depth
         and state.callback_unroll_depth == cur.callback_unroll_depth
         and not iterreg.depths_differ(state, cur)
@@ -373,9 +386,12 @@ def _keep(env: Env, insn: int, bucket: int, cur: State) -> None:
     env.bucket_sizes[bucket] += 1
     if env.rules.loops_by_scc:
         loops.enter(env, new)
+    top = len(cur.frames) - 1
     for at, frame in enumerate(cur.frames):
+        if env.marked:
+            # Of a caller only r6 to r9 are what the checkpoint holds; what calls clobber is the call's checkpoint's.
+            frame.foreign = {reg: frame.parent_of(reg) for reg in live.CALLER_SAVED} if at < top else None
         frame.parent = new.frames[at]
-        frame.foreign = None
         if env.marked:
             frame.live = [0] * FP + [frame.live[FP]]
             frame.stack_live = [0] * len(frame.stack)

@@ -32,7 +32,9 @@ _NODES: Final = {"list_head": "bpf_list_node", "rb_root": "bpf_rb_node"}
 _REPEATED: Final = frozenset((*KPTRS, "list_head", "rb_root"))  # of which there may be arrays
 _CONTAINS: Final = "contains:"
 _TAGS: Final = {"kptr_untrusted": "kptr_unref", "kptr": "kptr_ref", "percpu_kptr": "kptr_percpu"}
-# Until 6.2, references had a name of their own, and there were no per-CPU ones.
+# Until 6.2, references had a name of their own, and there were no per-CPU ones; with any other tag on a pointer the
+# map has no kptrs at all (Linux 6.1 kernel/bpf/btf.c: btf_find_kptr).
+_STRANGE: Final = "strange tag"
 _OLD_TAGS: Final = {"kptr": "kptr_unref", "kptr_ref": "kptr_ref"}
 _NEW_TAGS: Final = since("6.3")
 _MAX_FIELDS: Final = 11
@@ -54,6 +56,8 @@ def parse(btf: Btf, type_id: int, version: KernelVersion = _NEW_TAGS) -> tuple[F
             _members(btf, type_id, 0, found, 0, tags, _STRUCTS)
     except BtfError:
         return ()
+    if any(field.kind == _STRANGE for field in found):
+        found = [field for field in found if field.kind != _STRANGE and field.kind not in KPTRS]
     return _whole(found)
 
 
@@ -134,7 +138,9 @@ def _one(
         type_ = btf.type(type_.type)
     if isinstance(type_, Ptr):
         tag = btf.type(type_.type)
-        if isinstance(tag, TypeTag) and tag.name in tags:
+        if isinstance(tag, TypeTag) and tag.name not in tags and tags is _OLD_TAGS:
+            found.append(Field(_STRANGE, tag.name, offset, 8))
+        elif isinstance(tag, TypeTag) and tag.name in tags:
             kind = tags[tag.name]
             name = "percpu_kptr" if kind == "kptr_percpu" else "kptr"
             target_id = btf.resolve(tag.type)

@@ -42,7 +42,8 @@ CHANGES: tuple[Change, ...] = (
     Change("halves_forgotten_first", since("6.13"),
            "a moved pointer's 32-bit ranges are forgotten before a speculative path takes it, not in late 6.12"),
     Change("too_many_paths_fault", since("6.13"), "too many open paths: EFAULT, in late 6.12 E2BIG"),
-    Change("offset_in_place", since("6.13"), "messages name the offset of 'scalar += pointer', not in late 6.12"),
+    Change("offset_in_place", since("6.13"),
+           "'scalar += pointer' adds in place; late 6.1 and 6.12 copy the pointer first, with its liveness"),
     Change("fetches_not_followed", since("6.13"), "precision does not follow atomic fetches, as late 6.12 does"),
     Change("null_args_not_precise", since("6.13"), "null arguments are not marked precise, as in late 6.1 and 6.12"),
     Change("dynptr_reads_logged", since("6.18"), "logs show the dynptrs that helpers read"),
@@ -70,19 +71,25 @@ CHANGES: tuple[Change, ...] = (
     Change("ld_abs_in_callback_by_depth", since("6.12"), "packet loads are not allowed within callbacks"),
     Change("forget_ranges_on_not_set", since("6.1"), "ranges are forgotten where a tested bit is clear"),
     Change("linked_history", since("6.12"), "linked scalars are part of the history that precision follows"),
+    Change("any_source", since("6.10"), "all but sums and 'and' are followed too when the second operand is unknown"),
     Change("linked_offsets", since("6.11"), "scalars that differ by a constant stay linked"),
     Change("cpu_number_bounded", since("6.10"), "the number of the CPU is known to be small"),
     Change("lazy_globals", since("6.8"), "global functions are verified after the program, when they are called"),
     Change("plain_constants", since("6.8"), "messages show known bits of which all are known as a plain number"),
     Change("zero_size_named", since("6.8"), "a size that may be zero has a message of its own"),
     Change("stack_off_in_errors", since("6.8"), "messages about variable stack offsets name the fixed part too"),
+    Change("dynptrs_guarded", since("6.3"), "what is on the stack of a dynptr cannot be overwritten unnoticed"),
+    Change("part_spills_linked", since("6.8"), "a spilled part of a scalar learns what is learned of the scalar"),
     Change("any_memory_for_keys", since("6.2"), "keys and values may lie in any memory; trusted pointers are known"),
     Change("jit_stack_rounding", since("6.8"), "frames of compiled programs are rounded to 16 bytes"),
     Change("may_goto", since("6.9"), "the may_goto instruction"),
     Change("source_in_log", since("6.9"), "logs name the source file and line"),
     Change("smin_smax_in_errors", since("6.8"), "return values out of range are shown as smin and smax"),
     Change("argument_tags", since("6.8"), "__arg_ctx, __arg_nonnull and their kin"),
-    Change("precise_history", since("6.1"), "stack accesses are part of the history that precision follows"),
+    Change("precise_history", since("6.8"), "stack accesses are part of the history that precision follows"),
+    Change("exits_precise", since("6.8"), "what a program returns must be known precisely"),
+    Change("precision_through_calls", since("6.4"), "precision is followed into and out of functions"),
+    Change("long_history_kept", since("6.6"), "a long history makes a checkpoint"),
     Change("range_invariants", since("6.8"), "contradicting ranges are noticed after a condition"),
     Change("compare_ranges", since("6.8"), "jumps that compare two ranges are predicted and teach both"),
     Change("equal_not_null", since("6.3"), "what equals a pointer that is never null is not null"),
@@ -91,6 +98,11 @@ CHANGES: tuple[Change, ...] = (
     Change("narrow_fills", since("6.9"), "part of a spilled scalar can be filled"),
     Change("lock_errnos", since("6.2"), "wrong locks are EINVAL, not EACCES"),
     Change("locks_across_functions", since("6.9"), "static functions may return with a lock held"),
+    Change("functions_checked_early", since("6.7"), "func_info is looked at before the subprograms are known"),
+    Change("target_checked_late", since("6.4"), "what the program attaches to is looked at after the control flow"),
+    Change("sleepable_by_attach_type", since("6.2"), "whether a program may sleep depends on its attach type too"),
+    Change("zeros_at_variable_offsets", since("6.3"), "0 stored at a variable stack offset stays known"),
+    Change("kptr_errors_named", since("6.4"), "wrong kptr arguments are EINVAL and named by register"),
     Change("store_imm_to_context", since("6.3"), "constants may be stored to the context"),
     Change("release_by_offset", since("6.2"), "moved pointers that are released: EINVAL; ring buffer memory is named"),
     Change("maps_not_null", since("6.8"), "maps and plain memory count as pointers that are never null"),
@@ -98,7 +110,6 @@ CHANGES: tuple[Change, ...] = (
     Change("ids_compared", since("6.3"), "states fit only when scalars and map values are linked alike"),
     Change("exact_loops", since("6.7"), "an infinite loop is one where nothing at all changed"),
     Change("callbacks_converge", since("6.7"), "callbacks are verified until their states converge"),
-    Change("quiet_anonymous_context", since("6.12"), "no message about context structs without a name"),
     Change("map_checks_once", since("6.14"), "a map is checked against the program once, not at each use"),
     Change("cpu_v4", since("6.6"), "gotol, bswap, sign-extending loads and moves, signed division"),
 )
@@ -157,12 +168,15 @@ class Rules:
     ld_abs_in_callback_by_depth: bool
     forget_ranges_on_not_set: bool
     linked_history: bool
+    any_source: bool
     linked_offsets: bool
     cpu_number_bounded: bool
     lazy_globals: bool
     plain_constants: bool
     zero_size_named: bool
     stack_off_in_errors: bool
+    dynptrs_guarded: bool
+    part_spills_linked: bool
     any_memory_for_keys: bool
     jit_stack_rounding: bool
     may_goto: bool
@@ -170,6 +184,9 @@ class Rules:
     smin_smax_in_errors: bool
     argument_tags: bool
     precise_history: bool
+    exits_precise: bool
+    precision_through_calls: bool
+    long_history_kept: bool
     range_invariants: bool
     compare_ranges: bool
     equal_not_null: bool
@@ -178,6 +195,11 @@ class Rules:
     narrow_fills: bool
     lock_errnos: bool
     locks_across_functions: bool
+    functions_checked_early: bool
+    target_checked_late: bool
+    sleepable_by_attach_type: bool
+    zeros_at_variable_offsets: bool
+    kptr_errors_named: bool
     store_imm_to_context: bool
     release_by_offset: bool
     maps_not_null: bool
@@ -185,7 +207,6 @@ class Rules:
     ids_compared: bool
     exact_loops: bool
     callbacks_converge: bool
-    quiet_anonymous_context: bool
     map_checks_once: bool
     cpu_v4: bool
 

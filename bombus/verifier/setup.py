@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from bombus.btf.parse import Btf
 from bombus.btf.types import DataSec, Func, Kind, Struct, Union, Var
 from bombus.errors import BtfError, NotSupported
 from bombus.isa import opcodes as op
@@ -46,29 +47,19 @@ _TRACING: Final = tuple(
 
 
 def check_functions_early(env: Env) -> None:
-    """func_info records name functions, in order."""
+    """func_info records name functions, in order. Kernels before 6.7 look at all of it later, record by record."""
     program = env.program
+    if not env.rules.functions_checked_early:
+        return
     if not program.func_info:
         _no_abnormal_return(env)
         return
     btf = program.btf
     if btf is None:
         env.fail(EBADF)
-    before = 0
-    for i, info in enumerate(program.func_info):
-        if i == 0:
-            if info.insn:
-                env.say(f"nonzero insn_off {info.insn} for the first func info record")
-                env.fail(EINVAL)
-        elif info.insn <= before:
-            env.say(f"same or smaller insn offset ({info.insn}) than previous func info record ({before})")
-            env.fail(EINVAL)
-        if not btfkit.is_func(btf, info.type_id):
-            env.say(f"invalid type id {info.type_id} in func info")
-            env.fail(EINVAL)
-        if not btfkit.is_func_proto(btf, btfkit.proto_of(btf, info.type_id)):
-            env.fail(EINVAL)
-        before = info.insn
+    for i in range(len(program.func_info)):
+        _check_offset(env, i)
+        _check_function(env, btf, i)
 
 
 def find_exception_callback(env: Env) -> None:
@@ -96,6 +87,28 @@ def find_exception_callback(env: Env) -> None:
     env.exception_callback = starts[-1]
 
 
+def _check_offset(env: Env, i: int) -> None:
+    at = env.program.func_info[i].insn
+    if i == 0:
+        if at:
+            env.say(f"nonzero insn_off {at} for the first func info record")
+            env.fail(EINVAL)
+        return
+    before = env.program.func_info[i - 1].insn
+    if at <= before:
+        env.say(f"same or smaller insn offset ({at}) than previous func info record ({before})")
+        env.fail(EINVAL)
+
+
+def _check_function(env: Env, btf: Btf, i: int) -> None:
+    type_id = env.program.func_info[i].type_id
+    if not btfkit.is_func(btf, type_id):
+        env.say(f"invalid type id {type_id} in func info")
+        env.fail(EINVAL)
+    if not btfkit.is_func_proto(btf, btfkit.proto_of(btf, type_id)):
+        env.fail(EINVAL)
+
+
 def _no_abnormal_return(env: Env) -> None:
     for subprog in env.subprogs[1:]:
         if subprog.has_ld_abs:
@@ -111,12 +124,17 @@ def check_functions(env: Env) -> None:
         _no_abnormal_return(env)
         return
     btf = program.btf
-    assert btf is not None
+    if btf is None:
+        env.fail(EBADF)
     if len(program.func_info) != len(env.subprogs):
         env.fail(EINVAL, "number of funcs in func_info doesn't match number of subprogs")
     for i, (info, subprog) in enumerate(zip(program.func_info, env.subprogs, strict=True)):
+        if not env.rules.functions_checked_early:
+            _check_offset(env, i)
         if subprog.start != info.insn:
             env.fail(EINVAL, "func_info BTF section doesn't match subprog layout in BPF program")
+        if not env.rules.functions_checked_early:
+            _check_function(env, btf, i)
         subprog.type_id = info.type_id
         subprog.name, subprog.linkage = btfkit.function(btf, info.type_id)
         if i and not btfkit.returns_scalar(btf, info.type_id):

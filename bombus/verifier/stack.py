@@ -181,7 +181,7 @@ def _write_fixed(env: Env, frame: Frame, off: int, size: int, value: int) -> Non
         or any(kinds[(place - i) % 8] not in (MISC, ZEROED) for i in range(size))
     ):
         env.aux[env.insn_idx].barrier_after = True
-    if kinds[0] == DYNPTR:
+    if kinds[0] == DYNPTR and env.rules.dynptrs_guarded:
         dynptr.destroy_slot(env, frame, at)
     _fastcall_contract(env, frame, env.insn_idx, off)
     env.touched_slots |= 1 << at
@@ -221,7 +221,7 @@ def _write_fixed(env: Env, frame: Frame, off: int, size: int, value: int) -> Non
             new[(place - i) % 8] = kind
         frame.stack[at] = Slot(tuple(new), UNINIT)
         flags = 0
-    if flags:
+    if flags and env.rules.precise_history:
         remember(env, flags, frame.number, at)
 
 
@@ -273,11 +273,11 @@ def _write_variable(env: Env, frame: Frame, pointer: Reg, off: int, size: int, v
     low, high = smin + off, smax + off + size
     reg = env.regs[value] if value >= 0 else None
     zero = (reg is not None and is_null(reg)) or (
-        reg is None and insn.opcode & 7 == op.BPF_ST and insn.imm == 0
+        reg is None and insn.opcode & 7 == op.BPF_ST and insn.imm == 0 and env.rules.zeros_at_variable_offsets
     )
     for i in range(low, high):
         at = (-i - 1) // 8
-        if frame.stack[at].kinds[0] == DYNPTR:
+        if frame.stack[at].kinds[0] == DYNPTR and env.rules.dynptrs_guarded:
             dynptr.destroy_slot(env, frame, at)
     _fastcall_contract(env, frame, env.insn_idx, low)
     zero_used = False
@@ -410,7 +410,7 @@ def _read_fixed(env: Env, frame: Frame, off: int, size: int, target: int) -> Non
         env.fail(EACCES, f"leaking pointer from stack off {off}")
     if not marked:
         mark_slot_read(env, frame, at)
-    if flags:
+    if flags and env.rules.precise_history:
         remember(env, flags, frame.number, at)
 
 
@@ -447,7 +447,7 @@ def initialized(
             place = -i - 1
             if len(frame.stack) * 8 <= place:
                 continue
-            if frame.stack[place // 8].kinds[place % 8] == DYNPTR:
+            if frame.stack[place // 8].kinds[place % 8] == DYNPTR and env.rules.dynptrs_guarded:
                 env.fail(EACCES, f"potential write to dynptr at off={i} disallowed")
         return True
     marked = -1

@@ -165,6 +165,60 @@ class SymBool:
         return Sym.of(other) - Sym.of(self)
 
 
+class Real:
+    """A symbolic real number, for code that only adds, multiplies and compares: what holds of all reals holds of ints.
+
+    z3 settles products of reals at once where products of bit vectors are out of reach beyond a few bits.
+    """
+
+    __slots__ = ("term",)
+
+    def __init__(self, term: Term) -> None:
+        self.term = term
+
+    @staticmethod
+    def of(value: Any) -> Real:
+        return value if isinstance(value, Real) else Real(z3.RealVal(int(value)))
+
+    __hash__ = object.__hash__
+
+    def __add__(self, other: Any) -> Real:
+        return Real(self.term + Real.of(other).term)
+
+    def __sub__(self, other: Any) -> Real:
+        return Real(self.term - Real.of(other).term)
+
+    def __mul__(self, other: Any) -> Real:
+        return Real(self.term * Real.of(other).term)
+
+    def __lt__(self, other: Any) -> SymBool:
+        return SymBool(self.term < Real.of(other).term)
+
+    def __le__(self, other: Any) -> SymBool:
+        return SymBool(self.term <= Real.of(other).term)
+
+    def __gt__(self, other: Any) -> SymBool:
+        return SymBool(self.term > Real.of(other).term)
+
+    def __ge__(self, other: Any) -> SymBool:
+        return SymBool(self.term >= Real.of(other).term)
+
+    @staticmethod
+    def least(values: Any) -> Real:
+        return Real._pick(values, less=True)
+
+    @staticmethod
+    def greatest(values: Any) -> Real:
+        return Real._pick(values, less=False)
+
+    @staticmethod
+    def _pick(values: Any, less: bool) -> Real:
+        best, *others = (Real.of(value).term for value in values)
+        for term in others:
+            best = z3.If(best <= term if less else best >= term, best, term)
+        return Real(best)
+
+
 def _value(number: int) -> Term:
     return z3.BitVecVal(number, Sym.bits)
 
@@ -193,7 +247,8 @@ class Paths:
 
     current: Paths
 
-    def __init__(self, *assumptions: Term) -> None:
+    def __init__(self, *assumptions: Term, logic: str = "QF_BV") -> None:
+        self.logic = logic
         self.solver = z3.Solver()
         self.solver.set("timeout", 150)  # only to leave out paths that cannot be: not knowing keeps one
         self.solver.add(*assumptions)
@@ -229,7 +284,7 @@ class Paths:
 
     def prove(self, claim: Term, what: str = "") -> None:
         for part in _conjuncts(claim):  # one at a time: that is far faster
-            solver = z3.SolverFor("QF_BV")  # not incremental, and far faster than one that is
+            solver = z3.SolverFor(self.logic)  # not incremental, and far faster than one that is
             solver.set("timeout", TIMEOUT)
             solver.add(*self.solver.assertions(), z3.Not(part))
             answer = solver.check()
@@ -247,7 +302,9 @@ def _conjuncts(claim: Term) -> Iterator[Term]:
         yield claim
 
 
-_COPIED = ("bits", "verifier.tnum", "verifier.bounds", "verifier.bounds_alu", "verifier.bounds_cond")
+_COPIED = (
+    "bits", "verifier.tnum", "verifier.bounds", "verifier.bounds_alu", "verifier.bounds_cond", "verifier.bounds_early",
+)  # fmt: skip
 
 
 class Code:
@@ -283,6 +340,7 @@ class Code:
         self.bounds: Any = found["bounds"]
         self.alu: Any = found["bounds_alu"]
         self.cond: Any = found["bounds_cond"]
+        self.early: Any = found["bounds_early"]
         for module in found.values():
             for name in ("sync", "const"):  # without their caches, which cannot hold terms
                 if hasattr(module, name):
