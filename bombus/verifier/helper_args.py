@@ -471,7 +471,8 @@ def _kptr(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Pr
         env.fail(errno, f"R{regno} doesn't have constant offset. kptr has to be at the constant offset")
     kptrs = [field for field in graph.fields_of(env, reg) if field.kind in records.KPTRS]
     if not kptrs:
-        env.fail(errno, f"R{regno} has no valid kptr" if named or map_ is None else f"map '{map_.name}' has no valid kptr")
+        whose = f"R{regno}" if named or map_ is None else f"map '{map_.name}'"
+        env.fail(errno, f"{whose} has no valid kptr")
     off = reg.off + s64(value)
     found = next((field for field in kptrs if field.offset == off), None)
     if found is None:
