@@ -417,14 +417,40 @@ def _depth_from(env: Env, number: int, apart: set[int]) -> None:
 
 def count_may_goto(env: Env) -> None:
     """The counter of may_goto takes stack in the function that it stands in (do_misc_fixups)."""
+    if not any(insn.opcode == op.MAY_GOTO for insn in env.insns):
+        return
+    left = _without_nops(env)
     for subprog in env.subprogs:
         body = range(subprog.start, subprog.end)
-        # One that only goes to the next instruction is gone by then (opt_remove_nops).
-        if any(
-            env.insns[i].opcode == op.MAY_GOTO and env.aux[i].seen and (env.insns[i].off or not env.bpf_capable)
-            for i in body
-        ):
+        if any(env.insns[i].opcode == op.MAY_GOTO and env.aux[i].seen and i in left for i in body):
             subprog.stack_depth += 16 if env.rules.timed_may_goto else 8
+
+
+_JUMP: Final = op.BPF_JMP | op.BPF_JA
+
+
+def _without_nops(env: Env) -> set[int]:
+    """The instructions that are left when jumps to the next one are taken out (opt_remove_nops).
+
+    After a may_goto, what stands before it is looked at once more.
+    """
+    insns = env.insns
+    left = [i for i in range(len(insns)) if env.aux[i].seen or (i > 0 and insns[i - 1].opcode == op.LD_IMM64)]
+    if not env.bpf_capable:
+        return set(left)
+    at = 0
+    while at < len(left):
+        here = left[at]
+        code, off = insns[here].opcode, insns[here].off
+        target = here + 1 + off
+        following = left[at + 1] if at + 1 < len(left) else len(insns)
+        if code in (_JUMP, op.MAY_GOTO) and off >= 0 and following >= target:
+            del left[at]
+            if code == op.MAY_GOTO and at:
+                at -= 1
+        else:
+            at += 1
+    return set(left)
 
 
 def count_inlined_loops(env: Env) -> None:

@@ -166,9 +166,9 @@ class SymBool:
 
 
 class Real:
-    """A symbolic real number, for code that only adds, multiplies and compares: what holds of all reals holds of ints.
+    """A symbolic number for code that only adds, multiplies and compares: what holds of all reals holds of ints.
 
-    z3 settles products of reals at once where products of bit vectors are out of reach beyond a few bits.
+    z3 settles products of reals (and sums of its ints) at once, where bit vectors are out of reach beyond a few bits.
     """
 
     __slots__ = ("term",)
@@ -178,7 +178,7 @@ class Real:
 
     @staticmethod
     def of(value: Any) -> Real:
-        return value if isinstance(value, Real) else Real(z3.RealVal(int(value)))
+        return value if isinstance(value, Real) else Real(z3.IntVal(int(value)))
 
     __hash__ = object.__hash__
 
@@ -190,6 +190,17 @@ class Real:
 
     def __mul__(self, other: Any) -> Real:
         return Real(self.term * Real.of(other).term)
+
+    def __and__(self, mask: int) -> Real:
+        """Modulo mask + 1, of a number that is at most one turn away."""
+        assert mask & mask + 1 == 0
+        return self.turned(0, mask)
+
+    def turned(self, least: int, most: int) -> Real:
+        """The number, at most one turn of the circle [least, most] away, in it."""
+        turn = most - least + 1
+        x = self.term
+        return Real(z3.If(x < least, x + turn, z3.If(x > most, x - turn, x)))
 
     def __lt__(self, other: Any) -> SymBool:
         return SymBool(self.term < Real.of(other).term)
