@@ -30,7 +30,7 @@ class Facts:
     steps: the lowest and highest value (s64) of the other operand, where it is a register.
     stack_arguments: calls that get pointers into the stack. depths: bytes of stack that the function starting there
     uses at most. maps: id of the map that a call always works on. loops: the function that a
-    bpf_loop always calls, with flags 0.
+    bpf_loop always calls, with flags 0. probes: loads through typed pointers, which may lead nowhere and then give 0.
     """
 
     access: Mapping[int, int] = field(default_factory=dict)
@@ -40,3 +40,4 @@ class Facts:
     maps: Mapping[int, int] = field(default_factory=dict)
     loops: Mapping[int, int] = field(default_factory=dict)
     steps: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    probes: frozenset[int] = frozenset()

@@ -46,7 +46,7 @@ from bombus.verifier.env import (
 from bombus.verifier.log import LEVEL2, LEVELS, STATS, frame_text, print_source, print_touched
 from bombus.verifier.precision import remember
 from bombus.verifier.program import Program, Refused, Verdict
-from bombus.verifier.regs import PTR_TO_CTX, ZERO, Reg
+from bombus.verifier.regs import BASE_MASK, PTR_TO_BTF_ID, PTR_TO_CTX, PTR_UNTRUSTED, ZERO, Reg
 from bombus.verifier.special import SPIN_UNLOCK
 from bombus.verifier.state import Frame, State
 
@@ -84,6 +84,14 @@ def verify(program: Program, recorder: Recorder | None = None) -> Verdict:
     )
 
 
+def _is_probe(env: Env, at: int) -> bool:
+    """Whether a load goes through a typed pointer, which need not be valid."""
+    type_ = env.aux[at].pointer_type
+    return env.insns[at].opcode & 7 == op.BPF_LDX and (
+        type_ & BASE_MASK == PTR_TO_BTF_ID or bool(type_ & PTR_UNTRUSTED)
+    )
+
+
 def _facts(env: Env) -> Facts:
     aux = env.aux
     return Facts(
@@ -98,6 +106,7 @@ def _facts(env: Env) -> Facts:
             if one.loop_inlines and one.loop_function < len(env.subprogs)
         },
         {i: one.step for i, one in enumerate(aux) if one.step is not None},
+        frozenset(i for i, one in enumerate(aux) if one.pointer_type and _is_probe(env, i)),
     )
 
 

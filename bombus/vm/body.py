@@ -43,8 +43,11 @@ class Facts:
 class Body:
     """Writes the instructions of one function. `lines` is its text without the prologue."""
 
-    def __init__(self, insns: Sequence[Insn], name: str, base: int, callbacks: bool) -> None:
+    def __init__(
+        self, insns: Sequence[Insn], name: str, base: int, callbacks: bool, probes: frozenset[int] = frozenset()
+    ) -> None:
         self.insns = insns
+        self.probes = probes  # loads that give 0 where there is no memory
         self.name = name
         self.base = base
         self.callbacks = callbacks
@@ -189,6 +192,8 @@ class Body:
 
     def _load(self, indent: int, address: Value, size: int) -> Value:
         hi = (1 << size * 8) - 1
+        if self.here in self.probes:
+            return Value(f"probe({address.text}, {size})", 0, hi)
         slot = self._slot(address, size)
         if slot is not None:
             view, index = slot

@@ -65,7 +65,7 @@ class FastProgram:
 
     __slots__ = (
         "_active", "_base", "_budget", "_callbacks", "_code_lines", "_env", "_fallback", "_functions", "_insns",
-        "_main", "_namespace",
+        "_main", "_namespace", "_probes",
     )  # fmt: skip
 
     def __init__(self, insns: Sequence[Insn], env: Env, budget: int | None, *, base: int | None = None) -> None:
@@ -74,6 +74,7 @@ class FastProgram:
         self._budget = budget
         self._base = function_base() if base is None else base
         self._active: list[Run] = []
+        self._probes = env.facts.probes if env.facts is not None else frozenset()
         self._callbacks = any(
             insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC for insn in self._insns
         )
@@ -199,11 +200,11 @@ class FastProgram:
         """Text of a function, instruction of each line, entries of the functions it calls, its caches."""
         order = order_blocks(self._insns, entry)
         try:
-            body = Body(self._insns, f"C{entry}", self._base, self._callbacks)
+            body = Body(self._insns, f"C{entry}", self._base, self._callbacks, self._probes)
             analyse(order)
             Structure(body, order).write(1)
         except Irreducible:
-            body = Body(self._insns, f"C{entry}", self._base, self._callbacks)
+            body = Body(self._insns, f"C{entry}", self._base, self._callbacks, self._probes)
             Dispatch(body, order).write(1)
         head = [f"def f{entry}(r1, r2, r3, r4, r5, d, run):", " stack = run.stack; fp = stack.bases[d] + 512"]
         for view, name in (("q", "bytes8"), ("w", "bytes4"), ("h", "bytes2"), ("b", "bytes1")):
@@ -247,9 +248,10 @@ class FastProgram:
             return None if target is None else run.tail_call(target, ctx, frame)
 
         names: dict[str, Any] = {
-            "VmFault": VmFault, "ZEROS": ZEROS, "mem": memory, "miss": _misser(memory), "tail_call": tail_call,
-            "load_packet": env.load_packet, "address_cast": env.address_cast, "swap": int.from_bytes,
-            "sdiv": INTS.sdiv, "srem": INTS.srem, "no_frame": _no_frame, "no_budget": _no_budget,
+            "VmFault": VmFault, "ZEROS": ZEROS, "mem": memory, "miss": _misser(memory), "probe": memory.probe,
+            "tail_call": tail_call, "load_packet": env.load_packet, "address_cast": env.address_cast,
+            "swap": int.from_bytes, "sdiv": INTS.sdiv, "srem": INTS.srem, "no_frame": _no_frame,
+            "no_budget": _no_budget,
         }  # fmt: skip
         for size, code in ((2, "<H"), (4, "<I"), (8, "<Q")):
             packed = struct.Struct(code)

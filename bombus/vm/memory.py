@@ -133,6 +133,14 @@ class Memory:
         offset = address - region.start
         return int.from_bytes(region.view[offset : offset + size], "little")
 
+    def probe(self, address: int, size: int) -> int:
+        """As `load`, but 0 where there is no memory."""
+        region = self.find(address, size)
+        if region is None:
+            return 0
+        offset = address - region.start
+        return int.from_bytes(region.view[offset : offset + size], "little")
+
     def store(self, address: int, size: int, value: int) -> None:
         """Store a number in [0, 256**size), little endian. VmFault as `write`."""
         self.write(address, value.to_bytes(size, "little"))

@@ -167,6 +167,7 @@ class ReferenceProgram:
         regs.begin(len(args))
         frames: list[_Frame] = []
         loops = MAX_LOOPS
+        probes = env.facts.probes if env.facts is not None else ()
         here = pc
         while True:
             if not 0 <= pc < length:
@@ -190,7 +191,8 @@ class ReferenceProgram:
                     case sem.Write(reg, value):
                         regs.write(reg, value)
                     case sem.Load(reg, address, size):
-                        regs.write(reg, effect.extend(INTS, memory.load(address, size)))
+                        raw = memory.probe(address, size) if here in probes else memory.load(address, size)
+                        regs.write(reg, effect.extend(INTS, raw))
                     case sem.Store(address, size, value):
                         memory.store(address, size, value)
                     case sem.Branch(condition, off):

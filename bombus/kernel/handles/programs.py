@@ -31,7 +31,9 @@ _ROOM = 1 << 16  # bytes that a program may add to its packet in a test run
 _CTX_ROOM = 512  # more than any test-run context; the kernel copies what it has
 _LIVE_FRAMES = 2  # BPF_F_TEST_XDP_LIVE_FRAMES
 # Linux 6.12 bpf_prog_test_run_syscall, _raw_tp, _tracing, _nf: these refuse a ctx_out.
-_NO_CTX_OUT = frozenset({"BPF_PROG_TYPE_SYSCALL", "BPF_PROG_TYPE_RAW_TRACEPOINT", "BPF_PROG_TYPE_NETFILTER"})
+_NO_CTX_OUT = frozenset(
+    "BPF_PROG_TYPE_" + name for name in ("SYSCALL", "RAW_TRACEPOINT", "TRACING", "NETFILTER")
+)
 
 
 @dataclass(frozen=True, slots=True)

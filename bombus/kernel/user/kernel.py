@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from bombus.kernel.user.pins import BpfFs
     from bombus.kernel.user.sockets import UserSocket
     from bombus.kernel.user.world.cgroups import CgroupTree
+    from bombus.kernel.user.world.objects import TypedObject
     from bombus.verifier.program import Program
     from bombus.vm.memory import Region
 
@@ -169,6 +170,30 @@ class UserKernel:
 
             self._types = Btf.parse(self._btf)
         return self._types
+
+    def function_name(self, type_id: int) -> str:
+        """The name of a function by its BTF id, "" for what is none."""
+        from bombus.btf.types import Func
+        from bombus.errors import BtfError
+
+        types = self.types()
+        try:
+            found = types.type(type_id) if types is not None else None
+        except BtfError:
+            return ""
+        return found.name if isinstance(found, Func) else ""
+
+    def new_object(self, struct: str, **members: int | bytes) -> TypedObject:
+        """A kernel object that programs can be given: its memory is laid out by this kernel's BTF.
+
+        members: by name, with "__" for "."; see `TypedObject.set`.
+        """
+        from bombus.kernel.user.world.objects import TypedObject
+
+        made = TypedObject(self, struct)
+        for name, value in members.items():
+            made.set(name.replace("__", "."), value)
+        return made
 
     def btf_key(self) -> str:
         return ""

@@ -165,19 +165,26 @@ def sleepable(attr: Attr, prog: Prog) -> None:
 
 def helpers(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
     """Every helper that the program calls exists, is allowed to it, and has a body here."""
+    from bombus.kernel.user import kfuncs
+
     for index, insn in enumerate(prog.insns):
         if insn.opcode != op.CALL:
             continue
         if insn.src == op.BPF_PSEUDO_KFUNC_CALL:
-            raise NotSupported("calls of kernel functions (kfuncs)", f"instruction {index} calls BTF id {insn.imm}")
+            name = kernel.function_name(insn.imm) if not insn.off else ""
+            if not name or not kfuncs.bound(name):
+                what = f"calls {name}" if name else f"calls BTF id {insn.imm}"
+                raise NotSupported("this kernel function (kfunc) in the user kernel", f"instruction {index} {what}")
         if insn.src == 0:
             _helper(kernel, attr, prog, index, insn.imm)
 
 
 def _helper(kernel: UserKernel, attr: Attr, prog: Prog, index: int, number: int) -> None:
-    from bombus.spec.helpers import HELPER_BY_ID, allowed, prototype_for
+    from bombus.spec.helpers import HELPER_BY_ID, group_of_target, prototype_for
 
     row = HELPER_BY_ID.get(number)
+    if prog.facts is not None and (row is None or row.since > kernel.version):
+        return  # the verifier has seen that the call is never reached
     if row is None or number == 0:
         raise _refuse(attr, errno.EINVAL, f"instruction {index}: invalid func unknown#{number}")
     if row.since > kernel.version:
@@ -185,7 +192,8 @@ def _helper(kernel: UserKernel, attr: Attr, prog: Prog, index: int, number: int)
         write_log(attr, f"invalid func unknown#{number}\n")
         raise NeedsKernel(errno.EINVAL, CALL, feature=feature, since=str(row.since), version=str(kernel.version))
     sleepable = bool(prog.flags & F_SLEEPABLE)
-    if not allowed(row.name, prog.type.id, prog.expected_attach_type, kernel.version, bpf=True, perfmon=True):
+    group, _passes = group_of_target(row.name, prog.type.id, prog.expected_attach_type, kernel.version)
+    if group is None:  # what depends on the target, the verifier has judged
         raise _refuse(
             attr, errno.EINVAL,
             f"instruction {index}: program of this type cannot use helper bpf_{row.name}#{number} ({prog.type.short})",

@@ -76,7 +76,13 @@ class ProgEnv:
         return body
 
     def kfunc(self, btf_id: int, module_fd_index: int) -> HelperFn:
-        raise VmFault("helper", f"the user kernel has no kernel function {btf_id}")
+        from bombus.kernel.user import kfuncs
+
+        name = self.kernel.function_name(btf_id) if not module_fd_index else ""
+        body = kfuncs.bind(name, self) if name else None
+        if body is None:
+            raise VmFault("helper", f"the user kernel has no kernel function {name or btf_id}")
+        return body
 
     def tail_call(self, ctx: int, array: int, index: int) -> Compiled | None:
         item = self.map(array)

@@ -5,8 +5,11 @@ from __future__ import annotations
 import errno
 
 from bombus.kernel.user.helpers.registry import helper
+from bombus.kernel.user.maps.storage import LocalStorageMap
 from bombus.kernel.user.progenv import ProgEnv
+from bombus.kernel.user.world.objects import objects_of
 
+_STORAGE_CREATE = 1  # BPF_LOCAL_STORAGE_GET_F_CREATE
 _COMM = 16  # TASK_COMM_LEN
 
 
@@ -23,6 +26,34 @@ def get_smp_processor_id(env: ProgEnv) -> int:
 @helper("get_numa_node_id")
 def get_numa_node_id(env: ProgEnv) -> int:
     return 0
+
+
+@helper("get_current_task", "get_current_task_btf")
+def get_current_task(env: ProgEnv) -> int:
+    return objects_of(env.kernel).task(env.world.task)
+
+
+def _task_storage(env: ProgEnv, handle: int) -> LocalStorageMap:
+    item = env.map(handle)
+    assert isinstance(item, LocalStorageMap)  # the verifier looked
+    return item
+
+
+@helper("task_storage_get")
+def task_storage_get(env: ProgEnv, handle: int, task: int, value: int, flags: int) -> int:
+    # Linux 6.12 kernel/bpf/bpf_task_storage.c: bpf_task_storage_get
+    owner = env.memory.find(task, 1)
+    if owner is None or owner.start != task or flags & ~_STORAGE_CREATE:
+        return 0
+    item = _task_storage(env, handle)
+    initial = env.memory.read(value, item.value_size) if value else None
+    return item.get_value(owner, initial, create=bool(flags & _STORAGE_CREATE))
+
+
+@helper("task_storage_delete")
+def task_storage_delete(env: ProgEnv, handle: int, task: int) -> int:
+    owner = env.memory.find(task, 1)
+    return -errno.EINVAL if owner is None else _task_storage(env, handle).remove(owner)
 
 
 @helper("get_current_pid_tgid")

@@ -56,6 +56,7 @@ class Task:
     gid: int
     comm: bytes
     cgroup_id: int = 1
+    parent: Task | None = None  # None: the first process
 
     @classmethod
     def current(cls) -> Task:

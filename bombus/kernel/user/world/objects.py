@@ -1,0 +1,131 @@
+"""Kernel objects that programs see through typed pointers: memory laid out by the kernel's BTF.
+
+A pretended kernel has none of its own. Here are made: the tasks of the world, as far as its `Task` knows them, and
+what a caller wants (`UserKernel.new_object`). Members that nobody set are 0, which a null pointer is, too; loads
+through typed pointers that lead nowhere give 0, as Linux' loads with exception tables do.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from weakref import WeakKeyDictionary
+
+from bombus.btf.query import Field
+from bombus.btf.types import Array, Kind
+from bombus.errors import NotSupported, UsageError
+from bombus.kernel.user.world import world_of
+from bombus.kernel.user.world.world import Task
+
+if TYPE_CHECKING:
+    from bombus.kernel.user.kernel import UserKernel
+    from bombus.vm.memory import Region
+
+_INIT = Task(1, 1, 0, 0, b"init")
+_SWAPPER = Task(0, 0, 0, 0, b"swapper/0")
+
+
+class TypedObject:
+    """One object of a kernel struct. `address` is what programs get. Live until `close`."""
+
+    __slots__ = ("_kernel", "_region", "struct", "type_id")
+
+    def __init__(self, kernel: UserKernel, struct: str) -> None:
+        types = kernel.types()
+        if types is None:
+            raise NotSupported(f"objects of struct {struct}", "the user kernel has no types: UserKernel(btf=...)")
+        found = types.find(struct, Kind.STRUCT)
+        if found is None:
+            raise UsageError(f"this kernel's BTF has no struct {struct}")
+        self._kernel = kernel
+        self.struct = struct
+        self.type_id = found
+        self._region: Region = kernel.memory.allocate(
+            types.size_of(found), name=f"struct {struct}", kind="btf", writable=True
+        )
+
+    @property
+    def address(self) -> int:
+        return self._region.start
+
+    def _place(self, path: str) -> tuple[Field, int, int]:
+        types = self._kernel.types()
+        assert types is not None
+        field = types.field(self.type_id, path)
+        if field.bits:
+            raise NotSupported(f"the bit-field {path!r} of struct {self.struct}", "set the bytes around it")
+        return field, field.offset // 8, types.size_of(field.type)
+
+    def set(self, path: str, value: int | bytes) -> None:
+        """Give a member ("pid", "cred.uid.val") a number, or its bytes (padded with zeros). BtfError, UsageError."""
+        _field, at, size = self._place(path)
+        if isinstance(value, int):
+            if not -(1 << 8 * size - 1) <= value < 1 << 8 * size:
+                raise UsageError(f"{value} does not fit the {size} bytes of {path!r}")
+            value = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
+        if len(value) > size:
+            raise UsageError(f"{len(value)} bytes do not fit the {size} of {path!r}")
+        self._region.view[at : at + size] = value.ljust(size, b"\0")
+
+    def get(self, path: str) -> int | bytes:
+        """A member: the bytes of an array, else an unsigned number."""
+        field, at, size = self._place(path)
+        data = bytes(self._region.view[at : at + size])
+        types = self._kernel.types()
+        assert types is not None
+        return data if isinstance(types.resolved(field.type), Array) else int.from_bytes(data, "little")
+
+    def close(self) -> None:
+        self._kernel.memory.remove(self._region)
+
+
+class Objects:
+    """The tasks of one kernel as objects, each made when it is first asked for."""
+
+    __slots__ = ("_by_address", "_kernel", "_tasks")
+
+    def __init__(self, kernel: UserKernel) -> None:
+        self._kernel = kernel
+        self._tasks: dict[int, tuple[Task, TypedObject]] = {}  # by id() of the task, which is kept
+        self._by_address: dict[int, Task] = {}
+
+    def task(self, task: Task) -> int:
+        """The address of a task's struct, with what the world knows of it now."""
+        kept = self._tasks.get(id(task))
+        if kept is None:
+            kept = self._tasks[id(task)] = (task, TypedObject(self._kernel, "task_struct"))
+            self._by_address[kept[1].address] = task
+        made = kept[1]
+        for path, value in (("pid", task.pid), ("tgid", task.tgid), ("comm", task.comm[:15])):
+            made.set(path, value)
+        parent = made.address if task is _SWAPPER else self.task(task.parent or _parent(task))
+        for path in ("real_parent", "parent"):
+            made.set(path, parent)
+        made.set("group_leader", made.address)
+        return made.address
+
+    def task_at(self, address: int) -> Task | None:
+        """The task whose struct lies at an address."""
+        return self._by_address.get(address)
+
+    def tasks(self) -> list[Task]:
+        """All tasks that there are: the current one and those above it, the oldest first."""
+        found: list[Task] = []
+        task = world_of(self._kernel).task
+        while task is not _SWAPPER:
+            found.append(task)
+            task = task.parent or _parent(task)
+        return found[::-1]
+
+
+def _parent(task: Task) -> Task:
+    return _SWAPPER if task.pid == _INIT.pid else _INIT
+
+
+_OBJECTS: WeakKeyDictionary[UserKernel, Objects] = WeakKeyDictionary()
+
+
+def objects_of(kernel: UserKernel) -> Objects:
+    found = _OBJECTS.get(kernel)
+    if found is None:
+        found = _OBJECTS[kernel] = Objects(kernel)
+    return found
