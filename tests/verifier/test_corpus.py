@@ -39,6 +39,8 @@ pytestmark = [
 def _rows(version: str) -> Iterator[answers.Row]:
     yield from islice(answers.selftests(version), 0, None, SAMPLE)
     yield from islice(answers.tables(version), 0, None, SAMPLE)
+    if version in answers.TYPED:
+        yield from islice(answers.selftests(version, typed=True), 0, None, SAMPLE)
 
 
 @pytest.mark.parametrize("version", sorted(LEAST))
