@@ -371,9 +371,10 @@ def _all_mounts() -> list[tuple[str, str]]:
 
 
 def ready_to_pin(path: str) -> None:
-    """Make sure that a path lies in a bpf file system, mounting one on its directory as bpftool does.
+    """Make sure that a path lies in a bpf file system, mounting one on its directory if that is empty.
 
-    UsageError when -n forbids that, KernelError when it fails.
+    bpftool mounts it on any directory, and hides what is in there (/tmp!). UsageError when -n or files forbid it,
+    KernelError when it fails.
     """
     folder = os.path.dirname(path) or "."
     if not os.path.isdir(folder) and os.path.isdir(os.path.dirname(folder) or ".") and is_bpffs(
@@ -384,6 +385,11 @@ def ready_to_pin(path: str) -> None:
         return
     if output.flag("nomount"):
         raise UsageError(f"{folder} is not in a bpf file system, and -n forbids to mount one there")
+    if os.listdir(folder):
+        raise UsageError(
+            f"{folder} is not in a bpf file system, and one mounted there would hide its files; pin below /sys/fs/bpf, "
+            "or in an empty directory"
+        )
     import ctypes
 
     from bombus.kernel.linux.syscall import libc

@@ -224,7 +224,6 @@ def _sized(spec: MapSpec) -> MapSpec:
 def _loaded(path: str, obj: Object, wanted: list[str], choice: Choice) -> Iterator[Input]:
     """One kernel with the object's maps; then program by program what would be loaded into it."""
     from bombus.kernel.handles import prog_type_of
-    from bombus.kernel.handles.features import PROBES, features
     from bombus.loader import passes
     from bombus.loader.state import Options, State
 
@@ -242,17 +241,16 @@ def _loaded(path: str, obj: Object, wanted: list[str], choice: Choice) -> Iterat
             for name in wanted:
                 yield Input(path, name, "", error=error)
             return
-        for question in PROBES:  # the loader loads programs of its own to ask the kernel what it can do: not later
-            features(kernel).has(question)
-        for spec in list(state.chosen):
-            state.chosen = [spec]
+        for spec in state.chosen:
             taken: list[Program] = []
-            kernel.on_verify = lambda program, taken=taken: _take(taken, program, choice)
             failed: BombusError | None = None
             try:
-                passes.load_programs(state)
+                ready = passes.put_together(state, spec)
+                kernel.on_verify = lambda program, taken=taken: _take(taken, program, choice)
+                passes.load_program(state, spec, ready)
             except BombusError as error:
                 failed = error
+            kernel.on_verify = None  # the loader may ask the kernel something with programs of its own
             short = spec.prog_type.removeprefix("BPF_PROG_TYPE_").lower()
             program = taken[0] if taken else None
             lines = tuple(program.line_info) if program is not None else ()

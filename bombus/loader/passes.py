@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from bombus.bits import ring_size
 from bombus.btf.data import layout_of, to_bytes
@@ -391,52 +391,71 @@ def _map_fd(state: State, name: str) -> int:
 def load_programs(state: State) -> None:
     """Put every program together and hand it to the kernel."""
     for program in state.chosen:
-        flat = flatten(program, state.functions)
-        state.flat[program.name] = flat
-        insns = _for_old_kernels(state, resolve(flat, state.obj, lambda name: _map_fd(state, name), state.symbols))
-        fields: dict[str, Any] = {}
-        if state.btf is not None and state.func_info and flat.func_info:
-            fields["prog_btf_fd"] = state.btf.fd
-            records = flat.func_info_bytes()
+        load_program(state, program, put_together(state, program))
+
+
+class Ready(NamedTuple):
+    """A program put together. fields: more of BPF_PROG_LOAD's attr."""
+
+    insns: list[Insn]
+    attach_type: str | int
+    fields: dict[str, Any]
+
+
+def put_together(state: State, program: ProgramSpec) -> Ready:
+    """Everything of one program but the load; may ask the kernel what it can do."""
+    flat = flatten(program, state.functions)
+    state.flat[program.name] = flat
+    insns = _for_old_kernels(state, resolve(flat, state.obj, lambda name: _map_fd(state, name), state.symbols))
+    fields: dict[str, Any] = {}
+    if state.btf is not None and state.func_info and flat.func_info:
+        fields["prog_btf_fd"] = state.btf.fd
+        records = flat.func_info_bytes()
+        fields |= {
+            "func_info": records, "func_info_rec_size": 8, "func_info_cnt": len(flat.func_info),
+        }  # fmt: skip
+        if flat.line_info:
             fields |= {
-                "func_info": records, "func_info_rec_size": 8, "func_info_cnt": len(flat.func_info),
+                "line_info": flat.line_info_bytes(), "line_info_rec_size": 16,
+                "line_info_cnt": len(flat.line_info),
             }  # fmt: skip
-            if flat.line_info:
-                fields |= {
-                    "line_info": flat.line_info_bytes(), "line_info_rec_size": 16,
-                    "line_info_cnt": len(flat.line_info),
-                }  # fmt: skip
-        if state.fd_array:
-            fields["fd_array"] = b"".join(fd.to_bytes(4, "little") for fd in (0, *state.fd_array.values()))
-        if state.options.token is not None:
-            fields["prog_token_fd"] = state.options.token.fd
-        attach_type = _attach_type(state, program)
-        if program.name in state.members and program.prog_type == _STRUCT_OPS:
-            ops, attach_type = state.members[program.name]
-            fields["attach_btf_id"] = ops.type_id
-            if ops.module:
-                fields["attach_btf_obj_fd"] = state.module_fd(ops.module)
-        elif program.attach_btf:
-            fields |= _attach_target(state, program)
-        # Kernels before 5.0 compare it for kprobes; libbpf sends it always.
-        fields |= state.options.fields.get(program.name, {})
-        fields["kern_version"] = state.obj.version or externs.version_code(state.kernel.version)
-        try:
-            state.programs[program.name] = Program.load(
-                state.kernel, program.prog_type, insns, license=state.obj.license, name=_prog_name(program),
-                attach_type=attach_type, flags=program.flags | _token(state), log_level=state.options.log_level,
-                **fields,
-            )  # fmt: skip
-        except LoadError as error:
-            _check_global_data(state, error)
-            error.explainer = explainer(encode(insns), state.types or state.obj.btf, flat.line_info)
-            error.add_note(f"program {program.name!r} of {state.obj.name}")
-            raise
-        _bind_rodata(state, state.programs[program.name])
-        state.programs[program.name].origin = Origin(
-            program.section, program.attach_type,
-            state.options.autoattach.get(program.name, program.autoattach), state.maps, state.shared, state.obj.btf,
-        )
+    if state.fd_array:
+        fields["fd_array"] = b"".join(fd.to_bytes(4, "little") for fd in (0, *state.fd_array.values()))
+    if state.options.token is not None:
+        fields["prog_token_fd"] = state.options.token.fd
+    attach_type = _attach_type(state, program)
+    if program.name in state.members and program.prog_type == _STRUCT_OPS:
+        ops, attach_type = state.members[program.name]
+        fields["attach_btf_id"] = ops.type_id
+        if ops.module:
+            fields["attach_btf_obj_fd"] = state.module_fd(ops.module)
+    elif program.attach_btf:
+        fields |= _attach_target(state, program)
+    # Kernels before 5.0 compare it for kprobes; libbpf sends it always.
+    fields |= state.options.fields.get(program.name, {})
+    fields["kern_version"] = state.obj.version or externs.version_code(state.kernel.version)
+    return Ready(insns, attach_type, fields)
+
+
+def load_program(state: State, program: ProgramSpec, ready: Ready) -> None:
+    """Hand one program to the kernel."""
+    try:
+        loaded = state.programs[program.name] = Program.load(
+            state.kernel, program.prog_type, ready.insns, license=state.obj.license, name=_prog_name(program),
+            attach_type=ready.attach_type, flags=program.flags | _token(state), log_level=state.options.log_level,
+            **ready.fields,
+        )  # fmt: skip
+    except LoadError as error:
+        _check_global_data(state, error)
+        flat = state.flat[program.name]
+        error.explainer = explainer(encode(ready.insns), state.types or state.obj.btf, flat.line_info)
+        error.add_note(f"program {program.name!r} of {state.obj.name}")
+        raise
+    _bind_rodata(state, loaded)
+    loaded.origin = Origin(
+        program.section, program.attach_type,
+        state.options.autoattach.get(program.name, program.autoattach), state.maps, state.shared, state.obj.btf,
+    )
 
 
 def _check_global_data(state: State, error: LoadError) -> None:

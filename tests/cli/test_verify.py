@@ -13,6 +13,7 @@ from bombus.asm import assemble
 from bombus.cli import output
 from bombus.cli.main import main
 from bombus.isa.insn import encode
+from bombus.object.read import open_object
 
 GOOD = "r0 = 2\nexit\n"
 BAD = "r2 = *(u32 *)(r1 + 0)  // data\nr0 = *(u8 *)(r2 + 12)\nexit\n"
@@ -157,10 +158,21 @@ def test_assembly_with_sections_is_an_object(capsys: pytest.CaptureFixture[str],
     Path("object.S").write_text(OBJECT)
     code, out, _ = run(capsys, "object.S", "--log-level", "0", "--json")
     assert code == 1
-    rows = [(row["prog_name"], row["prog_type"], row["verdict"]) for row in json.loads(out)]
-    assert rows == [("first", "xdp", "success"), ("second", "socket_filter", "failure")]
+    rows = json.loads(out)
+    found = [(row["prog_name"], row["prog_type"], row["verdict"]) for row in rows]
+    assert found == [("first", "xdp", "success"), ("second", "socket_filter", "failure")]
     code, out, _ = run(capsys, "object.S", "--prog", "first")
     assert code == 0 and out.startswith("first (xdp, xdp): accepted")
+
+
+def test_what_the_loader_asks_a_kernel_is_not_judged(capsys: pytest.CaptureFixture[str], files: Path) -> None:
+    """The loader tries small programs of its own before it loads the first one of an object."""
+    path = Path(__file__).parents[2] / "examples" / "traffic.bpf.o"
+    code, out, _ = run(capsys, str(path), "--log-level", "0", "--json")
+    assert code == 0
+    processed = {row["prog_name"]: row["total_insns"] for row in json.loads(out)}
+    assert len(processed) == len(open_object(path).programs)
+    assert min(processed.values()) > 100, processed
 
 
 def test_errors_name_the_file(capsys: pytest.CaptureFixture[str], files: Path) -> None:

@@ -212,12 +212,18 @@ def test_load_and_loadall(beside: Beside, bpffs: Path, traffic: Path, packets: P
     assert flows in beside.bombus("-j", "prog", "show", "pinned", bpffs / "again").json()["map_ids"]
 
 
-def test_a_failed_load_leaves_nothing(bombus: Callable[..., Any], bpffs: Path, packets: Path, traffic: Path) -> None:
+def test_a_failed_load_leaves_nothing(
+    bombus: Callable[..., Any], bpffs: Path, packets: Path, traffic: Path, tmp_path: Path
+) -> None:
     (bpffs / "maps").mkdir()
     assert bombus("prog", "load", traffic, bpffs / "p", "pinmaps", bpffs / "maps").code == 0
     done = bombus("prog", "load", traffic, bpffs / "q", "pinmaps", bpffs / "maps")
     assert done.code == 1 and "pinned there already" in done.err and not (bpffs / "q").exists()
-    done = bombus("-n", "prog", "load", traffic, "/tmp/nowhere-in-bpffs")
+    kept = tmp_path / "kept"
+    kept.touch()
+    done = bombus("prog", "load", traffic, tmp_path / "p")
+    assert done.code == 2 and "would hide its files" in done.err and kept.exists()
+    done = bombus("-n", "prog", "load", traffic, tmp_path / "p")
     assert done.code == 2 and "-n forbids" in done.err
     done = bombus("-d", "prog", "load", traffic, bpffs / "r")
     assert done.code == 0 and "BEGIN PROG LOAD LOG of traffic" in done.err and "processed " in done.err
