@@ -283,11 +283,11 @@ def _refine(env: Env, insn: Insn, aux: Aux, other: State, a: Reg, b: Reg, is32: 
         regs[src] = outcome.false_b
         other_regs[src] = outcome.true_b
         if b.id:
-            _sync_linked(env, state, outcome.false_b)
-            _sync_linked(env, other, outcome.true_b)
-    if a.id:
-        _sync_linked(env, state, outcome.false_a)
-        _sync_linked(env, other, outcome.true_a)
+            _sync_linked(env, state, regs[src])
+            _sync_linked(env, other, other_regs[src])
+    if a.id:  # as it is by now: linked to the source, it has what was learned of that
+        _sync_linked(env, state, regs[dst])
+        _sync_linked(env, other, other_regs[dst])
 
 
 def _learn(env: Env, condition: int, outcome: Outcome | None, a: Reg, b: Reg, is32: bool) -> Outcome:
