@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import os
 import struct
 import subprocess
 import sys
@@ -124,19 +125,34 @@ def test_pages_are_shared_and_given_back() -> None:
     assert ctypes.string_at(address + 100, 8) == b"\xcc" * 8  # what is free traps
 
 
+def resident() -> int:
+    """KiB of this process in memory."""
+    return int(next(line for line in Path("/proc/self/status").read_text().splitlines() if "VmRSS" in line).split()[1])
+
+
 def test_programs_come_and_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Loading and dropping many programs needs no more memory than a few."""
+    """Loading and dropping many programs (10,000 with BOMBUS_FULL=1), of different size, needs no more memory than a
+    few; those with helpers have a way into Python each."""
     monkeypatch.setenv("BOMBUS_CACHE", str(tmp_path))
     from bombus.jit import engine
 
+    env = PlainEnv()
+    env.helpers[1] = lambda *_: 3
+    count = 10_000 if os.environ.get("BOMBUS_FULL") else 800
+    sizes, memory = [], []
     gc.collect()
-    sizes = []
-    for number in range(800):
-        assert program([b.mov(0, 1), EXIT]).run(0) == 1
+    for number in range(count):
+        insns = [b.mov(0, 1), *[b.add(0, 1)] * (number % 4), *([b.call(1)] if number % 2 else []), EXIT]
+        made = NativeEngine().compile(insns, env)
+        made.prepare()
+        assert made.run(0) == (3 if number % 2 else 1 + number % 4)
+        del made
         if number % 200 == 199:
             gc.collect()
             sizes.append((len(PAGES.chunks), len(engine._programs), len(engine._states)))
+            memory.append(resident())
     assert len(set(sizes)) == 1, sizes
+    assert max(memory) - memory[0] < 4096, memory
 
 
 NUMBERS = (0x1BADB002, 0x0F0B_CC90, -0x3C3C_3C3D)
