@@ -38,9 +38,10 @@ _SUFFIXES = {".py": "object", ".c": "object", ".S": "object", ".s": "object", ".
               help="Byte order of the kernel that will run it.")  # fmt: skip
 @click.option("--mcpu", type=click.Choice(["v1", "v2", "v3", "v4"]), default="v3", show_default=True,
               help="Instructions that may be used.")  # fmt: skip
-@click.option("--emit", type=click.Choice(["obj", "llvm", "asm", "exe", "header"]), default="obj", show_default=True,
+@click.option("--emit", type=click.Choice(["obj", "llvm", "asm", "exe", "so", "header"]), default="obj",
+              show_default=True,
               help="obj: the object; llvm: LLVM IR (for Python before optimisation); asm (C): assembly. With --native "
-              "all of the machine code, and exe: an executable, header: C declarations of the object.")  # fmt: skip
+              "all of the machine code, and exe: an executable, so: a library, header: C declarations.")  # fmt: skip
 @click.option("--strip", is_flag=True, help="Leave DWARF out of the object, as llvm-strip -g does; BTF with its line "
               "information stays.")  # fmt: skip
 @click.option("--native", default="", metavar="ARCH", help="Machine code for an architecture (x86_64, aarch64, arm, "
@@ -83,7 +84,7 @@ def build(
     if native:
         _native(ctx, path, target_path)
         return
-    if names or emit in ("exe", "header"):
+    if names or emit in ("exe", "so", "header"):
         raise UsageError(f"{'--prog' if names else '--emit ' + emit} is for --native")
     ending = {"llvm": ".ll", "asm": ".s"}.get(emit, ".o")
     goal = Path(target_path) if target_path else path.with_suffix(ending)

@@ -15,7 +15,7 @@ __all__ = ["arch_of", "compile_object", "goal"]
 
 def goal(path: Path, arch: Arch, emit: str) -> Path:
     """Where the result goes by default: beside the source, with the architecture in its name."""
-    ending = {"llvm": ".ll", "asm": ".s", "exe": "", "header": ".h"}.get(emit, ".o")
+    ending = {"llvm": ".ll", "asm": ".s", "exe": "", "so": ".so", "header": ".h"}.get(emit, ".o")
     stem = path.name.removesuffix(path.suffix).removesuffix(".bpf")
     return path.with_name(f"{stem}{ending}" if emit == "header" else f"{stem}-{arch.name}{ending}")
 
@@ -25,7 +25,7 @@ def compile_object(data: bytes, path: Path, arch: Arch, emit: str, names: tuple[
     unit = unit_of(read_object(data, name=path.name), names)
     if emit == "header":
         return header(unit, path.name).encode()
-    if emit not in ("obj", "exe", "llvm", "asm"):
+    if emit not in ("obj", "exe", "so", "llvm", "asm"):
         raise UsageError(f"{emit!r} is nothing that can be made")
     kind: Emit = emit  # type: ignore[assignment]
-    return build(unit, arch, emit=kind)
+    return build(unit, arch, emit=kind, soname=goal(path, arch, emit).name)

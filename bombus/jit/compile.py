@@ -38,6 +38,11 @@ class Compiler:
         self._owner = 0
         self._lock = Lock()
 
+    @property
+    def pid(self) -> int:
+        """The child's; 0 when none runs."""
+        return 0 if self._child is None else self._child.pid
+
     def start(self) -> None:
         """Start the child unless it runs: LLVM takes a moment to load. NotSupported without llvmlite."""
         if self._child is not None and self._owner == os.getpid() and self._child.poll() is None:

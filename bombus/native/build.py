@@ -22,7 +22,7 @@ from bombus.jit.compile import Compiler
 from bombus.jit.lower import Lowered, Options, lower
 from bombus.native import start
 from bombus.native.arch import Arch
-from bombus.native.link import link
+from bombus.native.link import link, link_shared
 from bombus.native.module import Pieces
 from bombus.native.programs import POINTERS, NativeProgram, NativeUnit, context_size, helper_name, wide_offset
 from bombus.runtime import serve
@@ -30,48 +30,60 @@ from bombus.spec.ctxstructs import CONTEXT
 from bombus.spec.helpers import HELPER_BY_ID
 from bombus.vm.env import ArrayPlace
 
-Emit = Literal["obj", "exe", "llvm", "asm"]
+Emit = Literal["obj", "exe", "so", "llvm", "asm"]
 _PLAIN: Final = CTX | STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
 _BUDGET: Final = 1 << 62
+_NAMES: Final = {"exe": "executables", "so": "shared libraries"}
 _CALLBACK: Final = "ARG_PTR_TO_FUNC"
 _KINDS: Final = {"xdp_md": serve.XDP}
 
 
-def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2) -> bytes:
-    """Compile verified programs. NotSupported names what an executable does not have; CodegenError when LLVM fails."""
+def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, soname: str = "") -> bytes:
+    """Compile verified programs. soname: what a shared library calls itself. NotSupported names what an executable or a
+    library does not have; CodegenError when LLVM fails."""
     if unit.byteorder != arch.target.byteorder:
         flag = "bpfeb" if arch.target.byteorder == "big" else "bpfel"
         raise UsageError(f"a {unit.byteorder}-endian object for {arch.name}: build it with --target {flag}")
     pieces = Pieces()
     entries = []
     target = arch.static if emit == "exe" else arch.target
-    inside = unit.arrays if emit == "exe" else {}
+    if emit == "so" and arch.name != "x86_64":
+        raise NotSupported(f"shared libraries for {arch.name}", "link the object: cc -shared")
+    whole = emit in ("exe", "so")  # nobody provides anything
+    inside = unit.arrays if whole else {}
     for number, program in enumerate(unit.programs):
         arrays = {index: name for index, name in program.maps.items() if name in inside}
         places = {index: ArrayPlace(0, inside[name].stride, inside[name].entries, 0) for index, name in arrays.items()}
         lowered = lower(program.insns, target, Options(checked=False, budget=False, facts=program.facts, plain=_PLAIN,
                                                        outside_stack=False, arrays=places))  # fmt: skip
         _complain(program, lowered)
-        if emit == "exe" and lowered.helpers:
+        if whole and lowered.helpers:
             names = ", ".join(helper_name(program.insns[index].imm) for index in sorted(lowered.helpers.values()))
-            raise NotSupported("helpers in executables", f"{program.name} calls {names}; --emit obj leaves them to you")
+            raise NotSupported(
+                f"helpers in {_NAMES[emit]}", f"{program.name} calls {names}; --emit obj leaves them to you"
+            )
         prefix = f"p{number}."
         values = {index: f"@bpf_values_{_identifier(name)}" for index, name in arrays.items()}
         pieces.add_program(lowered, prefix, [_place(program, value) for value in lowered.immediates], values)
         entries.append((f"{prefix}{abi.MAIN}", _context(program) if emit == "exe" else 0))
-    pieces.add(_variables(unit, "internal " if emit == "exe" else ""))
+    pieces.add(_variables(unit, {"exe": "internal ", "so": "dso_local "}.get(emit, "")))
     pieces.add(_tables(unit))
     for name, array in sorted(inside.items()):
         size = array.entries * array.stride
         pieces.add([f"@bpf_values_{_identifier(name)} = internal global [{size} x i8] zeroinitializer, align 8",
                     f"@bpf_map_{name} = internal global i8 0"])  # fmt: skip
-    if emit == "exe":
+    if whole:
         outside = unit.maps - inside.keys()
         if outside:
-            raise NotSupported("maps in executables", f"{', '.join(sorted(outside))}; --emit obj leaves them to you")
+            names = ", ".join(sorted(outside))
+            raise NotSupported(f"maps in {_NAMES[emit]}", f"{names}; --emit obj leaves them to you")
+    if emit == "exe":
         return _executable(pieces, arch, entries, level, _BUDGET)
-    pieces.add(f"@bpf_map_{name} = external global i8" for name in sorted(unit.maps))
+    pieces.add(f"@bpf_map_{name} = external global i8" for name in sorted(unit.maps - inside.keys()))
     pieces.add(_entry(name, program.name) for (name, _), program in zip(entries, unit.programs, strict=True))
+    if emit == "so":
+        _add_routines(pieces, arch, start.memory_names(), "hidden")
+        return link_shared(_compile(pieces, arch, "obj", level, static=False), soname)
     return _object(pieces, arch, emit, level)
 
 

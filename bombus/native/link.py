@@ -1,4 +1,4 @@
-"""One object to a static executable: sections placed, relocations done, program headers written.
+"""One object to a static executable or a shared library: sections placed, relocations done, program headers written.
 
 Facts: System V gABI chapters 4 and 5; Power ELFv2 (TOC pointer, local entry points); MIPS O32 (HI16 and LO16 pairs).
 Nothing is both writable and executable, the stack is not executable.
@@ -19,6 +19,7 @@ from bombus.elf.model import (
     SHN_ABS,
     SHN_UNDEF,
     SHT_NOBITS,
+    STB_GLOBAL,
     STB_LOCAL,
     Elf,
     Relocation,
@@ -39,7 +40,11 @@ _TOC_BIAS: Final = 0x8000
 _LEFT_OUT: Final = (".eh_frame", ".note", ".ARM.exidx", ".ARM.extab", ".ARM.attributes", ".MIPS", ".reginfo", ".llvm")
 _PT_LOAD, _PT_GNU_STACK = 1, 0x6474_E551
 _PF_X, _PF_W, _PF_R = 1, 2, 4
-_ET_EXEC: Final = 2
+_PT_DYNAMIC: Final = 2
+_ET_EXEC, _ET_DYN = 2, 3
+_DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT, _DT_SONAME = 4, 5, 6, 10, 11, 14
+# Machines whose position-independent code reaches its own symbols without a table of addresses.
+SHARED: Final = (62,)
 
 
 @dataclass(slots=True)
@@ -62,8 +67,18 @@ def link(data: bytes, extra: Mapping[str, bytes]) -> bytes:
     return _Linker(elf, extra).run()
 
 
+def link_shared(data: bytes, name: str) -> bytes:
+    """A shared library of an object that needs nothing from outside; it exports the object's global functions and
+    variables. CodegenError for undefined symbols, NotSupported for machines that are not in SHARED."""
+    elf = read_elf(data)
+    if elf.machine not in SHARED:
+        raise NotSupported("shared libraries for this machine", "link the object: cc -shared")
+    return _Linker(elf, {}, 0).run_shared(name)
+
+
 class _Linker:
-    def __init__(self, elf: Elf, extra: Mapping[str, bytes]) -> None:
+    def __init__(self, elf: Elf, extra: Mapping[str, bytes], base: int = BASE) -> None:
+        self.base = base
         self.elf = elf
         self.extra = extra
         self.order: Literal["little", "big"] = "little" if elf.byteorder == "little" else "big"
@@ -84,6 +99,45 @@ class _Linker:
             raise CodegenError(f"the object has no {ENTRY}")
         return self._file(segments, self.place[entry.section] + entry.value)
 
+    def run_shared(self, name: str) -> bytes:
+        segments = self._lay_out()
+        for index in self.place:
+            if any(self.rules[e.type].value == "abs" for e in self.elf.relocations.get(index, ()) if e.type):
+                raise CodegenError("the code holds addresses; a library may lie anywhere")
+            self._relocate_section(index)
+        dynamic, table = self._dynamic(segments, name)
+        return self._file([*segments, table], 0, _ET_DYN, dynamic)
+
+    def _dynamic(self, segments: list[_Segment], name: str) -> tuple[tuple[int, int, int], _Segment]:
+        """The tables of the run-time linker, in a segment of their own, and where its first one is. 64 bits."""
+        mark = "<" if self.order == "little" else ">"
+        exported = [s for s in self.elf.symbols if s.bind != STB_LOCAL and s.section in self.place and s.name]
+        names = bytearray(b"\0" + name.encode() + b"\0")
+        symbols = bytearray(24)
+        for symbol in exported:
+            info = STB_GLOBAL << 4 | symbol.type
+            symbols += struct.pack(mark + "IBBHQQ", len(names), info, 0, 1, self._address(symbol), symbol.size)
+            names += symbol.name.encode() + b"\0"
+        count = len(exported) + 1
+        # One bucket: a chain through all symbols.
+        chain = [0, *range(2, count), 0][:count]
+        hashes = struct.pack(f"{mark}{3 + count}I", 1, count, 1 if exported else 0, *chain)
+        last = segments[-1]
+        offset = align_up(last.offset + len(last.image), _ALIGN)
+        start = align_up(last.start + last.size, PAGE) + offset % PAGE
+        places, image = [], bytearray()
+        for part in (symbols, hashes, names):
+            image += bytes(-len(image) % 8)
+            places.append(start + len(image))
+            image += part
+        image += bytes(-len(image) % 8)
+        rows = ((_DT_SONAME, 1), (_DT_SYMTAB, places[0]), (_DT_HASH, places[1]), (_DT_STRTAB, places[2]),
+                (_DT_STRSZ, len(names)), (_DT_SYMENT, 24), (0, 0))  # fmt: skip
+        dynamic = b"".join(struct.pack(mark + "QQ", *row) for row in rows)
+        where = offset + len(image), start + len(image), len(dynamic)
+        image += dynamic
+        return where, _Segment(_PF_R | _PF_W, start, offset, image, len(image))
+
     # ------------------------------------------------------------------------------------------ places
 
     def _lay_out(self) -> list[_Segment]:
@@ -95,7 +149,7 @@ class _Linker:
                 if flags & _PF_X and flags & _PF_W:
                     raise CodegenError(f"section {section.name} is writable code")
                 kinds[flags].append(section)
-        at, offset = BASE, _HEADERS
+        at, offset = self.base, _HEADERS
         segments = []
         for flags, sections in kinds.items():
             sections.sort(key=lambda one: one.type == SHT_NOBITS)
@@ -113,9 +167,9 @@ class _Linker:
                 offset += len(segment.image)
                 at = align_up(segment.start + segment.size, PAGE)
         if at >= 1 << 31:
-            raise CodegenError(f"a program of {at - BASE} bytes is larger than its code can reach")
+            raise CodegenError(f"a program of {at - self.base} bytes is larger than its code can reach")
         toc = next((s for s in self.elf.sections if s.name in (".toc", ".got")), None)
-        self.toc = (self.place[toc.index] if toc is not None and toc.index in self.place else BASE) + _TOC_BIAS
+        self.toc = (self.place[toc.index] if toc is not None and toc.index in self.place else self.base) + _TOC_BIAS
         return segments
 
     def _append(self, segment: _Segment, data: bytes, size: int, align: int) -> int:
@@ -221,21 +275,26 @@ class _Linker:
 
     # ------------------------------------------------------------------------------------------ file
 
-    def _file(self, segments: list[_Segment], entry: int) -> bytes:
+    def _file(
+        self, segments: list[_Segment], entry: int, kind_: int = _ET_EXEC, dynamic: tuple[int, int, int] | None = None
+    ) -> bytes:
         wide = self.elf.bits == 64
         mark = "<" if self.order == "little" else ">"
         header_size, row_size = (64, 56) if wide else (52, 32)
-        count = len(segments) + 1
+        count = len(segments) + (2 if dynamic else 1)
         data = bytearray(header_size + count * row_size)
         rows = []
         for segment in segments:
             data += bytes(segment.offset - len(data)) + segment.image
             size = len(segment.image)
             rows.append((_PT_LOAD, segment.flags, segment.offset, segment.start, size, segment.size, PAGE))
+        if dynamic:
+            offset, address, size = dynamic
+            rows.append((_PT_DYNAMIC, _PF_R | _PF_W, offset, address, size, size, 8))
         rows.append((_PT_GNU_STACK, _PF_R | _PF_W, 0, 0, 0, 0, 16))
         ident = b"\x7fELF" + bytes([2 if wide else 1, 1 if self.order == "little" else 2, 1])
         struct.pack_into(
-            mark + ("16sHHIQQQIHHHHHH" if wide else "16sHHIIIIIHHHHHH"), data, 0, ident, _ET_EXEC, self.elf.machine, 1,
+            mark + ("16sHHIQQQIHHHHHH" if wide else "16sHHIIIIIHHHHHH"), data, 0, ident, kind_, self.elf.machine, 1,
             entry, header_size, 0, self.elf.flags, header_size, row_size, count, 0, 0, 0,
         )  # fmt: skip
         for number, (kind, flags, offset, address, in_file, size, align) in enumerate(rows):

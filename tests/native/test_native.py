@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import struct
 import subprocess
@@ -203,6 +204,34 @@ def test_object_in_a_c_program(tmp_path: Path) -> None:
     request = b"".join(struct.pack("<I", len(packet)) + packet for packet in packets())
     out = subprocess.run([tmp_path / "main"], input=request, capture_output=True, check=True, timeout=60).stdout
     assert out == b"".join(struct.pack("<Q", verdict) + data for verdict, data in expected())
+
+
+@pytest.mark.skipif(sys.platform != "linux" or os.uname().machine != "x86_64", reason="the host is not x86-64 Linux")
+def test_shared_library(tmp_path: Path) -> None:
+    path = tmp_path / "libsample.so"
+    path.write_bytes(build(sample_unit("little"), arch_of("amd64"), emit="so", soname="libsample.so"))
+    library = ctypes.CDLL(str(path))
+    library.sample.restype = ctypes.c_uint64
+    for packet, row in zip(packets(), expected(), strict=True):
+        data = ctypes.create_string_buffer(packet, len(packet))
+        at = ctypes.addressof(data)
+        context = (ctypes.c_uint64 * 6)(0, 0, 0, at, at + len(packet), at)
+        assert (library.sample(context), data.raw) == row
+    seen = next(name for name in (s.name for s in read_elf(build(sample_unit("little"), arch_of("amd64"))).symbols)
+                if name.startswith("bpf_data_") and "bss" in name)  # fmt: skip
+    assert ctypes.c_uint64.in_dll(library, seen).value == len(packets())
+    for flags in load_flags(path.read_bytes()):
+        assert flags & 3 != 3, "a segment is writable and executable"
+    unit = inside_unit("little")
+    (tmp_path / "libinside.so").write_bytes(build(unit, arch_of("amd64"), emit="so"))
+    inside = ctypes.CDLL(str(tmp_path / "libinside.so")).inside
+    inside.restype = ctypes.c_uint64
+    data = ctypes.create_string_buffer(bytes(14) + bytes([1]) + bytes(20), 35)
+    at = ctypes.addressof(data)
+    context = (ctypes.c_uint64 * 6)(0, 0, 0, at, at + 35, at)
+    assert [inside(context), inside(context)] == [33, 66]
+    with pytest.raises(NotSupported, match="for aarch64"):
+        build(unit, arch_of("aarch64"), emit="so")
 
 
 @pytest.mark.parametrize("name", ARCHES)
