@@ -252,7 +252,7 @@ def _copy_low(env: Env, insn: Insn) -> None:
     elif width(reg) <= 32 and env.rules.narrow_moves_linked:
         reg = linked(env, frame, src)
     elif reg.id or reg.off:
-        reg = reg.but(id_=0, off=0)
+        reg = reg.with_id(0, 0)
     aux = env.aux[env.insn_idx]
     bounds = aux.bounds_after
     if bounds is None or aux.before_a is not reg.bounds:
@@ -545,7 +545,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
     _sane_offset(env, new, type_)
     bounds = new.bounds
     if bounds is not ptr.bounds or not env.bypass_spec_v1:
-        new = new.but(bounds=env.sync(bounds.bits, bounds.r64, bounds.r32))
+        new = new.with_bounds(env.sync(bounds.bits, bounds.r64, bounds.r32))
     regs[dst] = new
     aux = env.aux[env.insn_idx]
     aux.pointer_operand |= (DST if pointer_is_dst else SRC) | (NEGATIVE if smin < 0 else 0)

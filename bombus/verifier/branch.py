@@ -523,7 +523,7 @@ def _match_packet(env: Env, insn: Insn, a: Reg, b: Reg, here: State, there: Stat
     _good_packet(env, good, packet, open_)
     regs = bad.frames[-1].regs
     if regs[number].type == PTR_TO_PACKET:
-        regs[number] = regs[number].but(number=BEYOND_PACKET_END if bad_open else AT_PACKET_END)
+        regs[number] = regs[number].with_number(BEYOND_PACKET_END if bad_open else AT_PACKET_END)
     return True
 
 
@@ -545,7 +545,7 @@ def _good_packet(env: Env, state: State, packet: Reg, range_open: bool) -> None:
     type_, id_ = packet.type, packet.id
 
     def change(reg: Reg) -> Reg | None:
-        return reg.but(number=reach) if reg.number < reach else None
+        return reg.with_number(reach) if reg.number < reach else None
 
     refs.replace_all(env, change, state, id_=id_, type_=type_)
 

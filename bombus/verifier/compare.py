@@ -296,13 +296,13 @@ def _still_misfits(env: Env, old: Frame, cur: Frame, exact: int) -> bool:
 def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bool:
     if old.callback_depth > cur.callback_depth:
         return False
-    whole = env.recorder is not None
-    if env.rules.live_registers and not whole:
+    if env.compares_live:
         places = numbers(env.live_before[insn])
+        marked = False
     else:
         places = _ALL_REGS
-    marked = exact == NOT_EXACT and not env.rules.live_registers and not whole
-    loosely = exact == NOT_EXACT and not env.explore_alu_limits and not whole
+        marked = exact == NOT_EXACT and not env.rules.live_registers and env.recorder is None
+    loosely = exact == NOT_EXACT and env.recorder is None and not env.explore_alu_limits
     before, now = old.regs, cur.regs
     for i in places:
         a, b = before[i], now[i]

@@ -225,6 +225,7 @@ class Env:
         "bypass_spec_v1",
         "bypass_spec_v4",
         "checks",
+        "compares_live",
         "compatible",
         "current_history",
         "entering",
@@ -340,6 +341,7 @@ class Env:
         self.postorder: dict[int, list[int]] = {}  # by start of a subprogram, its instructions
         self.slot_live: SlotLiveness | None = SlotLiveness() if self.rules.static_liveness else None
         self.marked = self.slot_live is None  # what is read is marked on states (see live)
+        self.compares_live = self.rules.live_registers and recorder is None  # states only by their live registers
         self.alu_table = self.rules.alu_table
         # By instruction, what checks it, None for jumps; the same, but None also where checkpoints are, and at the end.
         self.checks: list[Check | None] = []

@@ -370,6 +370,8 @@ def _walk(env: Env, bt: Backtrack, state: State, last: int) -> bool:
     reach = reaches(env)
     regs, slots = bt.regs, bt.slots
     origin = state
+    tabled = -1  # the set of registers that `table` is of
+    table = bytearray()
     while True:
         history = state.history
         end = len(history)
@@ -409,8 +411,13 @@ def _walk(env: Env, bt: Backtrack, state: State, last: int) -> bool:
             if index == first and (end == 0 or (end == 1 and here)):
                 break
             if not here and not printing:  # straight on to what matters
+                if tabled != wanted:
+                    table = _reaching(env, wanted)
+                    tabled = wanted
                 low = remembered if end else first
-                index = max(low, _reaching(env, wanted).rfind(1, low, index))
+                index = table.rfind(1, low, index)
+                if index < low:
+                    index = low
                 following = index + 1
                 continue
             if here and entry is not None:

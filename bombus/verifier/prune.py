@@ -386,12 +386,11 @@ def _keep(env: Env, insn: int, bucket: int, cur: State) -> None:
     env.bucket_sizes[bucket] += 1
     if env.rules.loops_by_scc:
         loops.enter(env, new)
-    top = len(cur.frames) - 1
-    for at, frame in enumerate(cur.frames):
-        if env.marked:
+    if env.marked:
+        top = len(cur.frames) - 1
+        for at, frame in enumerate(cur.frames):
             # Of a caller only r6 to r9 are what the checkpoint holds; what calls clobber is the call's checkpoint's.
             frame.foreign = {reg: frame.parent_of(reg) for reg in live.CALLER_SAVED} if at < top else None
-        frame.parent = new.frames[at]
-        if env.marked:
+            frame.parent = new.frames[at]
             frame.live = [0] * FP + [frame.live[FP]]
             frame.stack_live = [0] * len(frame.stack)

@@ -229,6 +229,20 @@ class Reg:
             self.number, self.btf, self.btf_id, self.dynptr,
         )
 
+    def with_id(self, id_: int, off: int) -> Reg:
+        """`but(id_=id_, off=off)`."""
+        return Reg(
+            self.type, self.bounds, off, id_, self.ref_id, self.frame, self.precise, self.map, self.map_uid,
+            self.number, self.btf, self.btf_id, self.dynptr,
+        )
+
+    def with_number(self, number: int) -> Reg:
+        """`but(number=number)`."""
+        return Reg(
+            self.type, self.bounds, self.off, self.id, self.ref_id, self.frame, self.precise, self.map, self.map_uid,
+            number, self.btf, self.btf_id, self.dynptr,
+        )
+
     @property
     def base(self) -> int:
         return self.type & BASE_MASK

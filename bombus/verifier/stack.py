@@ -75,9 +75,9 @@ def with_id(env: Env, reg: Reg) -> Reg:
     if reg.type != SCALAR_VALUE:
         return reg
     if reg.id & ADD_CONST:
-        reg = reg.but(id_=0, off=0)
+        reg = reg.with_id(0, 0)
     if not reg.id and reg.bounds.bits[1]:
-        reg = reg.but(id_=env.new_id())
+        reg = reg.with_id(env.new_id(), reg.off)
     return reg
 
 

@@ -165,11 +165,13 @@ class Frame:
         if like.marked:
             self.live = like.live.copy()
             self.stack_live = like.stack_live.copy()
+            self.parent = like.parent
+            self.foreign = like.foreign.copy() if like.foreign is not None else None
         else:
             self.live = like.live
             self.stack_live = like.stack_live
-        self.parent = like.parent
-        self.foreign = like.foreign.copy() if like.foreign is not None else None
+            self.parent = None
+            self.foreign = None
         self.refs = like.refs
         self.return_range = like.return_range
         self.in_callback = like.in_callback
