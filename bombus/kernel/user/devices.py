@@ -164,16 +164,20 @@ class Network:
             out.dropped.append((device.ifindex, "recursion"))
             return
         hooks = hooks_of(device)
+        meta = b""
         for mode in ("offload", "native", "skb"):
             slot = hooks.xdp.get(mode)
             if slot is not None:
                 kept = self._xdp(device, slot.prog, frame, out, hops)
                 if kept is None:
                     return
-                frame = kept
-        self._ingress(device, frame, out, hops)
+                meta, frame = kept
+        self._ingress(device, frame, out, hops, meta)
 
-    def _xdp(self, device: NetDevice, prog: Prog, frame: bytes, out: Delivery, hops: int) -> bytes | None:
+    def _xdp(
+        self, device: NetDevice, prog: Prog, frame: bytes, out: Delivery, hops: int
+    ) -> tuple[bytes, bytes] | None:
+        """(metadata, frame) for the stack; None when the frame goes elsewhere."""
         buff = borrow_xdp(self.kernel, self.world)
         try:
             buff.ifindex, buff.queue = device.ifindex, 0
@@ -182,11 +186,12 @@ class Network:
                 out.dropped.append((device.ifindex, "xdp"))
                 return None
             verdict = prog.compiled.run(buff.ctx.start) & 0xFFFF_FFFF
+            meta = bytes(buff.frame.view[buff.meta : buff.data])
             frame = bytes(buff.frame.view[buff.data : buff.end]) + b"".join(buff.frags)
         finally:
             give_back_xdp(self.world, buff)
         if verdict == _PASS:
-            return frame
+            return meta, frame
         if verdict == _TX:
             self._wire(device, frame, out, hops)
         elif verdict == _REDIRECT:
@@ -195,8 +200,8 @@ class Network:
             out.dropped.append((device.ifindex, "xdp" if verdict == _DROP else "xdp aborted"))
         return None
 
-    def _ingress(self, device: NetDevice, frame: bytes, out: Delivery, hops: int) -> None:
-        verdict, frame, mark = self._classify(device, frame, "ingress", 0)
+    def _ingress(self, device: NetDevice, frame: bytes, out: Delivery, hops: int, meta: bytes = b"") -> None:
+        verdict, frame, mark = self._classify(device, frame, "ingress", 0, meta)
         if verdict == "redirect":
             self._redirect(device, frame, out, hops, xdp=False)
         elif verdict:
@@ -224,7 +229,9 @@ class Network:
         if peer is not None:
             self._receive(peer, frame, out, hops + 1)
 
-    def _classify(self, device: NetDevice, frame: bytes, way: str, mark: int) -> tuple[str, bytes, int]:
+    def _classify(
+        self, device: NetDevice, frame: bytes, way: str, mark: int, meta: bytes = b""
+    ) -> tuple[str, bytes, int]:
         """("", frame, mark) for a frame that goes on, else who took it."""
         hooks = hooks_of(device)
         programs: list[tuple[str, Prog]] = [("tcx", entry.prog) for entry in hooks.tcx[way].entries]
@@ -233,7 +240,7 @@ class Network:
             return "", frame, mark
         skb = borrow(self.kernel, self.world)
         try:
-            self._fill(skb, device, frame, way, mark)
+            self._fill(skb, device, frame, way, mark, meta)
             for kind, prog in programs:
                 skb.sync()
                 verdict = prog.compiled.run(skb.ctx.start) & 0xFFFF_FFFF
@@ -251,8 +258,8 @@ class Network:
             self._clones()
             give_back(self.world, skb)
 
-    def _fill(self, skb: Skb, device: NetDevice, frame: bytes, way: str, mark: int) -> None:
-        skb.reset(frame, direct=True)
+    def _fill(self, skb: Skb, device: NetDevice, frame: bytes, way: str, mark: int, meta: bytes) -> None:
+        skb.reset(frame, direct=True, meta=meta)
         skb.ifindex = device.ifindex
         skb.eth_type_trans(device.address)
         if way == "egress":

@@ -40,13 +40,14 @@ class Skb:
     """A linear packet. `data`, `end`, `mac`, `network`, `transport` are offsets into `buffer`.
 
     direct: data/data_end of the context are kept up to date (programs with direct packet access).
+    meta: bytes of XDP's metadata in front of the packet.
     protocol: host order. vlan: (protocol, tci) of the accelerated tag or None. csum: u32 with CHECKSUM_COMPLETE.
     """
 
     __slots__ = (
         "buffer", "csum", "csum_level", "ctx", "data", "direct", "encapsulation", "end", "gso", "hash", "ifindex",
-        "ip_summed", "mac", "mac_len", "memory", "network", "pkt_type", "protocol", "socket", "transport", "tunnel",
-        "vlan", "window",
+        "ip_summed", "mac", "mac_len", "memory", "meta", "network", "pkt_type", "protocol", "socket", "transport",
+        "tunnel", "vlan", "window",
     )  # fmt: skip
 
     kind = "skb"
@@ -59,11 +60,12 @@ class Skb:
         self.socket: Region | None = None
         self.reset(b"", direct=True)
 
-    def reset(self, data: bytes | memoryview, *, direct: bool) -> None:
-        """Become a fresh packet with these bytes and a zeroed context."""
+    def reset(self, data: bytes | memoryview, *, direct: bool, meta: bytes = b"") -> None:
+        """Become a fresh packet with these bytes and a zeroed context; meta: what XDP left in front of it."""
         if HEADROOM + len(data) > self.buffer.size:
             self._move(HEADROOM + len(data) + _ROOM, HEADROOM)
-        self.buffer.view[:HEADROOM] = bytes(HEADROOM)
+        self.buffer.view[:HEADROOM] = bytes(HEADROOM - len(meta)) + meta
+        self.meta = len(meta)
         self.data = HEADROOM
         self.end = HEADROOM + len(data)
         self.buffer.view[self.data : self.end] = data
@@ -113,7 +115,7 @@ class Skb:
 
     def sync(self) -> None:
         """Write what the packet decides into the program's context, and let the program see just the packet."""
-        self.window.show(self.buffer, self.data, self.end)
+        self.window.show(self.buffer, self.data - self.meta, self.end)
         view = self.ctx.view
         tag = self.vlan
         struct.pack_into("<II", view, _LEN, self.end - self.data, self.pkt_type)
@@ -126,7 +128,7 @@ class Skb:
         start = self.buffer.start + self.data
         if self.direct:
             struct.pack_into("<II", view, _DATA, start, self.buffer.start + self.end)
-            struct.pack_into("<I", view, _META, start)
+            struct.pack_into("<I", view, _META, start - self.meta)
         else:
             struct.pack_into("<II", view, _DATA, start, 0)
         struct.pack_into("<Q", view, _SK, self.socket.start if self.socket is not None else 0)
@@ -142,6 +144,7 @@ class Skb:
         new.view[at : at + end - start] = old.view[start:end]
         self.buffer = new
         shift = at - start
+        self.meta = 0  # Linux 6.12 net/core/skbuff.c: pskb_expand_head
         self.data, self.end = at, at + end - start
         if hasattr(self, "mac"):
             self.mac += shift
