@@ -5,14 +5,17 @@ BOMBUS_TEST_CYCLES sets the number of cycles of loading and unloading (1,000).
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import gc
 import os
 import resource
 import signal
 import socket
+import threading
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +23,10 @@ import pytest
 from sandbox import in_namespace, own_cgroup, run, veth
 
 from bombus.cli.main import main
-from bombus.errors import KernelError, LoadError
+from bombus.errors import KernelError, LoadError, NotSupported
+from bombus.isa import build as b
 from bombus.kernel.api import Attr
-from bombus.kernel.handles import Program, ids
+from bombus.kernel.handles import Map, Program, RingBuffer, ids
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.kernel.linux.perf import cpu_list
 from bombus.loader.load import load
@@ -104,7 +108,7 @@ def test_a_killed_process_leaves_nothing() -> None:
                     assert os.WEXITSTATUS(status) == 7
                     break
                 assert os.WTERMSIG(status) == signal.SIGKILL
-                at += 5 if at > 8 else 1
+                at += 1
             end = time.monotonic() + 10
             while ours() and time.monotonic() < end:  # programs go after a grace period
                 time.sleep(0.05)
@@ -235,6 +239,124 @@ def test_signals_do_not_break_calls() -> None:
             with load(OBJECT, kernel, programs=["cg_connect4"]) as item:
                 item.bss.hits[1] = 5
         signal.setitimer(signal.ITIMER_REAL, 0)
+        assert fired[0] > 3
+
+    in_namespace(body, net=False)
+
+
+@pytest.mark.parametrize(
+    ("code", "times", "call", "answer"),
+    [
+        (errno.EAGAIN, 4, "load", 0), (errno.EAGAIN, 5, "load", errno.EAGAIN), (errno.EINTR, 50, "load", 0),
+        (errno.EINTR, 50, "map", 0), (errno.EAGAIN, 1, "map", errno.EAGAIN), (errno.EINTR, 1, "run", errno.EINTR),
+        (errno.ENOSPC, 1, "map", errno.ENOSPC), (errno.ENOMEM, 1, "load", errno.ENOMEM),
+    ],
+)  # fmt: skip
+def test_which_calls_start_again(code: int, times: int, call: str, answer: int) -> None:
+    """libbpf asks five times for a load that a signal interrupted; a test run may have happened: it is asked once."""
+    kernel = LinuxKernel()
+    program = Program.load(kernel, "xdp", RETURN_2)
+    real, left = kernel._syscall, [times]
+
+    def syscall(*words: Any) -> int:
+        if left[0]:
+            left[0] -= 1
+            ctypes.set_errno(code)
+            return -1
+        return int(real(*words))
+
+    calls: dict[str, Callable[[], Any]] = {
+        "load": lambda: kernel.bpf(Attr("BPF_PROG_LOAD", prog_type=6, insns=RETURN_2, insn_cnt=2, license=b"GPL\0")),
+        "map": lambda: kernel.bpf(Attr("BPF_MAP_CREATE", map_type=2, key_size=4, value_size=4, max_entries=1)),
+        "run": lambda: program.test_run(bytes(64)),
+    }
+    kernel._syscall = syscall  # type: ignore[assignment]
+    if answer:
+        with pytest.raises(KernelError) as caught:
+            calls[call]()
+        assert caught.value.errno == answer
+    else:
+        os.close(calls[call]())
+    assert left == [0]
+    kernel._syscall = real
+    program.close()
+
+
+class Refusing(LinuxKernel):
+    """Answers the call with a number by an error."""
+
+    def __init__(self, at: int, code: int) -> None:
+        super().__init__()
+        self.at, self.code = at, code
+
+    def bpf(self, attr: Attr) -> int:
+        self.at -= 1
+        if self.at == 0:
+            raise KernelError(self.code, attr.command.name)
+        return super().bpf(attr)
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.ENOMEM, errno.EMFILE, errno.EPERM])
+def test_a_refusal_at_any_step_leaves_nothing(code: int) -> None:
+    """Of loading, attaching and reading: what was made until then is closed, and the error is the kernel's."""
+
+    def body() -> int:
+        veth()
+
+        def once(at: int) -> bool:
+            kernel = Refusing(at, code)
+            with ExitStack() as stack:
+                item = stack.enter_context(
+                    load(OBJECT, kernel, programs=["xdp_pass", "tc_in"], data={"pid": 1})
+                )
+                stack.enter_context(item.programs["xdp_pass"].attach_xdp("vb"))
+                stack.enter_context(item.programs["tc_in"].attach_tcx("va", "ingress"))
+                item.bss.hits[0] += 1
+            return kernel.at > 0
+
+        once(0)
+        gc.collect()
+        fds, at, refused = len(os.listdir("/proc/self/fd")), 1, 0
+        while True:
+            try:
+                if once(at):
+                    break
+            except NotSupported:  # a probe took the refusal for "no"; these codes say so
+                assert code in (errno.ENOSPC, errno.EPERM)
+            except KernelError as error:
+                assert error.errno == code
+                refused += 1
+            gc.collect()
+            assert len(os.listdir("/proc/self/fd")) == fds, at
+            at += 1
+        assert LinuxKernel().sites.xdp_query(LinuxKernel().sites.ifindex("vb")).ids == {}
+        return refused
+
+    assert in_namespace(body) >= 4
+
+
+def test_signals_do_not_end_waiting() -> None:
+    """A reader that signals interrupt all the time waits on, and gets its event."""
+
+    def body() -> None:
+        fired = [0]
+
+        def tick(*_: object) -> None:
+            fired[0] += 1
+
+        kernel = LinuxKernel()
+        with Map.create(kernel, "ringbuf", 0, 0, 4096) as ring, RingBuffer(ring) as reader:
+            code = b.program(b.st("u32", 10, -4, 7), b.ld_imm64(1, ring.fd, 1), b.mov(2, b.R10), b.add(2, -4),
+                             b.mov(3, 4), b.mov(4, 0), b.call(130), b.mov(0, 2), b.exit_())  # fmt: skip
+            with Program.load(kernel, "xdp", code) as program:
+                signal.signal(signal.SIGALRM, tick)
+                signal.setitimer(signal.ITIMER_REAL, 0.001, 0.001)
+                assert reader.poll(0.1) == []
+                timer = threading.Timer(0.1, program.test_run, (bytes(64),))
+                timer.start()
+                assert reader.poll(60) == [bytes((7, 0, 0, 0))]
+                timer.join()
+                signal.setitimer(signal.ITIMER_REAL, 0)
         assert fired[0] > 3
 
     in_namespace(body, net=False)

@@ -27,6 +27,8 @@ _ARRAY = MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id
 # include/uapi/linux/bpf.h: enum bpf_func_id
 _PROBE_READ_KERNEL, _GET_ATTACH_COOKIE = 113, 174
 _RETURN_0 = (b.mov(0, 0), b.exit_())
+# These say something of the moment, nothing of the kernel: who asks gets the error, and the next one asks again.
+_MOMENTARY: Final = frozenset({errno.EAGAIN, errno.EINTR, errno.EMFILE, errno.ENFILE, errno.ENOMEM})
 _known: weakref.WeakKeyDictionary[Kernel, Features] = weakref.WeakKeyDictionary()
 
 
@@ -59,12 +61,21 @@ class Features:
         return _takes_btf(kernel, _types(kind)) if kind else PROBES[name](kernel)
 
 
-def _made(kernel: Kernel, attr: Attr) -> bool:
+def _opened(kernel: Kernel, attr: Attr) -> int | None:
+    """The descriptor that a call returns, None when the kernel refuses it. KernelError for what may pass."""
     try:
-        kernel.close(kernel.bpf(attr))
-    except BombusError:
-        return False
-    return True
+        return kernel.bpf(attr)
+    except BombusError as error:
+        if isinstance(error, KernelError) and error.errno in _MOMENTARY:
+            raise
+        return None
+
+
+def _made(kernel: Kernel, attr: Attr) -> bool:
+    fd = _opened(kernel, attr)
+    if fd is not None:
+        kernel.close(fd)
+    return fd is not None
 
 
 def _load_attr(kind: str, insns: tuple[Insn, ...], **fields: int | str) -> Attr:
@@ -82,9 +93,8 @@ def _array(**fields: int | str) -> Attr:
 
 
 def _global_data(kernel: Kernel) -> bool:
-    try:
-        fd = kernel.bpf(_array())
-    except BombusError:
+    fd = _opened(kernel, _array())
+    if fd is None:
         return False
     try:
         value = (Insn(op.LD_IMM64, 1, op.BPF_PSEUDO_MAP_VALUE, 0, fd), Insn(0, 0, 0, 0, 16))
@@ -100,15 +110,16 @@ def _probe_read(kernel: Kernel) -> bool:
 
 def _perf_link(kernel: Kernel) -> bool:
     """A link without an event: a kernel that has such links looks for the event first."""
-    try:
-        program = kernel.bpf(_load_attr("TRACEPOINT", _RETURN_0))
-    except BombusError:
+    program = _opened(kernel, _load_attr("TRACEPOINT", _RETURN_0))
+    if program is None:
         return False
     attr = Attr("BPF_LINK_CREATE", prog_fd=program, attach_type=ATTACH_TYPE["BPF_PERF_EVENT"].id)
     attr.set("target_fd", 0xFFFF_FFFF)
     try:
         kernel.close(kernel.bpf(attr))
     except KernelError as error:
+        if error.errno in _MOMENTARY:
+            raise
         return error.errno == errno.EBADF
     except NotSupported:
         return False
