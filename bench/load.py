@@ -11,7 +11,7 @@ the same BTF (and writes a small file).
 With root, a middle-sized object is then opened and loaded into the kernel, beside the whole process of `bpftool prog
 loadall`, interleaved. "warm load" is that alone, in a process that has loaded an object before (what a daemon or a
 notebook pays); "load" is a whole fresh process with the interpreter ("python", which no load can be faster than) and
-all imports; "first of a boot" is one that has no kept index of the kernel's BTF and makes it.
+all imports (alone: "imports"); "first of a boot" is one that has no kept index of the kernel's BTF and makes it.
 """
 
 from __future__ import annotations
@@ -48,10 +48,12 @@ print(imported - start, opened - imported, done - opened, sum(map(len, insns.val
 
 
 LOAD = """
-import sys
+import sys, time
+start, used = time.perf_counter(), time.process_time()
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.loader.load import load
 from bombus.object.read import open_object
+print(time.perf_counter() - start, time.process_time() - used)
 load(open_object(sys.argv[1]), LinuxKernel(), pin_root="").close()
 """
 
@@ -86,25 +88,36 @@ def load_rows(runs: int) -> dict[str, float]:
         commands = {
             "python": [sys.executable, "-c", "pass"],
             "warm load": [sys.executable, "-c", WARM, str(file)],
+            "imports": [],  # of "load"
             "load": [sys.executable, "-c", LOAD, str(file)],
             "load, first of a boot": [sys.executable, "-c", LOAD, str(file)],
             "bpftool prog loadall": ["bpftool", "prog", "loadall", str(file), str(place / "all")],
         }
         times: dict[str, list[float]] = {name: [] for name in commands}
         used: dict[str, list[float]] = {name: [] for name in commands}
+
+        def keep(name: str, took: tuple[float, float]) -> None:
+            times[name].append(took[0] * 1000)
+            used[name].append(took[1] * 1000)
+
+        def printed(text: str) -> tuple[float, float]:
+            wall, processor = text.split()
+            return float(wall), float(processor)
+
         try:
             for _ in range(runs):
                 for name, command in commands.items():
+                    if not command:
+                        continue
                     env = dict(os.environ)
                     if "first" in name:
                         env["XDG_CACHE_HOME"] = str(Path(directory) / f"none{len(times[name])}")
                     before, start = _processor(), time.perf_counter()
                     done = subprocess.run(command, env=env, check=True, capture_output=True, text=True)
                     took = time.perf_counter() - start, _processor() - before
-                    if name == "warm load":
-                        took = float(done.stdout.split()[0]), float(done.stdout.split()[1])
-                    times[name].append(took[0] * 1000)
-                    used[name].append(took[1] * 1000)
+                    keep(name, printed(done.stdout) if name == "warm load" else took)
+                    if name == "load":
+                        keep("imports", printed(done.stdout))
                     for pin in place.glob("all/*"):
                         pin.unlink()
                     if (place / "all").is_dir():
