@@ -82,6 +82,16 @@ def test_contexts(engine: str) -> None:
         run_contexts(kernel, fd, memoryview(bytes(48)), 24)
 
 
+def test_contexts_of_numpy() -> None:
+    """A structured array is memory like any other."""
+    numpy = pytest.importorskip("numpy")
+    kernel = UserKernel("6.18", engine="native")
+    fd = loaded(kernel, [b.ldx("u64", 0, 1, 8), b.ldx("u64", 2, 1, 0), b.add(0, b.R2), b.exit_()], RAW_TRACEPOINT)
+    contexts = numpy.zeros(1000, dtype=[("first", "<u8"), ("second", "<u8")])
+    contexts["first"], contexts["second"] = numpy.arange(1000), 5
+    assert list(run_contexts(kernel, fd, contexts, contexts.itemsize)) == [number + 5 for number in range(1000)]
+
+
 SOURCE = """
     .section xdp,"ax",@progbits
     .globl prog
