@@ -202,7 +202,6 @@ def test_old_kernels_have_one_probe_read() -> None:
     config = {"CONFIG_HZ": "250", "CONFIG_BPF_SYSCALL": "y"}
     for version in ("5.4", "5.5"):
         kernel = Watched(version, verify="off", kconfig=config, kallsyms={"bpf_prog_alloc": 1})
-        with pytest.raises(LoadError, match="bpf_get_current_task"):  # the user kernel has no tasks
-            load(obj, kernel, programs=["probe"], btf=obj.btf)
+        load(obj, kernel, programs=["probe"], btf=obj.btf).close()
     old, new = seen[0], seen[-1]
     assert 113 in new and old == [{113: 4}.get(number, number) for number in new]
