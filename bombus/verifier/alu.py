@@ -189,7 +189,7 @@ def _move(env: Env, insn: Insn) -> None:
     if imm:
         regs[dst] = Reg(PTR_TO_ARENA, env.unknown.bounds) if imm == 1 else env.unknown
     elif env.is_pointer(reg):
-        env.fail(EACCES, f"R{src} {'partial copy' if is32 else 'sign-extension part'} of pointer")
+        env.fail(EACCES, f"R{src} partial copy of pointer" if is32 else f"R{src} sign-extension part of pointer")
     elif reg.type != SCALAR_VALUE:
         regs[dst] = _low_half(env.unknown) if is32 else env.unknown
     else:

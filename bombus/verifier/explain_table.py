@@ -360,6 +360,82 @@ RULES: Final[tuple[Rule, ...]] = (
           "Use a section name without .s."),
     _rule("struct-access-licence", r"(?:Cannot access kernel|struct ops programs must)",
           "This needs a licence compatible with the GPL.", "Declare such a licence, if you may."),
+    # Attach targets and their arguments, from the kernel's BTF
+    _rule("attach-target", r"(?:Tracing programs must provide btf_id|The function \S+ (?:has|return type|with variable|"
+          r"arg\S* type)|Attach to function|attach to (?:invalid|unsupported) member|\S+\(\) is not modifiable|"
+          r"Attaching fexit/fmod_ret|func '.*' (?:offset|size)|ret type \S* ?not allowed for fmod_ret)",
+          "The function (or member of a struct_ops) that the program is to be attached to does not exist in this "
+          "kernel, or programs of this kind cannot be attached to it, or it has no such argument.",
+          "Check its name and type in this kernel (`bombus btf dump`, `bombus gen vmlinux`), or use another way to "
+          "attach: a kprobe, a raw tracepoint."),
+    _rule("gpl-only", r"(?:LSM programs must have a GPL|cannot call kernel function from non-GPL)",
+          "This is only for programs under a licence compatible with the GPL.",
+          "If you may, say so: char LICENSE[] SEC(\"license\") = \"GPL\";."),
+    _rule("lsm-return", r"Note, BPF_LSM_CGROUP", "The hook returns nothing, so that the program has nothing to say.",
+          "Return 1."),
+    _rule("pointer-as-scalar", r"marking pointer arg", "An argument of this function may hold an error code in place "
+          "of a pointer: the verifier takes it for a number.", "Read it with bpf_probe_read_kernel()."),
+    # Structs of the kernel
+    _rule("btf-access", r"(?:struct \S* ?doesn't have field|Type '.*' is not a struct|access beyond the end of member|"
+          r"field \S* ?doesn't have size|no write support to|only access to|direct access to \S+ ?is disallowed|"
+          r"write access at off|" + _R + r" is ptr_\S* ?invalid variable offset)",
+          "A kernel struct is accessed at a place where it has no field of this size, or that may not be changed.",
+          "Read fields by name and whole (with CO-RE), by constant offsets; change the kernel only through helpers, "
+          "kfuncs and the few fields that a program type may write.", "base"),
+    _rule("other-memory", _R + r" is ptr_\S* ?access (?P<kind>user|percpu) memory",
+          "The pointer in R{reg} leads to {kind} memory, which cannot be read directly.",
+          "Read user memory with bpf_probe_read_user(), per-CPU memory through bpf_per_cpu_ptr() or "
+          "bpf_this_cpu_ptr().", "base"),
+    _rule("kernel-symbol", r"(?:ldimm64 (?:insn specifies invalid btf_id|unable to resolve)|pseudo btf_id|unable to "
+          r"resolve the size of type|.*Helper has invalid btf_id|invalid return type 8)",
+          "The kernel's BTF does not have the variable, function or type that is meant, or not its size.",
+          "Load the program into the kernel for which it was relocated; declare the symbol __weak and test it."),
+    _rule("writing-helper", r".*may write into memory pointed by " + _R,
+          "The function may write through R{reg}, which points to memory that may only be read.",
+          "Copy to a variable on the stack and pass that."),
+    _rule("arena-pointer", _R + r" is not a pointer to arena or scalar",
+          "This argument must be a pointer into an arena (or a number).", "Pass an address that the arena gave."),
+    # kfuncs, objects of the program's own, iterators
+    _rule("owned-object", r"(?:held lock and object are not in the same allocation|allocated object must be referenced|"
+          r"operation on .* expects arg#1|.*not found at offset=|" + _R + r" doesn't have constant offset\. .* has to "
+          r"be at the constant offset|.*conversion of owning ref to non-owning failed|.* not allowed in rbtree cb|"
+          r"can't spin_\{lock,unlock\} in rbtree cb|off \S* ?doesn't point to 'struct bpf_wq')",
+          "An object, list, tree or work queue is used against its rules: nodes are passed by the member that the head "
+          "names, with the lock held that lies beside the head, and not from within a tree's comparison.",
+          "Keep head and lock in one value, take that lock, and pass &object->node of an object that you own."),
+    _rule("percpu-object", r"bpf_percpu_obj_new type", "Per-CPU objects are small structs of plain numbers.",
+          "Use a struct of at most 512 bytes without pointers or special fields."),
+    _rule("kfunc-argument", r"(?:Function \S* ?has .* args|Unrecognized arg#|2 or more rdonly/rdwr_buf_size|" + _R
+          + r" rdonly/rdwr_buf_size exceeds|pointer in " + _R + r" isn't map pointer|workqueue pointer in R1|arg\S* "
+          r"expected pointer to func|kfunc bpf_rdonly_cast type ID|max struct nesting depth|acquire kernel function "
+          r"does not|kernel function \S* ?returns pointer type)",
+          "The kernel function gets an argument that it does not take, or has a type that programs cannot use.",
+          "Pass what its declaration in the kernel names (`bombus btf dump` shows it)."),
+    _rule("no-kfunc", r"(?:kernel btf_id|kernel function btf_id|too many different kernel function)",
+          "What is called is no kernel function of this kernel, or too many different ones are called (256).",
+          "Relocate the program for this kernel; declare functions __ksym __weak and test their address."),
+    _rule("dynptr", r"(?:.*has to be at a constant offset|cannot pass in \S* ?at an offset)",
+          "A dynptr or iterator must lie on the stack at a place that is known, and be passed from its beginning.",
+          "Pass the address of the variable itself."),
+    _rule("iterator", r"(?:expected valid iter pointer|expected an RCU CS when using|bug: bad parent state for iter)",
+          "An iterator is used before it was made, after it was destroyed, or outside of the section that it needs.",
+          "Call new, next and destroy in this order on every path; hold bpf_rcu_read_lock() for iterators of tasks "
+          "and cgroups."),
+    _rule("section", r"(?:Calling bpf_rcu_read_\{lock,unlock\}|nested rcu read lock|unmatched (?:rcu read unlock|"
+          r"attempt to enable preemption)|.*in non-preemptible region|.*cannot be used "
+          r"inside .*-ed region)",
+          "Sections with RCU, preemption or interrupts held off are begun and ended in pairs, and nothing in them may "
+          "sleep, end the program or call what is named.",
+          "End the section before."),
+    _rule("sleeping-call", r"program must be sleepable to call sleepable kfunc",
+          "The kernel function may sleep, and the program may not.",
+          "Make the program sleepable (a section name with .s, such as fentry.s/)."),
+    _rule("helper-not-allowed", r"(?:helper call is not allowed in probe|func \S* ?supported only for fentry)",
+          "The helper cannot be used with what this program attaches to.", "Use another attach type."),
+    _rule("return-range", r".*the register R\S* is not a (?:known value|scalar)",
+          "The value returned is not one that is allowed here.",
+          "Return a constant (or bounded number) from the allowed range on every path.", "r0"),
+    _rule("defect", r"verifier internal error", _BUG, _REPORT),
     _rule("defect", r"(?:BUG |verifier bug|.*REG INVARIANTS VIOLATION|.*verifier bug)", _BUG, _REPORT),
 )
 

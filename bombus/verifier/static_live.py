@@ -12,9 +12,10 @@ from bombus.isa import opcodes as op
 from bombus.verifier.disasm import insn_text
 from bombus.verifier.env import Env
 from bombus.verifier.prototypes import UnknownHelper, prototype
+from bombus.verifier.state import NR_REGS
 
 _CALLER_SAVED: Final = 0b111111
-_ALL: Final = 0xFFFF
+_ALL: Final = (1 << NR_REGS) - 1
 
 
 def successors(env: Env, at: int) -> tuple[int, ...]:
