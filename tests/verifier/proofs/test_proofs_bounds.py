@@ -36,6 +36,7 @@ from meaning import (  # noqa: E402
 from symbolic import Code, Paths, Real, Sym, Term  # noqa: E402
 
 import bombus.verifier.alu  # noqa: E402
+import bombus.verifier.alu_pointer  # noqa: E402
 import bombus.verifier.branch  # noqa: E402
 from bombus.isa import opcodes as op  # noqa: E402
 from bombus.isa.insn import Insn  # noqa: E402
@@ -741,7 +742,7 @@ def test_variable_part_of_pointers(forward: bool, monkeypatch: pytest.MonkeyPatc
         return found
 
     monkeypatch.setattr(bombus.verifier.alu, "tnum", SimpleNamespace(add=tnums, sub=tnums))
-    for result in paths.run(lambda: bombus.verifier.alu._moved(None, pointer, b, False, forward=forward)):  # type: ignore[arg-type]
+    for result in paths.run(lambda: bombus.verifier.alu_pointer._moved(None, pointer, b, False, forward=forward)):  # type: ignore[arg-type]
         paths.prove(in_bounds(result.bounds, z))
 
 
