@@ -162,7 +162,7 @@ ODD = list(assemble("r2 = *(u32 *)(r1 + 0)\nr0 = *(u8 *)(r2 + 0)\nexit").insns)
 
 
 def test_modes() -> None:
-    with pytest.raises(NotSupported, match="kfunc"):
+    with pytest.raises(NotSupported, match="calls of kernel functions"):
         Program.load(UserKernel("6.18"), "xdp", KFUNC)
     with pytest.raises(LoadError):
         Program.load(UserKernel("6.18", verify="lenient"), "xdp", ODD)

@@ -88,13 +88,16 @@ def test_packages(answers: Answers) -> None:
 def _built(folder: Path) -> Iterator[Object]:
     """Each source by a few of the ways to build it, by all of them when the whole corpus is wanted."""
     compilers = [name for name in COMPILERS if shutil.which(name)]
-    ways = [way for way in product(compilers, LEVELS, CPUS) if way[::2] != ("clang-16", "v4")]
+    # gcc calls functions, which nobody has, for atomics that the first cpus lack.
+    without = (("clang-16", "v4"), ("bpf-gcc", "v1"), ("bpf-gcc", "v2"))
+    ways = [way for way in product(compilers, LEVELS, CPUS) if way[::2] not in without]
     for number, source in enumerate(SOURCES):
         for compiler, level, cpu in ways if WHOLE else ways[number % len(ways) :: 11][:2]:
             out = folder / f"{source.stem}.{compiler}{level}{cpu}.o"
-            target = [f"-mcpu={cpu}", "-I/usr/include"] if compiler == "bpf-gcc" else ["-target", "bpf", f"-mcpu={cpu}"]
+            clang = ["-g", "-target", "bpf", f"-mcpu={cpu}"]
+            target = ["-gbtf", f"-mcpu={cpu}", "-I/usr/include"] if compiler == "bpf-gcc" else clang
             command = [
-                compiler, level, "-g", *target, f"-I{ROOT / 'bench' / 'twins'}", "-I/usr/include/x86_64-linux-gnu",
+                compiler, level, *target, f"-I{ROOT / 'bench' / 'twins'}", "-I/usr/include/x86_64-linux-gnu",
                 "-c", str(source), "-o", str(out),
             ]  # fmt: skip
             made = subprocess.run(command, capture_output=True, text=True, check=False)
