@@ -23,12 +23,16 @@ _TAGS: Final = {"user": MEM_USER, "percpu": MEM_PERCPU, "rcu": MEM_RCU}
 
 
 class Found(NamedTuple):
-    """What lies at an offset. type_id: of the nested struct, or of what the pointer points to; field: its name."""
+    """What lies at an offset. type_id: of the nested struct, or of what the pointer points to; field: its name.
+
+    off: where in the nested struct to look on, behind a flexible array.
+    """
 
     kind: str
     type_id: int = 0
     flags: int = 0
     field: str = ""
+    off: int = 0
 
 
 class _Value(NamedTuple):
@@ -92,7 +96,7 @@ def _step(env: Env, btf: Btf, type_id: int, off: int, size: int, flags: int, *, 
             if inner.kind == SCALAR:
                 return inner._replace(flags=flags)
             type_id = inner.type_id
-            off = inner.flags
+            off = inner.off
             continue
         found = _member(env, btf, type_, off, size, flags)
         if isinstance(found, Found):
@@ -101,7 +105,7 @@ def _step(env: Env, btf: Btf, type_id: int, off: int, size: int, flags: int, *, 
 
 
 def _flexible(btf: Btf, type_: Struct | Union, off: int) -> Found | None:
-    """An access beyond a struct may lie in the array without length at its end. flags: the offset in an element."""
+    """An access beyond a struct may lie in the array without length at its end."""
     if not type_.members:
         return None
     last = type_.members[-1]
@@ -113,7 +117,7 @@ def _flexible(btf: Btf, type_: Struct | Union, off: int) -> Found | None:
         return Found(SCALAR)
     if not isinstance(element, (Struct, Union)) or not element.size:
         return None
-    return Found(STRUCT, btf.resolve(array.type), (off - last.offset // 8) % element.size)
+    return Found(STRUCT, btf.resolve(array.type), off=(off - last.offset // 8) % element.size)
 
 
 def _member(
