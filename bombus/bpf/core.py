@@ -11,7 +11,7 @@ from typing import cast as typed
 
 from bombus.bpf.ints import Int, Scalar, bswap, s64, u8, u16, u32, u64
 from bombus.bpf.layout import size_of
-from bombus.bpf.machine import call
+from bombus.bpf.machine import call, machine
 from bombus.bpf.struct import Array, Ref, Struct, View, encode, view_as
 from bombus.errors import NotSupported, UsageError
 
@@ -214,6 +214,10 @@ def cast(place: View, kind: type[S]) -> S:
     size = size_of(kind)
     if not kind.CORE and size > len(place._view):
         raise UsageError(f"{kind.__name__} has {size} bytes, there are {len(place._view)}")
+    if kind.CORE and place._address:
+        found = machine().kernel_struct(kind, place._address)
+        if found is not None:
+            return typed("S", found)
     return kind._at(place._view[:size], place._address, place._writable)
 
 

@@ -35,11 +35,17 @@ class Machine(Protocol):
     def call(self, number: int, args: list[int]) -> int:
         """Call a helper with register values; returns r0 as u64."""
 
+    def kernel_struct(self, kind: type[Struct], address: int) -> Struct | None:
+        """The kernel's object at an address as a class declares it; None where there is none."""
+
     def function(self, body: Callable[..., Any]) -> int:
         """The address by which helpers call back a Python function."""
 
     def run(self, program: Any, data: bytes | None, ctx: Any) -> Any:
         """Run a program on a packet or on a context (see `Program.run`)."""
+
+    def iterate(self, program: Any) -> bytes:
+        """Run an iterator program (see `Program.iterate`)."""
 
     def tail_call(self, ctx: Any, array: Any, index: int) -> None:
         """Leave for the program in a slot of a program array; returns when the slot is empty."""
@@ -129,7 +135,12 @@ def pointed(kind: Any, address: int) -> Any:
     """A view of the value of a type at an address of the machine; None for address 0. VmFault outside memory."""
     if not address:
         return None
-    memory = machine().memory
+    here = machine()
+    if isinstance(kind, type) and issubclass(kind, Struct) and kind.CORE:
+        found = here.kernel_struct(kind, address)
+        if found is not None:
+            return found
+    memory = here.memory
     size = size_of(kind)
     region = memory.find(address, size)
     if region is None:

@@ -47,6 +47,11 @@ class Program(Generic[C, R]):
         them): returns the verdict and the packet afterwards."""
         return machine().run(self, data, ctx)
 
+    def iterate(self) -> bytes:
+        """Run an iterator program as plain Python over what its section names: what it wrote."""
+        written: bytes = machine().iterate(self)
+        return written
+
     def __repr__(self) -> str:
         return f"<program {self.__name__} in {self.section}>"
 

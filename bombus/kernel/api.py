@@ -209,6 +209,10 @@ class Kernel(Protocol):
     def perf_lost(self, fd: int) -> int | None:
         """Samples that a `perf_event` lost for want of room so far; None where the kernel does not count them."""
 
+    def read(self, fd: int, size: int) -> bytes:
+        """At most so many bytes of what an iterator's descriptor (BPF_ITER_CREATE) gives; b"" at its end.
+        KernelError(EAGAIN) where the program asks for another try."""
+
     def wait(self, fds: list[int], timeout: float | None, *, write: bool = False) -> list[int]:
         """The fds among `fds` with something to read (or room to write), as epoll; empty after `timeout` seconds."""
 

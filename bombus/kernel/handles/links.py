@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 from collections.abc import Iterator
@@ -128,7 +129,7 @@ class Link(Handle):
         self.kernel.bpf(attr)
 
     def read_iterator(self, limit: int = 1 << 24) -> bytes:
-        """Run an iterator link once and return its output, at most `limit` bytes. Only on Linux."""
+        """Run an iterator link once and return its output, at most `limit` bytes."""
         data = bytearray()
         for chunk in self._chunks():
             data += chunk
@@ -137,17 +138,15 @@ class Link(Handle):
         return bytes(data[:limit])
 
     def _chunks(self) -> Iterator[bytes]:
-        if self.kernel.name != "linux":
-            raise UsageError("iterators write to a descriptor of Linux")
         fd = self.kernel.bpf(Attr("BPF_ITER_CREATE", link_fd=self.fd))
         try:
             while True:
                 try:
-                    chunk = os.read(fd, _CHUNK)
-                except BlockingIOError:
-                    continue  # EAGAIN: the program asked for another try, with 0 bytes so far
-                except OSError as error:
-                    raise KernelError(error.errno or 5, "read", "the iterator") from None
+                    chunk = self.kernel.read(fd, _CHUNK)
+                except KernelError as error:
+                    if error.errno == errno.EAGAIN:
+                        continue  # the program asked for another try, with 0 bytes so far
+                    raise
                 if not chunk:
                     return
                 yield chunk

@@ -174,6 +174,12 @@ class LinuxKernel:
             raise KernelError(error.errno or errno.EIO, "read", f"perf event {fd}") from None
         return int.from_bytes(data[8:16], sys.byteorder) if len(data) == 16 else None  # value, then lost
 
+    def read(self, fd: int, size: int) -> bytes:
+        try:
+            return os.read(fd, size)
+        except OSError as error:
+            raise KernelError(error.errno or errno.EIO, "read", f"descriptor {fd}") from None
+
     def wait(self, fds: list[int], timeout: float | None, *, write: bool = False) -> list[int]:
         poll = select.poll()
         try:

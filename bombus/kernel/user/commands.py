@@ -28,7 +28,7 @@ CommandFn = Callable[["UserKernel", Attr], int]
 BODIES: dict[int, CommandFn] = {}
 
 # Modules that bind command bodies when imported.
-MODULES = ("mapcmds", "batch", "ids", "pins", "info", "btf", "stats", "prog", "run", "link", "attach")
+MODULES = ("mapcmds", "batch", "ids", "pins", "info", "btf", "stats", "prog", "run", "link", "attach", "iterate")
 
 
 def command(name: str) -> Callable[[CommandFn], CommandFn]:

@@ -144,6 +144,11 @@ class UserKernel:
         lost: int = event.lost
         return lost
 
+    def read(self, fd: int, size: int) -> bytes:
+        obj: Any = self.object("read", fd, "iter")
+        data: bytes = obj.read(size)
+        return data
+
     def wait(self, fds: list[int], timeout: float | None, *, write: bool = False) -> list[int]:
         end = None if timeout is None else time.monotonic() + timeout
         files = [(fd, self.file("epoll_wait", fd)) for fd in fds]

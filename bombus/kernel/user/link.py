@@ -1,4 +1,4 @@
-"""BPF_LINK_CREATE, _UPDATE and _DETACH: XDP, tcx, cgroups. Linux 6.12 kernel/bpf/syscall.c link_create.
+"""BPF_LINK_CREATE, _UPDATE and _DETACH: XDP, tcx, cgroups, iterators. Linux 6.12 kernel/bpf/syscall.c link_create.
 
 The other kinds of links have no hook in the user kernel: NotSupported.
 """
@@ -9,6 +9,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, NotSupported
+from bombus.kernel.user import iterate
 from bombus.kernel.user.chain import F_AFTER, F_ALLOW_MULTI, F_BEFORE, F_ID, F_LINK, F_REPLACE, Chain, Entry
 from bombus.kernel.user.commands import command
 from bombus.kernel.user.devices import XdpSlot, hooks_of, network_of, xdp_mode
@@ -58,6 +59,8 @@ def link_create(kernel: UserKernel, attr: Attr) -> int:
         return kernel.install(_tcx(kernel, attr, prog, row), CALL)
     if row.target == "cgroup":
         return kernel.install(_cgroup(kernel, attr, prog, row), CALL)
+    if row.name == "BPF_TRACE_ITER":
+        return kernel.install(iterate.create_link(kernel, attr, prog), CALL)
     raise NotSupported(f"{row.name} links", "the user kernel has no such hook")
 
 

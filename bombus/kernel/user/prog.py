@@ -42,9 +42,9 @@ class Prog(KernelObject):
     kind: ClassVar[str] = "prog"
 
     __slots__ = (
-        "btf", "compiled", "env", "expected_attach_type", "facts", "flags", "func_info", "gpl", "insns", "kernel",
-        "license", "line_info", "load_time", "maps", "max_ctx_offset", "name", "run_count", "run_time", "runner", "tag",
-        "type", "verified_insns", "xlated",
+        "attach_btf_id", "btf", "compiled", "env", "expected_attach_type", "facts", "flags", "func_info", "gpl",
+        "insns", "kernel", "license", "line_info", "load_time", "maps", "max_ctx_offset", "name", "run_count",
+        "run_time", "runner", "tag", "type", "verified_insns", "xlated",
     )  # fmt: skip
 
     compiled: Compiled
@@ -55,6 +55,7 @@ class Prog(KernelObject):
         self.type = row
         self.name = b""
         self.expected_attach_type = 0
+        self.attach_btf_id = 0
         self.flags = 0
         self.gpl = False
         self.license = ""
@@ -106,6 +107,7 @@ def _load(kernel: UserKernel, attr: Attr) -> int:
         raise KernelError(errno.EINVAL, CALL, f"there is no program type {attr.get('prog_type')}")
     prog = Prog(kernel, row)
     prog.expected_attach_type = attach
+    prog.attach_btf_id = attr.get("attach_btf_id")
     prog.flags = attr.get("prog_flags")
     prog.license = license_
     prog.gpl = progcheck.license_is_gpl(license_)

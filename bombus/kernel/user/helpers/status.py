@@ -6,7 +6,7 @@ from typing import Final
 
 from bombus.kernel.user.helpers.registry import bound
 
-# tests/kernel_user/test_helper_{linux,scenes}.py, test_prog_retvals.py run these on Linux too, or against its records.
+# tests/kernel_user/test_helper_{linux,scenes}.py, test_prog_retvals.py, test_iterators.py run these on Linux too, or against its records.
 COMPARED: Final = frozenset({
     "csum_diff", "l3_csum_replace", "l4_csum_replace", "csum_level", "csum_update", "skb_store_bytes",
     "skb_load_bytes", "skb_load_bytes_relative", "skb_adjust_room", "skb_change_tail", "skb_change_head",
@@ -23,6 +23,8 @@ COMPARED: Final = frozenset({
     "spin_lock", "spin_unlock", "timer_init", "timer_set_callback", "timer_start", "timer_cancel",
     "check_mtu", "redirect_map", "skb_set_tunnel_key", "skb_set_tunnel_opt", "skb_get_tunnel_opt", "probe_read",
     "probe_read_str", "skb_get_xfrm_state", "get_socket_uid", "skb_set_tstamp", "map_lookup_percpu_elem",
+    # tests/kernel_user/test_iterators.py
+    "get_stackid", "get_stack", "seq_write", "seq_printf",
 })  # fmt: skip
 
 # Implemented, but the answer is the machine's or cannot be provoked in a test run.
@@ -40,6 +42,9 @@ NOT_COMPARABLE: Final = {
     "get_current_comm": "the process's answer",
     "get_current_cgroup_id": "the process's answer",
     "get_current_ancestor_cgroup_id": "the process's answer",
+    "get_current_task": "the world's task",
+    "get_current_task_btf": "the world's task",
+    "get_task_stack": "the stack that the world's task has",
     "get_hash_recalc": "a sum over the addresses; Linux hashes flows with a random key",
     "fib_lookup": "always NOT_FWDED for IPv4 and IPv6: the user kernel has no routes",
     "clone_redirect": "the user kernel's devices lead nowhere",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import zlib
+import errno
+import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from bombus.bits import U32
 from bombus.kernel.user.maps.base import E2BIG, EEXIST, EINVAL, ENOENT, NOTSUPP, Map, MapAttr, map_type
 from bombus.spec.maptypes import (
     BPF_F_NUMA_NODE,
@@ -25,6 +27,38 @@ REUSE_STACKID = 1 << 10  # BPF_F_REUSE_STACKID: replace another stack with the s
 _FLAGS = BPF_F_NUMA_NODE | BPF_F_RDONLY | BPF_F_WRONLY | BPF_F_STACK_BUILD_ID
 _TAKE_SINCE = since("6.18")  # BPF_MAP_LOOKUP_AND_DELETE_ELEM of a stack
 _BUILD_ID_IP = 2  # BPF_STACK_BUILD_ID_IP: no build id found, the address stands alone
+_HASH_START = 0xDEADBEEF  # JHASH_INITVAL
+_MIX, _FINAL = (4, 6, 8, 16, 19, 4), (14, 11, 25, 16, 4, 14, 24)
+
+
+def build_id_records(frames: Sequence[int]) -> bytes:
+    """`struct bpf_stack_build_id` of each address, none of which lies in a file with a build id."""
+    return b"".join(_BUILD_ID_IP.to_bytes(4, "little") + bytes(20) + f.to_bytes(8, "little") for f in frames)
+
+
+def stack_hash(words: Sequence[int]) -> int:
+    """The hash of u32 words whose low bits are a stack's id: Jenkins' lookup3 (Linux include/linux/jhash.h jhash2)."""
+
+    def turn(value: int, by: int) -> int:
+        return (value << by | value >> (32 - by)) & U32
+
+    a = b = c = (_HASH_START + 4 * len(words)) & U32
+    at = 0
+    while len(words) - at > 3:
+        a, b, c = (a + words[at]) & U32, (b + words[at + 1]) & U32, (c + words[at + 2]) & U32
+        for by in _MIX:  # each round the three change places
+            a = ((a - c) & U32) ^ turn(c, by)
+            c = (c + b) & U32
+            a, b, c = b, c, a
+        at += 3
+    rest = [*words[at:], 0, 0, 0][:3]
+    if len(words) == at:
+        return c
+    a, b, c = (a + rest[0]) & U32, (b + rest[1]) & U32, (c + rest[2]) & U32
+    for by in _FINAL:
+        c = ((c ^ b) - turn(b, by)) & U32
+        a, b, c = b, c, a
+    return b
 
 
 @map_type("BPF_MAP_TYPE_STACK_TRACE")
@@ -58,21 +92,20 @@ class StackTraceMap(Map):
 
     def store(self, frames: Sequence[int], flags: int = 0) -> int:
         """Keep a stack (addresses, innermost first, already without skipped ones): its id or -EEXIST."""
-        addresses = b"".join(f.to_bytes(8, "little") for f in frames[: self.value_size // self.record_size])
-        digest = zlib.crc32(addresses)
+        frames = frames[: self.value_size // self.record_size]
+        data = addresses = struct.pack(f"<{len(frames)}Q", *frames)
+        digest = stack_hash(struct.unpack(f"<{2 * len(frames)}I", addresses))
         number = digest & (self._buckets - 1)
-        data = addresses
         if self.map_flags & BPF_F_STACK_BUILD_ID:
-            records = (_BUILD_ID_IP.to_bytes(4, "little") + bytes(20) + f.to_bytes(8, "little") for f in frames)
-            data = b"".join(records)[: self.value_size]
+            data = build_id_records(frames)
         old = self._stacks.get(number)
         if old is not None:
             if old[0] == digest and (flags & FAST_STACK_CMP or old[1] == data):
                 return number
             if not flags & REUSE_STACKID:
                 return EEXIST
-        elif len(self._stacks) >= self.max_entries:
-            return -12  # ENOMEM
+        if len(self._stacks) >= self.max_entries:  # also for one that is replaced: it is given back afterwards
+            return -errno.ENOMEM
         self._stacks[number] = (digest, data)
         return number
 

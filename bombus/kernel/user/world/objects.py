@@ -7,7 +7,8 @@ through typed pointers that lead nowhere give 0, as Linux' loads with exception 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Protocol
 from weakref import WeakKeyDictionary
 
 from bombus.btf.query import Field
@@ -22,6 +23,25 @@ if TYPE_CHECKING:
 
 _INIT = Task(1, 1, 0, 0, b"init")
 _SWAPPER = Task(0, 0, 0, 0, b"swapper/0")
+
+
+class KernelStruct(Protocol):
+    """One object of a kernel struct: `address` is what programs get."""
+
+    @property
+    def address(self) -> int: ...
+
+    def has(self, path: str) -> bool:
+        """Has the kernel such a member?"""
+
+    def set(self, path: str, value: int | bytes) -> None:
+        """Give a member a number, or its bytes."""
+
+    def close(self) -> None: ...
+
+
+Maker = Callable[[str], KernelStruct]
+"""Makes an object of the struct with a name."""
 
 
 class TypedObject:
@@ -46,6 +66,11 @@ class TypedObject:
     @property
     def address(self) -> int:
         return self._region.start
+
+    def has(self, path: str) -> bool:
+        types = self._kernel.types()
+        assert types is not None
+        return types.member(self.type_id, path) is not None
 
     def _place(self, path: str) -> tuple[Field, int, int]:
         types = self._kernel.types()
@@ -79,42 +104,56 @@ class TypedObject:
 
 
 class Objects:
-    """The tasks of one kernel as objects, each made when it is first asked for."""
+    """The objects of one kernel: its tasks, each made when it is first asked for, and what `new` makes."""
 
-    __slots__ = ("_by_address", "_kernel", "_tasks")
+    __slots__ = ("_by_address", "_kernel", "_make", "_tasks")
 
-    def __init__(self, kernel: UserKernel) -> None:
+    def __init__(self, kernel: UserKernel, make: Maker | None = None) -> None:
         self._kernel = kernel
-        self._tasks: dict[int, tuple[Task, TypedObject]] = {}  # by id() of the task, which is kept
+        self._make = make or (lambda struct: TypedObject(kernel, struct))
+        self._tasks: dict[int, tuple[Task, KernelStruct]] = {}  # by id() of the task, which is kept
         self._by_address: dict[int, Task] = {}
+
+    def new(self, struct: str) -> KernelStruct:
+        """A kernel struct, all zero."""
+        return self._make(struct)
 
     def task(self, task: Task) -> int:
         """The address of a task's struct, with what the world knows of it now."""
         kept = self._tasks.get(id(task))
         if kept is None:
-            kept = self._tasks[id(task)] = (task, TypedObject(self._kernel, "task_struct"))
+            kept = self._tasks[id(task)] = (task, self._make("task_struct"))
             self._by_address[kept[1].address] = task
         made = kept[1]
-        for path, value in (("pid", task.pid), ("tgid", task.tgid), ("comm", task.comm[:15])):
-            made.set(path, value)
+        for path, value in (
+            ("pid", task.pid), ("tgid", task.tgid), ("comm", task.comm[:15]), ("exit_code", task.exit_code),
+            ("start_time", task.start_time), ("start_boottime", task.start_time),
+        ):  # fmt: skip
+            if made.has(path):
+                made.set(path, value)
         parent = made.address if task is _SWAPPER else self.task(task.parent or _parent(task))
         for path in ("real_parent", "parent"):
             made.set(path, parent)
-        made.set("group_leader", made.address)
+        made.set("group_leader", made.address if task.pid == task.tgid else self._leader(task) or made.address)
         return made.address
+
+    def _leader(self, task: Task) -> int:
+        found = next((other for other in self.tasks() if other.pid == task.tgid), None)
+        return 0 if found is None else self.task(found)
 
     def task_at(self, address: int) -> Task | None:
         """The task whose struct lies at an address."""
         return self._by_address.get(address)
 
     def tasks(self) -> list[Task]:
-        """All tasks that there are: the current one and those above it, the oldest first."""
+        """All tasks that there are: the current one and those above it, the oldest first, then the world's others."""
         found: list[Task] = []
-        task = world_of(self._kernel).task
+        world = world_of(self._kernel)
+        task = world.task
         while task is not _SWAPPER:
             found.append(task)
             task = task.parent or _parent(task)
-        return found[::-1]
+        return [*found[::-1], *world.tasks]
 
 
 def _parent(task: Task) -> Task:
@@ -125,7 +164,13 @@ _OBJECTS: WeakKeyDictionary[UserKernel, Objects] = WeakKeyDictionary()
 
 
 def objects_of(kernel: UserKernel) -> Objects:
+    """Those of a kernel; laid out by its BTF unless `set_maker` said otherwise."""
     found = _OBJECTS.get(kernel)
     if found is None:
         found = _OBJECTS[kernel] = Objects(kernel)
     return found
+
+
+def set_maker(kernel: UserKernel, make: Maker) -> None:
+    """Have another maker of kernel structs for a kernel. Before programs run."""
+    _OBJECTS[kernel] = Objects(kernel, make)

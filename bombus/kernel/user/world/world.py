@@ -48,7 +48,7 @@ class Clock:
 
 @dataclass(slots=True)
 class Task:
-    """The process that programs run in."""
+    """A thread. Stacks: return addresses, innermost first; start_time: nanoseconds of the monotonic clock."""
 
     pid: int  # thread id, the kernel's task->pid
     tgid: int
@@ -57,6 +57,10 @@ class Task:
     comm: bytes
     cgroup_id: int = 1
     parent: Task | None = None  # None: the first process
+    start_time: int = 0
+    exit_code: int = 0  # as wait(2) gives it: code << 8 | signal
+    kernel_stack: tuple[int, ...] = ()
+    user_stack: tuple[int, ...] = ()
 
     @classmethod
     def current(cls) -> Task:
@@ -87,7 +91,8 @@ class Redirect:
 
 @dataclass(slots=True)
 class World:
-    """clock, random, task: see their types. cpu: the CPU that runs now. devices by ifindex (1 is the loopback).
+    """clock, random, task: see their types. task: the current one; tasks: others, beside those above it. cpu: the CPU
+    that runs now. devices by ifindex (1 is the loopback).
 
     contexts: live contexts of programs by address. spare: buffers
     of finished runs, by kind of hook.
@@ -96,6 +101,7 @@ class World:
     clock: Clock = field(default_factory=Clock)
     random: random.Random = field(default_factory=random.SystemRandom)
     task: Task = field(default_factory=Task.current)
+    tasks: list[Task] = field(default_factory=list)
     cpu: int = 0
     devices: dict[int, NetDevice] = field(default_factory=lambda: {1: NetDevice(1, "lo")})
     contexts: dict[int, Any] = field(default_factory=dict)

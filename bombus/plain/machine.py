@@ -7,6 +7,7 @@ exceptions work in it.
 
 from __future__ import annotations
 
+import errno
 import inspect
 import typing
 from collections.abc import Callable, Sequence
@@ -21,15 +22,19 @@ from bombus.bpf.machine import pointed
 from bombus.bpf.map import Map as Declared
 from bombus.bpf.program import Program
 from bombus.bpf.struct import Ref, Struct
-from bombus.errors import NotSupported, UsageError, VmFault
+from bombus.errors import KernelError, NotSupported, UsageError, VmFault
 from bombus.kernel.handles import Map
 from bombus.kernel.user.helpers.registry import bind
 from bombus.kernel.user.hooks import skbrun, xdprun
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
+from bombus.kernel.user.iterate import LINK_INFO, IterRun, target_of
 from bombus.kernel.user.kernel import UserKernel
 from bombus.kernel.user.maps.base import Map as KernelMap
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.world import world_of
+from bombus.kernel.user.world.objects import set_maker
+from bombus.plain.structs import PlainStructs
+from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.helpers import HELPER_BY_ID, allowed
 from bombus.spec.progtypes import PROG_TYPE
 from bombus.spec.sections import resolve
@@ -37,6 +42,7 @@ from bombus.vm.run import Run
 
 _CALLBACKS: Final = 0x7FFF_C0DE_0000_0000  # addresses that no memory has
 _TAIL_CALLS: Final = 33
+CHUNK: Final = 1 << 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +94,8 @@ class PlainMachine:
         self._slots: dict[tuple[Declared, int], Program[Any, Any]] = {}
         self._tail_calls = 0
         self._kernel_maps: list[KernelMap] = []  # as every program sees them
+        self._structs = PlainStructs(self.memory)
+        set_maker(self.kernel, self._structs.make)
 
     # Maps
 
@@ -136,8 +144,11 @@ class PlainMachine:
         body = bind(number, prog.env)
         if body is None:
             raise NotSupported(f"helper {row.name}", "the user kernel has no body for it")
-        padded = [*args, 0, 0, 0, 0, 0]
+        padded = [*map(self._structs.known, args), 0, 0, 0, 0, 0]
         return body(*padded[:5]) & U64
+
+    def kernel_struct(self, kind: type[Struct], address: int) -> Struct | None:
+        return self._structs.view(kind, address)
 
     def function(self, body: Callable[..., Any]) -> int:
         if body not in self._functions:
@@ -182,6 +193,26 @@ class PlainMachine:
             return self._run_skb(program, kind, data)
         raise UsageError(f"{kind.type.short} programs do not run on packets; give ctx=...")
 
+    def iterate(self, program: Any) -> bytes:
+        """Run an iterator program over what its section names, here the tasks of the kernel's world; what it wrote."""
+        kind = next(iter(typing.get_type_hints(inspect.unwrap(program.function)).values()))
+        prog = self._prog(program)
+        name = program.section.partition("/")[2]
+        if prog.expected_attach_type != ATTACH_TYPE["BPF_TRACE_ITER"].id:
+            raise UsageError(f"{program.__name__} is no iterator program")
+
+        def run(ctx: int) -> int:
+            return int(self._enter(program, pointed(kind, ctx)))
+
+        opened = IterRun(self.kernel, target_of(name), bytes(LINK_INFO), run)
+        out = bytearray()
+        try:
+            while chunk := _read(opened):
+                out += chunk
+        finally:
+            opened.put()
+        return bytes(out)
+
     def _prog(self, program: Program[Any, Any]) -> Prog:
         known = self._programs.get(program.section)
         if known is None:
@@ -189,6 +220,8 @@ class PlainMachine:
             if match is None:
                 raise UsageError(f"there is no kind of program for section {program.section!r}")
             known = self._programs[program.section] = Prog(self.kernel, PROG_TYPE[match.section.prog_type])
+            attach = match.section.attach_type
+            known.expected_attach_type = ATTACH_TYPE[attach].id if attach else 0
             known.gpl = True
             known.compiled = _Callbacks(self)
             known.maps = self._kernel_maps
@@ -231,6 +264,16 @@ class PlainMachine:
             return Outcome(verdict, skbrun.finish_packet(skb, layer2))
         finally:
             skbrun.give_back(world, skb)
+
+
+def _read(opened: IterRun) -> bytes:
+    """The next bytes of an iterator, however often its program asks for another try."""
+    while True:
+        try:
+            return opened.read(CHUNK)
+        except KernelError as error:
+            if error.errno != errno.EAGAIN:
+                raise
 
 
 def _value(kind: Any, raw: int) -> Any:
