@@ -6,7 +6,8 @@ from typing import Final
 
 from bombus.kernel.user.helpers.registry import bound
 
-# tests/kernel_user/test_helper_{linux,scenes}.py, test_prog_retvals.py, test_iterators.py run these on Linux too, or against its records.
+# tests/kernel_user/test_helper_{linux,scenes}.py, test_prog_retvals.py and others run these on Linux too, or against
+# its records.
 COMPARED: Final = frozenset({
     "csum_diff", "l3_csum_replace", "l4_csum_replace", "csum_level", "csum_update", "skb_store_bytes",
     "skb_load_bytes", "skb_load_bytes_relative", "skb_adjust_room", "skb_change_tail", "skb_change_head",
