@@ -179,7 +179,7 @@ def run(words: Words) -> None:
 
 @verb(prog, "profile", "PROG [duration N] METRIC...")
 def profile(words: Words) -> None:
-    """Count hardware events while a program runs. Not there; says what is missing."""
+    """Count events (cycles, instructions, ...) while a program runs, for N seconds or until Ctrl-C."""
     from bombus.cli import profiling
 
     profiling.profile(words)

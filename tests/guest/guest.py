@@ -21,7 +21,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 MARK = "BOMBUS-RESULT "
 KERNELS = Path(os.environ.get("BOMBUS_GUEST_KERNELS", "/var/cache/bombus"))
-MODULES = ("veth", "cls_bpf", "sch_ingress", "nf_defrag_ipv4", "dummy")
+MODULES = ("veth", "cls_bpf", "sch_ingress", "nf_defrag_ipv4", "dummy")  # each after those that it needs
 TOOLS = ("ip", "tc")
 MERGED = ("bin", "lib", "lib64", "sbin")  # links into /usr, as in Debian
 # Parts of the standard library that no test needs.
@@ -30,7 +30,10 @@ _LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "ensurepip", "lib2to3"
 
 
 def kernel_of(version: str) -> Path | None:
-    """The unpacked package of a kernel ("6.12"); None when tools/install-test-inputs did not fetch it."""
+    """The unpacked package of a kernel ("6.12": Debian's for clouds, "6.12-pc": the one with all drivers).
+
+    None when tools/install-test-inputs did not fetch it.
+    """
     path = KERNELS / f"kernel-{version}"
     return path if list(path.glob("boot/vmlinuz-*")) else None
 
@@ -115,7 +118,7 @@ def with_libraries(archive: Archive, path: str) -> None:
         archive.copy(Path(library).resolve(), library)
 
 
-def build(target: Path, version: str, tests: list[str], files: list[Path]) -> None:
+def build(target: Path, version: str, tests: list[str], files: list[Path], modules: tuple[str, ...]) -> None:
     """The initramfs. tests: "module" or "module::function"; files: what they need, in one directory."""
     kernel = kernel_of(version)
     assert kernel is not None
@@ -145,21 +148,23 @@ def build(target: Path, version: str, tests: list[str], files: list[Path]) -> No
         else:
             archive.copy(path, f"/tests/{path.name}")
     archive.file("/tests/wanted", "\n".join(tests).encode())
-    for name in MODULES:
+    for number, name in enumerate(modules):
         for path in kernel.glob(f"**/{name}.ko*"):
-            archive.copy(path, f"/modules/{MODULES.index(name)}-{path.name}")
+            archive.copy(path, f"/modules/{number}-{path.name}")
     archive.copy(HERE / "init.py", "/init.py")
     archive.file("/init", f"#!{python} -SB\nexec(open('/init.py').read())\n".encode())
     archive.close()
 
 
-def boot(version: str, tests: list[str], files: list[Path], *, seconds: int = 480) -> list[dict[str, Any]]:
+def boot(
+    version: str, tests: list[str], files: list[Path], *, seconds: int = 480, modules: tuple[str, ...] = MODULES
+) -> list[dict[str, Any]]:
     """Run tests in a guest; the rows that it said. RuntimeError with the console's end when it did not finish."""
     kernel = kernel_of(version)
     assert kernel is not None
     with tempfile.TemporaryDirectory() as directory:
         image, console = Path(directory) / "initramfs", Path(directory) / "console"
-        build(image, version, tests, files)
+        build(image, version, tests, files, modules)
         command = [
             "qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", "2", "-m", "1024", "-nographic", "-no-reboot",
             "-nodefaults", "-serial", f"file:{console}", "-kernel", str(next(kernel.glob("boot/vmlinuz-*"))),

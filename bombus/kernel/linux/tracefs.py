@@ -25,6 +25,8 @@ _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
 _COUNTER = itertools.count()
+_GROUP = "bombus"
+_PID_NAMESPACE = "/proc/self/ns/pid"
 
 
 def private_mount() -> int:
@@ -87,19 +89,49 @@ def _append(file: Path, line: str) -> None:
         os.close(fd)
 
 
+def _group() -> str:
+    """The group of this process' probes: its pid, and the namespace in which that is its pid."""
+    return f"{_GROUP}_{os.getpid()}_{os.stat(_PID_NAMESPACE).st_ino}"
+
+
+def sweep(kind: str) -> None:
+    """Remove what killed processes of this pid namespace left in `kind`_events. The kernel keeps probes in use."""
+    file = root() / f"{kind}_events"
+    suffix = str(os.stat(_PID_NAMESPACE).st_ino)
+    for match in re.finditer(rf"^[pr]\d*:({_GROUP}_(\d+)_{suffix}/\w+) ", file.read_text(), re.MULTILINE):
+        try:
+            os.kill(int(match[2]), 0)
+        except ProcessLookupError:
+            with contextlib.suppress(OSError):
+                _append(file, f"-:{match[1]}\n")
+        except OSError:  # EPERM: it lives
+            continue
+
+
+def _reason(name: str) -> str:
+    """What the kernel says of the command that was to make a probe (error_log, Linux 5.2); "" when nothing."""
+    try:
+        entries = (root() / "error_log").read_text().split("\n[")
+    except OSError:
+        return ""
+    found = [re.search(r"error: (.*)", entry) for entry in entries if f"/{name} " in entry]
+    return found[-1][1].strip() if found and found[-1] else ""
+
+
 def make_probe(kind: str, place: str, *, ret: bool) -> tuple[int, Callable[[], None]]:
     """A named probe ("kprobe" or "uprobe") in tracefs: (its event's number, what removes it).
 
-    It stays when the process dies, so the perf PMUs are better where the kernel has them.
+    It stays when the process is killed, until the next one makes a probe, so the perf PMUs are better where the kernel
+    has them.
     """
-    group = f"bombus_{os.getpid()}"
+    group = _group()
     name = f"{kind}_{re.sub(r'[^a-zA-Z0-9_]', '_', place)[-40:]}_{next(_COUNTER)}"
     file = root() / f"{kind}_events"
     try:
+        sweep(kind)
         _append(file, f"{'r' if ret else 'p'}:{group}/{name} {place}\n")
     except OSError as error:
-        hint = "the kernel has no such probes" if error.errno == errno.ENOENT else ""
-        raise KernelError(error.errno or errno.EIO, f"tracefs {kind}_events", place, hint=hint) from None
+        raise KernelError(error.errno or errno.EIO, f"tracefs {kind}_events", place, hint=_reason(name)) from None
 
     def remove() -> None:
         with contextlib.suppress(OSError):

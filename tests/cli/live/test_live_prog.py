@@ -13,6 +13,10 @@ from typing import Any
 import pytest
 from beside import RETURN_1, Beside, theirs
 
+from bombus.cli import profiling
+from bombus.profile.counters import Reading
+from bombus.spec.metrics import METRIC
+
 pytestmark = [pytest.mark.linux, pytest.mark.debian]
 
 
@@ -244,11 +248,39 @@ def test_attach_to_a_sockmap(bombus: Callable[..., Any], linux_kernel: Any) -> N
         assert done.code == 2 and "invalid attach type 'no_such_type'" in done.err
 
 
-def test_profile_says_why_not(bombus: Callable[..., Any], loaded: Any) -> None:
+def test_profile(bombus: Callable[..., Any], loaded: Any) -> None:
+    """Where the kernel has fentry programs it counts (tests/guest/counting.py); elsewhere it says why not."""
     program = next(iter(loaded.programs.values()))
-    done = bombus("prog", "profile", "id", program.id, "duration", 1, "cycles")
-    assert done.code == 1 and "counting hardware events of a program is not supported: " in done.err
-    assert "unknown metric" in bombus("prog", "profile", "id", program.id, "joy").err
+    done = bombus("-j", "prog", "profile", "id", program.id, "duration", 1, "cpu_c", "page_faults")
+    if done.code == 0:
+        assert [(row["metric"], row["run_cnt"]) for row in done.json()] == [("cpu_clock", 0), ("page_faults", 0)]
+    else:
+        assert "which read the counters: BPF_PROG_LOAD: EPERM" in done.json()["error"]
+    if not Path("/sys/bus/event_source/devices/cpu").exists():
+        done = bombus("prog", "profile", "id", program.id, "duration", 1, "cycles")
+        assert done.code == 1 and "counting cycles is not supported: this machine shows no such counter" in done.err
+    done = bombus("prog", "profile", "id", program.id, "joy")
+    assert done.code == 2 and "unknown metric 'joy'; there are cycles, instructions" in done.err
+    assert "METRIC (cycles, " in bombus("prog", "profile", "id", program.id, "duration", 1).err
+
+
+def test_what_profile_prints() -> None:
+    """Columns, ratios and JSON are those of Linux 6.12 tools/bpf/bpftool/prog.c: profile_print_readings."""
+    rows = [
+        Reading(METRIC["cycles"], 40176203, 100, 100), Reading(METRIC["instructions"], 42518139, 1000, 834),
+        Reading(METRIC["llc_misses"], 123, 100, 100), Reading(METRIC["cpu_clock"], 7, 2, 2),
+    ]  # fmt: skip
+    assert profiling.as_text(51397, rows) == [
+        "",
+        "             51397 run_cnt             ",
+        "          40176203 cycles              " + " " * 41,
+        "          42518139 instructions        #     1.06 insns per cycle               (83.40%)",
+        "               123 llc_misses          #     2.89 LLC misses per million insns  ",
+        "                 7 cpu_clock           " + " " * 41,
+    ]
+    assert profiling.as_json(5, rows[1]) == {
+        "metric": "instructions", "run_cnt": 5, "value": 42518139, "enabled": 1000, "running": 834
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize(
