@@ -1,9 +1,9 @@
 """Byte strings that nobody verified in the sandbox: natively and on the reference interpreter, on the same memory.
 
-    python fuzz/fuzz_jit_sandbox.py [--count N] [--seed S]
+    python fuzz/fuzz_jit_sandbox.py [--count N] [--seed S] [--batch B] [--thorough N]
 
 A third are random bytes, a third random instructions, a third valid programs with fields spoilt; short ones mostly, so
-that there are many. They are compiled --batch at a time. The end (r0, or kind and place of the fault) and the memory
+that there are many. They are compiled --batch at a time, with few passes but for every --thorough'th batch. The end (r0, or kind and place of the fault) and the memory
 have to be the same; a native escape ends this process. Prints a line per 10 batches, and what differs with its seed.
 Exit status 1 when something did.
 """
@@ -119,10 +119,12 @@ class Pair:
         box.unload()
         return (*end, bytes(data), bytes(self.shared.view))
 
-    def compare(self, seeds: Iterable[int]) -> Iterator[tuple[int, tuple[object, ...], tuple[object, ...]]]:
+    def compare(
+        self, seeds: Iterable[int], level: int = 0
+    ) -> Iterator[tuple[int, tuple[object, ...], tuple[object, ...]]]:
         """Seed, and how it ended on both sides."""
         cases = [self.make(seed) for seed in seeds]
-        compile_together([case.native for case in cases], level=0)
+        compile_together([case.native for case in cases], level=level)
         for case in cases:
             assert case.native.is_native
             slow = self.outcome(self.slow, case.slow, case.memory)
@@ -139,12 +141,14 @@ def main() -> int:
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--batch", type=int, default=200)
+    parser.add_argument("--thorough", type=int, default=20)
     arguments = parser.parse_args()
     ends: Counter[str] = Counter()
     pair, different, start, done = Pair(), 0, time.time(), 0
     end = arguments.seed + arguments.count
     for round_, first in enumerate(range(arguments.seed, end, arguments.batch), 1):
-        for seed, slow, native in pair.compare(range(first, min(first + arguments.batch, end))):
+        seeds, level = range(first, min(first + arguments.batch, end)), 0 if round_ % arguments.thorough else 2
+        for seed, slow, native in pair.compare(seeds, level):
             ends[str(slow[1]) if slow[0] == "fault" else "returned"] += 1
             done += 1
             if not same(slow, native):

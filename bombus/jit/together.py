@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Sequence
 
 from bombus.jit.compile import COMPILER
@@ -34,9 +35,14 @@ def compile_together(programs: Sequence[NativeProgram], *, level: int = 2) -> No
         return symbols[int(which[1:])][rest] if rest else symbols[0][name]
 
     linked = link(data, resolve)
+    own: dict[str, dict[str, int]] = defaultdict(dict)
+    functions: dict[str, dict[str, tuple[int, int]]] = defaultdict(dict)
+    for name, address in linked.symbols.items():
+        which, _, rest = name.partition(".")
+        own[which][rest] = address
+    for name, place in linked.functions.items():
+        which, _, rest = name.partition(".")
+        functions[which][rest] = place
     for number, (program, lowered) in enumerate(parts):
-        prefix = f"p{number}."
-        cut = len(prefix)
-        own = {name[cut:]: place for name, place in linked.symbols.items() if name.startswith(prefix)}
-        functions = {name[cut:]: place for name, place in linked.functions.items() if name.startswith(prefix)}
-        program.take(lowered, Linked(own, functions, linked.code))
+        which = f"p{number}"
+        program.take(lowered, Linked(own[which], functions[which], linked.code))
