@@ -3,9 +3,9 @@
     python fuzz/fuzz_jit_sandbox.py [--count N] [--seed S] [--batch B] [--thorough N]
 
 A third are random bytes, a third random instructions, a third valid programs with fields spoilt; short ones mostly, so
-that there are many. They are compiled --batch at a time, with few passes but for every --thorough'th batch. The end (r0, or kind and place of the fault) and the memory
-have to be the same; a native escape ends this process. Prints a line per 10 batches, and what differs with its seed.
-Exit status 1 when something did.
+that there are many. They are compiled --batch at a time, with few passes but for every batch whose number --thorough
+divides. The end (r0, or kind and place of the fault) and the memory have to be the same; a native escape ends this
+process. Prints a line per 10 batches, and what differs with its seed. Exit status 1 when something did.
 """
 
 from __future__ import annotations

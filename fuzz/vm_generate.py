@@ -47,7 +47,7 @@ class Program:
         return out
 
 
-class _Function:
+class Function:
     """One function being written. `pointers`: register -> (first, end) offsets that it may access, alignment."""
 
     def __init__(self, rng: random.Random, kind: str, main: bool, callees: int, argument: bool) -> None:
@@ -217,8 +217,9 @@ class _Function:
         return [*insn, *self.lost()]
 
 
-def _prologue(rng: random.Random, kind: str, main: bool, argument: bool) -> list[Insn]:
-    out = [b.mov(6, b.R1)]
+def prologue(rng: random.Random, kind: str, main: bool, argument: int = 1) -> list[Insn]:
+    """argument: the register that becomes r6: the context, or the address of a caller's 64 bytes."""
+    out = [b.mov(6, b.Reg(argument))]
     if main and kind != "socket":
         data = 0 if kind == "xdp" else 76
         out += [b.ldx("u32", 7, 1, data), b.ldx("u32", 3, 1, data + 4), b.mov(2, b.R7), b.add(2, PACKET_BYTES),
@@ -236,6 +237,19 @@ def _prologue(rng: random.Random, kind: str, main: bool, argument: bool) -> list
     return out
 
 
+def join(bodies: list[list[Insn]]) -> list[Insn]:
+    """Functions one after the other; where they name others, `off` is how many bodies further on, less 1."""
+    starts = [sum(map(len, bodies[:index])) for index in range(len(bodies))]
+    out: list[Insn] = []
+    for index, body in enumerate(bodies):
+        for insn in body:
+            local = insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL
+            if local or (insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC):
+                insn = insn._replace(off=0, imm=starts[index + 1 + insn.off] - len(out) - 1)
+            out.append(insn)
+    return out
+
+
 def generate(rng: random.Random, length: int = 14) -> Program:
     """A program of about `length` steps in its main function and up to two subprograms."""
     kind = rng.choice(("socket", "tc", "xdp"))
@@ -244,19 +258,16 @@ def generate(rng: random.Random, length: int = 14) -> Program:
     for index in range(subprograms + 1):
         main = index == 0
         # A function calls later ones only; callee numbers are relative to it.
-        function = _Function(rng, kind, main, subprograms - index, not main)
-        code = _prologue(rng, kind, main, not main) + function.block(0, rng.randint(2, length if main else length // 2))
+        function = Function(rng, kind, main, subprograms - index, not main)
+        code = prologue(rng, kind, main) + function.block(0, rng.randint(2, length if main else length // 2))
         if index < subprograms and not any(insn.opcode == op.CALL and insn.off == 0 for insn in code):
             code += function.call(0, 0)  # a function that nobody calls is refused as unreachable
         if main:
-            code += [b.stx("u64", 8, 64 + 8 * slot, reg) for slot, reg in enumerate(SCALARS)]
+            code += results()
         bodies.append([*code, b.exit_()])
-    starts = [sum(map(len, bodies[:index])) for index in range(len(bodies))]
-    out: list[Insn] = []
-    for index, body in enumerate(bodies):
-        for insn in body:
-            if insn.opcode == op.CALL:
-                target = starts[index + 1 + insn.off]
-                insn = insn._replace(off=0, imm=target - len(out) - 1)
-            out.append(insn)
-    return Program(kind, out)
+    return Program(kind, join(bodies))
+
+
+def results() -> list[Insn]:
+    """The scalars into the map value."""
+    return [b.stx("u64", 8, 64 + 8 * slot, reg) for slot, reg in enumerate(SCALARS)]

@@ -11,7 +11,7 @@ from bombus.jit.engine import NativeProgram
 from bombus.jit.link import Linked, link
 from bombus.jit.target import host
 
-_NAME = re.compile(r"@(?!llvm\.)(?=\w)")
+_NAME = re.compile(r"@(?!llvm\.|map\.)(?=\w)")  # the code of maps is called after its shape: programs share it
 
 
 def compile_together(programs: Sequence[NativeProgram], *, level: int = 2) -> None:
@@ -21,8 +21,14 @@ def compile_together(programs: Sequence[NativeProgram], *, level: int = 2) -> No
         return
     lines: list[str] = []
     once: dict[str, None] = {}
+    shared: set[str] = set()
     for number, (_program, lowered) in enumerate(parts):
-        for line in _NAME.sub(f"@p{number}.", lowered.text).split("\n"):
+        text = lowered.text
+        codes = {} if lowered.options.checked else {code.digest: code for code in lowered.options.maps.values()}
+        for digest in shared & codes.keys():
+            text = text.replace(codes[digest].head, "", 1).replace(codes[digest].definitions, "", 1)
+        shared |= codes.keys()
+        for line in _NAME.sub(f"@p{number}.", text).split("\n"):
             if line.startswith(("!", "declare void @llvm.", "declare i")) and "@p" not in line:
                 once[line] = None
             else:

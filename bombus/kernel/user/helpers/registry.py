@@ -55,6 +55,7 @@ def arity(row: Helper) -> int:
 
 
 @cache
+@cache
 def load_bodies() -> None:
     """Import every module that binds helpers."""
     for name in MODULES:

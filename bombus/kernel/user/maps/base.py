@@ -37,6 +37,7 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -314,7 +315,7 @@ MapClass = TypeVar("MapClass", bound=type[Map])
 
 CLASSES: dict[int, type[Map]] = {}
 
-MODULES = ("array", "hash", "lru", "lpm", "queue", "bloom", "fdarray", "mapinmap", "ringbuf", "userring", "perf",
+MODULES = ("array", "hash", "lru", "lpm", "queue", "bloom", "fdarray", "mapinmap", "ringbuf",
            "redirect", "stacktrace", "storage", "socket", "arena", "structops")  # fmt: skip
 
 
@@ -336,14 +337,11 @@ def map_type(*names: str) -> Callable[[MapClass], MapClass]:
     return bind
 
 
+@cache
 def load_classes() -> None:
     """Import every module that binds a map type."""
-    from importlib.util import find_spec
-
     for name in MODULES:
-        path = f"bombus.kernel.user.maps.{name}"
-        if find_spec(path) is not None:
-            import_module(path)
+        import_module(f"bombus.kernel.user.maps.{name}")
 
 
 def access_ok(flags: int) -> bool:

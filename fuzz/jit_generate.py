@@ -1,0 +1,224 @@
+"""Random programs over maps of every native type: `vm_generate`'s, with calls of helpers and functions for callbacks.
+
+A program has up to three maps of its own beside the array that all have. What helpers give back goes on in r0, values
+are read and written through the pointers that look-ups give, and loops and walks over maps call functions.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import Final
+
+from vm_generate import SCALARS, Function, join, prologue, results
+
+from bombus.isa import build as b
+from bombus.isa import opcodes as op
+from bombus.isa.insn import Insn
+from bombus.isa.sample import number
+
+_KEY: Final = -96  # in the stack: 16 bytes of a key
+_LOOKUP, _UPDATE, _DELETE, _PUSH, _POP, _PEEK, _EACH = 1, 2, 3, 87, 88, 89, 164
+_RESERVE, _SUBMIT, _DISCARD, _OUTPUT, _QUERY, _LOOP = 131, 132, 133, 130, 134, 181
+_PRANDOM, _KTIME, _CPU, _CSUM_DIFF, _LOAD_BYTES = 7, 5, 8, 28, 26
+_FIVE: Final = range(1, 6)
+
+
+FUNCTIONS: Final = 4  # the most that a program has
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What a program's map is made with. keys: sizes that it may be asked for; 0: it has none."""
+
+    type: str
+    key: int
+    value: int
+    entries: int
+    flags: int = 0
+
+    @property
+    def walks(self) -> bool:
+        return self.type in ("ARRAY", "PERCPU_ARRAY", "HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")
+
+
+SHAPES: Final = (
+    *(Shape(kind, size, value, 5) for kind in ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")
+      for size, value in ((4, 8), (7, 16), (16, 24))),
+    Shape("LRU_HASH", 8, 8, 4, 2),
+    Shape("ARRAY", 4, 24, 3), Shape("PERCPU_ARRAY", 4, 8, 3),
+    Shape("LPM_TRIE", 8, 16, 6, 1), Shape("LPM_TRIE", 5, 8, 6, 1),
+    Shape("QUEUE", 0, 8, 3), Shape("STACK", 0, 12, 3), Shape("BLOOM_FILTER", 0, 8, 4096), Shape("RINGBUF", 0, 0, 4096),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class MapProgram:
+    """kind, insns: as `vm_generate.Program`; BPF_PSEUDO_MAP_FD is for the shape that its immediate numbers. starts:
+    where functions begin."""
+
+    kind: str
+    shapes: list[Shape]
+    insns: list[Insn]
+    starts: list[int]
+
+
+class MapFunction(Function):
+    """callbacks: (body's distance, what calls it: "loop" or the number of a map)."""
+
+    def __init__(
+        self, rng: random.Random, kind: str, main: bool, callees: int, shapes: list[Shape],
+        callbacks: list[tuple[int, str]],
+    ) -> None:  # fmt: skip
+        super().__init__(rng, kind, main, callees, not main)
+        self.shapes = shapes
+        self.callbacks = callbacks
+        self.steps += [self.helper] * 9
+        self.steps += [self.map_step] * 14 if shapes else []
+        self.steps += [self.call_back] * 3 if callbacks else []
+
+    def called(self, helper: int) -> list[Insn]:
+        return [Insn(op.CALL, 0, 0, 0, helper), *self.lost()]
+
+    def _map(self, which: int) -> list[Insn]:
+        return b.ld_imm64(1, which, src=op.BPF_PSEUDO_MAP_FD)
+
+    def helper(self, depth: int) -> list[Insn]:
+        """One without a map."""
+        rng = self.rng
+        choice = rng.choice(("cpu", "time", "random", "csum", "bytes"))
+        if choice == "cpu":
+            return self.called(_CPU)
+        if choice in ("time", "random"):
+            return [*self.called(_KTIME if choice == "time" else _PRANDOM), b.and_(0, 0)]
+        if choice == "csum" and self.kind == "tc":
+            sizes = rng.choice((0, 4, 16, 64)), rng.choice((0, 4, 8, 60))
+            code = []
+            for at, size in ((1, sizes[0]), (3, sizes[1])):
+                code += [b.mov(at, b.R10), b.add(at, -64)] if size else [b.mov(at, 0)]
+                code.append(b.mov(at + 1, size))
+            return [*code, b.mov(5, number(rng, 32)), *self.called(_CSUM_DIFF)]
+        if choice == "bytes" and self.main and self.kind != "xdp":
+            size = rng.choice((1, 4, 14, 64))
+            return [b.mov(1, b.R6), b.mov(2, rng.randrange(100)), b.mov(3, b.R10), b.add(3, -64), b.mov(4, size),
+                    *self.called(_LOAD_BYTES)]  # fmt: skip
+        return self.called(_CPU)
+
+    def key(self, shape: Shape) -> list[Insn]:
+        """A key on the stack: one of a few."""
+        rng, reg = self.rng, self.scalar(write=True)
+        store = b.stx("u32", 10, _KEY + (4 if shape.type == "LPM_TRIE" else 0), reg)
+        code = [b.and_(reg, 7), store, b.st("u64", 10, _KEY + 8, rng.choice((0, 1)))]
+        if shape.type == "LPM_TRIE":
+            return [b.st("u32", 10, _KEY, rng.choice((0, 1, 4, 8, 8, 8, (shape.key - 4) * 8, 40))), *code]
+        return [b.st("u32", 10, _KEY + 4, rng.choice((0, 0, 1))), *code]
+
+    def map_step(self, depth: int) -> list[Insn]:
+        which = self.rng.randrange(len(self.shapes))
+        shape = self.shapes[which]
+        if shape.type == "RINGBUF":
+            return self.ring(which)
+        if not shape.key:
+            return self.pushed(which, shape)
+        code = [*self.key(shape), *self._map(which), b.mov(2, b.R10), b.add(2, _KEY)]
+        choice = self.rng.randrange(7)
+        if choice < 2 and shape.type != "LPM_TRIE":
+            return [*code, *self.called(_DELETE)]
+        if choice < 4:
+            flags = self.rng.choice((0, 0, 0, 1, 2, 3))
+            return [*code, b.mov(3, b.R10), b.add(3, -64), b.mov(4, flags), *self.called(_UPDATE)]
+        return [*code, *self.called(_LOOKUP), *self.value(shape.value)]
+
+    def value(self, size: int) -> list[Insn]:
+        """What is done with the pointer in r0, unless it is null; then r0 is a number again."""
+        rng, code = self.rng, []
+        for _ in range(rng.randint(1, 3)):
+            name, width = rng.choice((("u8", 1), ("u32", 4), ("u64", 8)))
+            off = rng.randrange(0, size - width + 1, width)
+            reg = rng.choice([r for r in SCALARS if r and r not in self.busy])
+            choice = rng.randrange(4)
+            if choice == 0:
+                code.append(b.ldx(name, reg, 0, off))
+            elif choice == 1 and width > 1 and size % 8 == 0:
+                code.append(b.atomic(op.BPF_ADD, name, 0, off, reg))
+            else:
+                code.append(b.stx(name, 0, off, reg))
+        return [b.jmp("==", 0, 0, len(code)), *code, b.mov(0, number(rng, 32))]
+
+    def pushed(self, which: int, shape: Shape) -> list[Insn]:
+        rng = self.rng
+        code = [*self._map(which), b.mov(2, b.R10), b.add(2, -64)]
+        bloom = shape.type == "BLOOM_FILTER"
+        helper = rng.choice((_PUSH, _PUSH, _PEEK, *(() if bloom else (_POP,))))
+        if helper == _PUSH:
+            code.append(b.mov(3, rng.choice((0, 0, 0, *(() if bloom else (2, 3))))))
+        elif bloom:
+            code.insert(0, b.stx("u64", 10, -64, self.scalar()))
+        return [*code, *self.called(helper)]
+
+    def ring(self, which: int) -> list[Insn]:
+        rng, choice = self.rng, self.rng.randrange(3)
+        if choice == 0:
+            return [*self._map(which), b.mov(2, rng.randrange(4)), *self.called(_QUERY)]
+        size = rng.choice((1, 8, 60))
+        if choice == 1:
+            return [*self._map(which), b.mov(2, b.R10), b.add(2, -64), b.mov(3, size), b.mov(4, rng.choice((0, 1, 2))),
+                    *self.called(_OUTPUT)]  # fmt: skip
+        inner = [b.st("u8", 0, rng.randrange(size), number(rng, 8)), b.mov(1, b.R0), b.mov(2, 0),
+                 Insn(op.CALL, 0, 0, 0, rng.choice((_SUBMIT, _DISCARD)))]  # fmt: skip
+        return [*self._map(which), b.mov(2, size), b.mov(3, 0), Insn(op.CALL, 0, 0, 0, _RESERVE),
+                b.jmp("==", 0, 0, len(inner)), *inner, b.mov(0, number(rng, 32)), *self.lost()]  # fmt: skip
+
+    def call_back(self, depth: int) -> list[Insn]:
+        if depth:
+            return self.helper(depth)
+        distance, caller = self.rng.choice(self.callbacks)
+        first, second = b.ld_imm64(2, 0, src=op.BPF_PSEUDO_FUNC)
+        code = [first._replace(off=distance), second, b.mov(3, b.R10), b.add(3, -64), b.mov(4, 0)]
+        if caller == "loop":
+            reg = self.scalar()
+            start = [b.mov(1, b.Reg(reg)), b.and_(1, 7)] if self.rng.random() < 0.5 else [b.mov(1, 3)]
+            return [*start, *code, *self.called(_LOOP)]
+        return [*self._map(int(caller)), *code, *self.called(_EACH)]
+
+
+def generate(rng: random.Random, length: int = 8) -> MapProgram:
+    kind = rng.choice(("socket", "tc", "xdp"))
+    shapes = rng.sample(SHAPES, rng.choice((0, 1, 1, 2, 3)))
+    walked = [str(number_) for number_, shape in enumerate(shapes) if shape.walks]
+    callers = [rng.choice(["loop", *walked]) for _ in range(rng.choice((0, 0, 0, 1, 2)))]
+    subprograms = rng.choice((0, 0, 0, 1))
+    last = subprograms + len(callers)
+    bodies = []
+    for index in range(last + 1):
+        main, caller = index == 0, callers[index - subprograms - 1] if index > subprograms else ""
+        callbacks = [(at - index - 1, callers[at - subprograms - 1]) for at in range(subprograms + 1, last + 1)]
+        function = MapFunction(
+            rng, kind, main, max(subprograms - index, 0), shapes, callbacks if not caller else []
+        )  # fmt: skip
+        code: list[Insn] = prologue(rng, kind, main, 1 if not caller else 2 if caller == "loop" else 4)
+        code += [b.st("u64", 10, _KEY, 0), b.st("u64", 10, _KEY + 8, 0)]
+        code += function.block(0, rng.randint(2, length if main else 4))
+        if index == 0 and subprograms and not _names(code, op.CALL, op.BPF_PSEUDO_CALL, 0):
+            code += function.call(0, 0)
+        if main:
+            code += _missing(function, code, callbacks)
+            code += results()
+        if caller:
+            code.append(b.and_(0, 1))
+        bodies.append([*code, b.exit_()])
+    return MapProgram(kind, shapes, join(bodies), [sum(map(len, bodies[:index])) for index in range(last + 1)])
+
+
+def _names(code: list[Insn], opcode: int, src: int, off: int) -> bool:
+    return any(insn.opcode == opcode and insn.src == src and insn.off == off for insn in code)
+
+
+def _missing(function: MapFunction, code: list[Insn], callbacks: list[tuple[int, str]]) -> list[Insn]:
+    """Calls for the callbacks that main did not come to: a function that nobody names is refused."""
+    out: list[Insn] = []
+    for row in callbacks:
+        if not _names(code, op.LD_IMM64, op.BPF_PSEUDO_FUNC, row[0]):
+            function.callbacks = [row]
+            out += function.call_back(0)
+    return out
