@@ -2,8 +2,8 @@
 
     python fuzz/fuzz_jit_sandbox.py [--count N] [--seed S] [--batch B] [--thorough N]
 
-A third are random bytes, a third random instructions, a third valid programs with fields spoilt; short ones mostly, so
-that there are many. They are compiled --batch at a time, with few passes but for every batch whose number --thorough
+Three of eight are random bytes, four random instructions, one is a valid program with fields spoilt; short ones mostly,
+so that there are many. They are compiled --batch at a time, with few passes but for every batch whose number --thorough
 divides. The end (r0, or kind and place of the fault) and the memory have to be the same; a native escape ends this
 process. Prints a line per 10 batches, and what differs with its seed. Exit status 1 when something did.
 """
@@ -36,11 +36,11 @@ CALL_BACK, SUM = 200, 201
 
 
 def code(rng: random.Random, shared: int) -> bytes:
-    kind = rng.randrange(3)
-    if kind == 0:
+    kind = rng.randrange(8)
+    if kind < 3:
         return rng.randbytes(8 * rng.choice((1, 2, 4, 40)))
     insns: list[Insn] = []
-    if kind == 1:
+    if kind < 7:
         for reg in rng.sample((3, 6, 7, 8), rng.choice((1, 2, 4))):
             insns += rng.choice(([b.mov(reg, b.R1)], b.ld_imm64(reg, shared + rng.choice((0, 8, 60)))))
         insns += [b.mov(9, b.R10), b.add(9, -64)]

@@ -54,7 +54,7 @@ A helper that fails sets `status` and returns: the program leaves at once, with 
 Checked accesses are looked up in `regions`, the regions that were met last (start, bytes that may be read from there,
 bytes that may be written; u64 each), and bpf_find(address, size, kind; kind 0: load, 1: store, 2: atomic) is asked for
 those that are not there. bpf_find enters the region into the table and returns its index; NOT_FOUND with `status` set
-when there is none. What makes a region go away or shrink empties the table (count 0), which is only looked at after
+when there is none. Kind 3 is a load that gives 0 there: NOT_FOUND, and the run goes on. What makes a region go away or shrink empties the table (count 0), which is only looked at after
 calls.
 """
 
@@ -92,6 +92,7 @@ NOT_FOUND: Final = 0xFFFF_FFFF
 LOAD: Final = 0
 STORE: Final = 1
 ATOMIC: Final = 2
+PROBE: Final = 3
 
 MAIN: Final = "bpf_main"
 FUNCTIONS: Final = "bpf_functions"

@@ -36,6 +36,8 @@ def _kind(w: Writer) -> str:
 
 
 def load(w: Writer, base: int, address: str, size: int, *, acquire: bool) -> str:
+    if w.here in w.facts.probes:
+        return _probe(w, base, address, size)
     place = place_of(w, base, address, size, abi.LOAD)
     if acquire and _may_be_misaligned(w):
         value = w.ops.emit(f"load i{size * 8}, ptr {place}, align 1")
@@ -44,6 +46,20 @@ def load(w: Writer, base: int, address: str, size: int, *, acquire: bool) -> str
     if acquire:
         return w.ops.emit(f"load atomic i{size * 8}, ptr {place} acquire, align {size}")
     return w.ops.emit(f"load i{size * 8}, ptr {place}, align {_align(w, size)}{_kind(w)}")
+
+
+def _probe(w: Writer, base: int, address: str, size: int) -> str:
+    """A load that gives 0 where there is no memory."""
+    lost, got, done = (w.ops.name() for _ in range(3))
+    _check(w, base, address, size, abi.PROBE, lost)
+    found = w.ops.emit(f"load i{size * 8}, ptr {w.ops.emit(f'inttoptr i64 {address} to ptr')}, align 1")
+    w.line(f"br label {got}")
+    w.label(got)
+    w.line(f"br label {done}")
+    w.label(lost)
+    w.line(f"br label {done}")
+    w.label(done)
+    return w.ops.emit(f"phi i{size * 8} [ {found}, {got} ], [ 0, {lost} ]")
 
 
 def store(w: Writer, base: int, address: str, size: int, value: str, *, release: bool) -> None:
@@ -68,11 +84,12 @@ def place_of(w: Writer, base: int, address: str, size: int, kind: int) -> str:
     return w.ops.emit(f"inttoptr i64 {address} to ptr")
 
 
-def _check(w: Writer, base: int, address: str, size: int, kind: int) -> None:
+def _check(w: Writer, base: int, address: str, size: int, kind: int, lost: str = "") -> None:
+    """lost: where to go when there is no such memory, instead of leaving the program."""
     w.module.out.needs.add(abi.FIND)
     w.caches.add(base)
     emit, ops = w.ops.emit, w.ops
-    length = f"%c{base}{'l' if kind == abi.LOAD else 'w'}"
+    length = f"%c{base}{'l' if kind in (abi.LOAD, abi.PROBE) else 'w'}"
     start = emit(f"load i64, ptr %c{base}s, align 8")
     size_ = emit(f"load i64, ptr {length}, align 8")
     offset = emit(f"sub i64 {address}, {start}")
@@ -80,14 +97,16 @@ def _check(w: Writer, base: int, address: str, size: int, kind: int) -> None:
     left = emit(f"sub i64 {size_}, {offset}")
     fits = emit(f"icmp uge i64 {left}, {size}")
     both = emit(f"and i1 {inside}, {fits}")
-    good, miss, lost, there = ops.name(), ops.name(), ops.name(), ops.name()
+    good, miss, there = ops.name(), ops.name(), ops.name()
+    out = lost or ops.name()
     w.line(f"br i1 {both}, label {good}, label {miss}, !prof !0")
     w.label(miss)
     entry = emit(f"call ptr @lookup(ptr %run, i64 {address}, i64 {size}, i32 {kind}, i32 {w.here})")
     none = emit(f"icmp eq ptr {entry}, null")
-    w.line(f"br i1 {none}, label {lost}, label {there}")
-    w.label(lost)
-    w.line("ret i64 0")
+    w.line(f"br i1 {none}, label {out}, label {there}")
+    if not lost:
+        w.label(out)
+        w.line("ret i64 0")
     w.label(there)
     for at, part in ((0, "s"), (8, "l"), (16, "w")):
         place = emit(f"getelementptr i8, ptr {entry}, i64 {at}")

@@ -58,7 +58,7 @@ _PLAIN: Final = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
 _FOR_LEVEL_2, _FOR_LEVEL_1 = 2000, 4000
 _REGIONS: Final = abi.RUN["regions"][0]
 _REGION = struct.Struct("<QQQ")
-_KINDS: Final = ("load", "store", "atomic")
+_KINDS: Final = ("load", "store", "atomic", "load")
 
 _states: dict[int, State] = {}  # by address of `struct run`
 _programs: WeakValueDictionary[int, NativeProgram] = WeakValueDictionary()
@@ -120,7 +120,7 @@ class State:
         region = memory.find(address, size)
         if region is None:
             raise VmFault(_KINDS[kind], memory.explain(address, size), address=address, size=size)
-        if kind != abi.LOAD and not region.writable:
+        if kind in (abi.STORE, abi.ATOMIC) and not region.writable:
             raise VmFault("readonly", f"{region.name} is read-only", address=address, size=size)
         start, length = _slot(region, address)
         number = self.next
@@ -146,7 +146,8 @@ def _find(run: int, address: int, size: int, kind: int) -> int:
     try:
         return state.find(address, size, kind)
     except BaseException as error:
-        state.fail(error)
+        if kind != abi.PROBE or not isinstance(error, VmFault):
+            state.fail(error)
         return abi.NOT_FOUND
 
 

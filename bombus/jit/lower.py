@@ -96,7 +96,7 @@ class Module:
         self.plain = (
             frozenset()
             if options.checked
-            else frozenset(index for index, kinds in facts.access.items() if not kinds & ~options.plain)
+            else frozenset(index for index, kinds in facts.access.items() if not kinds & ~options.plain) - facts.probes
         )
         self.arrays = {} if options.checked else options.arrays
         self.maps = {} if options.checked else options.maps
@@ -312,8 +312,10 @@ define internal ptr @lookup(ptr %run, i64 %address, i64 %size, i32 %kind, i32 %i
   %cp = getelementptr i8, ptr %run, i64 {abi.RUN["count"][0]}
   %count = load i32, ptr %cp, align 4
   %table = getelementptr i8, ptr %run, i64 {abi.RUN["regions"][0]}
-  %load = icmp eq i32 %kind, {abi.LOAD}
-  %which = select i1 %load, i64 8, i64 16
+  %loads = icmp eq i32 %kind, {abi.LOAD}
+  %probes = icmp eq i32 %kind, {abi.PROBE}
+  %reads = or i1 %loads, %probes
+  %which = select i1 %reads, i64 8, i64 16
   br label %head
 head:
   %i = phi i32 [ 0, %0 ], [ %j, %next ]

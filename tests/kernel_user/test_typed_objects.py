@@ -24,7 +24,7 @@ pytest.importorskip("llvmlite", reason="the programs are written in Python")
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples" / "bpf"
 BTF = Path("/sys/kernel/btf/vmlinux")
-ENGINES = ("fast", "reference", "native")
+ENGINES = ("fast", "reference", "native", "tiered")
 TOP = """
 from __future__ import annotations
 from bombus import bpf

@@ -140,10 +140,7 @@ def _check_insns(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
 
 
 def _compile(kernel: UserKernel, prog: Prog) -> None:
-    name = kernel.engine
-    if name == "native" and prog.facts is not None and prog.facts.probes:
-        name = "fast"  # native code has no loads that survive a pointer that leads nowhere
-    prog.compiled = engine(name).compile(prog.xlated, prog.env)
+    prog.compiled = engine(kernel.engine).compile(prog.xlated, prog.env)
 
 
 def refusal(attr: Attr, number: int, message: str) -> LoadError:
