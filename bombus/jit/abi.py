@@ -54,8 +54,8 @@ A helper that fails sets `status` and returns: the program leaves at once, with 
 Checked accesses are looked up in `regions`, the regions that were met last (start, bytes that may be read from there,
 bytes that may be written; u64 each), and bpf_find(address, size, kind; kind 0: load, 1: store, 2: atomic) is asked for
 those that are not there. bpf_find enters the region into the table and returns its index; NOT_FOUND with `status` set
-when there is none. Kind 3 is a load that gives 0 there: NOT_FOUND, and the run goes on. What makes a region go away or shrink empties the table (count 0), which is only looked at after
-calls.
+when there is none. Kind 3 is a load that gives 0 there: NOT_FOUND, and the run goes on. What makes a region go away or
+shrink empties the table (count 0), which is only looked at after calls.
 """
 
 from __future__ import annotations

@@ -134,7 +134,7 @@ class Aux:
         self.force_checkpoint = False
         self.jump_point = False
         self.jump_target = False
-        self.loop_function = -1  # what a bpf_loop calls; loop_inlines: always the same, with flags 0
+        self.loop_function = -1  # where what a bpf_loop calls begins; loop_inlines: always the same, with flags 0
         self.loop_inlines = False
         self.map: MapInfo | None = None
         self.map_off = 0

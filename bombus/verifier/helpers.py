@@ -254,13 +254,14 @@ def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
 def _loop(env: Env, meta: Meta) -> None:
     aux = env.aux[env.insn_idx]
     first = aux.loop_function < 0
+    called = env.subprogs[meta.subprog].start if meta.subprog < len(env.subprogs) else len(env.insns)
     if first or aux.loop_inlines:  # update_loop_inline_state
         no_flags = stack.is_null(env.regs[4])
         if no_flags:
             mark_precise(env, 4)
         if first:
-            aux.loop_function = meta.subprog
-        aux.loop_inlines = no_flags and aux.loop_function == meta.subprog
+            aux.loop_function = called
+        aux.loop_inlines = no_flags and aux.loop_function == called
     mark_precise(env, 1)
     frame = env.frame
     if not env.rules.callbacks_converge or frame.callback_depth < env.regs[1].bounds.r64[1]:

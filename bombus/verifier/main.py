@@ -100,11 +100,7 @@ def _facts(env: Env) -> Facts:
         frozenset(i for i, one in enumerate(aux) if one.stack_argument),
         {subprog.start: subprog.stack_depth for subprog in env.subprogs},
         {i: one.map.id for i, one in enumerate(aux) if one.map is not None and not one.map_poisoned and one.map.id},
-        {  # of a program that is refused, it may be no function at all
-            i: env.subprogs[one.loop_function].start
-            for i, one in enumerate(aux)
-            if one.loop_inlines and one.loop_function < len(env.subprogs)
-        },
+        {i: one.loop_function for i, one in enumerate(aux) if one.loop_inlines},
         {i: one.step for i, one in enumerate(aux) if one.step is not None},
         frozenset(i for i, one in enumerate(aux) if one.pointer_type and _is_probe(env, i)),
     )
