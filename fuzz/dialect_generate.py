@@ -8,15 +8,18 @@ from __future__ import annotations
 
 import random
 
+import dialect_more as more
+
 INTS = {"u8": 8, "u16": 16, "u32": 32, "u64": 64, "s8": 8, "s16": 16, "s32": 32, "s64": 64}
 HEAD = '''\
 from __future__ import annotations
 
-from enum import IntEnum
+from enum import IntEnum, IntFlag
+from typing import NewType
 
 from bombus import bpf
-from bombus.bpf import Array, Ref, Struct, array, be16, be32, bits, helpers, map, s8, s16, s32, s64, u8, u16, u32, u64
-from bombus.bpf import xdp
+from bombus.bpf import Array, Ref, SpinLock, Struct, Union, array, be16, be32, be64, bits, helpers, map
+from bombus.bpf import s8, s16, s32, s64, u8, u16, u32, u64, xdp
 
 LICENSE = bpf.license("GPL")
 out = map.array(u32, u64, max_entries=16)
@@ -104,9 +107,10 @@ def each(index: u32, work: Work) -> s64:
 class Generator:
     """One module of programs."""
 
-    def __init__(self, seed: int, *, kfuncs: bool = True) -> None:
-        """kfuncs: whether programs may use words that are functions of the kernel."""
+    def __init__(self, seed: int, *, kfuncs: bool = True, cpu: str = "v3") -> None:
+        """kfuncs: whether programs may use words that are functions of the kernel. cpu: what they are built for."""
         self.kfuncs = kfuncs
+        self.cpu = cpu
         self.held = 0  # loops by iterators around
         self.functional = False  # inside of a function that is no program
         self.rng = random.Random(seed)
@@ -118,13 +122,15 @@ class Generator:
         self.count = 0
         self.structs: list[str] = []
         self.arrays: list[str] = []
+        self.wholes: list[str] = []
+        self.texts = 0  # arrays for texts: the stack is small
         self.data = False
         self.inside = 0  # loops around
         self.budget = 0
 
     def module(self, programs: int) -> str:
         """The text of a module with programs p0, p1, ..."""
-        self.lines = [HEAD]
+        self.lines = [HEAD + more.HEAD]
         for index in range(programs):
             for _ in range(self.rng.randrange(3)):
                 self.function()
@@ -220,6 +226,8 @@ class Generator:
             found += {"u32": [f"{name}.x", f"u32({name}.net)"], "s16": [f"{name}.y", f"{name}.mid"],
                       "u64": [f"{name}.z"],
                       "u16": [f"{name}.low", f"{name}.row[{self.rng.randrange(4)}]"]}.get(kind, [])  # fmt: skip
+        if self.wholes or self.rng.random() < 0.1:
+            found.append(more.member(self, self.rng.choice([*self.wholes, "kept"]), kind))
         if kind == "u32":
             found += [f"{name}[{self.index(8)}]" for name in self.arrays]
         return self.rng.choice(found) if found else ""
@@ -236,8 +244,10 @@ class Generator:
         if depth > 0 and rng.random() < 0.3:
             joined = f" {rng.choice(['and', 'or'])} ".join(self.condition(depth - 1) for _ in range(2))
             return f"({'not ' if rng.random() < 0.2 else ''}({joined}))"
-        if self.structs and rng.random() < 0.1:
-            return f"{rng.choice(self.structs)}.flag"
+        flags = [f"{name}.flag" for name in self.structs] + [f"{name}.set" for name in self.wholes]
+        flags += [name for name, of in self.variables.items() if of == "bool"]
+        if flags and rng.random() < 0.15:
+            return f"{'not ' if rng.random() < 0.3 else ''}{rng.choice(flags)}"
         if self.structs and rng.random() < 0.06:
             first, second = rng.choice(self.structs), rng.choice(self.structs)
             return f"bpf.equal({first}, {second}, {rng.randrange(33)})"
@@ -264,17 +274,20 @@ class Generator:
 
     def block(self, size: int) -> None:
         """Statements one level in; names that are first assigned there are forgotten afterwards."""
-        before = dict(self.variables), list(self.structs), list(self.arrays)
+        before = dict(self.variables), list(self.structs), list(self.arrays), list(self.wholes)
         self.depth += 1
         for _ in range(size):
             self.statement()
         self.depth -= 1
-        self.variables, self.structs, self.arrays = before
+        self.variables, self.structs, self.arrays, self.wholes = before
 
     def statement(self) -> None:
         rng = self.rng
         self.budget -= 1
         simple = self.budget < 0 or self.depth > 3
+        if not simple and rng.random() < 0.4:
+            more.statement(self, rng)
+            return None
         pick = rng.randrange(9 if simple else 22)
         if pick < 2:
             kind = self.kind()
@@ -284,7 +297,9 @@ class Generator:
         elif pick < 4 and self.variables:
             name = rng.choice(list(self.variables))
             kind = self.variables[name]
-            if rng.random() < 0.5:
+            if kind == "bool":
+                self.line(f"{name} = {self.condition()}")
+            elif rng.random() < 0.5:
                 self.line(f"{name} {rng.choice(['+', '-', '*', '//', '%', '&', '|', '^'])}= {self.expression(kind, 2)}")
             else:
                 self.line(f"{name} = {self.typed(kind)}")
@@ -319,7 +334,9 @@ class Generator:
         elif pick == 13:
             self.match()
         elif pick == 14 and len(self.variables) > 1:
-            kinds = list(self.variables.items())
+            kinds = [(name, of) for name, of in self.variables.items() if of != "bool"]
+            if len(kinds) < 2:
+                return self.line(f"put(u32(0), {self.expression('u64', 1)})")
             a, b = rng.sample(kinds, 2)
             self.line(f"{a[0]}, {b[0]} = {self.typed(a[1])}, {self.typed(b[1])}")
         elif pick == 15:
@@ -347,6 +364,7 @@ class Generator:
             self.line(f"    bpf.throw({rng.randrange(5)})")
         else:
             self.line(f"put(u32({rng.randrange(16)}), u64({self.expression(self.kind(), 2)}))")
+        return None
 
     def bytes_statement(self) -> None:
         """Copies, fills, copies of structs."""
@@ -416,7 +434,7 @@ class Generator:
             self.depth += 1
             self.line(f"{name} += 1")
             self.depth -= 1
-        before = dict(self.variables), list(self.structs), list(self.arrays)
+        before = dict(self.variables), list(self.structs), list(self.arrays), list(self.wholes)
         self.depth += 1
         if rng.random() < 0.4:
             self.line(f"if {self.condition(1)}:")
@@ -424,7 +442,7 @@ class Generator:
         for _ in range(rng.randrange(1, 3)):
             self.statement()
         self.depth -= 1
-        self.variables, self.structs, self.arrays = before
+        self.variables, self.structs, self.arrays, self.wholes = before
         if rng.random() < 0.3:
             self.line("else:")
             self.block(1)
@@ -474,15 +492,15 @@ class Generator:
         self.restore(saved)
         self.functions[name] = (result, kinds)
 
-    def begin(self) -> tuple[dict[str, str], list[str], list[str]]:
-        saved = self.variables, self.structs, self.arrays
-        self.variables, self.structs, self.arrays = {}, [], []
-        self.loops = self.inside = 0
+    def begin(self) -> tuple[dict[str, str], list[str], list[str], list[str]]:
+        saved = self.variables, self.structs, self.arrays, self.wholes
+        self.variables, self.structs, self.arrays, self.wholes = {}, [], [], []
+        self.loops = self.inside = self.texts = 0
         self.data = False
         return saved
 
-    def restore(self, saved: tuple[dict[str, str], list[str], list[str]]) -> None:
-        self.variables, self.structs, self.arrays = saved
+    def restore(self, saved: tuple[dict[str, str], list[str], list[str], list[str]]) -> None:
+        self.variables, self.structs, self.arrays, self.wholes = saved
 
     def program(self, name: str) -> None:
         saved = self.begin()

@@ -15,6 +15,7 @@ import os
 import random
 import sys
 import time
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -32,6 +33,7 @@ from bombus.compiler.build import build_module
 from bombus.compiler.importing import import_source
 from bombus.errors import BombusError, KernelError
 from bombus.kernel.api import Kernel
+from bombus.kernel.handles import RingBuffer
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.loader.load import load
 from bombus.object.read import read_object
@@ -42,7 +44,8 @@ CPUS = ("v1", "v2", "v3", "v4")
 LEVELS = (1, 2, 3)
 # What Linux says of programs whose ways are too many for it: no fault of theirs or ours
 TOO_MUCH = ("jumps is too complex", "BPF program is too large")
-Result = tuple[list[int], list[bytes], list[int]]
+Result = tuple[list[int], list[bytes], list[int], list[int], list[bytes]]
+"""Verdicts, packets, what the map `out` holds, sums over the CPUs of `sums`, records of `events`."""
 
 
 def packets(seed: int) -> list[bytes]:
@@ -51,23 +54,26 @@ def packets(seed: int) -> list[bytes]:
     return [*found, bytes(rng.choice([0, 0xFF, 0x80, 1, 0x7F]) for _ in range(20))]
 
 
+def told(maps: Callable[[str], Any]) -> tuple[list[int], list[int], list[bytes]]:
+    with RingBuffer(maps("events")) as reader:
+        records = [bytes(record) for record in reader.read()]
+    totals = [sum(maps("sums")[key]) & (1 << 64) - 1 for key in range(4)]
+    return [maps("out")[key] for key in range(16)], totals, records
+
+
 def in_python(module: ModuleType, program: Program[Any, Any], given: list[bytes], machine: PlainMachine) -> Result:
     for row in GLOBALS.values():
         row.view._view[:] = row.initial
-    out = machine.map(module.__dict__["out"])
-    for key in range(16):
-        out[key] = 0
     verdicts: list[int] = []
     after: list[bytes] = []
     for packet in given:
         outcome = program.run(packet)
         verdicts.append(int(outcome.verdict) & 0xFFFF_FFFF)
         after.append(outcome.data)
-    return verdicts, after, [out[key] for key in range(16)]
+    return verdicts, after, *told(lambda name: machine.map(module.__dict__[name]))
 
 
 def in_bpf(loaded: Any, name: str, given: list[bytes]) -> Result:
-    out = loaded.maps["out"]
     program = loaded.programs[name]
     verdicts: list[int] = []
     after: list[bytes] = []
@@ -75,7 +81,7 @@ def in_bpf(loaded: Any, name: str, given: list[bytes]) -> Result:
         done = program.test_run(packet)
         verdicts.append(done.retval)
         after.append(done.data)
-    return verdicts, after, [out[key] for key in range(16)]
+    return verdicts, after, *told(lambda name: loaded.maps[name])
 
 
 def kernel_of(name: str) -> Kernel:
@@ -94,7 +100,7 @@ def types_of(kernel: Kernel) -> Btf | None:
 
 def one_module(seed: int, programs: int, kernel: Kernel, counts: dict[str, int], cpu: str, level: int) -> None:
     """Compare the programs of one seed."""
-    text = Generator(seed, kfuncs=isinstance(kernel, LinuxKernel)).module(programs)
+    text = Generator(seed, kfuncs=isinstance(kernel, LinuxKernel), cpu=cpu).module(programs)
     path = f"seed-{seed}.py"
     try:
         module = import_source(text, path)
@@ -105,22 +111,22 @@ def one_module(seed: int, programs: int, kernel: Kernel, counts: dict[str, int],
         return
     obj = read_object(data, name="fuzz")
     given = packets(seed)
-    machine = PlainMachine()
-    with use(machine):
-        for index in range(programs):
-            name = f"p{index}"
-            try:
-                loaded = load(obj, kernel, programs=[name], btf=types_of(kernel))
-            except KernelError as error:
-                if any(word in error.log for word in TOO_MUCH):
-                    counts["too much for the verifier"] += 1
-                    continue
-                counts["refused"] += 1
-                last = [line for line in error.log.splitlines() if line][-2:]
-                print(f"seed {seed} {name}: refused: {error.text[:80]} {last}", flush=True)
+    for index in range(programs):
+        name = f"p{index}"
+        try:
+            loaded = load(obj, kernel, programs=[name], btf=types_of(kernel))
+        except KernelError as error:
+            if any(word in error.log for word in TOO_MUCH):
+                counts["too much for the verifier"] += 1
                 continue
-            with loaded:
-                compiled = in_bpf(loaded, name, given)
+            counts["refused"] += 1
+            last = [line for line in error.log.splitlines() if line][-2:]
+            print(f"seed {seed} {name}: refused: {error.text[:80]} {last}", flush=True)
+            continue
+        with loaded:
+            compiled = in_bpf(loaded, name, given)
+        machine = PlainMachine()
+        with use(machine):
             plain = in_python(module, module.__dict__[name], given, machine)
             counts["compared"] += 1
             if plain != compiled:
@@ -154,7 +160,8 @@ def main() -> int:
     parser.add_argument("--show", action="store_true", help="print the module of --seed and end")
     options = parser.parse_args()
     if options.show:
-        print(Generator(options.seed, kfuncs=options.kernel == "linux").module(options.programs))
+        cpu, _level = build_options(options, options.seed)
+        print(Generator(options.seed, kfuncs=options.kernel == "linux", cpu=cpu).module(options.programs))
         return 0
     kernel = kernel_of(options.kernel)
     counts = {"compared": 0, "different": 0, "refused": 0, "too much for the verifier": 0, "not built": 0}

@@ -16,7 +16,7 @@ _OPERATIONS: Final[dict[type[ast.operator], str]] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "div", ast.Mod: "mod", ast.BitAnd: "and",
     ast.BitOr: "or", ast.BitXor: "xor", ast.LShift: "shl", ast.RShift: "shr",
 }  # fmt: skip
-_SIGNS: Final[dict[str, str]] = {
+SIGNS: Final[dict[str, str]] = {
     "add": "+", "sub": "-", "mul": "*", "div": "//", "mod": "%", "and": "&", "or": "|", "xor": "^", "shl": "<<",
     "shr": ">>",
 }  # fmt: skip
@@ -50,7 +50,7 @@ def operate(
                 hint = f"convert it: u32({c.text(part)})"
                 if a == b:
                     hint = _ON_TRUTH.get(operation, hint)
-            c.wrong(part, f"{_SIGNS[operation]} calculates with numbers, not with {kind}", hint)
+            c.wrong(part, f"{SIGNS[operation]} calculates with numbers, not with {kind}", hint)
     at = c.at(node)
     if isinstance(a, LitT) and isinstance(b, LitT):
         return _on_literals(c, node, operation, left, right)

@@ -16,7 +16,7 @@ from bombus.compiler.check import Checker
 from bombus.compiler.expressions import expression, integer, is_struct_class, spot
 from bombus.compiler.flow import can_loop, throw
 from bombus.compiler.objectwords import WORDS as OBJECT_WORDS
-from bombus.compiler.operators import compare
+from bombus.compiler.operators import SIGNS, compare
 from bombus.compiler.rawwords import WORDS as RAW_WORDS
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT
 from bombus.spec.helpers import HELPER
@@ -212,6 +212,7 @@ def _ref(c: Checker, node: ast.Call) -> tree.Expr:
 
 
 _ATOMIC_KINDS: Final = (u32, u64, s32, s64)
+_FETCHES: Final = {"xchg": "exchange", "cmpxchg": "compare_exchange"}
 _ATOMIC_STEPS: Final = {ast.Add: "add", ast.Sub: "sub", ast.BitOr: "or", ast.BitAnd: "and", ast.BitXor: "xor"}
 
 
@@ -241,6 +242,8 @@ def atomic_change(c: Checker, node: ast.AugAssign) -> tree.Expr | None:
     kind = _atomic_kind(c, target, place)
     value = c.coerce(expression(c, node.value), kind, node.value, "this value")
     at = c.at(node)
+    if step not in ("add", "sub") and kind.bits == 32:
+        c.program.needs_cpu(c, node, f"an atomic {SIGNS[step]}= of 32 bits", "v3")
     if step == "sub":
         step, value = "add", tree.Unary(at, kind, "neg", value)
     return tree.Atomic(at, kind, step, place, value, fetch=False)
@@ -259,6 +262,8 @@ def _atomic_word(c: Checker, node: ast.Call) -> tree.Expr:
 def _fetch(operation: str) -> Callable[[Checker, ast.Call], tree.Expr]:
     def word(c: Checker, node: ast.Call) -> tree.Expr:
         no_keywords(c, node, 3 if operation == "cmpxchg" else 2)
+        name = _FETCHES.get(operation, f"fetch_{operation}")
+        c.program.needs_cpu(c, node, f"{name}, which gives the old value,", "v3")
         place_ref = expression(c, node.args[0])
         kind = place_ref.type
         if not isinstance(kind, RefT) or kind.is_struct or kind.is_array:

@@ -322,3 +322,23 @@ def test_order_needs_v4(linux_kernel: Kernel) -> None:
         build_source(ORDERED, "ordered.py")
     with load(read_object(build_source(ORDERED, "ordered.py", cpu="v4")), linux_kernel) as loaded:
         loaded.programs["f"].test_run(bytes(64))
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("place.value = bpf.fetch_add(place, 1)", "fetch_add, which gives the old value, is an instruction of cpu v3"),
+        ("place.value = bpf.exchange(place, 1)", "exchange, which gives the old value, is an instruction of cpu v3"),
+        ("bpf.atomic(small).value |= 1", "an atomic |= of 32 bits is an instruction of cpu v3"),
+    ],
+)
+def test_old_cpus_have_fewer_atomics(line: str, message: str) -> None:
+    text = ORDERED.replace("bpf.store_release(place, bpf.load_acquire(place) + 1)", line).replace(
+        "place = ", "small = bpf.var(u32(1))\nplace = "
+    )
+    text = text.replace("import u64", "import u32, u64")
+    with pytest.raises(DialectError) as caught:
+        build_source(text, "order.py", cpu="v2")
+    assert message in str(caught.value) and "help: build with --mcpu v3" in str(caught.value)
+    build_source(text, "order.py", cpu="v3")
+    build_source(text.replace(line, "bpf.atomic(place).value |= 1\n    bpf.atomic(small).value += 1"), cpu="v1")

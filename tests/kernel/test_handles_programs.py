@@ -105,6 +105,10 @@ def test_verifier_log(linux_kernel: Kernel) -> None:
         Program.load(linux_kernel, "xdp", insn(0x95))
     assert caught.value.errno == errno.EACCES and "R0 !read_ok" in caught.value.log
     assert "R0 !read_ok" in str(caught.value) and "EACCES" in str(caught.value)
+    with pytest.raises(LoadError, match=r"BPF program is too large\. Processed 1000001 insn"):
+        # r1 counts to 0x7fffffff
+        counting = insn(0xB7, 1) + insn(0x07, 1, 0, 0, 1) + insn(0xA5, 1, 0, -2, 0x7FFF_FFFF) + RETURN_2
+        Program.load(linux_kernel, "xdp", counting)
     program = Program.load(linux_kernel, "xdp", RETURN_2, log_level=2)
     assert "processed 2 insns" in program.log
     many = insn(0xB7, 0, 0, 0, 2) * 3000 + insn(0x95)

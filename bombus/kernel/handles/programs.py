@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 LOG_SIZE_FIRST = 1 << 16
 LOG_SIZE_MAX = 0x3FFF_FFFF  # Linux 6.12 kernel/bpf/log.c: bpf_verifier_log_attr_valid (UINT_MAX >> 2)
 _NAME_ERRNOS = (errno.E2BIG, errno.EINVAL)  # of an attr that is longer than the kernel knows
+LOG_STATS = 4  # BPF_LOG_STATS: what was refused and the verifier's statistics, not its way there
 _LOG_SIZE_STOP = 1 << 28  # a log that does not fit 256 MiB is not asked for again
 _ROOM = 1 << 16  # bytes that a program may add to its packet in a test run
 _CTX_ROOM = 512  # more than any test-run context; the kernel copies what it has
@@ -101,8 +102,9 @@ class Program(Attaching, Handle):
         """Verify and load instructions.
 
         insns: bytes as the kernel takes them, or `Insn` slots. log_level: 0 asks for the log only when the kernel
-        refuses; 1, 2 (every instruction), 4 (statistics) always. log_size: bytes of the first buffer; it grows while
-        the log does not fit. fields: more of BPF_PROG_LOAD's attr (prog_btf_fd, func_info, fd_array, ...).
+        refuses (of a program that is too large only the end); 1, 2 (every instruction), 4 (statistics) always.
+        log_size: bytes of the first buffer; it grows while the log does not fit. fields: more of BPF_PROG_LOAD's attr
+        (prog_btf_fd, func_info, fd_array, ...).
         Raises LoadError with the log, NeedsKernel, UsageError.
         """
         row = prog_type_of(type)
@@ -117,6 +119,7 @@ class Program(Attaching, Handle):
         }  # fmt: skip
         given.update(fields)
         level, size = log_level, log_size or LOG_SIZE_FIRST
+        large: KernelError | None = None
         while True:
             log = bytearray(size) if level else bytearray()
             attr = Attr("BPF_PROG_LOAD", **given)
@@ -132,9 +135,15 @@ class Program(Attaching, Handle):
                     size = max(size * 4, min(attr.get("log_true_size") + 1, _LOG_SIZE_STOP))
                 elif given["prog_name"] and error.errno in _NAME_ERRNOS and not features(kernel).has("prog_name"):
                     given["prog_name"] = None  # before 4.15
-                elif not level and not error.log and error.errno not in (errno.EPERM, errno.ENOSYS, errno.E2BIG):
-                    level = 1
+                elif not level and not error.log and error.errno not in (errno.EPERM, errno.ENOSYS):
+                    if error.errno == errno.E2BIG:
+                        # A program that is too much for the verifier has a log of many megabytes; its end will do.
+                        large, level = error, LOG_STATS
+                    else:
+                        level = 1
                 else:
+                    if large is not None and error.errno != errno.E2BIG:
+                        raise large from None  # before 5.2 there is no such level
                     if isinstance(error, LoadError):
                         error.explainer = explainer(bytes(code))
                     raise
