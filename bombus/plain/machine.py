@@ -30,6 +30,7 @@ from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
 from bombus.kernel.user.iterate import LINK_INFO, IterRun, target_of
 from bombus.kernel.user.kernel import UserKernel
 from bombus.kernel.user.maps.base import Map as KernelMap
+from bombus.kernel.user.maps.storage import drop_test_run
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.objects import set_maker
@@ -183,6 +184,12 @@ class PlainMachine:
         """
         kind = self._prog(program)
         self._tail_calls = 0
+        try:
+            return self._run(program, kind, data, ctx)
+        finally:
+            drop_test_run(kind)
+
+    def _run(self, program: Program[Any, Any], kind: Prog, data: bytes | None, ctx: Any) -> Outcome:
         if data is None:
             if ctx is None:
                 raise UsageError(f"{program.__name__} runs on a packet or on a context: run(data) or run(ctx=...)")

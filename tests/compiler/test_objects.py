@@ -150,11 +150,24 @@ def f(ctx: bpf.contexts.Skb) -> int:
 
 
 def test_local_storage_of_cgroups(linux_kernel: Kernel) -> None:
-    """A test run of Linux gives each run storage of its own (bpf_test_run): one packet is compared."""
+    """A test run has storage of its own, whatever there was before."""
     module = import_source(CGROUP, "local.py")
-    packet = [b"\x45" + bytes(60)]
-    expected = plain(module, module.f, packet)
-    assert expected.maps["out"][bytes(4)] == (1).to_bytes(8, "little")
+    packets = [b"\x45" + bytes(60), b"\x45" + bytes(90)]
+    expected = plain(module, module.f, packets)
+    assert expected.maps["out"][bytes(4)] == (1 * 31 + 1).to_bytes(8, "little")
     data = build_module(module)
     for kernel in (linux_kernel, UserKernel(version="6.12")):
-        assert compiled(module, module.f, packet, kernel, data=data).maps == expected.maps
+        assert compiled(module, module.f, packets, kernel, data=data).maps == expected.maps
+
+
+def test_storage_goes_with_its_cgroup() -> None:
+    kernel = UserKernel(version="6.12")
+    for name in ("/a", "/b"):
+        kernel.cgroups.mkdir(name)
+    with load(read_object(build_source(CGROUP, "local.py")), kernel) as loaded:
+        for name in ("/a", "/b"):
+            loaded.programs["f"].attach_cgroup(name).close()
+        keys = [kernel.cgroups.find(name).number.to_bytes(8, "little") for name in ("/a", "/b")]
+        assert list(loaded.maps["mine"].raw) == keys
+        kernel.cgroups.rmdir("/a")
+        assert list(loaded.maps["mine"].raw) == list(loaded.maps["each"].raw) == keys[1:]

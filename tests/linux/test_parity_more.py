@@ -14,7 +14,7 @@ from test_parity import XDP_PASS, A, B, Result, attempt, both, both_sockets, fra
 from bombus.kernel.handles import Program
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.loader.load import load
-from bombus.object.read import open_object
+from bombus.object.read import open_object, read_object
 
 pytestmark = pytest.mark.linux
 OBJECT = open_object(Path(__file__).parent / "data" / "parity_more.bpf.o")
@@ -138,6 +138,74 @@ def test_filters_say_how_much_of_a_datagram_is_kept(linux_kernel: LinuxKernel) -
                         attempt(log, f"send {kept}", lambda t=text: sender.sendto(t, ("127.0.0.1", 25005)))
                     for _ in range(4):
                         attempt(log, "recv", lambda: taker.recvfrom(100)[0].hex())
+        return log
+
+    both_sockets(scenario)
+
+
+STORAGE = """
+from __future__ import annotations
+from bombus import bpf
+from bombus.bpf import Struct, map, u64
+LICENSE = bpf.license("GPL")
+class Seen(Struct):
+    packets: u64
+    bytes: u64
+mine = map.cgroup_local_storage(Seen)
+each = map.percpu_cgroup_local_storage(u64)
+@bpf.cgroup.egress
+def out(ctx: bpf.contexts.Skb) -> int:
+    seen = mine.get()
+    seen.packets += 1
+    seen.bytes += u64(ctx.len)
+    each.get().value += 3
+    return 1
+@bpf.cgroup.ingress
+def back(ctx: bpf.contexts.Skb) -> int:
+    mine.get().packets += 100
+    return 1
+"""
+
+
+def test_storage_of_cgroups(linux_kernel: LinuxKernel) -> None:
+    """Made where a program is attached, read by the cgroup's number, kept while it is off; a test run's is its own."""
+    pytest.importorskip("llvmlite")
+    from bombus.compiler.build import build_source
+
+    obj = read_object(build_source(STORAGE, "storage.py"), name="storage")
+
+    def scenario(side: Any) -> list[Any]:
+        log: list[Any] = []
+        linux = side.kernel.name == "linux"
+        number = Path(side.path).stat().st_ino if linux else side.kernel.cgroups.find(side.path).number
+        with load(obj, side.kernel) as item:
+            raw, each = item.maps["mine"].raw, item.maps["each"].raw
+            key = number.to_bytes(8, "little")
+
+            def show(what: str) -> None:
+                log.append([what, len(list(raw)), list(raw) == [key] * len(list(raw))])
+                attempt(log, f"{what}: value", lambda: (raw.lookup(key) or b"none").hex())
+                attempt(log, f"{what}: sum", lambda: sum((each.lookup(key) or b"")[::8]))
+
+            show("before")
+            item.programs["out"].test_run(b"\x45" + bytes(60))
+            show("after a test run")
+            for _ in range(2):
+                with item.programs["out"].attach_cgroup(side.path):
+                    show("attached")
+                    with (
+                        side.make(socket.AF_INET, socket.SOCK_DGRAM) as taker,
+                        side.make(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+                    ):
+                        taker.bind(("127.0.0.1", 25009))
+                        for text in (b"first", b"second!"):
+                            sender.sendto(text, ("127.0.0.1", 25009))
+                    show("sent")
+                show("off")
+            with item.programs["back"].attach_cgroup(side.path):  # shared by all kinds of hooks
+                show("another")
+            raw.update(key, bytes(16))
+            show("cleared")
         return log
 
     both_sockets(scenario)

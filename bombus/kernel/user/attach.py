@@ -95,6 +95,7 @@ def prog_attach(kernel: UserKernel, attr: Attr) -> int:
         chain.entries[:] = [entry]
         chain.revision += 1
     group.modes[row.id] = mode
+    group.provide_storage(prog, row.id)
     _exchange(prog, old)
     return 0
 
@@ -132,7 +133,7 @@ def prog_query(kernel: UserKernel, attr: Attr) -> int:
     if flags & ~F_QUERY_EFFECTIVE or (flags and group is None):
         raise KernelError(errno.EINVAL, call, f"query_flags {flags:#x}")
     if group is not None and flags & F_QUERY_EFFECTIVE:
-        ids, links = [prog.id for prog in group.effective(row.id)], []
+        ids, links = [one.prog.id for one in group.effective(row.id)], []
     else:
         ids = [entry.prog.id for entry in chain.entries]
         links = [entry.link.id if entry.link is not None else 0 for entry in chain.entries]

@@ -167,7 +167,21 @@ def _cgroup(kernel: UserKernel, attr: Attr, prog: Prog, row: AttachType) -> User
     revision = attr.get("cgroup_expected_revision") if allowed else 0
     _insert(group.chain(row.id), link, Entry(prog, link), flags, anchor, revision, unique=False)
     group.modes[row.id] = F_ALLOW_MULTI
+    group.provide_storage(prog, row.id)
+    _provide_with_updates(link, group, row.id)
     return link
+
+
+def _provide_with_updates(link: UserLink, group: Cgroup, attach_type: int) -> None:
+    """A program that replaces the link's has its storage too."""
+    exchange = link.change
+    assert exchange is not None
+
+    def change(new: Prog) -> None:
+        exchange(new)
+        group.provide_storage(new, attach_type)
+
+    link.change = change
 
 
 def check_mode(call: str, group: Cgroup, number: int, mode: int) -> None:

@@ -17,8 +17,7 @@ from bombus.spec.attachtypes import ATTACH_TYPE
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
-    from bombus.kernel.user.prog import Prog
-    from bombus.kernel.user.world.cgroups import Cgroup
+    from bombus.kernel.user.world.cgroups import Attached, Cgroup
 
 _CTX_SIZE: Final = 40  # struct bpf_sockopt
 _PAGE: Final = 4096  # what programs see of a value at most
@@ -107,12 +106,12 @@ class _Sockopt:
     def field(self, offset: int) -> int:
         return int.from_bytes(self.ctx.view[offset : offset + 4], "little", signed=True)
 
-    def run(self, programs: list[Prog], retval: int) -> int:
+    def run(self, programs: list[Attached], retval: int) -> int:
         """bpf_prog_run_array_cg: all run; what the call answers then (a program that returns 0 makes EPERM of it)."""
         view = self.ctx.view
-        for prog in programs:
+        for one in programs:
             struct.pack_into("<i", view, 36, retval)
-            allowed = prog.compiled.run(self.ctx.start) & 1
+            allowed = one.run(self.ctx.start) & 1
             retval = self.field(36)
             if not allowed and retval >= 0:
                 retval = -errno.EPERM
@@ -191,7 +190,7 @@ def check_device(kernel: UserKernel, cgroup: Cgroup, kind: str, major: int, mino
     try:
         wanted = sum(_ACCESS[letter] for letter in set(access))
         struct.pack_into("<III", ctx.view, 0, wanted << 16 | _DEVICES[kind], major, minor)
-        allowed = [prog.compiled.run(ctx.start) & 1 for prog in programs]
+        allowed = [one.run(ctx.start) & 1 for one in programs]
     finally:
         kernel.memory.remove(ctx)
     if not all(allowed):

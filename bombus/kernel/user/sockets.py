@@ -22,7 +22,7 @@ from bombus.kernel.user.hooks.skbrun import borrow, give_back, prepare
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.options import Options, get_option, set_option
 from bombus.kernel.user.world import world_of
-from bombus.kernel.user.world.cgroups import Cgroup, CgroupTree
+from bombus.kernel.user.world.cgroups import Attached, Cgroup, CgroupTree
 from bombus.spec.attachtypes import ATTACH_TYPE
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def cgroups_of(kernel: UserKernel) -> CgroupTree:
     world = world_of(kernel)
     found: CgroupTree | None = world.cgroups
     if found is None:
-        found = world.cgroups = CgroupTree()
+        found = world.cgroups = CgroupTree(kernel)
     return found
 
 
@@ -253,15 +253,15 @@ class UserSocket(KernelObject):
         """Run the cgroup's packet programs over a frame: (does it go on, the frame afterwards)."""
         programs = self.cgroup.effective(number)
         world, going = world_of(self.kernel), True
-        for prog in programs:
+        for one in programs:
             skb = borrow(self.kernel, world)
             kept = skb.socket
             try:
-                prepare(skb, prog, frame, world, 1, at_hook=True)
+                prepare(skb, one.prog, frame, world, 1, at_hook=True)
                 self._fill_sock()
                 skb.socket = self.region
                 skb.sync()
-                if not prog.compiled.run(skb.ctx.start) & 1:
+                if not one.run(skb.ctx.start) & 1:
                     going = False
                 frame = frame[:14] + skb.output()
             finally:
@@ -325,12 +325,12 @@ class UserSocket(KernelObject):
         if result and not quiet:
             raise KernelError(-result, hook.lower(), "a cgroup program forbids it")
 
-    def _all(self, programs: list[Prog], ctx: int) -> int:
+    def _all(self, programs: list[Attached], ctx: int) -> int:
         """bpf_prog_run_array_cg: all run; 0, or the errno that one of them chose."""
         world = world_of(self.kernel)
         world.retval = 0
-        for prog in programs:
-            if not prog.compiled.run(ctx) & 1 and s32(world.retval) >= 0:
+        for one in programs:
+            if not one.run(ctx) & 1 and s32(world.retval) >= 0:
                 world.retval = -errno.EPERM
         result, world.retval = s32(world.retval), 0
         return min(result, 0)

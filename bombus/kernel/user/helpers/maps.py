@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 
 from bombus.kernel.user.helpers.registry import helper
+from bombus.kernel.user.maps.storage import TEST_RUN, CgroupStorageMap
 from bombus.kernel.user.progenv import ProgEnv
 
 _BLOOM = "bloom_filter"
@@ -103,10 +104,11 @@ def spin_lock(env: ProgEnv, lock: int) -> int:
 
 @helper("get_local_storage")
 def get_local_storage(env: ProgEnv, handle: int, flags: int) -> int:
-    """The cgroup storage of a direct run lives as long as the kernel, one value for each program."""
+    """The value of the cgroup that the program is attached to; a test run has one of its own."""
     item = env.map(handle)
-    address: int = item.get_value(env.prog.id, create=True)  # type: ignore[attr-defined]
-    return address
+    assert isinstance(item, CgroupStorageMap)  # the verifier looked
+    place = env.world.attached_to
+    return item.get_value(item.key_of(*place) if place is not None else TEST_RUN, create=True)
 
 
 @helper("per_cpu_ptr")

@@ -12,6 +12,7 @@ from bombus.kernel.user.hooks.skbrun import borrow as borrow_skb
 from bombus.kernel.user.hooks.testrun import refuse
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
 from bombus.kernel.user.hooks.xdprun import borrow as borrow_xdp
+from bombus.kernel.user.maps.storage import drop_test_run, storages
 from bombus.kernel.user.progfault import located
 from bombus.kernel.user.world import world_of
 
@@ -60,6 +61,7 @@ def _xdp(kernel: UserKernel, prog: Prog) -> PacketRunner:
 def _skb(kernel: UserKernel, prog: Prog) -> PacketRunner:
     world = world_of(kernel)
     skb = borrow_skb(kernel, world)
+    has_storage = bool(storages(prog))
     ctx = skb.ctx.start
     run = prog.compiled.run
 
@@ -72,6 +74,9 @@ def _skb(kernel: UserKernel, prog: Prog) -> PacketRunner:
             verdict = run(ctx) & 0xFFFF_FFFF
         except VmFault as fault:
             raise located(prog, fault) from None
+        finally:
+            if has_storage:
+                drop_test_run(prog)
         return verdict, finish_packet(skb, layer2)
 
     return run_skb

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from bombus.errors import KernelError, VmFault
 from bombus.kernel.user.commands import put
+from bombus.kernel.user.maps.storage import drop_test_run
 from bombus.kernel.user.progfault import located
 
 if TYPE_CHECKING:
@@ -101,6 +102,8 @@ def repeat(prog: Prog, ctx: int, count: int) -> tuple[int, int]:
             result = run(ctx)
     except VmFault as fault:
         raise located(prog, fault) from None
+    finally:
+        drop_test_run(prog)
     spent = time.perf_counter_ns() - start
     if prog.kernel.stats_users:
         prog.run_count += count

@@ -6,8 +6,9 @@ Linux 6.12 kernel/bpf/bpf_local_storage.c, bpf_task_storage.c, local_storage.c.
 from __future__ import annotations
 
 import errno
+import struct
 from collections.abc import Hashable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bombus.bits import align_up
 from bombus.kernel.user.maps.base import (
@@ -37,6 +38,10 @@ from bombus.spec.maptypes import (
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.prog import Prog
+
+TEST_RUN: Final = object()
+"""The owner of the storage of a test run, which is gone after it. Linux 6.12 net/bpf/test_run.c: bpf_test_run."""
 
 _OWNERS = {
     "BPF_MAP_TYPE_SK_STORAGE": "socket", "BPF_MAP_TYPE_INODE_STORAGE": "inode",
@@ -169,6 +174,18 @@ class CgroupStorageMap(_Owned):
             return EINVAL
         return 0
 
+    def key_of(self, cgroup: int, attach_type: int) -> bytes:
+        """The key of a cgroup's value: for one attach type, or (keys of 8 bytes) for all (struct
+        bpf_cgroup_storage_key)."""
+        return struct.pack("<QI4x", cgroup, attach_type)[: self.key_size]
+
+    def forget(self, cgroup: int) -> None:
+        """The cgroup is gone, and its values with it."""
+        start = cgroup.to_bytes(8, "little")
+        for owner in list(self.values):
+            if isinstance(owner, bytes) and owner.startswith(start):
+                self.remove(owner)
+
     def read(self, key: bytes, flags: int) -> bytes | int:
         slot = self.values.get(key)
         if slot is None:
@@ -200,3 +217,14 @@ class CgroupStorageMap(_Owned):
         return keys[at] if at < len(keys) else ENOENT
 
 
+
+
+def storages(prog: Prog) -> list[CgroupStorageMap]:
+    """The maps of a program that bpf_get_local_storage works on."""
+    return [item for item in prog.maps if isinstance(item, CgroupStorageMap)]
+
+
+def drop_test_run(prog: Prog) -> None:
+    """A test run is over: the storage that it had is gone."""
+    for item in storages(prog):
+        item.remove(TEST_RUN)

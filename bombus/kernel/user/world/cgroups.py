@@ -5,13 +5,17 @@ from __future__ import annotations
 import errno
 import posixpath
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from bombus.errors import KernelError
-from bombus.kernel.user.chain import F_ALLOW_MULTI, F_ALLOW_OVERRIDE, F_PREORDER, Chain, Entry
+from bombus.kernel.user.chain import F_ALLOW_MULTI, F_ALLOW_OVERRIDE, F_PREORDER, Chain
+from bombus.kernel.user.maps.storage import CgroupStorageMap, storages
 from bombus.kernel.user.objects import KernelObject
+from bombus.kernel.user.world import world_of
 
 if TYPE_CHECKING:
+    from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.prog import Prog
 
 MOUNT_POINTS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
@@ -42,14 +46,20 @@ class Cgroup(KernelObject):
             yield at
             at = at.parent
 
-    def effective(self, attach_type: int) -> list[Prog]:
+    def effective(self, attach_type: int) -> list[Attached]:
         """Programs that run for sockets of this cgroup, in order (compute_effective_progs)."""
-        found: list[Entry] = []
+        found: list[Attached] = []
         for group in self.up():
             chain = group.chains.get(attach_type)
             if chain is not None and (not found or group.modes.get(attach_type, 0) & F_ALLOW_MULTI):
-                found += chain.entries
-        return [entry.prog for entry in found]
+                found += [Attached(entry.prog, group.number, attach_type) for entry in chain.entries]
+        return found
+
+    def provide_storage(self, prog: Prog, attach_type: int) -> None:
+        """A program that is attached here has its storages from now on, until the cgroup goes or the map
+        (bpf_cgroup_storages_alloc)."""
+        for item in storages(prog):
+            item.get_value(item.key_of(self.number, attach_type), create=True)
 
     def may_attach(self, attach_type: int) -> bool:
         """hierarchy_allows_attach: a cgroup above may forbid programs below, or allow to override its own."""
@@ -62,6 +72,24 @@ class Cgroup(KernelObject):
         return True
 
 
+@dataclass(frozen=True, slots=True)
+class Attached:
+    """A program with where it is attached: the number of its cgroup, and the attach type's."""
+
+    prog: Prog
+    cgroup: int
+    attach_type: int
+
+    def run(self, ctx: int) -> int:
+        """r0; bpf_get_local_storage gives what the cgroup has for this program."""
+        world = world_of(self.prog.kernel)
+        before, world.attached_to = world.attached_to, (self.cgroup, self.attach_type)
+        try:
+            return self.prog.compiled.run(ctx)
+        finally:
+            world.attached_to = before
+
+
 def check_flags(call: str, flags: int) -> None:
     if flags & F_ALLOW_OVERRIDE and flags & F_ALLOW_MULTI:
         raise KernelError(errno.EINVAL, call, "override and multi exclude each other")
@@ -72,9 +100,10 @@ def check_flags(call: str, flags: int) -> None:
 class CgroupTree:
     """The cgroup2 hierarchy; paths begin at its root ("/web") or at where Linux mounts it."""
 
-    __slots__ = ("_by_path", "_next")
+    __slots__ = ("_by_path", "_kernel", "_next")
 
-    def __init__(self) -> None:
+    def __init__(self, kernel: UserKernel) -> None:
+        self._kernel = kernel
         self._by_path = {"/": Cgroup("/", None, 1)}
         self._next = 2
 
@@ -108,6 +137,9 @@ class CgroupTree:
         if path == "/" or any(other.parent is group for other in self._by_path.values()):
             raise KernelError(errno.EBUSY, "rmdir", path)
         del self._by_path[path]
+        for item in self._kernel.ids["map"]:
+            if isinstance(item, CgroupStorageMap):
+                item.forget(group.number)
         for chain in group.chains.values():
             for entry in list(chain.entries):
                 if entry.link is not None:

@@ -105,6 +105,7 @@ class World:
     cpu: int = 0
     devices: dict[int, NetDevice] = field(default_factory=lambda: {1: NetDevice(1, "lo")})
     contexts: dict[int, Any] = field(default_factory=dict)
+    attached_to: tuple[int, int] | None = None  # (cgroup, attach type) of the running program; None in a test run
     redirect: Redirect = field(default_factory=Redirect)
     cookies_of: dict[int, int] = field(default_factory=dict)  # socket's address -> cookie
     sent: list[tuple[int, bool, bytes]] = field(default_factory=list)  # (ifindex, ingress, packet) of clones
