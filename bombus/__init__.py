@@ -17,14 +17,18 @@ __version__ = "0.1.0"
 __all__ = ["load", "open_kernel"]
 
 
-def open_kernel(name: str = "user", *, engine: str = "fast", btf: bytes | None = None) -> Kernel:
+def open_kernel(
+    name: str = "user", *, engine: str = "fast", btf: bytes | None = None,
+    token: str | os.PathLike[str] | None = None,
+) -> Kernel:  # fmt: skip
     """A kernel by name: "user" (in process, no root), "user:5.15" (as that version), "linux" (the running one).
 
     engine ("fast", "reference", "native") and btf (raw vmlinux BTF) are for the user kernel.
+    token: for Linux in a user namespace, the mount of a bpf file system that delegates rights to it.
     """
     from bombus.kernels import open_kernel as open_
 
-    return open_(name, engine=engine, btf=btf)
+    return open_(name, engine=engine, btf=btf, token=token)
 
 
 def load(path: str | os.PathLike[str], kernel: Kernel | str = "user", **options: Any) -> Loaded:

@@ -7,16 +7,20 @@ from typing import TYPE_CHECKING
 from bombus.errors import UsageError
 
 if TYPE_CHECKING:
+    import os
+
     from bombus.kernel.api import Kernel
 
 
 def open_kernel(
-    name: str = "user", *, engine: str = "fast", btf: bytes | None = None, verify: str = "strict"
-) -> Kernel:
+    name: str = "user", *, engine: str = "fast", btf: bytes | None = None, verify: str = "strict",
+    token: str | os.PathLike[str] | None = None,
+) -> Kernel:  # fmt: skip
     """A user kernel of a version ("user": the newest that bombus models whole) or the running Linux.
 
     engine ("fast", "reference", "native"), btf (raw vmlinux BTF) and verify ("strict", "lenient", "off") are for the
-    user kernel. UsageError for other names.
+    user kernel. token: for Linux, the mount of a bpf file system that delegates rights to this user namespace (None:
+    the one that LIBBPF_BPF_TOKEN_PATH names, or /sys/fs/bpf). UsageError for other names.
     """
     kind, _, version = name.partition(":")
     if kind == "user":
@@ -26,5 +30,5 @@ def open_kernel(
     if kind == "linux" and not version:
         from bombus.kernel.linux.kernel import LinuxKernel
 
-        return LinuxKernel()
+        return LinuxKernel(token)
     raise UsageError(f"no kernel {name!r}: it is user, user:VERSION (such as user:5.15) or linux")

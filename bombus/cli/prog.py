@@ -122,20 +122,27 @@ def pin(words: Words) -> None:
 _LOAD = "OBJ PATH [type TYPE] [map {idx N | name NAME} MAP]... [pinmaps DIR] [autoattach]"
 
 
-@verb(prog, "load", _LOAD)
-def load(words: Words) -> None:
+_SIGN = (
+    click.option("-S", "--sign", is_flag=True, help="Sign the instructions for the kernel (Linux 6.18; openssl)."),
+    click.option("-k", "--private-key", "key", metavar="FILE", help="With -S: the private key, in PEM."),
+    click.option("-i", "--certificate", metavar="FILE", help="With -S: the key's X.509 certificate."),
+)
+
+
+@verb(prog, "load", _LOAD, *_SIGN)
+def load(words: Words, sign: bool, key: str | None, certificate: str | None) -> None:
     """Load an object and pin its first program (with autoattach: attach it, and pin the link)."""
     from bombus.cli import progload
 
-    progload.load(words, all_=False)
+    progload.load(words, all_=False, sign=progload.signer(sign, key, certificate))
 
 
-@verb(prog, "loadall", _LOAD)
-def loadall(words: Words) -> None:
+@verb(prog, "loadall", _LOAD, *_SIGN)
+def loadall(words: Words, sign: bool, key: str | None, certificate: str | None) -> None:
     """Load an object and pin all its programs in the directory PATH."""
     from bombus.cli import progload
 
-    progload.load(words, all_=True)
+    progload.load(words, all_=True, sign=progload.signer(sign, key, certificate))
 
 
 @verb(prog, "attach", "PROG ATTACH_TYPE [MAP]")

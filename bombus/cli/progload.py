@@ -20,13 +20,30 @@ from bombus.errors import KernelError, NotSupported, UsageError
 if TYPE_CHECKING:
     from bombus.kernel.handles import Map
     from bombus.loader.load import Loaded
+    from bombus.loader.signing import Signer
     from bombus.object.model import Object
     from bombus.spec.sections import Section
 
 _LOG = 1 | 2 | 4  # every instruction, and statistics
 
 
-def load(words: Words, *, all_: bool) -> None:
+def signer(sign: bool, key: str | None, certificate: str | None) -> Signer | None:
+    """What the options -S, -k and -i say. The certificate goes into this session's keyring, as with bpftool."""
+    if not sign:
+        if key or certificate:
+            raise UsageError("-k and -i are for -S")
+        return None
+    if not (key and certificate):
+        raise UsageError("-S needs a private key (-k FILE) and its certificate (-i FILE)")
+    from bombus.kernel.linux.keys import add_certificate
+    from bombus.loader.signing import Signer
+
+    found = Signer(key, certificate)
+    add_certificate(found.der())
+    return found
+
+
+def load(words: Words, *, all_: bool, sign: Signer | None = None) -> None:
     """OBJ PATH [type TYPE] [map {idx N | name NAME} MAP]... [dev NAME] [pinmaps DIR] [autoattach]."""
     path, target = words.take("OBJ"), words.take("PATH")
     section: Section | None = None
@@ -48,7 +65,7 @@ def load(words: Words, *, all_: bool) -> None:
                 pin_maps = words.take("pinmaps: a directory")
             else:
                 attach = True
-        _load(path, target, section, given, pin_maps, attach, all_)
+        _load(path, target, section, given, pin_maps, attach, all_, sign)
     output.done()
 
 
@@ -96,7 +113,7 @@ def _list(names: Iterator[str]) -> str:
 
 def _load(
     path: str, target: str, section: Section | None, given: dict[str | int, Map], pin_maps: str, attach: bool,
-    all_: bool,
+    all_: bool, sign: Signer | None,
 ) -> None:  # fmt: skip
     from bombus.cli.source import open_program
     from bombus.loader.load import load as load_object
@@ -113,7 +130,8 @@ def _load(
     if not wanted:
         raise UsageError(f"{obj.name} has no program that is loaded by default")
     live.ready_to_pin(os.path.join(target, "x") if all_ and os.path.isdir(target) else target)
-    options: dict[str, Any] = {"reuse": _reuse(obj, given), "log_level": _LOG if output.flag("debug") else 0}
+    options: dict[str, Any] = {"reuse": _reuse(obj, given), "log_level": _LOG if output.flag("debug") else 0,
+                               "sign": sign}  # fmt: skip
     with load_object(obj, live.kernel(), **options) as loaded, _Undo() as undo:
         if output.flag("debug"):
             for name, program in loaded.programs.items():

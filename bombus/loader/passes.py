@@ -24,8 +24,8 @@ from bombus.kernel.handles import Map, Program
 from bombus.kernel.handles.attaching import Origin
 from bombus.kernel.handles.features import features
 from bombus.kernel.handles.refused import explainer
-from bombus.kernel.handles.token import F_TOKEN_FD
 from bombus.loader import externs, sanitize, structops
+from bombus.loader.signing import signed
 from bombus.loader.state import State
 from bombus.object.fixup import for_kernel
 from bombus.object.model import MapSpec, ProgramSpec
@@ -110,7 +110,7 @@ def load_btf(state: State) -> None:
         return
     state.types = for_kernel(btf, state.obj.externs)
     try:
-        state.btf = BtfHandle.load(state.kernel, state.types.raw, token=state.options.token)
+        state.btf = BtfHandle.load(state.kernel, state.types.raw)
         return
     except NeedsKernel:
         return
@@ -121,7 +121,7 @@ def load_btf(state: State) -> None:
         with suppress(KernelError):
             ready = sanitize.without(state.types, lacks)
             state.func_info = "FUNC" not in lacks
-            state.btf = BtfHandle.load(state.kernel, ready.raw, token=state.options.token)
+            state.btf = BtfHandle.load(state.kernel, ready.raw)
     if state.btf is None and any(program.prog_type == _STRUCT_OPS for program in state.chosen):
         raise refused
 
@@ -276,7 +276,7 @@ def _typed(state: State, spec: MapSpec, made: Map) -> Map:
 
 
 def _create(state: State, spec: MapSpec) -> Map:
-    fields: dict[str, Any] = {"map_token_fd": state.options.token.fd} if state.options.token is not None else {}
+    fields: dict[str, Any] = {}
     if spec.numa_node:
         fields["numa_node"] = spec.numa_node
     if spec.map_extra:
@@ -295,7 +295,7 @@ def _create(state: State, spec: MapSpec) -> Map:
 
     def make(more: dict[str, Any]) -> Map:
         return Map.create(
-            state.kernel, type_, spec.key_size, spec.value_size, spec.max_entries, flags=spec.flags | _token(state),
+            state.kernel, type_, spec.key_size, spec.value_size, spec.max_entries, flags=spec.flags,
             name=_map_name(spec), inner=inner, **more,
         )  # fmt: skip
 
@@ -312,11 +312,6 @@ def _create(state: State, spec: MapSpec) -> Map:
         if inner is not None:
             inner.close()
     return _typed(state, spec, made)
-
-
-def _token(state: State) -> int:
-    """The flag that says that a token descriptor is given."""
-    return F_TOKEN_FD if state.options.token is not None else 0
 
 
 def _contents(state: State, spec: MapSpec) -> bytes | None:
@@ -421,8 +416,6 @@ def put_together(state: State, program: ProgramSpec) -> Ready:
             }  # fmt: skip
     if state.fd_array:
         fields["fd_array"] = b"".join(fd.to_bytes(4, "little") for fd in (0, *state.fd_array.values()))
-    if state.options.token is not None:
-        fields["prog_token_fd"] = state.options.token.fd
     attach_type = _attach_type(state, program)
     if program.name in state.members and program.prog_type == _STRUCT_OPS:
         ops, attach_type = state.members[program.name]
@@ -431,6 +424,8 @@ def put_together(state: State, program: ProgramSpec) -> Ready:
             fields["attach_btf_obj_fd"] = state.module_fd(ops.module)
     elif program.attach_btf:
         fields |= _attach_target(state, program)
+    if state.options.sign is not None:
+        fields |= signed(encode(insns), state.options.sign, state.options.keyring)
     # Kernels before 5.0 compare it for kprobes; libbpf sends it always.
     fields |= state.options.fields.get(program.name, {})
     fields["kern_version"] = state.obj.version or externs.version_code(state.kernel.version)
@@ -442,7 +437,7 @@ def load_program(state: State, program: ProgramSpec, ready: Ready) -> None:
     try:
         loaded = state.programs[program.name] = Program.load(
             state.kernel, program.prog_type, ready.insns, license=state.obj.license, name=_prog_name(program),
-            attach_type=ready.attach_type, flags=program.flags | _token(state), log_level=state.options.log_level,
+            attach_type=ready.attach_type, flags=program.flags, log_level=state.options.log_level,
             **ready.fields,
         )  # fmt: skip
     except LoadError as error:

@@ -11,8 +11,9 @@ from bombus.btf.parse import Btf
 from bombus.errors import NotSupported, ObjectError
 from bombus.kernel.api import Kernel
 from bombus.kernel.handles import Btf as BtfHandle
-from bombus.kernel.handles import Map, Program, Token, ids
+from bombus.kernel.handles import Map, Program, ids
 from bombus.loader.btfcache import vmlinux_of
+from bombus.loader.signing import Sign
 from bombus.loader.structops import StructOps
 from bombus.object.model import Function, MapSpec, Object, ProgramSpec
 from bombus.object.relocate import Flat, Symbol
@@ -29,8 +30,9 @@ class Options:
     caller's; log_level: of BPF_PROG_LOAD; targets: for freplace, fentry and fexit of BPF programs by program name, the
     program (and function) that they attach to; autoload: programs to load although their section starts with "?", or
     not to; autoattach: programs and struct_ops maps that `Loaded.attach` leaves out (False); pins: paths by map, which
-    is found there or pinned there; token: the right to load, delegated by a bpf file system (Linux 6.9); fields: more
-    of BPF_PROG_LOAD's attr by program (signature, keyring_id, prog_ifindex, fd_array, ...).
+    is found there or pinned there; sign: makes a signature of a program's instructions (`signing.Signer`); keyring: who
+    may have made it, a name of `signing.KEYRINGS` or a serial number (Linux 6.18); fields: more of BPF_PROG_LOAD's attr
+    by program (prog_ifindex, fd_array, ...).
     """
 
     btf: Btf | bytes | None = None
@@ -45,7 +47,8 @@ class Options:
     autoload: Mapping[str, bool] = field(default_factory=dict)
     autoattach: Mapping[str, bool] = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
-    token: Token | None = None
+    sign: Sign | None = None
+    keyring: str | int = "session"
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 

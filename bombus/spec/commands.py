@@ -203,7 +203,8 @@ COMMANDS: tuple[Command, ...] = (
         "Check type information and return a file descriptor for it.",
     ),
     Command(
-        "BPF_BTF_GET_FD_BY_ID", 19, since("4.18"), (_u32("btf_id", 0), _fd("fd_by_id_token_fd", 12, "6.15")),
+        "BPF_BTF_GET_FD_BY_ID", 19, since("4.18"),
+        (_u32("btf_id", 0), _u32("open_flags", 8, "6.15"), _fd("fd_by_id_token_fd", 12, "6.15")),
         "Open type information by its id.",
     ),
     Command(

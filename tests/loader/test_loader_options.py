@@ -12,7 +12,7 @@ import pytest
 
 from bombus.errors import KernelError, NeedsKernel, NotSupported, ObjectError, UsageError
 from bombus.kernel.api import Attr, Kernel
-from bombus.kernel.handles import Map, Program, Token
+from bombus.kernel.handles import Map, Program
 from bombus.kernel.linux.errors import missing_configs, refusal
 from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load
@@ -114,21 +114,6 @@ def test_more_fields_reach_the_kernel(kernel: Kernel) -> None:
         load(TRAFFIC, kernel, fields={"traffic": {"prog_ifindex": 12345}})
     with pytest.raises(UsageError, match="no field"):
         load(TRAFFIC, kernel, fields={"traffic": {"nothing": 1}})
-
-
-def test_tokens_are_handed_over() -> None:
-    kernel = UserKernel("6.8")
-    token = Token(kernel, 5)
-    with pytest.raises(NeedsKernel, match=r"6\.9"):
-        load(TRAFFIC, kernel, token=token)
-    token.detach_fd()
-
-
-@pytest.mark.linux
-def test_a_token_belongs_into_a_user_namespace(linux_kernel: Kernel, tmp_path: Path) -> None:
-    with pytest.raises(KernelError) as caught:
-        Token.create(linux_kernel, tmp_path)
-    assert caught.value.errno in (errno.EINVAL, errno.EPERM, errno.EOPNOTSUPP, errno.ENOENT)
 
 
 def test_errors_name_missing_configuration() -> None:

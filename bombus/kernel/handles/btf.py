@@ -9,7 +9,6 @@ from bombus.errors import UsageError
 from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.base import Handle, open_id
 from bombus.kernel.handles.info import Info, read_info
-from bombus.kernel.handles.token import F_TOKEN_FD, Token
 
 if TYPE_CHECKING:
     from bombus.btf.parse import Btf as ParsedBtf
@@ -25,7 +24,7 @@ class Btf(Handle):
 
     @classmethod
     def load(
-        cls, kernel: Kernel, data: bytes, *, log_level: int = 0, log_size: int = 1 << 16, token: Token | None = None
+        cls, kernel: Kernel, data: bytes, *, log_level: int = 0, log_size: int = 1 << 16
     ) -> Self:
         """Hand raw BTF to the kernel. KernelError with the kernel's log when it is refused.
 
@@ -34,7 +33,7 @@ class Btf(Handle):
         level = log_level
         while True:
             try:
-                return cls(kernel, kernel.bpf(_load_attr(data, level, log_size, token)))
+                return cls(kernel, kernel.bpf(_load_attr(data, level, log_size)))
             except OSError as error:
                 if level and error.errno == errno.ENOSPC and log_size < _LOG_STOP:
                     log_size *= 4
@@ -83,11 +82,8 @@ class Btf(Handle):
         return Parsed.parse(self.raw(), Parsed.parse(self.kernel.vmlinux_btf()) if split else None)
 
 
-def _load_attr(data: bytes, log_level: int, log_size: int, token: Token | None) -> Attr:
+def _load_attr(data: bytes, log_level: int, log_size: int) -> Attr:
     attr = Attr("BPF_BTF_LOAD", btf=data, btf_size=len(data))
-    if token is not None:
-        attr.set("btf_flags", F_TOKEN_FD)
-        attr.set("btf_token_fd", token.fd)
     if log_level:
         log = bytearray(log_size)
         for name, value in (("btf_log_buf", log), ("btf_log_size", log_size), ("btf_log_level", log_level)):

@@ -9,11 +9,12 @@ from bombus.kernel.api import Attr, Kernel
 from bombus.kernel.handles.base import Handle
 from bombus.kernel.handles.info import Info, read_info
 
-F_TOKEN_FD = 1 << 16  # BPF_F_TOKEN_FD, in map_flags, prog_flags and btf_flags
-
 
 class Token(Handle):
-    """Rights to some commands, map, program and attach types, by a bpffs mounted with delegate_* options."""
+    """Rights to some commands, map, program and attach types, by a bpffs mounted with delegate_* options.
+
+    `LinuxKernel(token=token.fd)` uses them; `open_kernel("linux", token=PATH)` makes its own.
+    """
 
     kind = "token"
 

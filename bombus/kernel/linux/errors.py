@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from bombus.errors import KernelError, LoadError, NeedsKernel
 from bombus.kernel.api import Attr
-from bombus.kernel.linux import process
+from bombus.kernel.linux import process, token
 from bombus.spec.maptypes import MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
 from bombus.spec.version import KernelVersion
@@ -28,6 +28,13 @@ _VERSION_ERRNOS = frozenset({errno.EINVAL, errno.E2BIG, errno.EOPNOTSUPP, ENOTSU
 _CONFIG_ERRNOS = _VERSION_ERRNOS | {errno.EPERM, errno.ENOENT, errno.ENODEV, errno.ESRCH, errno.EBUSY}
 _LOG_MAX = 1 << 24
 _MAKERS = frozenset({"BPF_PROG_LOAD", "BPF_MAP_CREATE", "BPF_BTF_LOAD"})
+# Of loads with a signature. Linux 6.18 crypto/asymmetric_keys/pkcs7_trust.c, pkcs7_verify.c
+_SIGNATURE_HINTS = {
+    errno.EKEYREJECTED: "the signature is not of these instructions, or it is of a form that the kernel does not take",
+    errno.ENOKEY: "no key of this keyring made the signature",
+    errno.EBADMSG: "the signature is no PKCS#7 message",
+    errno.EINVAL: "perhaps there is no such keyring",
+}
 _LOGS = {"BPF_PROG_LOAD": ("log_buf", "log_size"), "BPF_BTF_LOAD": ("btf_log_buf", "btf_log_size")}
 
 
@@ -75,6 +82,8 @@ def permission_hint(attr: Attr, version: KernelVersion | None = None) -> str:
     if missing and process.missing_capabilities(("CAP_SYS_ADMIN",)):
         other = "" if missing == ["CAP_SYS_ADMIN"] else " (or CAP_SYS_ADMIN)"
         return f"this process lacks {' and '.join(missing)}{other}"
+    if token.given(attr):
+        return "the BPF token does not delegate this, or this process lacks the capability in its user namespace"
     if process.in_user_namespace():
         return "its capabilities are those of a user namespace, which count only with a BPF token (Linux 6.9)"
     if version is not None and version < process.MEMCG_SINCE and attr.command.name in _MAKERS:
@@ -132,6 +141,8 @@ def missing_configs(attr: Attr, known: Mapping[str, str]) -> list[str]:
         at = ATTACH_TYPE_BY_ID.get(_field(attr, "expected_attach_type"))
         if at is not None and row is not None and row.name in at.prog_types:
             wanted += ATTACH_CONFIGS.get(at.name, ())
+        if _field(attr, "signature"):
+            wanted += ("CONFIG_SYSTEM_DATA_VERIFICATION",)
     elif name in ("BPF_LINK_CREATE", "BPF_PROG_ATTACH"):
         at = ATTACH_TYPE_BY_ID.get(_field(attr, "attach_type"))
         wanted = ATTACH_CONFIGS.get(at.name, ()) if at is not None else ()
@@ -187,6 +198,8 @@ def refusal(
         hint = f"this process may have {process.descriptors()} files open (ulimit -n)"
     elif number == ENOTSUPP:
         message = "ENOTSUPP: this kind of object does not do this"
+    elif number in _SIGNATURE_HINTS and name == "BPF_PROG_LOAD" and _field(attr, "signature") and not log:
+        hint = _SIGNATURE_HINTS[number]
     elif number == errno.ENOSYS:
         hint = "the kernel has no bpf(2), or a seccomp filter forbids it"
     if log and name == "BPF_PROG_LOAD":

@@ -20,6 +20,8 @@ from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr
 from bombus.kernel.linux import process
 from bombus.kernel.linux.syscall import MAP_SHARED, PROT_READ, PROT_WRITE, libc, numbers
+from bombus.kernel.linux.token import COMMANDS as _TAKE_TOKENS
+from bombus.kernel.linux.token import Tokens
 from bombus.spec.version import KernelVersion
 
 if TYPE_CHECKING:
@@ -45,18 +47,20 @@ class LinuxKernel:
     """The running kernel. Every descriptor it returns is close-on-exec and belongs to the caller.
 
     Needs CAP_BPF (and what the program type wants) for nearly everything; the errors say which is missing.
-    `close_tracing` gives back what `printk` uses; it also happens when the object goes away.
+    `close_tracing` gives back what `printk` uses; it also happens when the object goes away. token: what delegates
+    these rights to a user namespace (see `token.Tokens`).
     """
 
     name = "linux"
 
-    def __init__(self) -> None:
+    def __init__(self, token: str | os.PathLike[str] | int | None = None) -> None:
         self._bpf_nr = numbers().bpf
         self._syscall = libc().syscall
         self._version = KernelVersion.parse(os.uname().release)
         self._printk: Printk | None = None
         self._printk_problem = ""
         self._lock = allocate_lock()
+        self._tokens = Tokens(token)
 
     @property
     def version(self) -> KernelVersion:
@@ -73,6 +77,8 @@ class LinuxKernel:
     def bpf(self, attr: Attr) -> int:
         if len(attr.raw) == 0:
             raise UsageError(f"{attr.command.name}: the attr is empty")
+        if attr.command.id in _TAKE_TOKENS:
+            self._tokens.add_to(attr, self.bpf)
         if attr.command.id == _PROG_LOAD:
             self._before_load(attr)
         elif attr.command.id == _TEST_RUN and self._printk is not None:

@@ -15,25 +15,26 @@ class Numbers(NamedTuple):
 
     bpf: int
     perf_event_open: int
+    add_key: int
 
 
 # Linux arch/*/entry/syscalls/*.tbl and include/uapi/asm-generic/unistd.h
-_GENERIC = Numbers(280, 241)
+_GENERIC = Numbers(280, 241, 217)
 NUMBERS: dict[str, Numbers] = {
-    "x86_64": Numbers(321, 298),
-    "i386": Numbers(357, 336),
-    "i686": Numbers(357, 336),
+    "x86_64": Numbers(321, 298, 248),
+    "i386": Numbers(357, 336, 286),
+    "i686": Numbers(357, 336, 286),
     "aarch64": _GENERIC,
     "riscv64": _GENERIC,
     "riscv32": _GENERIC,
     "loongarch64": _GENERIC,
-    "armv7l": Numbers(386, 364),
-    "armv8l": Numbers(386, 364),
-    "s390x": Numbers(351, 331),
-    "ppc64le": Numbers(361, 319),
-    "ppc64": Numbers(361, 319),
-    "sparc64": Numbers(349, 327),
-    "mips64": Numbers(5315, 5292),
+    "armv7l": Numbers(386, 364, 309),
+    "armv8l": Numbers(386, 364, 309),
+    "s390x": Numbers(351, 331, 278),
+    "ppc64le": Numbers(361, 319, 269),
+    "ppc64": Numbers(361, 319, 269),
+    "sparc64": Numbers(349, 327, 281),
+    "mips64": Numbers(5315, 5292, 5239),
 }
 
 MAP_SHARED = 1

@@ -9,7 +9,7 @@ from bombus.errors import KernelError
 from bombus.kernel.api import Attr
 from bombus.kernel.user.commands import CommandFn, command, put
 from bombus.kernel.user.objects import ID_MAX
-from bombus.spec.maptypes import BPF_F_RDONLY, BPF_F_WRONLY
+from bombus.spec.maptypes import BPF_F_RDONLY, BPF_F_TOKEN_FD, BPF_F_WRONLY
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
@@ -33,7 +33,10 @@ def _next_id(kind: str) -> CommandFn:
 def _fd_by_id(kind: str, field: str) -> CommandFn:
     def body(kernel: UserKernel, attr: Attr) -> int:
         call = attr.command.name
-        flags = attr.get("open_flags") if kind == "map" else 0
+        flags = attr.get("open_flags") if "open_flags" in attr.command.by_name else 0
+        if kind == "btf" and flags & BPF_F_TOKEN_FD:
+            kernel.object(call, attr.get("fd_by_id_token_fd"), "token")
+            flags &= ~BPF_F_TOKEN_FD
         readable, writable = access_of(call, flags)
         number = attr.get(field)
         obj = kernel.ids[kind].find(number)

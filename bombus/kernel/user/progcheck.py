@@ -56,6 +56,8 @@ def check(kernel: UserKernel, attr: Attr) -> tuple[ProgType | None, int]:
         raise NotSupported("BPF tokens", "the user kernel makes none")
     if flags & F_XDP_DEV_BOUND_ONLY or attr.get("prog_ifindex"):
         raise NotSupported("programs bound to a device", "the user kernel has no offloading devices")
+    if attr.get("signature"):
+        raise NotSupported("signed programs", "the user kernel has no keyrings")
     row = PROG_TYPE_BY_ID.get(attr.get("prog_type"))
     count = attr.get("insn_cnt")
     if not 0 < count <= MAX_INSNS:

@@ -308,6 +308,8 @@ def test_what_profile_prints() -> None:
         (("load", "x"), "PATH is missing"),
         (("load", "x", "y", "type", "martian"), "program type 'martian' is not known"),
         (("load", "x", "y", "map", "idx", "-3"), "can't parse '-3' as IDX"),
+        (("load", "-S", "x", "y"), "-S needs a private key"),
+        (("loadall", "-k", "x", "x", "y"), "-k and -i are for -S"),
         (("tracelog", "stdin"), "expected 'stdout' or 'stderr'"),
     ],
 )  # fmt: skip
