@@ -96,7 +96,65 @@ def atomic(place: V) -> V:
 
     With +=, -=, |=, &= and ^= on u32, u64, s32 and s64.
     """
-    return place
+    return typed("V", _Atomic(place))
+
+
+class _Atomic:
+    """A place whose members (elements) change when the right side is known, whatever that does to them meanwhile."""
+
+    __slots__ = ("_place",)
+
+    def __init__(self, place: View) -> None:
+        object.__setattr__(self, "_place", place)
+
+    def __getattr__(self, name: str) -> _Change:
+        place = object.__getattribute__(self, "_place")
+        return _Change(lambda: getattr(place, name), lambda value: setattr(place, name, value))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        _no_assignment(value)
+
+    def __getitem__(self, index: Any) -> _Change:
+        place = object.__getattribute__(self, "_place")
+        return _Change(lambda: place[index], lambda value: place.__setitem__(index, value))
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        _no_assignment(value)
+
+
+def _no_assignment(value: Any) -> None:
+    if not isinstance(value, _Change):
+        raise UsageError("bpf.atomic(...) goes with +=, -=, |=, &= and ^=")
+
+
+class _Change:
+    """One place: read and written by its operators."""
+
+    __slots__ = ("_load", "_store")
+
+    def __init__(self, load: Callable[[], Any], store: Callable[[Any], None]) -> None:
+        self._load = load
+        self._store = store
+
+    def __iadd__(self, value: Any) -> _Change:
+        self._store(self._load() + value)
+        return self
+
+    def __isub__(self, value: Any) -> _Change:
+        self._store(self._load() - value)
+        return self
+
+    def __ior__(self, value: Any) -> _Change:
+        self._store(self._load() | value)
+        return self
+
+    def __iand__(self, value: Any) -> _Change:
+        self._store(self._load() & value)
+        return self
+
+    def __ixor__(self, value: Any) -> _Change:
+        self._store(self._load() ^ value)
+        return self
 
 
 def _fetch(place: Ref[N], change: Callable[[N], N]) -> N:

@@ -50,7 +50,11 @@ class Map:
     ) -> None:  # fmt: skip
         for what, kind in (("key", key), ("value", value)):
             if kind is not None and not is_member_type(kind):
-                raise UsageError(f"a map's {what} is an integer type or a Struct class, not {kind!r}")
+                shown = kind.__name__ if isinstance(kind, type) else repr(kind)
+                raise UsageError(
+                    f"a map's {what} is an integer type or a Struct class, not {shown}; "
+                    "write u8 to u64, s8 to s64, or class Key(Struct): ..."
+                )
             if isinstance(kind, type) and issubclass(kind, Struct) and not kind.LAYOUT.members:
                 raise UsageError(f"a map's {what} has members, and {kind.__name__} has none")
         for name, number in (("max_entries", max_entries), ("flags", flags), ("extra", extra)):

@@ -50,7 +50,7 @@ class _Place:
 
     def __init__(self, target: str) -> None:
         if not isinstance(target, str) or not target:
-            raise UsageError(f'say where it goes: @{type(self).__name__}("...")')
+            raise UsageError(f'a program of this kind has a place; say which: @{type(self).__name__}("...")')
         self.name = f"{self.PREFIX}/{target}"
 
     def __call__(self, function: Callable[..., R]) -> Program[Any, R]:
@@ -71,11 +71,23 @@ class tracepoint(_Place):
 
     PREFIX = "tracepoint"
 
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        if target.count("/") != 1 or not all(target.split("/")):
+            raise UsageError(
+                f'a tracepoint is named by its category, too, not {target!r}; write @tracepoint("sched/sched_switch")'
+            )
+
 
 class raw_tracepoint(_Place):
     """Runs at a tracepoint with its raw arguments: `@raw_tracepoint("sched_switch")`."""
 
     PREFIX = "raw_tracepoint"
+
+    def __init__(self, target: str) -> None:
+        super().__init__(target)
+        if "/" in target:
+            raise UsageError(f'a raw tracepoint has no category; write @raw_tracepoint("{target.rpartition("/")[2]}")')
 
 
 class raw_tracepoint_writable(_Place):

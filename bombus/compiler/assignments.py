@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import ast
 
-from bombus.compiler import tree
+from bombus.compiler import suggest, tree
 from bombus.compiler.check import Checker
 from bombus.compiler.expressions import expression, kind_type, load_place, spot, value_of
 from bombus.compiler.operators import operate
@@ -51,7 +51,7 @@ def set_variable(c: Checker, target: ast.Name, value: tree.Expr, source: ast.AST
         c.assigned(name, NONE)
         return tree.Set(c.at(target), variable, value)
     if isinstance(kind, ObjectT):
-        c.wrong(source, f"{c.text(source)} is no value that a variable holds", "use it by its name where it is needed")
+        c.wrong(source, f"{c.text(source)} is no value that a variable holds", suggest.for_text(kind.value))
     if isinstance(kind, LitT):
         if known is not None and isinstance(known.type, IntT):
             value = c.coerce(value, known.type, source, "this value")
@@ -81,7 +81,8 @@ def _unpack(c: Checker, target: ast.Tuple | ast.List, source: ast.expr, node: as
     if not isinstance(value.type, TupleT):
         c.wrong(source, f"{value.type} cannot be taken apart", "only tuples can")
     if len(target.elts) != len(value.type.items):
-        c.wrong(target, f"{len(value.type.items)} values for {len(target.elts)} names")
+        c.wrong(target, f"{len(value.type.items)} values for {len(target.elts)} names",
+                "give every value a name; _ is for those that nobody reads")  # fmt: skip
     variables: list[tree.Variable] = []
     for element, kind in zip(target.elts, value.type.items, strict=True):
         if not isinstance(element, ast.Name):

@@ -87,7 +87,7 @@ def module_text(module: ModuleType | Mapping[str, Any], *, target: str = "bpfel"
 
 def _module(module: ModuleType | Mapping[str, Any], target: str, cpu: str) -> ModuleText:
     from bombus.compiler.module import ModuleText
-    from bombus.compiler.program import check_names
+    from bombus.compiler.modulecheck import check_names
 
     if target not in TARGETS:
         raise UsageError(f"{target!r} is no target: {', '.join(TARGETS)} are")

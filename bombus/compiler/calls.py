@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import ast
-from types import BuiltinFunctionType, FunctionType
+from types import FunctionType
 from typing import Any, NewType
 
 from bombus.bpf import core, helpers
@@ -14,7 +14,7 @@ from bombus.bpf.ints import Scalar
 from bombus.bpf.objects import Place
 from bombus.bpf.program import Program
 from bombus.bpf.struct import Ref, Struct
-from bombus.compiler import tree
+from bombus.compiler import suggest, tree
 from bombus.compiler.arguments import bind, no_keywords
 from bombus.compiler.check import Checker, Wrong, python_function
 from bombus.compiler.expressions import condition, expression, integer, is_struct_class, kind_type
@@ -38,7 +38,8 @@ def call(c: Checker, node: ast.Call) -> tree.Expr:
             return method
     callee = expression(c, node.func)
     if not isinstance(callee, tree.Object):
-        c.wrong(node.func, f"{c.text(node.func)} is {callee.type} and cannot be called")
+        c.wrong(node.func, f"{c.text(node.func)} is {callee.type} and cannot be called",
+                "take the ( ) away, or call a function")  # fmt: skip
     return _call_object(c, node, callee.value)
 
 
@@ -50,7 +51,7 @@ def _call_object(c: Checker, node: ast.Call, value: Any) -> tree.Expr:
             return _new(c, node, value)
         if value is bool:
             return _truth(c, node)
-        c.wrong(node.func, f"{value.__name__}(...) is not part of the language", _TYPE_HINTS.get(value, ""))
+        c.wrong(node.func, f"{value.__name__}(...) is not part of the language", suggest.for_class(value))
     if isinstance(value, NewType):
         no_keywords(c, node, 1)
         given, kind = expression(c, node.args[0]), c.meaning(node.func, value, "mem")
@@ -78,39 +79,8 @@ def _call_object(c: Checker, node: ast.Call, value: Any) -> tree.Expr:
     function = python_function(value)
     if function is not None and not function.__module__.startswith("bombus.bpf"):
         return _user_call(c, node, function)
-    hint = _BUILTIN_HINTS.get(value, "") if isinstance(value, BuiltinFunctionType) else ""
-    hint = hint or _MODULE_HINTS.get(_home(value), "define a function with def")
-    c.wrong(node.func, f"{c.text(node.func)} cannot be called in a program", hint)
-
-
-def _home(value: Any) -> str:
-    """The module that a function comes from."""
-    owner = getattr(value, "__self__", None)
-    return getattr(value, "__module__", None) or type(owner).__module__
-
-
-_TYPE_HINTS: dict[type, str] = {
-    int: "say how wide it is: s64(...)", str: 'texts are printed in place: bpf.printk(f"...")',
-    float: "BPF has no floating point", enumerate: "count with range(...)", zip: "count with range(...)",
-    reversed: "count down: range(n - 1, -1, -1)", map: "write a loop", filter: "write a loop",
-    list: "use bpf.zeros(u8, 64), or an array in a struct", tuple: "write the values in place: (a, b)",
-    dict: "declare a map: map.hash(u32, u64, max_entries=1024)",
-    set: "declare a map: map.hash(u32, u8, max_entries=1024)", bytes: "use bpf.zeros(u8, 64)",
-    bytearray: "use bpf.zeros(u8, 64)", range: "it stands in a for loop: for i in range(n):",
-    type: "types are known when compiling",
-}  # fmt: skip
-_MODULE_HINTS = {
-    "time": "helpers.ktime_get_ns() is the time", "random": "helpers.get_prandom_u32() is random",
-    "sys": "return a verdict", "_sitebuiltins": "return a verdict", "os": "helpers have what programs may know",
-    "functools": "define a function with def", "_struct": "read members: ctx.parse(Struct)",
-}  # fmt: skip
-_BUILTIN_HINTS: dict[Any, str] = {
-    print: 'write bpf.printk(f"...")', abs: "write a if a >= 0 else -a", sum: "write a loop", any: "write a loop",
-    all: "write a loop", sorted: "write a loop", open: "files are for user space; keep data in maps",
-    isinstance: "types are known when compiling", pow: "multiply or shift", divmod: "write a // b and a % b",
-    getattr: "write the member's name", setattr: "write the member's name", id: "bpf.address(...) in native code",
-    hash: "declare a map: map.hash(u32, u64, max_entries=1024)", ord: "write the number",
-}  # fmt: skip
+    text = c.text(node.func)
+    c.wrong(node.func, f"{text} cannot be called in a program", suggest.for_call(value, text))
 
 
 def _convert(c: Checker, node: ast.Call, kind: type[Scalar]) -> tree.Expr:
@@ -124,7 +94,7 @@ def _convert(c: Checker, node: ast.Call, kind: type[Scalar]) -> tree.Expr:
     if not isinstance(given, (IntT, LitT)) and given != BOOL:
         hint = f"take its value: {kind.__name__}({c.text(node.args[0])}.value)" if (
             isinstance(given, RefT) and not given.is_struct and not given.is_array
-        ) else ""  # fmt: skip
+        ) else "numbers and bool are converted"  # fmt: skip
         c.wrong(node.args[0], f"{given} is not converted to {kind.__name__}", hint)
     if isinstance(value, tree.Const):
         return tree.Const(at, wanted, int(kind._make(value.value)))
@@ -142,13 +112,13 @@ def _new(c: Checker, node: ast.Call, kind: type[Struct]) -> tree.Expr:
     if kind.ARENA:
         c.wrong(node, f"{kind.__name__} lies in an arena", f"heap.alloc({kind.__name__}) makes one")
     if issubclass(kind, Context) or kind.CORE:
-        c.wrong(node, f"{kind.__name__} is made by the kernel")
+        c.wrong(node, f"{kind.__name__} is made by the kernel", "take it as a parameter, or from a helper")
     members = []
     for keyword in node.keywords:
         member = kind.LAYOUT.members.get(keyword.arg or "")
         if member is None:
-            names = ", ".join(name for name in kind.LAYOUT.members if not name.startswith("_"))
-            c.wrong(keyword.value, f"{kind.__name__} has no member {keyword.arg!r}", f"it has {names}")
+            hint = suggest.members_of(kind, keyword.arg or "")
+            c.wrong(keyword.value, f"{kind.__name__} has no member {keyword.arg!r}", hint)
         value = expression(c, keyword.value)
         members.append((member, c.coerce(value, kind_type(member.type, "mem"), keyword.value, f"{member.name}")))
     if kind.LAYOUT.size > (room := c.program.stack_room()):
@@ -167,9 +137,9 @@ def _method(c: Checker, node: ast.Call, func: ast.Attribute) -> tree.Expr | None
         return None
     kind = base.type
     if not isinstance(kind, RefT):
-        c.wrong(func, f"{kind} has no method {func.attr!r}")
+        c.wrong(func, f"{kind} has no method {func.attr!r}", "write a function that takes it")
     if kind.is_struct and func.attr in kind.target.LAYOUT.members:
-        c.wrong(func, f"{c.text(func)} is a member, which cannot be called")
+        c.wrong(func, f"{c.text(func)} is a member, which cannot be called", f"read it without ( ): {c.text(func)}")
     if kind.nullable:
         c.maybe_none(func.value, kind)
     at = c.at(node)
@@ -190,7 +160,7 @@ def _method(c: Checker, node: ast.Call, func: ast.Attribute) -> tree.Expr | None
         if kind.space == "config":
             c.wrong(func, "a setting of bpf.config(...) is constant for the program", "use bpf.var(...)")
         return tree.CopyTo(at, NONE, base, value)
-    hint = ""
+    hint = "write a function that takes it"
     if kind.is_struct and isinstance(vars(kind.target).get(func.attr), FunctionType):
         hint = f"methods are not part of the language; write a function: def {func.attr}(this: {kind.present()}) -> ..."
     c.wrong(func, f"{kind} has no method {func.attr!r}", hint)
@@ -201,14 +171,16 @@ def _parse(c: Checker, node: ast.Call, ctx: tree.Expr) -> tree.Expr:
     assert kind_node is not None
     target = expression(c, kind_node)
     if not isinstance(target, tree.Object) or not is_struct_class(target.value):
-        c.wrong(kind_node, "parse wants a Struct class")
+        c.wrong(kind_node, "parse wants a Struct class", "ctx.parse(Ethernet, 14), with class Ethernet(Struct)")
     at = c.at(node)
     zero: tree.Expr = tree.Const(at, LitT(0, 0), 0)
     offset = integer(c, offset_node) if offset_node is not None else zero
     kind = offset.type
     if isinstance(kind, LitT) and (kind.high < 0 or kind.low > REACH):
         assert offset_node is not None
-        c.wrong(offset_node, f"offsets of packets are 0 to {REACH}, not {kind.high if kind.high > REACH else kind.low}")
+        worst = kind.high if kind.high > REACH else kind.low
+        c.wrong(offset_node, f"offsets of packets are 0 to {REACH}, not {worst}",
+                "helpers.skb_load_bytes and xdp_load_bytes reach further")  # fmt: skip
     if isinstance(kind, IntT) and kind.kind.NETWORK:
         assert offset_node is not None
         c.wrong(offset_node, f"{kind} is no offset", "convert it: u32(...)")

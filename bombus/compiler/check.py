@@ -18,7 +18,7 @@ from bombus.bpf import core
 from bombus.bpf.core import KernelEnum
 from bombus.bpf.ints import Scalar
 from bombus.bpf.struct import Array, Ref, Struct
-from bombus.compiler import tree
+from bombus.compiler import suggest, tree
 from bombus.compiler.diagnostics import Diagnostic, at_node
 from bombus.compiler.source import SourceFile, names_of
 from bombus.compiler.types import BOOL, NONE, IntT, LitT, ObjectT, RefT, TupleT, Type, literal_fits
@@ -97,12 +97,13 @@ class Checker:
 
     # Saying what is wrong
 
-    def report(self, node: ast.AST, message: str, hint: str = "") -> None:
+    def report(self, node: ast.AST, message: str, hint: str) -> None:
+        """hint: what to write instead."""
         found = at_node(self.file.path, self.file.lines, node, message, hint)
         if found not in self.diagnostics:
             self.diagnostics.append(found)
 
-    def wrong(self, node: ast.AST, message: str, hint: str = "") -> NoReturn:
+    def wrong(self, node: ast.AST, message: str, hint: str) -> NoReturn:
         self.report(node, message, hint)
         raise Wrong
 
@@ -123,7 +124,8 @@ class Checker:
             return self.names[node.id]
         if hasattr(builtins, node.id):
             return getattr(builtins, node.id)
-        self.wrong(node, f"there is no name {node.id!r}")
+        known = [*self.variables, *self.names]
+        self.wrong(node, f"there is no name {node.id!r}", suggest.closest(node.id, known))
 
     def constant(self, node: ast.AST, value: Any) -> tree.Expr:
         """A value that exists when compiling, as an expression."""
@@ -228,7 +230,10 @@ class Checker:
             return tree.Tuple(expr.at, kind, items)
         if kind == BOOL and isinstance(given, (IntT, LitT)):
             self.wrong(node, f"{what} is {given}, wanted is bool", f"write {self.text(node)} != 0")
-        self.wrong(node, f"{what} is {given}, wanted is {kind}")
+        hint = "a condition is wanted" if kind == BOOL else f"give {kind}"
+        if isinstance(kind, IntT):
+            hint = self.conversion(kind, "")
+        self.wrong(node, f"{what} is {given}, wanted is {kind}", hint)
 
     def maybe_none(self, node: ast.AST, given: RefT) -> NoReturn:
         text = self.text(node)
@@ -248,7 +253,8 @@ class Checker:
             value = eval(compile(ast.Expression(node), self.file.path, "eval"), scope)
             return eval(value, scope) if isinstance(value, str) else value
         except Exception as error:  # whatever the user's expression does
-            self.wrong(node, f"this annotation has no meaning: {error}")
+            self.wrong(node, f"this annotation has no meaning: {error}",
+                       "a type is u8 to u64, s8 to s64, bool, a Struct class or Ref[...]")  # fmt: skip
 
     def type_of(self, node: ast.expr, space: str = "mem") -> Type:
         """The type that an annotation names."""

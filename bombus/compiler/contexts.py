@@ -21,17 +21,19 @@ def check_access(c: Checker, node: ast.AST, place: tree.Spot, *, write: bool) ->
     offset = found[1]
     name = c.text(node)
     if offset is None:
-        c.wrong(node, f"{name}: members of a context are indexed by constants")
+        c.wrong(node, f"{name}: members of a context are indexed by constants", "write the index as a number")
     answer = _rule(c.function.prog_type, c.function.attach_type, offset, size_of(place.kind), write)
     if answer is None:
         short = c.function.prog_type.removeprefix("BPF_PROG_TYPE_").lower()
-        c.wrong(node, f"{short} programs may not {'write' if write else 'read'} {name}")
+        c.wrong(node, f"{short} programs may not {'write' if write else 'read'} {name}",
+                "programs write packets, maps and globals" if write else "programs of other kinds may")  # fmt: skip
     if isinstance(place.kind, PointerType):
         return
     if answer.startswith("PTR_TO_PACKET"):
         c.wrong(node, f"{name} is an address", "take the packet apart with .parse(Struct, offset), or ask for .length")
     if answer:
-        c.wrong(node, f"{name} is a pointer ({answer}), which is not part of the language yet")
+        c.wrong(node, f"{name} is a pointer ({answer}), which is not part of the language yet",
+                "helpers that take the context read what it points to")  # fmt: skip
 
 
 def _offset(place: tree.Spot) -> tuple[type[Context], int | None] | None:

@@ -41,7 +41,7 @@ def shown(path: str) -> str:
     return path if short.startswith("..") else short
 
 
-def at_node(path: str, lines: list[str], node: ast.AST, message: str, hint: str = "") -> Diagnostic:
+def at_node(path: str, lines: list[str], node: ast.AST, message: str, hint: str) -> Diagnostic:
     """A diagnostic about a piece of source."""
     line = getattr(node, "lineno", 1)
     text = lines[line - 1].rstrip("\n") if 0 < line <= len(lines) else ""
@@ -52,3 +52,9 @@ def at_node(path: str, lines: list[str], node: ast.AST, message: str, hint: str 
     if getattr(node, "end_lineno", line) == line:
         end = len(raw[: getattr(node, "end_col_offset", len(raw))].decode(errors="replace"))
     return Diagnostic(path, line, column + 1, end + 1, message, hint, text)
+
+
+def in_order(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Each once, by file and place."""
+    order = {path: i for i, path in enumerate(dict.fromkeys(d.path for d in found))}
+    return tuple(sorted(dict.fromkeys(found), key=lambda d: (order[d.path], d.line, d.column)))

@@ -14,7 +14,7 @@ from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import ArrayType, PointerType, name_of
 from bombus.bpf.map import Map
 from bombus.bpf.struct import Struct
-from bombus.compiler import tree
+from bombus.compiler import suggest, tree
 from bombus.compiler.check import Checker, merge
 from bombus.compiler.contexts import check_access
 from bombus.compiler.operators import compare, operate
@@ -63,10 +63,20 @@ def value_of(c: Checker, node: ast.expr) -> tree.Expr:
     return value
 
 
+def _number_of(c: Checker, node: ast.expr, kind: Type) -> str:
+    """What makes a number of a value of another type."""
+    text = c.text(node)
+    if isinstance(kind, RefT) and not kind.is_struct and not kind.is_array:
+        return f"take its value: {text}.value"
+    if kind == BOOL:
+        return f"convert it: u32({text})"
+    return "take a member or an element of it" if isinstance(kind, RefT) else "write an integer"
+
+
 def integer(c: Checker, node: ast.expr) -> tree.Expr:
     value = expression(c, node)
     if not isinstance(value.type, (IntT, LitT)):
-        c.wrong(node, f"a number is wanted here, this is {value.type}")
+        c.wrong(node, f"a number is wanted here, this is {value.type}", _number_of(c, node, value.type))
     return value
 
 
@@ -75,7 +85,7 @@ def _constant(c: Checker, node: ast.Constant) -> tree.Expr:
     if isinstance(value, (float, complex)):
         c.wrong(node, "BPF has no floating point", "calculate with integers")
     if value is ...:
-        c.wrong(node, "... is not a value")
+        c.wrong(node, "... is not a value", "write a number")
     return c.constant(node, value)
 
 
@@ -145,10 +155,11 @@ def _static(c: Checker, node: ast.Attribute, owner: Any) -> Any:
             return getattr(owner, node.attr)
         except AttributeError:
             what = f"module {owner.__name__}" if isinstance(owner, ModuleType) else c.text(node.value)
-            c.wrong(node, f"{what} has no {node.attr!r}")
+            hint = suggest.closest(node.attr, dir(owner), "see its documentation")
+            c.wrong(node, f"{what} has no {node.attr!r}", hint)
     if not callable(getattr(type(owner), node.attr, None)) or node.attr.startswith("_"):
-        known = sorted(name for name in dir(type(owner)) if not name.startswith("_") and name.islower())
-        c.wrong(node, f"this {type(owner).__name__} map has no {node.attr!r}", f"it has {', '.join(known)}")
+        hint = suggest.for_map(owner, c.text(node.value), node.attr)
+        c.wrong(node, f"this {type(owner).__name__} map has no {node.attr!r}", hint)
     return getattr(owner, node.attr)
 
 
@@ -156,7 +167,7 @@ def _member(c: Checker, node: ast.Attribute, base: tree.Expr) -> tree.Spot:
     """The place that `base.attr` names."""
     kind = base.type
     if not isinstance(kind, RefT):
-        c.wrong(node, f"{kind} has no member {node.attr!r}")
+        c.wrong(node, f"{kind} has no member {node.attr!r}", "structs have members")
     if kind.nullable:
         c.maybe_none(node.value, kind)
     if kind.space in ("percpu", "percpu_own"):
@@ -165,8 +176,8 @@ def _member(c: Checker, node: ast.Attribute, base: tree.Expr) -> tree.Spot:
     if kind.is_struct:
         member = kind.target.LAYOUT.members.get(node.attr)
         if member is None:
-            names = ", ".join(name for name in kind.target.LAYOUT.members if not name.startswith("_"))
-            hint = f"it has {names}"
+            more = ("length", "parse") if issubclass(kind.target, PacketContext) else ()
+            hint = suggest.members_of(kind.target, node.attr, more)
             found = vars(kind.target).get(node.attr)
             if isinstance(found, (property, FunctionType)):
                 hint = f"only its members are there; write a function: def {node.attr}(this: {kind.present()}) -> ..."
@@ -218,7 +229,7 @@ def spot(c: Checker, node: ast.expr, *, store: bool = False) -> tree.Spot:
     elif isinstance(node, ast.Subscript):
         found = _element(c, node)
     else:
-        c.wrong(node, f"{c.text(node)} cannot be assigned")
+        c.wrong(node, f"{c.text(node)} cannot be assigned", "names, members and elements are")
     if store:
         assert isinstance(found.base.type, RefT)
         if found.base.type.space == "config":
@@ -227,9 +238,11 @@ def spot(c: Checker, node: ast.expr, *, store: bool = False) -> tree.Spot:
             check_access(c, node, found, write=True)
         direct = found.base.type.space == "btf" and c.function.prog_type in ("BPF_PROG_TYPE_STRUCT_OPS", "")
         if found.base.type.space in ("kernel", "btf") and not direct:  # of a sock, struct_ops may write some members
-            c.wrong(node, "kernel memory cannot be written")
+            c.wrong(node, "kernel memory cannot be written",
+                    "copy it into a struct of your own; helpers and kernel functions change the kernel")  # fmt: skip
         if found.member is not None and found.member.bits and found.base.type.target.CORE:
-            c.wrong(node, "bit-fields of kernel structs cannot be written")
+            c.wrong(node, "bit-fields of kernel structs cannot be written",
+                    "helpers and kernel functions change the kernel")  # fmt: skip
         if isinstance(found.kind, PointerType) and not found.kind.target().ARENA:
             c.wrong(node, "a pointer member cannot be assigned", "pointers to structs of an arena can")
     return found
@@ -284,12 +297,14 @@ def _subscript(c: Checker, node: ast.Subscript) -> tree.Expr:
             index = integer(c, node.slice)
             if isinstance(index, tree.Const) and 0 <= index.value < len(base.value):
                 return c.constant(node, base.value[index.value])
-            c.wrong(node.slice, f"the index of constant bytes is a constant from 0 to {len(base.value) - 1}")
+            c.wrong(node.slice, f"the index of constant bytes is a constant from 0 to {len(base.value) - 1}",
+                    "loop with bpf.unroll(range(n)), or keep the bytes in a map")  # fmt: skip
         if isinstance(base, tree.Tuple):
             index = integer(c, node.slice)
             if isinstance(index, tree.Const) and 0 <= index.value < len(base.items):
                 return base.items[index.value]
-            c.wrong(node.slice, f"the index of a tuple is a constant from 0 to {len(base.items) - 1}")
+            c.wrong(node.slice, f"the index of a tuple is a constant from 0 to {len(base.items) - 1}",
+                    "take the tuple apart: a, b = ...")  # fmt: skip
     return load_place(c, node, _element(c, node))
 
 
@@ -306,7 +321,7 @@ def _unary(c: Checker, node: ast.UnaryOp) -> tree.Expr:
         hint = f"write not ({text})" if isinstance(node.op, ast.Invert) else f"convert it: s32({text})"
         c.wrong(node.operand, "a number is wanted here, this is bool", hint)
     if not isinstance(value.type, (IntT, LitT)):
-        c.wrong(node.operand, f"a number is wanted here, this is {value.type}")
+        c.wrong(node.operand, f"a number is wanted here, this is {value.type}", _number_of(c, node.operand, value.type))
     at = c.at(node)
     if isinstance(value.type, LitT):
         if not isinstance(value, tree.Const):

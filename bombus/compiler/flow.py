@@ -184,7 +184,8 @@ def walk(c: Checker, node: ast.For) -> Walk | None:
             args.append(tree.Const(given.at, params[-1][1], 0))
             continue
         if not isinstance(given.type, RefT) or not given.type.is_struct or not given.type.target.CORE:
-            c.wrong(arg, f"{name} is a struct of the kernel, not {given.type}")
+            c.wrong(arg, f"{name} is a struct of the kernel, not {given.type}",
+                    "declare it with core=True: class task_struct(Struct, core=True)")  # fmt: skip
         if given.type.nullable:
             c.maybe_none(arg, given.type)
         args.append(given)
@@ -231,7 +232,7 @@ def _numbers(c: Checker, node: ast.Call) -> Walk:
         elif isinstance(kind, IntT) and not kind.kind.NETWORK:
             low, high = kind.kind.MIN, kind.kind.MAX
         else:
-            c.wrong(arg, f"range takes numbers, not {kind}")
+            c.wrong(arg, f"range takes numbers, not {kind}", "convert it: u32(...)")
         if low < s32.MIN or high > s32.MAX:
             c.wrong(arg, f"iterate counts within s32, this is {kind} and may be {high if high > s32.MAX else low}",
                     "convert what is small enough: u16(...)")  # fmt: skip

@@ -17,6 +17,7 @@ from bombus.compiler.arguments import bind, may_call
 from bombus.compiler.check import Checker, python_function
 from bombus.compiler.expressions import expression, is_struct_class, kind_type
 from bombus.compiler.prototypes import argument_kinds, int_type, may_be_null, parameters, result_kind
+from bombus.compiler.suggest import map_words
 from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT, Type
 from bombus.spec.helpers import HELPER, HELPER_BY_ID, Helper
 
@@ -47,7 +48,7 @@ def pointer(c: Checker, node: ast.expr, value: tree.Expr, nullable: bool) -> tre
         return tree.Bytes(value.at, RefT(ArrayType(ints.u8, len(value.value)), "config"), value.value)
     if isinstance(value.type, (IntT, LitT)):
         c.wrong(node, f"an address is wanted here, this is {value.type}", f"bpf.local({c.text(node)}) has one")
-    c.wrong(node, f"memory is wanted here, this is {value.type}")
+    c.wrong(node, f"memory is wanted here, this is {value.type}", "give a struct, an array, a reference or bytes")
 
 
 def helper(c: Checker, node: ast.Call, row: Helper) -> tree.Expr:
@@ -70,7 +71,8 @@ def helper(c: Checker, node: ast.Call, row: Helper) -> tree.Expr:
         assert first is not None
         chosen = expression(c, first)
         if not isinstance(chosen, tree.Object) or not is_struct_class(chosen.value):
-            c.wrong(first, f"{row.name} wants the type of its result first, a Struct class")
+            c.wrong(first, f"{row.name} wants the type of its result first, a Struct class",
+                    f"helpers.{row.name}(task_struct, ...)")  # fmt: skip
         kind = chosen.value
     args: list[tree.Expr] = []
     for (name, c_type), arg_kind, arg in zip(given, argument_kinds(row), nodes, strict=True):
@@ -133,20 +135,20 @@ def helper_argument(
         return c.coerce(value, IntT(getattr(ints, number)), node, name)
     if arg_kind.startswith("ARG_CONST_MAP_PTR") or c_type == "struct bpf_map *":
         if not isinstance(value, tree.Object) or not isinstance(value.value, maps.Map):
-            c.wrong(node, f"{name} is a map, not {value.type}")
+            c.wrong(node, f"{name} is a map, not {value.type}", "give a map of the module by its name")
         c.program.map_name(value.value, node, c)
         return value
     if arg_kind.startswith("ARG_PTR_TO_FUNC"):
         function = python_function(value.value) if isinstance(value, tree.Object) else None
         if function is None:
-            c.wrong(node, f"{name} is a function, not {value.type}")
+            c.wrong(node, f"{name} is a function, not {value.type}", "give a function of the file by its name")
         return tree.Object(value.at, value.type, c.program.function(function, c, node, linkage="callback"))
     if arg_kind == "ARG_ANYTHING" and value.type == U64:
         return value
     if arg_kind.startswith("ARG_PTR_TO_CTX") and (
         not isinstance(value.type, RefT) or value.type.space not in ("ctx", "mem")
     ):  # fmt: skip
-        c.wrong(node, f"{row.name} wants the program's context")
+        c.wrong(node, f"{row.name} wants the program's context", "give the program's first parameter")
     return pointer(c, node, value, "PTR_MAYBE_NULL" in arg_kind or arg_kind == "ARG_ANYTHING" or "MEM" not in arg_kind)
 
 
@@ -157,12 +159,12 @@ def loose_argument(c: Checker, name: str, kind: Type, node: ast.expr) -> tree.Ex
         return pointer(c, node, value, kind.nullable)
     if isinstance(kind, ObjectT) and kind.value is maps.Map:
         if not isinstance(value, tree.Object) or not isinstance(value.value, maps.Map):
-            c.wrong(node, f"{name} is a map, not {value.type}")
+            c.wrong(node, f"{name} is a map, not {value.type}", "give a map of the module by its name")
         c.program.map_name(value.value, node, c)
         return value
     function = python_function(value.value) if isinstance(value, tree.Object) else None
     if function is None:
-        c.wrong(node, f"{name} is a function, not {value.type}")
+        c.wrong(node, f"{name} is a function, not {value.type}", "give a function of the file by its name")
     return tree.Object(value.at, value.type, c.program.function(function, c, node, linkage="callback"))
 
 
@@ -187,7 +189,8 @@ def map_call(c: Checker, node: ast.Call, owner: maps.Map, name: str, this: tree.
         c.wrong(node, "reserve stands in a with", "with events.reserve(Event) as event:")
     maker = _MAP_CALLS.get((_family(owner), name))
     if maker is None:
-        c.wrong(node.func, f"{name} of a {type(owner).__name__} map is not called in programs")
+        c.wrong(node.func, f"{name} of a {type(owner).__name__} map is not called in programs",
+                f"programs have {', '.join(map_words(owner))}")  # fmt: skip
     return maker(c, node, this, owner)
 
 
@@ -244,7 +247,8 @@ def _owner(c: Checker, node: ast.expr | None) -> tree.Expr:
     assert node is not None
     value = expression(c, node)
     if not isinstance(value.type, RefT) or not value.type.is_struct:
-        c.wrong(node, f"the owner of a value is a kernel struct, not {value.type}")
+        c.wrong(node, f"the owner of a value is a kernel struct, not {value.type}",
+                "give a socket, task, inode or cgroup")  # fmt: skip
     return pointer(c, node, value, False)
 
 
@@ -300,7 +304,7 @@ def _take(helper: str) -> Callable[[Checker, ast.Call, tree.Expr, maps.Map], tre
 
 def _has(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.Expr:
     if not isinstance(owner, maps.Bloom):
-        c.wrong(node.func, "only bloom filters have `has`")
+        c.wrong(node.func, "only bloom filters have `has`", "look the key up: lookup(key) is not None")
     (value,) = bind(c, node, ["value"])
     found = helper_call(c, node, HELPER["map_peek_elem"], [this, _key(c, value, owner.value, "the value")], S64)
     return tree.Compare(found.at, BOOL, "eq", found, tree.Const(found.at, S64, 0))
@@ -310,7 +314,7 @@ def _context(c: Checker, node: ast.expr | None) -> tree.Expr:
     assert node is not None
     value = expression(c, node)
     if not isinstance(value.type, RefT) or value.type.space not in ("ctx", "mem"):
-        c.wrong(node, "the program's context is wanted here")
+        c.wrong(node, "the program's context is wanted here", "give the program's first parameter")
     return value
 
 
@@ -345,7 +349,7 @@ def _record(c: Checker, node: ast.expr | None) -> tree.Expr:
     assert node is not None
     record = expression(c, node)
     if not isinstance(record.type, RefT) or not record.type.is_struct:
-        c.wrong(node, f"a record is a struct, not {record.type}")
+        c.wrong(node, f"a record is a struct, not {record.type}", "class Event(Struct): ...")
     return pointer(c, node, record, False)
 
 
@@ -382,7 +386,7 @@ def discard(c: Checker, node: ast.Call) -> tuple[tree.Expr, tree.Variable] | Non
         c.wrong(node, "discard wants the name of a reserved record", "with events.reserve(Event) as record:")
     value = expression(c, record)
     if not isinstance(value.type, RefT) or value.type.space != "ringbuf":
-        c.wrong(record, f"{record.id} is no reserved record")
+        c.wrong(record, f"{record.id} is no reserved record", "discard what `with events.reserve(Event) as event` gave")
     if value.type.nullable:
         c.maybe_none(record, value.type)
     call = helper_call(c, node, HELPER["ringbuf_discard"], [value, tree.Const(c.at(node), U64, 0)], NONE)
@@ -409,7 +413,8 @@ def _alloc(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree
     if pages is not None:
         count = c.coerce(expression(c, pages), U32, pages, "pages")
         if not isinstance(count, tree.Const) or not needed <= count.value:
-            c.wrong(pages, f"{kind.__name__} needs a constant number of pages, {needed} at least")
+            c.wrong(pages, f"{kind.__name__} needs a constant number of pages, {needed} at least",
+                    f"heap.alloc({kind.__name__}, {needed})")  # fmt: skip
     anywhere = tree.Const(at, RefT(ints.u8, "any", True), 0)
     node_id = tree.Const(at, IntT(ints.s32), -1)  # NUMA_NO_NODE
     params: list[tuple[str, Type]] = [
@@ -427,7 +432,7 @@ def _free(c: Checker, node: ast.Call, this: tree.Expr, owner: maps.Map) -> tree.
     assert place is not None
     value = expression(c, place)
     if not isinstance(value.type, RefT) or value.type.space != "arena":
-        c.wrong(place, f"free wants what alloc gave, not {value.type}")
+        c.wrong(place, f"free wants what alloc gave, not {value.type}", "heap.free(node)")
     if value.type.nullable:
         c.maybe_none(place, value.type)
     at = c.at(node)
@@ -488,7 +493,7 @@ def _reserve(c: Checker, node: ast.Call, owner: maps.RingBuf) -> tuple[tree.Expr
     c.program.map_name(owner, node.func, c)
     kind = expression(c, kind_node)
     if not isinstance(kind, tree.Object) or not is_struct_class(kind.value):
-        c.wrong(kind_node, "reserve wants a Struct class")
+        c.wrong(kind_node, "reserve wants a Struct class", "with events.reserve(Event) as event:")
     c.program.event(owner, kind.value)
     at = c.at(node)
     this = tree.Object(at, ObjectT(owner), owner)

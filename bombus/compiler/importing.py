@@ -84,10 +84,13 @@ def with_place(path: str, run: Any) -> None:
         frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
         if not frames:
             raise
-        message = str(error) if isinstance(error, BombusError) else f"{type(error).__name__}: {error}"
+        message = f"{type(error).__name__}: {error}"
+        hint = "a build imports the file: this line has to run"
+        if isinstance(error, BombusError):
+            message, _, hint = str(error).partition("; ")  # what is wrong; what to write
         lines = linecache.getlines(path)
         node = _member_of_class(lines, frames[-1].lineno or 1, message) or _frame_node(frames[-1])
-        raise DialectError((at_node(path, lines, node, message),)) from error
+        raise DialectError((at_node(path, lines, node, message, hint),)) from error
 
 
 def _frame_node(frame: traceback.FrameSummary) -> ast.AST:

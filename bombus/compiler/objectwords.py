@@ -33,7 +33,7 @@ def _kind(c: Checker, node: ast.expr, word: str) -> Any:
     chosen = expression(c, node)
     kind: Any = chosen.value if isinstance(chosen, tree.Object) else None
     if not is_struct_class(kind) or kind.CORE or kind.ARENA:
-        c.wrong(node, f"{word} wants a struct class of the program")
+        c.wrong(node, f"{word} wants a struct class of the program", f"{word}(Node), with class Node(Struct)")
     return kind
 
 
@@ -142,7 +142,8 @@ def _exchange(c: Checker, node: ast.Call, place: tree.Expr, owner: Any) -> tree.
         value = tree.Const(value.at, kind, 0)
     elif not isinstance(value.type, RefT) or value.type.target is not owner.TARGET or value.type.space != space:
         kind_name = owner.TARGET.__name__
-        c.wrong(node.args[0], f"exchange takes a {kind_name} that the program owns, or None, not {value.type}")
+        c.wrong(node.args[0], f"exchange takes a {kind_name} that the program owns, or None, not {value.type}",
+                "bpf.new(...) and exchange give what the program owns")  # fmt: skip
     given_away(c, node.args[0])
     return helper_call(c, node, HELPER["kptr_xchg"], [place, value], kind)
 
@@ -169,7 +170,8 @@ def _element(c: Checker, node: ast.expr, owner: Any, *spaces: str) -> tree.Expr:
     value = _object(c, node, *spaces)
     assert isinstance(value.type, RefT)
     if value.type.target is not owner.TARGET:
-        c.wrong(node, f"elements are {owner.TARGET.__name__}, this is {value.type}")
+        c.wrong(node, f"elements are {owner.TARGET.__name__}, this is {value.type}",
+                f"make one: bpf.new({owner.TARGET.__name__})")  # fmt: skip
     return value
 
 

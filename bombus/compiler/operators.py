@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import Final
 
 from bombus.bpf.ints import quotient, remainder
-from bombus.compiler import tree
+from bombus.compiler import suggest, tree
 from bombus.compiler.check import Checker
-from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, RefT, TupleT
+from bombus.compiler.types import BOOL, NONE, S64, IntT, LitT, ObjectT, RefT
 
 _OPERATIONS: Final[dict[type[ast.operator], str]] = {
     ast.Add: "add", ast.Sub: "sub", ast.Mult: "mul", ast.FloorDiv: "div", ast.Mod: "mod", ast.BitAnd: "and",
@@ -41,11 +41,15 @@ def operate(
             ast.Div: "write // for the quotient", ast.Pow: "multiply or shift", ast.MatMult: "write a loop",
         }  # fmt: skip
         shown = {ast.Div: "/", ast.Pow: "**", ast.MatMult: "@"}[type(operator)]
-        c.wrong(node, f"{shown} is not part of the language", hints.get(type(operator), ""))
+        c.wrong(node, f"{shown} is not part of the language", hints[type(operator)])
     a, b = left.type, right.type
     for kind, part in ((a, left_node), (b, right_node)):
         if not isinstance(kind, (IntT, LitT)):
-            hint = f"use {c.text(part)}.value" if isinstance(kind, RefT) and not kind.is_struct else ""
+            hint = "take a number: a member, an element, or u32(...)"
+            if isinstance(kind, RefT) and not kind.is_struct and not kind.is_array:
+                hint = f"use {c.text(part)}.value"
+            elif isinstance(kind, ObjectT):
+                hint = suggest.for_text(kind.value)
             if kind == BOOL:
                 hint = f"convert it: u32({c.text(part)})"
                 if a == b:
@@ -80,7 +84,7 @@ def _on_literals(c: Checker, node: ast.AST, operation: str, left: tree.Expr, rig
     at = c.at(node)
     if isinstance(left, tree.Const) and isinstance(right, tree.Const):
         if operation in ("div", "mod") and right.value == 0:
-            c.wrong(node, "division by zero")
+            c.wrong(node, "division by zero", "divide by another number")
         if operation in ("div", "mod") and (left.value < 0 or right.value < 0):
             c.wrong(node, "Python and C divide negative ints differently", "say how wide they are: s64(...)")
         if operation in ("shl", "shr") and not 0 <= right.value < 64:
@@ -90,7 +94,7 @@ def _on_literals(c: Checker, node: ast.AST, operation: str, left: tree.Expr, rig
     if operation in ("div", "mod") and (a.low < 0 or b.low <= 0):
         c.wrong(node, "Python and C divide negative ints differently", "say how wide they are: s64(...)")
     if operation in ("shl", "shr") and not (b.low >= 0 and b.high < 64):
-        c.wrong(node, f"a shift by {b.low} to {b.high} bits")
+        c.wrong(node, f"a shift by {b.low} to {b.high} bits", "0 to 63 are possible")
     low, high = _interval(operation, a, b)
     if low < S64.kind.MIN or high > S64.kind.MAX:
         c.wrong(node, f"this int may reach {high if high > S64.kind.MAX else low}", "say how wide it is: u64(...)")
@@ -124,7 +128,8 @@ def _shift(
         c.wrong(node, f"{kind} is not shifted", f"convert it: u{kind.bits}(...)")
     if isinstance(right.type, LitT) and not (right.type.low >= 0 and right.type.high < kind.bits):
         shown = right.type.low if right.type.low == right.type.high else f"{right.type.low} to {right.type.high}"
-        c.wrong(right_node, f"{kind} is shifted by 0 to {kind.bits - 1} bits, not {shown}")
+        c.wrong(right_node, f"{kind} is shifted by 0 to {kind.bits - 1} bits, not {shown}",
+                "convert it first: u64(...)")  # fmt: skip
     amount = right if right.type == kind else tree.Cast(right.at, kind, right)
     if isinstance(right, tree.Const):
         amount = tree.Const(right.at, kind, right.value & (kind.bits - 1))
@@ -146,9 +151,7 @@ def compare(
         if isinstance(kind, RefT) and not kind.is_struct and not kind.is_array:
             c.wrong(part, f"{c.text(part)} is a reference", f"compare what it refers to: {c.text(part)}.value")
         if not isinstance(kind, (IntT, LitT)) and kind != BOOL:
-            hint = "compare their members" if isinstance(kind, RefT) else ""
-            if isinstance(kind, TupleT):
-                hint = "compare the items one by one, with `and`"
+            hint = suggest.for_comparison(kind, c.text(left_node), c.text(right_node))
             c.wrong(part, f"{kind} is not compared", hint)
     if isinstance(left, tree.Const) and isinstance(right, tree.Const) and isinstance(a, LitT) and isinstance(b, LitT):
         result = {"eq": left.value == right.value, "ne": left.value != right.value, "lt": left.value < right.value,

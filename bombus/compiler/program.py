@@ -7,50 +7,30 @@ functions when they are called.
 from __future__ import annotations
 
 import ast
-import inspect
 import linecache
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import replace
+from collections.abc import Mapping
+from contextlib import suppress
 from functools import lru_cache
-from types import FunctionType, UnionType
-from typing import TYPE_CHECKING, Any, Union, get_args, get_origin
+from types import FunctionType
+from typing import Any
 
-from bombus.bpf import core, helpers
-from bombus.bpf.context import Context
-from bombus.bpf.contexts import PtRegs
-from bombus.bpf.ints import Scalar, u8
+from bombus.bpf import core
 from bombus.bpf.map import Map
-from bombus.bpf.program import CREATED, Program
-from bombus.bpf.struct import Ref, Struct
+from bombus.bpf.program import Program
 from bombus.bpf.structops import StructOps, programs_of
-from bombus.bpf.tracing import Arguments, Operation
 from bombus.compiler import tree
 from bombus.compiler.check import Checker, Wrong, check_function
-from bombus.compiler.diagnostics import Diagnostic, at_node
-from bombus.compiler.programargs import place_arguments
+from bombus.compiler.diagnostics import Diagnostic, at_node, in_order
+from bombus.compiler.signature import check_ascii, check_context, check_kfunc, signature
 from bombus.compiler.source import SourceFile, definition, not_a_def
-from bombus.compiler.types import BOOL, NONE, IntT, ObjectT, RefT, Type
+from bombus.compiler.types import NONE, Type
 from bombus.errors import DialectError, UsageError
 from bombus.spec.helpers.model import Helper
 
-if TYPE_CHECKING:
-    pass
-
 # is_gpl_compatible of Linux 6.12 include/linux/license.h
 _GPL = ("GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL")
-_TRACING = frozenset({"BPF_PROG_TYPE_TRACEPOINT", "BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_RAW_TRACEPOINT",
-                      "BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_EXT",
-                      "BPF_PROG_TYPE_STRUCT_OPS", "BPF_PROG_TYPE_SYSCALL"})  # fmt: skip
-
 
 _OWN = ("LICENSE", "__zero")  # names that objects have of their own
-
-# Kernel functions that work on types of the program's own BTF
-_OBJECTS = (
-    "bpf_obj_new", "bpf_obj_drop", "bpf_percpu_obj_new", "bpf_percpu_obj_drop", "bpf_refcount_acquire", "bpf_rbtree_",
-    "bpf_list_",
-)  # fmt: skip
 
 
 class Builder:
@@ -184,13 +164,11 @@ class Builder:
                 self._report_not_a_def(python)
                 raise Wrong from None
             known_text = linecache.getlines(python.__code__.co_filename)
-            c.wrong(node, *(not_a_def(python.__code__) if known_text else (str(error), "")))
+            c.wrong(node, *(not_a_def(python.__code__) if known_text else (str(error), "define it with def in a file")))
         linkage = linkage or core.linkage_of(python) or "static"
         made = tree.Function(source.name, file.path, source.lineno, [], NONE, linkage, python=python)
         self._declare(made, file, source)
-        if made.linkage == "kfunc":
-            self._check_kfunc(made, file, source)
-        else:
+        if made.linkage != "kfunc":
             self._pending.append((made, file, source))
         return made
 
@@ -211,33 +189,7 @@ class Builder:
                 self.unit.functions.append(known)
         return known
 
-    def _check_kfunc(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
-        if made.name.startswith(_OBJECTS):
-            message = f"{made.name}: the language has words for objects"
-            hint = "bpf.new(Node), bpf.drop(node), head.push_back(node), root.add(node, less), ..."
-            self.diagnostics.append(at_node(file.path, file.lines, node, message, hint))
-        from bombus.spec.kfuncs import KFUNC  # most programs need no such rows
-
-        row = KFUNC.get(made.name)
-        result = made.result
-        if row is not None and "ret_null" in row.flags and isinstance(result, RefT) and not result.nullable:
-            self.diagnostics.append(at_node(
-                file.path, file.lines, node.returns or node, f"{made.name} may return None",
-                f"annotate it: -> {result} | None",
-            ))  # fmt: skip
-        filled = [part for part in node.body if not (
-            (isinstance(part, ast.Expr) and isinstance(part.value, ast.Constant))
-            or (isinstance(part, ast.Raise) and isinstance(part.exc, ast.Name) and part.exc.id == "NotImplementedError")
-        )]  # fmt: skip
-        if filled:
-            self.diagnostics.append(at_node(
-                file.path, file.lines, filled[0], f"{made.name} is in the kernel and has no body",
-                "write ... or raise NotImplementedError",
-            ))  # fmt: skip
-
     def _declare(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
-        if not self.native:
-            self._check_names(file, node)
         taken = {function.name for function in self.unit.functions} | {*self.unit.maps, *self.unit.globals, *_OWN}
         count = 0
         if made.linkage == "kfunc" and made.name in taken:
@@ -252,85 +204,17 @@ class Builder:
         self._functions[made.python] = made
         self.unit.functions.append(made)
         c = Checker(self, made, file, node)
+        if not self.native:
+            check_ascii(c, node)
         made.wrong = True
         with suppress(Wrong):
-            self._signature(c, made, node)
+            signature(c, made, node)
             made.wrong = False
+        if made.linkage == "kfunc":
+            check_kfunc(c, made, node)
+        elif made.prog_type and not made.wrong and not made.loads and made.prog_type != "BPF_PROG_TYPE_EXT":
+            check_context(c, made, node)
         self.diagnostics += c.diagnostics
-
-    def _check_names(self, file: SourceFile, node: ast.FunctionDef) -> None:
-        """Names that BTF and the kernel see are ASCII (btf_name_valid_identifier)."""
-        for part, name in ((node, node.name), *((arg, arg.arg) for arg in node.args.args)):
-            if not name.isascii():
-                message = f"{name}: names of functions and parameters are ASCII in BPF objects"
-                self.diagnostics.append(at_node(file.path, file.lines, part, message, "use a-z, A-Z, 0-9 and _"))
-
-    def _signature(self, c: Checker, made: tree.Function, node: ast.FunctionDef) -> None:
-        args = node.args
-        for part in (args.vararg, args.kwarg, *args.posonlyargs, *args.kwonlyargs, *getattr(node, "type_params", ())):
-            if part is not None:
-                c.wrong(part, "a function has plain parameters only", f"def {node.name}(a: u32, b: u32)")
-        if args.defaults:
-            c.wrong(args.defaults[0], "parameters have no default values", "pass every argument")
-        program = made.linkage == "program"
-        for arg in args.args:
-            if arg.annotation is None:
-                wanted = "u32"
-                if arg.arg in ("self", "cls"):
-                    c.wrong(arg, f"{node.name} is a method of a class", "define it at module level, without self")
-                if program and arg is args.args[0]:
-                    wanted = context_text(made)
-                c.wrong(arg, f"{arg.arg} has no type", f"annotate it: {arg.arg}: {wanted}")
-            if made.linkage == "kfunc" and (loose := loose_parameter(c.annotation(arg.annotation))) is not None:
-                made.params.append(tree.Variable(arg.arg, loose))
-                continue
-            kind = c.type_of(arg.annotation, "ctx" if program and len(args.args) == 1 else "mem")
-            if isinstance(kind, RefT) and isinstance(kind.target, type) and issubclass(kind.target, Context):
-                kind = RefT(kind.target, "ctx")
-            if kind == NONE:
-                c.wrong(arg.annotation, "None is no type of parameters")
-            if made.linkage == "global" and isinstance(kind, RefT):
-                kind = self._global_parameter(made, kind)
-            made.params.append(tree.Variable(arg.arg, kind))
-        if program:
-            place_arguments(c, made, args.args)
-        if len(made.params) > 5 and not program and not self.native:
-            c.wrong(args.args[5], "a BPF function has at most 5 parameters", "pass a struct")
-        if node.returns is None:
-            c.wrong(node, f"{node.name} does not say what it returns", f"def {node.name}(...) -> u32:")
-        returned = c.annotation(node.returns)
-        made.result = self._result(c, node, returned, program)
-        free = made.prog_type == "BPF_PROG_TYPE_STRUCT_OPS"  # members of a struct of operations return what they do
-        number = isinstance(made.result, IntT) and not made.result.kind.NETWORK
-        if program and not free and not number and made.result != BOOL:
-            c.wrong(node.returns, f"a program returns an integer, not {made.result}", "annotate it: -> s32")
-        if made.linkage == "global" and not isinstance(made.result, IntT):
-            c.wrong(node.returns, f"a global function returns an integer, not {made.result}", "annotate it: -> u32")
-
-    def _global_parameter(self, made: tree.Function, kind: RefT) -> RefT:
-        """What the verifier is told of a reference that a global function takes (btf_prepare_func_args of Linux 6.12).
-        Kernels before 6.8 take all memory for maybe None."""
-        tags = made.tags.setdefault(len(made.params), [])
-        if kind.space == "ctx":
-            if kind.target in (Arguments, PtRegs):
-                tags.append("arg:ctx")
-            return kind
-        if kind.is_struct and kind.target.CORE:
-            tags += ["arg:trusted", *(["arg:nullable"] if kind.nullable else [])]
-            return RefT(kind.target, "btf", kind.nullable)
-        if not kind.nullable:
-            tags.append("arg:nonnull")
-        return kind
-
-    def _result(self, c: Checker, node: ast.FunctionDef, returned: Any, program: bool) -> Type:
-        from bombus.bpf.ints import s32
-
-        assert node.returns is not None
-        if returned is int:
-            if program:
-                return IntT(s32)
-            c.wrong(node.returns, "a plain int has no width", "say how wide it is: s32")
-        return c.meaning(node.returns, returned, "btf" if c.function.linkage == "kfunc" else "map")
 
     # Building
 
@@ -361,11 +245,9 @@ class Builder:
             made.prog_type, made.attach_type = row.prog_type, row.attach_type
         self._declare(made, file, node)
         if row is None:
-            self.diagnostics.append(
-                at_node(file.path, file.lines, node, f"there is no kind of program for section {program.section!r}")
-            )
-        elif not made.wrong and not made.loads and made.prog_type != "BPF_PROG_TYPE_EXT":
-            self._check_context(made, file, node)
+            message = f"there is no kind of program for section {program.section!r}"
+            hint = "decorators such as @xdp know theirs"
+            self.diagnostics.append(at_node(file.path, file.lines, node, message, hint))
         self._pending.append((made, file, node))
 
     def _report_not_a_def(self, function: Any) -> None:
@@ -377,37 +259,9 @@ class Builder:
         here = ast.Constant(None, lineno=code.co_firstlineno, col_offset=0)
         self.diagnostics.append(at_node(code.co_filename, lines, here, *not_a_def(code)))
 
-    def _check_context(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
-        wanted = _context_of(made.prog_type)
-        if len(made.params) != 1:
-            if node.args.args and len(node.args.args) == 1:
-                return  # its annotation was wrong
-            self.diagnostics.append(
-                at_node(file.path, file.lines, node, "a program has one parameter, its context", "def name(ctx: ...)")
-            )
-            return
-        kind = made.params[0].type
-        name = getattr(kind.target, "C_NAME", "") if isinstance(kind, RefT) else ""
-        if made.prog_type in _TRACING:  # typed arguments are looked at elsewhere
-            good = isinstance(kind, RefT) and kind.is_struct
-        else:
-            good = name == wanted
-        if not good:
-            self.diagnostics.append(
-                at_node(
-                    file.path, file.lines, node.args.args[0],
-                    f"programs in {made.section} get a struct {wanted}, not {kind}",
-                )
-            )  # fmt: skip
-
-    def idle(self, names: Mapping[str, Any]) -> list[FunctionType]:
-        """Functions of the module that nothing calls though they are BPF's: by a mark (`@bpf.noinline` and so on), or
-        by the types of all that they take and return. Others are for the import, or for user space."""
-        return [
-            value for value in dict.fromkeys(v for v in names.values() if isinstance(v, FunctionType))
-            if value not in self._functions and value.__code__.co_filename == self.unit.path
-            and (core.linkage_of(value) or (_looks_like_bpf(value) and not core.is_python_only(value)))
-        ]
+    def has(self, function: FunctionType) -> bool:
+        """Is a function part of the program?"""
+        return function in self._functions
 
     def finish(self) -> tree.Unit:
         """Check everything that is reached. DialectError with all diagnostics."""
@@ -418,7 +272,7 @@ class Builder:
             self.diagnostics += check_function(self, function, file, node)
         self._refuse_recursion()
         if self.diagnostics:
-            raise DialectError(_sorted(self.diagnostics))
+            raise DialectError(in_order(self.diagnostics))
         return self.unit
 
     def _refuse_recursion(self) -> None:
@@ -444,17 +298,6 @@ class Builder:
             visit(name, ())
 
 
-def loose_parameter(annotation: Any) -> Type | None:
-    """What a kernel function takes that has no type in the dialect: memory of any kind, a map, a callback."""
-    if annotation == helpers.Memory or annotation == helpers.Memory | None:
-        return RefT(u8, "any", annotation != helpers.Memory)
-    if isinstance(annotation, type) and issubclass(annotation, Map):
-        return ObjectT(Map)
-    if get_origin(annotation) is Callable:
-        return ObjectT(annotation)
-    return None
-
-
 @lru_cache(maxsize=4096)
 def _allowed(helper: str, prog_type: str, attach_type: str) -> bool:
     from bombus.spec.attachtypes import ATTACH_TYPE
@@ -471,119 +314,6 @@ def _section(name: str) -> Any:
     return match.section if match is not None else None
 
 
-def context_text(made: tree.Function) -> str:
-    """The context class of a program, as users write it."""
-    from bombus.compiler.bindings import class_name
-
-    short = made.section.removeprefix("?").partition("/")[0].partition(".")[0]
-    wanted = _context_of(made.prog_type) if made.prog_type else ""
-    return f"{short}.Context" if short in ("xdp", "tc") else f"contexts.{class_name(wanted)}" if wanted else "u32"
-
-
-def _context_of(prog_type: str) -> str:
-    from bombus.spec.progtypes import PROG_TYPE
-
-    return PROG_TYPE[prog_type].ctx
-
-
-def check_names(names: Mapping[str, Any], path: str, *, cpu: str = "v3") -> tree.Unit:
-    """Check the programs among the names of a module. DialectError, UsageError when there is none."""
-    ops = {name: value for name, value in names.items() if isinstance(value, StructOps)}
-    programs: dict[Program[Any, Any], str] = {}
-    for name, value in names.items():
-        if isinstance(value, Program) and (value not in programs or value.__name__ == name):
-            programs[value] = name
-    for value in ops.values():
-        for program in programs_of(value).values():
-            programs.setdefault(program, program.__name__)
-    problems = lost(names, programs)
-    if not programs and not problems:
-        raise UsageError(f"{path}: there is no program in it; decorate a function, for example with @xdp")
-    builder = Builder(names, path, cpu=cpu)
-    for program, name in programs.items():
-        builder.add_program(name, program)
-    for name, value in ops.items():
-        builder.add_ops(name, value)
-    with _collecting(problems):
-        builder.finish()
-    idle = builder.idle(names)
-    for marked in (True, False):
-        functions = [function for function in idle if bool(core.linkage_of(function)) is marked]
-        if functions:  # checked apart: they are no part of the object
-            found = _check_apart(Builder(names, path, cpu=cpu), functions)
-            problems += found if marked else [
-                diagnostic if diagnostic.hint else replace(diagnostic, hint=_IDLE_HINT) for diagnostic in found
-            ]
-    if problems:
-        raise DialectError(_sorted(problems))
-    return builder.unit
-
-
-_IDLE_HINT = "no program calls this function; if it is for Python alone, mark it with @bpf.python_only"
-
-
-def _check_apart(builder: Builder, functions: list[FunctionType]) -> list[Diagnostic]:
-    builder.diagnostics.clear()  # those of the module
-    found: list[Diagnostic] = []
-    with _collecting(found):
-        for function in functions:
-            with suppress(Wrong):
-                builder.function(function, None, ast.Pass())
-        builder.finish()
-    return found
-
-
-def lost(names: Mapping[str, Any], programs: Collection[Program[Any, Any]]) -> list[Diagnostic]:
-    """Programs that the module made and that none of its names leads to: they would not be part of the object."""
-    found: list[Diagnostic] = []
-    tables = [value for value in names.values() if isinstance(value, StructOps)]
-    used = {program for value in tables for program in programs_of(value).values()}
-    for program in CREATED:
-        if program.function.__globals__ is not names:
-            continue
-        idle = isinstance(program, Operation) and program not in used
-        if program in programs and not idle:
-            continue
-        with suppress(UsageError):
-            file, node = definition(program.function)  # type: ignore[arg-type]
-            again: Any = names.get(node.name)
-            hint = f"give it a name of its own at module level: {node.name} = ..."
-            if isinstance(again, Program):
-                again = again.function
-                hint = f"line {again.__code__.co_firstlineno} defines {node.name} again"
-            message = f"no name of the file leads to program {node.name}"
-            if idle:
-                message = f"{node.name} belongs to no struct of operations that the file names"
-                hint = f"make one at module level: name = SomeOps(member={node.name})"
-            found.append(at_node(file.path, file.lines, node, message, hint))
-    return found
-
-
-def _looks_like_bpf(function: FunctionType) -> bool:
-    """Whether all parameters and the result have types of the language, and one of them no other use."""
-    try:
-        kinds = inspect.get_annotations(function, eval_str=True)
-    except Exception:  # whatever annotations of user space say
-        return False
-    code = function.__code__
-    names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
-    if "return" not in kinds or any(name not in kinds for name in names):
-        return False
-    flat = [item for kind in kinds.values() for item in _parts(kind)]
-    return all(_is_value(item) or item in (bool, None, type(None)) for item in flat) and any(map(_is_value, flat))
-
-
-def _parts(kind: Any) -> list[Any]:
-    origin = get_origin(kind)
-    if origin in (UnionType, Union, tuple):
-        return [item for inner in get_args(kind) for item in _parts(inner)]
-    return [origin if origin is Ref else kind]
-
-
-def _is_value(kind: Any) -> bool:
-    return kind is Ref or (isinstance(kind, type) and issubclass(kind, (Scalar, Struct)))
-
-
 def named(names: Mapping[str, Any]) -> dict[int, str]:
     """Names by the identity of what they are bound to, the first one for each."""
     found: dict[int, str] = {}
@@ -591,17 +321,3 @@ def named(names: Mapping[str, Any]) -> dict[int, str]:
         if not (name.startswith("__") and name.endswith("__")):
             found.setdefault(id(value), name)
     return found
-
-
-def _sorted(found: list[Diagnostic]) -> tuple[Diagnostic, ...]:
-    """Each once, by file and place."""
-    order = {path: i for i, path in enumerate(dict.fromkeys(d.path for d in found))}
-    return tuple(sorted(dict.fromkeys(found), key=lambda d: (order[d.path], d.line, d.column)))
-
-
-@contextmanager
-def _collecting(problems: list[Diagnostic]) -> Iterator[None]:
-    try:
-        yield
-    except DialectError as error:
-        problems += error.diagnostics

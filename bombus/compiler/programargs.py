@@ -44,7 +44,8 @@ def place_arguments(c: Checker, made: tree.Function, nodes: list[ast.arg]) -> No
     registers = _registers(base, probe)
     given = len(made.params) - (first is not None)
     if given > len(registers):
-        c.wrong(nodes[-1], f"programs in {made.section} get {len(registers)} argument{'s' * (len(registers) != 1)}")
+        c.wrong(nodes[-1], f"programs in {made.section} get {len(registers)} argument{'s' * (len(registers) != 1)}",
+                "name those that are used, in order")  # fmt: skip
     for index, (variable, node) in enumerate(zip(made.params, nodes, strict=True)):
         if not index and first is not None:
             made.loads.append(-1)
@@ -66,7 +67,8 @@ def _compute_arguments(c: Checker, made: tree.Function, nodes: list[ast.arg], ba
         ctx = params.pop(0)[0]
     most = len(_SYSCALL) if base == "ksyscall" else MOST_USDT
     if len(params) > most:
-        c.wrong(params[most][1], f"programs in {made.section} get {most} arguments")
+        c.wrong(params[most][1], f"programs in {made.section} get {most} arguments",
+                "name those that are used, in order")  # fmt: skip
     c.program.needs_gpl(c, params[0][1], "reading these arguments (probe_read_kernel)")
     find = syscall_argument if base == "ksyscall" else usdt_argument
     for index, (variable, node) in enumerate(params):

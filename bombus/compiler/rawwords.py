@@ -55,7 +55,7 @@ def _kind(c: Checker, node: ast.expr | None, word: str) -> Any:
     value = kind.value if isinstance(kind, tree.Object) else None
     if is_struct_class(value) or (isinstance(value, type) and issubclass(value, Scalar) and value.BITS):
         return value
-    c.wrong(node, f"{word} wants a type, a Struct class or u8 to s64")
+    c.wrong(node, f"{word} wants a type, a Struct class or u8 to s64", f"{word}(address, u32)")
 
 
 def _address(c: Checker, node: ast.expr | None) -> tree.Expr:
@@ -89,7 +89,7 @@ def _bytes_word(operation: str, names: list[str], result: Any) -> Callable[[Chec
             if not c.program.native:
                 c.wrong(size_node, f"{operation} wants a constant size", "in BPF, copy what varies with a loop")
         elif size.value < 0:
-            c.wrong(size_node, f"a size of {size.value}")
+            c.wrong(size_node, f"a size of {size.value}", "a size is above 0")
         args: list[tree.Expr] = []
         alignments: list[int] = []
         for name, place in zip(names, places, strict=True):
@@ -123,12 +123,12 @@ def _place(c: Checker, node: ast.expr, operation: str, name: str, size: tree.Exp
         if kind.space == "config":
             c.wrong(node, "a setting of bpf.config(...) is constant for the program", "use bpf.var(...)")
         if kind.space in ("kernel", "btf"):
-            c.wrong(node, "kernel memory cannot be written")
+            c.wrong(node, "kernel memory cannot be written", "copy what you need into a struct of your own")
     if kind.space in ("ctx", "kernel", "btf"):
         c.wrong(node, f"{operation} does not work on {'a context' if kind.space == 'ctx' else 'kernel memory'}",
                 "read its members one by one")  # fmt: skip
     if isinstance(size, tree.Const) and size.value > size_of(kind.target):
-        c.wrong(node, f"{operation} of {size.value} bytes of {size_of(kind.target)}")
+        c.wrong(node, f"{operation} of {size.value} bytes of {size_of(kind.target)}", f"at most {size_of(kind.target)}")
     return value
 
 
@@ -159,7 +159,7 @@ def _reference(c: Checker, node: ast.expr) -> tuple[tree.Spot, IntT]:
     if not (isinstance(kind.target, type) and issubclass(kind.target, Int)):
         c.wrong(node, f"{name_of(kind.target)} has no such access", "u8 to u64 and s8 to s64 have")
     if kind.space in ("ctx", "kernel", "btf"):
-        c.wrong(node, f"no such access to {'a context' if kind.space == 'ctx' else 'kernel memory'}")
+        c.wrong(node, f"no such access to {'a context' if kind.space == 'ctx' else 'kernel memory'}", "read it plainly")
     return tree.Spot(kind.target, value), IntT(kind.target)
 
 
@@ -202,7 +202,7 @@ def _unroll(c: Checker, node: ast.Call) -> tree.Expr:
             c.wrong(arg, "unroll wants constant bounds", "without unroll, a range may have others")
         numbers.append(bound.value)
     if len(numbers) == 3 and not numbers[2]:
-        c.wrong(call.args[2], "the step of a range is a constant other than 0")
+        c.wrong(call.args[2], "the step of a range is a constant other than 0", "range(a, b, 1)")
     values = range(*numbers)
     if len(values) > 1024:
         c.wrong(node, f"{len(values)} copies of the body are too many", "1024 are the most; use range without unroll")

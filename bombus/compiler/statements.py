@@ -155,17 +155,26 @@ def _while(c: Checker, node: ast.While) -> list[tree.Stmt]:
             end.present.pop(name, None)
     if isinstance(test, tree.Const) and test.value:
         end.reachable = False
+        if not loop.breaks and not any(_leaves(part) for inner in node.body for part in ast.walk(inner)):
+            c.report(node.test, "this loop never ends", "while bpf.can_loop() and ...: or leave it by break or return")
     c.state = end if before.reachable else before
     other = body(c, node.orelse)
     c.state = merge([c.state, *loop.breaks])
     return [tree.While(c.at(node), test, made, other)]
 
 
+def _leaves(node: ast.AST) -> bool:
+    """Does a piece of a loop leave the function?"""
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        return node.func.attr in ("throw", "tail_call")
+    return isinstance(node, ast.Return)
+
+
 def _for(c: Checker, node: ast.For) -> list[tree.Stmt]:
     if not isinstance(node.target, ast.Name):
         if isinstance(node.target, ast.Tuple) and all(isinstance(item, ast.Name) for item in node.target.elts):
             return _for_tuples(c, node, node.target)
-        c.wrong(node.target, "a for loop has one name as its variable")
+        c.wrong(node.target, "a for loop has one name as its variable", "for i in range(n): a[i] = ...")
     call = node.iter
     if isinstance(call, ast.Call) and isinstance(call.func, ast.Name) and call.func.id == "range" \
             and call.func.id not in c.variables and c.lookup(call.func) is range:  # fmt: skip
@@ -204,7 +213,7 @@ def _for_walk(c: Checker, node: ast.For, target: ast.Name, loop: Walk) -> list[t
 
 def _for_range(c: Checker, node: ast.For, target: ast.Name, call: ast.Call) -> list[tree.Stmt]:
     if call.keywords or not 1 <= len(call.args) <= 3:
-        c.wrong(call, "range takes one to three numbers")
+        c.wrong(call, "range takes one to three numbers", "range(end), range(start, end), range(start, end, step)")
     bounds = [expression(c, arg) for arg in call.args]
     limits: list[tuple[int, int]] = []
     for bound, arg in zip(bounds, call.args, strict=True):
@@ -216,7 +225,7 @@ def _for_range(c: Checker, node: ast.For, target: ast.Name, call: ast.Call) -> l
                 c.wrong(arg, "range over u64 is not part of the language", "convert it: u32(...) or s64(...)")
             limits.append((kind.MIN, kind.MAX))
         else:
-            c.wrong(arg, f"range takes numbers, not {bound.type}")
+            c.wrong(arg, f"range takes numbers, not {bound.type}", "convert it: u32(...)")
     start: tree.Expr = tree.Const(c.at(call), LitT(0, 0), 0)
     step, low = 1, (0, 0)
     if len(bounds) > 1:
@@ -257,7 +266,7 @@ def _for_range(c: Checker, node: ast.For, target: ast.Name, call: ast.Call) -> l
 
 def _step(c: Checker, bound: tree.Expr, node: ast.AST) -> int:
     if not isinstance(bound, tree.Const) or not bound.value or abs(bound.value) >= 1 << 31:
-        c.wrong(node, "the step of a range is a constant other than 0")
+        c.wrong(node, "the step of a range is a constant other than 0", "range(a, b, 1)")
     return bound.value
 
 
@@ -284,17 +293,26 @@ _LOOP_HINTS: dict[type, str] = {
 }
 
 
+_CALL_HINTS = {
+    "enumerate": "for i in range(n): value = values[i]", "zip": "for i in range(n): a[i] and b[i]",
+    "items": "{}.for_each(function, ctx) calls a function for each element",
+}  # fmt: skip
+
+
 def _for_tuples(c: Checker, node: ast.For, target: ast.Tuple) -> list[tree.Stmt]:
     """for a, b in ((1, 2), (3, 4)):"""
     if isinstance(node.iter, ast.Call):
-        c.wrong(node.target, "a for loop has one name as its variable, or several over a tuple of tuples",
-                "count with range(...)")  # fmt: skip
+        name = c.text(node.iter.func)
+        hint = _CALL_HINTS.get(name.rpartition(".")[2], "count with range(...)")
+        c.wrong(node.iter, "a for loop has one name as its variable, or several over a tuple of tuples",
+                hint.format(name.rpartition(".")[0]))  # fmt: skip
     items = expression(c, node.iter)
     rows = list(items.items) if isinstance(items, tree.Tuple) else []
     values: list[list[tree.Expr]] = []
     for row in rows:
         if not isinstance(row, tree.Tuple) or len(row.items) != len(target.elts):
-            c.wrong(node.iter, f"each item is taken apart into {len(target.elts)} values")
+            c.wrong(node.iter, f"each item is taken apart into {len(target.elts)} values",
+                    "give all items as many values as there are names")  # fmt: skip
         values.append(list(row.items))
     if not rows or not all(isinstance(value, (tree.Const, tree.Object)) for row in values for value in row):
         c.wrong(node.iter, "a for loop over a tuple wants constants", "use range(...)")
@@ -401,7 +419,7 @@ def _assert(c: Checker, node: ast.Assert) -> list[tree.Stmt]:
     test, yes, _no = condition(c, node.test)
     if isinstance(test, tree.Const):
         if not test.value:
-            c.wrong(node.test, "this assertion does not hold")
+            c.wrong(node.test, "this assertion does not hold", "it is known when compiling: take it away or mend it")
         return []
     if c.program.native:
         c.wrong(node, "native code has no assertions at run time", "test it with if and return")

@@ -10,7 +10,7 @@ from typing import Any, Final
 from bombus.bpf import core, flow, ints, struct
 from bombus.bpf.ints import s32, s64, u32, u64
 from bombus.bpf.layout import ArrayType, is_member_type, name_of, size_of
-from bombus.compiler import tree
+from bombus.compiler import suggest, tree
 from bombus.compiler.arguments import may_call, no_keywords
 from bombus.compiler.check import Checker
 from bombus.compiler.expressions import expression, integer, is_struct_class, spot
@@ -26,7 +26,7 @@ def _sizeof(c: Checker, node: ast.Call) -> tree.Expr:
     no_keywords(c, node, 1)
     kind = expression(c, node.args[0])
     if not isinstance(kind, tree.Object) or not is_member_type(kind.value):
-        c.wrong(node.args[0], "sizeof wants a type")
+        c.wrong(node.args[0], "sizeof wants a type", "bpf.sizeof(Event), bpf.sizeof(u32)")
     return c.constant(node, size_of(kind.value))
 
 
@@ -34,9 +34,10 @@ def _offsetof(c: Checker, node: ast.Call) -> tree.Expr:
     no_keywords(c, node, 2)
     kind, member = (expression(c, arg) for arg in node.args)
     if not isinstance(kind, tree.Object) or not is_struct_class(kind.value):
-        c.wrong(node.args[0], "offsetof wants a Struct class")
+        c.wrong(node.args[0], "offsetof wants a Struct class", 'bpf.offsetof(Event, "pid")')
     if not isinstance(member, tree.Object) or member.value not in kind.value.LAYOUT.members:
-        c.wrong(node.args[1], f"offsetof wants the name of a member of {kind.value.__name__}")
+        hint = suggest.members_of(kind.value)
+        c.wrong(node.args[1], f"offsetof wants the name of a member of {kind.value.__name__}", hint)
     return c.constant(node, kind.value.LAYOUT.members[member.value].offset)
 
 
@@ -47,7 +48,8 @@ def _kernel_has(c: Checker, node: ast.Call) -> tree.Expr:
         c.wrong(node.args[0], "kernel_has wants a kernel struct", "class task_struct(Struct, core=True): ...")
     member = rest[0].value if rest and isinstance(rest[0], tree.Object) else ""
     if rest and member not in kind.value.LAYOUT.members:
-        c.wrong(node.args[1], f"kernel_has wants the name of a member of {kind.value.__name__}")
+        c.wrong(node.args[1], f"kernel_has wants the name of a member of {kind.value.__name__}",
+                suggest.members_of(kind.value))  # fmt: skip
     return tree.KernelHas(c.at(node), BOOL, kind.value, member)
 
 
@@ -69,9 +71,10 @@ def _kernel_fact(fact: str) -> Callable[[Checker, ast.Call], tree.Expr]:
             given = expression(c, node.args[1])
             member = given.value if isinstance(given, tree.Object) else ""
             if member not in kind.LAYOUT.members:
-                c.wrong(node.args[1], f"{word} wants the name of a member of {kind.__name__}")
+                c.wrong(node.args[1], f"{word} wants the name of a member of {kind.__name__}", suggest.members_of(kind))
             if kind.LAYOUT.members[member].bits:
-                c.wrong(node.args[1], f"{member} is a bit-field, which has no {fact} in bytes")
+                c.wrong(node.args[1], f"{member} is a bit-field, which has no {fact} in bytes",
+                        "ask for the member before it")  # fmt: skip
         return tree.KernelFact(c.at(node), BOOL if fact == "matches" else IntT(u32), fact, kind, member)
 
     return make
@@ -96,18 +99,20 @@ def _recast(c: Checker, node: ast.Call) -> tree.Expr:
     kind = expression(c, node.args[1])
     given = value.type
     if not isinstance(given, RefT) or hasattr(given.target, "MAP_TYPE"):
-        c.wrong(node.args[0], f"cast wants a reference, not {given}")
+        c.wrong(node.args[0], f"cast wants a reference, not {given}", "bpf.cast(header, Other)")
     if given.nullable:
         c.maybe_none(node.args[0], given)
     if not isinstance(kind, tree.Object) or not is_struct_class(kind.value):
-        c.wrong(node.args[1], "cast wants a Struct class")
+        c.wrong(node.args[1], "cast wants a Struct class", "bpf.cast(header, Other), with class Other(Struct)")
     of_kernel = given.space in ("btf", "kernel", "sock")
     if given.space == "ctx":
         c.wrong(node.args[0], "a context is not cast", "name the context's struct in the program's parameter")
     if kind.value.CORE and not of_kernel:
-        c.wrong(node.args[1], f"{kind.value.__name__} is a struct of the kernel, and this is memory of the program")
+        c.wrong(node.args[1], f"{kind.value.__name__} is a struct of the kernel, and this is memory of the program",
+                "kernel structs are cast to each other")  # fmt: skip
     if not of_kernel and size_of(kind.value) > size_of(given.target):
-        c.wrong(node, f"{kind.value.__name__} has {size_of(kind.value)} bytes, {given} {size_of(given.target)}")
+        c.wrong(node, f"{kind.value.__name__} has {size_of(kind.value)} bytes, {given} {size_of(given.target)}",
+                "cast to a struct that is no larger")  # fmt: skip
     return tree.Recast(c.at(node), RefT(kind.value, given.space), value)
 
 
@@ -120,7 +125,7 @@ def _len(c: Checker, node: ast.Call) -> tree.Expr:
         return c.constant(node, value.type.target.count)
     if isinstance(value, tree.Object) and isinstance(value.value, (bytes, str)):
         return c.constant(node, len(value.value))
-    c.wrong(node.args[0], f"{value.type} has no length", "arrays and tuples have")
+    c.wrong(node.args[0], f"{value.type} has no length", suggest.for_length(value.type, c.text(node.args[0])))
 
 
 def _extreme(relation: str) -> Callable[[Checker, ast.Call], tree.Expr]:
@@ -172,10 +177,11 @@ def _zeros(c: Checker, node: ast.Call) -> tree.Expr:
     element = expression(c, node.args[0])
     count = expression(c, node.args[1])
     if not isinstance(element, tree.Object) or not is_member_type(element.value):
-        c.wrong(node.args[0], "zeros wants a type")
+        c.wrong(node.args[0], "zeros wants a type", "bpf.zeros(u8, 64)")
     room = c.program.stack_room()
     if not isinstance(count, tree.Const) or not 0 < count.value <= room:
-        c.wrong(node.args[1], f"zeros wants a constant number of elements, as many as the stack of {room} bytes holds")
+        c.wrong(node.args[1], f"zeros wants a constant number of elements, as many as the stack of {room} bytes holds",
+                "keep what is larger in a per-CPU array: map.percpu_array(u32, Room, max_entries=1)")  # fmt: skip
     kind = ArrayType(element.value, count.value)
     if size_of(kind) > room:
         c.wrong(node, f"{kind} has {size_of(kind)} bytes, the stack {room}", "keep it in a per-CPU array")
@@ -201,13 +207,14 @@ def _ref(c: Checker, node: ast.Call) -> tree.Expr:
     member_name = expression(c, node.args[1])
     kind = expression(c, node.args[2])
     if not isinstance(owner.type, RefT) or not owner.type.is_struct:
-        c.wrong(node.args[0], f"ref wants a struct, not {owner.type}")
+        c.wrong(node.args[0], f"ref wants a struct, not {owner.type}", 'bpf.ref(stats, "packets", u64)')
     if owner.type.nullable:
         c.maybe_none(node.args[0], owner.type)
     name = member_name.value if isinstance(member_name, tree.Object) else ""
     member = owner.type.target.LAYOUT.members.get(name)
     if member is None or member.bits or not isinstance(kind, tree.Object) or member.type is not kind.value:
-        c.wrong(node, f"{name_of(owner.type.target)} has no integer member {name!r} of this type")
+        c.wrong(node, f"{name_of(owner.type.target)} has no integer member {name!r} of this type",
+                suggest.members_of(owner.type.target))  # fmt: skip
     return tree.Inside(c.at(node), RefT(member.type, owner.type.space), tree.Spot(member.type, owner, member=member))
 
 
@@ -297,7 +304,8 @@ def _snprintf(c: Checker, node: ast.Call) -> tree.Expr:
     into = expression(c, node.args[0])
     kind = into.type
     if not isinstance(kind, RefT) or not kind.is_array or kind.target.element is not ints.u8:
-        c.wrong(node.args[0], f"snprintf writes into an Array[u8], not into {kind}")
+        c.wrong(node.args[0], f"snprintf writes into an Array[u8], not into {kind}",
+                "class Line(Struct): text: Array[u8] = array(64)")  # fmt: skip
     if kind.nullable:
         c.maybe_none(node.args[0], kind)
     may_call(c, node, HELPER["snprintf"])
@@ -330,7 +338,7 @@ def _text(c: Checker, node: ast.Call, text: ast.expr, word: str) -> tuple[bytes,
         c.wrong(node, f"{word} takes 12 values, not {len(args)}", "print two lines")
     raw = "".join(parts)
     if not raw.isascii() or "\0" in raw:
-        c.wrong(text, "the kernel prints ASCII only")
+        c.wrong(text, "the kernel prints ASCII only", "write it in ASCII")
     return raw.encode() + b"\0", args
 
 
@@ -343,7 +351,7 @@ def _format(c: Checker, piece: ast.FormattedValue) -> tuple[str, tree.Expr | Non
         if not isinstance(piece.format_spec, ast.JoinedStr) or not all(
             isinstance(part, ast.Constant) for part in piece.format_spec.values
         ):  # fmt: skip
-            c.wrong(piece, "a format is constant")
+            c.wrong(piece, "a format is constant", "write the width in place: {x:8d}")
         spec = "".join(str(part.value) for part in piece.format_spec.values if isinstance(part, ast.Constant))
     value = expression(c, piece.value)
     if isinstance(value, tree.Const) and isinstance(value.type, LitT):

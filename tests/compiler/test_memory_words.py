@@ -6,12 +6,14 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from readings import compiled, plain
 
 from bombus import bpf
 from bombus.bpf import Array, Ref, Struct, array, s64, u8, u16, u32, u64
 from bombus.bpf.machine import machine
 from bombus.compiler.build import build_source
 from bombus.compiler.host import module_parts, module_text, native, native_module
+from bombus.compiler.importing import import_source
 from bombus.errors import DialectError, NotSupported, UsageError, VmFault
 from bombus.kernel.api import Kernel
 from bombus.loader.load import load
@@ -342,3 +344,43 @@ def test_old_cpus_have_fewer_atomics(line: str, message: str) -> None:
     assert message in str(caught.value) and "help: build with --mcpu v3" in str(caught.value)
     build_source(text, "order.py", cpu="v3")
     build_source(text.replace(line, "bpf.atomic(place).value |= 1\n    bpf.atomic(small).value += 1"), cpu="v1")
+
+
+LATE = """
+from __future__ import annotations
+from bombus import bpf
+from bombus.bpf import Array, Struct, array, map, u32, u64, xdp
+
+class Row(Struct):
+    cells: Array[u64] = array(2)
+
+total = bpf.var(u64(1))
+rows = map.array(u32, Row, max_entries=1)
+
+@bpf.noinline
+def change(by: u64) -> u64:
+    total.value += by * 100
+    return by
+
+@xdp
+def f(ctx: xdp.Context) -> xdp.Action:
+    bpf.atomic(total).value += change(u64(7))
+    bpf.atomic(total).value ^= change(u64(2))
+    row = rows.lookup(0)
+    if row is not None:
+        bpf.atomic(row.cells)[1] -= total.value
+    return xdp.Action(u32(total.value))
+"""
+
+
+def test_an_atomic_change_reads_when_the_right_side_is_known(kernel: Kernel) -> None:
+    module = import_source(LATE, "late.py")
+    expected = plain(module, module.f, PACKETS[:1])
+    assert expected.verdicts == [(1 + 700 + 7 + 200) ^ 2]
+    seen = compiled(module, module.f, PACKETS[:1], kernel)
+    assert (seen.verdicts, seen.maps) == (expected.verdicts, expected.maps)
+
+
+def test_an_atomic_place_is_only_changed() -> None:
+    with pytest.raises(UsageError, match="goes with"):
+        bpf.atomic(bpf.local(u64(1))).value = u64(2)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bombus.compiler.importing import import_source
-from bombus.compiler.program import check_names
+from bombus.compiler.modulecheck import check_names
 from bombus.errors import BombusError
 
 # What stands above every case.
@@ -115,6 +115,18 @@ def test_enough_cases() -> None:
     assert len(CASES) >= 330
     assert len({case[0] for case in CASES}) == len(CASES)
     assert all("error:" in case[3] or case[0] == "no_program" for case in CASES)
+
+
+def test_every_error_says_what_to_write() -> None:
+    """But for Python's own parser, and where the message of a declaration says it itself."""
+    silent = [case[0] for case in CASES if case[3].count("error:") != case[3].count("\n  help:")]
+    assert silent == [
+        "struct_unknown_type", "struct_array_length", "struct_bits", "struct_network_bits", "map_size", "bad_license",
+        "bad_global", "syntax", "inner_of_maps", "helper_at_import", "ops_members", "ops_program", "ops_unknown",
+        "member_name_taken", "struct_without_members", "decorator_with_parentheses", "list_without_contains",
+        "list_of_another_member", "list_of_numbers",
+    ]  # fmt: skip
+
 
 
 def test_what_surrounds_the_cases_is_right() -> None:
