@@ -134,11 +134,14 @@ class Invocations(Memory):
             raise NotSupported("helpers in native code", f"{self.function.name} calls {HELPER_BY_ID[e.number].name}")
         args: list[str] = []
         for arg, width in zip(e.args, e.widths, strict=True):
-            args.append(f"i{width} {self.value(arg)}" if width else f"ptr {self.reference(arg)}")
+            # Before cpu v3 the upper half of a register is anything; Linux looks at all of it where it puts a helper's
+            # code in place of the call (kernel/bpf/verifier.c: inline_bpf_loop).
+            extended = "zeroext " if 0 < width < 64 else ""
+            args.append(f"i{width} {extended}{self.value(arg)}" if width else f"ptr {self.reference(arg)}")
         self.at(e.at)
         callee = f"inttoptr (i64 {e.number} to ptr)({', '.join(args)})"
         if e.number == _LOOP and isinstance(e.args[3], tree.Const) and not e.args[3].value:
-            return self._loop(callee, args[0])
+            return self._loop(callee, args[0].replace("zeroext ", ""))
         if e.result == "void":
             self.do(f"call void {callee}")
             return ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Iterable
 from enum import Enum
 from types import BuiltinFunctionType, ModuleType
@@ -22,6 +21,8 @@ _SHOWN: Final = 6  # names that a hint lists
 
 def closest(name: str, known: Iterable[str], otherwise: str = "") -> str:
     """ "did you mean ...?", or what to say when nothing is close."""
+    import difflib  # most builds have no errors
+
     found = difflib.get_close_matches(name, [one for one in known if not one.startswith("_")], 1, 0.7)
     return f"did you mean {found[0]}?" if found else otherwise or "define it, or import it at the top of the file"
 

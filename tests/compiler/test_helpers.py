@@ -129,3 +129,35 @@ def test_linux_loads_it_or_says_why_not(name: str, linux_kernel: Kernel) -> None
 
 def test_reasons_are_for_helpers() -> None:
     assert set(NOT_HERE) | set(CASES) <= set(HELPER)
+
+
+ROUNDS = """
+from __future__ import annotations
+from bombus.bpf import Struct, helpers, s64, u32, u64, xdp
+class Work(Struct):
+    sum: u64
+class Data(Struct):
+    number: u64
+    other: u64
+def each(index: u32, work: Work) -> s64:
+    work.sum += u64(index) + 1
+    return s64(0)
+@xdp
+def f(ctx: xdp.Context) -> xdp.Action:
+    data = ctx.parse(Data)
+    if data is None:
+        return xdp.ABORTED
+    work = Work()
+    helpers.loop(u32(data.number >> 13) % 7, each, work, 0)
+    return xdp.Action(u32(work.sum))
+"""
+
+
+@pytest.mark.parametrize("cpu", ["v1", "v2", "v3", "v4"])
+def test_numbers_for_helpers_have_no_more_bits(cpu: str, kernel: Kernel) -> None:
+    """Linux puts code in place of bpf_loop, which looks at a whole register."""
+    number = 0x591DA3DD3BED3040
+    rounds = (number >> 13 & 0xFFFF_FFFF) % 7
+    with load(read_object(build_source(ROUNDS, "rounds.py", cpu=cpu)), kernel) as loaded:
+        verdict = loaded.programs["f"].test_run(number.to_bytes(8, "little") + bytes(56)).retval
+    assert verdict == rounds * (rounds + 1) // 2 > 0
