@@ -37,6 +37,7 @@ import verifier_gen_calls
 import verifier_gen_mutate
 import verifier_gen_raw
 import verifier_gen_scalar
+import verifier_gen_targets
 import verifier_gen_typed
 from verifier_found import needs_other_btf, row_of
 from verifier_gen import Case, Generator
@@ -103,6 +104,7 @@ class Judge:
         self.buffer = ctypes.create_string_buffer(LOG_SIZE)
         self.attr = (ctypes.c_char * 168)()
         self.others = world.other_fds
+        self.data_symbols = world.kernel.kconfig().get("CONFIG_KALLSYMS_ALL", "n") == "y"
 
     def linux(self, case: Case) -> Answer:
         self.world.renew(case.insns)
@@ -114,10 +116,10 @@ class Judge:
         log = case.log_level
         btf = (case.btf_fd or self.world.btf_fd) if infos else 0
         struct.pack_into(
-            "<IIQQIIQII16sIIIIQI", self.attr, 0, case.prog_type, len(case.insns), address(keep[0]), address(keep[1]),
+            "<IIQQIIQII16sIIIIQIIQII", self.attr, 0, case.prog_type, len(case.insns), address(keep[0]), address(keep[1]),
             log, LOG_SIZE if log else 0, address(self.buffer) if log else 0, 0, case.flags, b"", 0,
             case.attach_type, btf, 8 if infos else 0, address(keep[2]) if infos else 0,
-            len(infos) // 8,
+            len(infos) // 8, 0, 0, 0, case.attach_btf_id,
         )  # fmt: skip
         self.buffer[0] = b"\0"
         signal.signal(signal.SIGALRM, _nothing)
@@ -136,8 +138,8 @@ class Judge:
         program = Program(
             case.insns, case.prog_type, self.version, case.attach_type, case.license, "", case.flags, self.privileges,
             self.world.infos, (), (case.btf or self.world.types.btf) if case.functions else None,
-            [FuncInfo(*pair) for pair in case.functions], (), log_level=case.log_level, cpus=os.cpu_count() or 1,
-            other_fds=self.others,
+            [FuncInfo(*pair) for pair in case.functions], (), case.attach_btf_id, vmlinux=self.world.vmlinux,
+            log_level=case.log_level, cpus=os.cpu_count() or 1, other_fds=self.others, data_symbols=self.data_symbols,
         )  # fmt: skip
         verdict = verify(program)
         return Answer(abs(verdict.errno), verdict.log)
@@ -325,11 +327,14 @@ def generators(world: World, wanted: Sequence[str]) -> dict[str, Generator]:
         "helper": verifier_gen_calls.helper_generator(world),
         "raw": verifier_gen_raw.generate,
     }
-    if not wanted or "mutate" in wanted:
-        if verifier_gen_mutate.ORACLE.exists():
-            found["mutate"] = verifier_gen_mutate.mutate_generator(world)
-        else:
-            print("mutate: left out, the recorded programs are not beside the repository")
+    if world.vmlinux is not None:
+        found["kernel"] = verifier_gen_targets.kernel_generator(world, "kernel", verifier_gen_targets.HERE)
+    for topic in ("mutate", "mutate_typed"):
+        if not wanted or topic in wanted:
+            if verifier_gen_mutate.ORACLE.exists():
+                found[topic] = verifier_gen_mutate.mutate_generator(world, typed=topic == "mutate_typed")
+            else:
+                print(f"{topic}: left out, the recorded programs are not beside the repository")
     return found
 
 
@@ -345,7 +350,7 @@ def drop_capabilities() -> None:
 def case_row(case: Case) -> dict[str, Any]:
     return {
         "topic": case.topic, "insns": base64.b64encode(encode(case.insns)).decode(), "prog_type": case.prog_type,
-        "attach_type": case.attach_type, "flags": case.flags, "log_level": case.log_level, "license": case.license,
+        "attach_type": case.attach_type, "attach_btf_id": case.attach_btf_id, "flags": case.flags, "log_level": case.log_level, "license": case.license,
         "functions": [list(pair) for pair in case.functions], "source": case.source,
     }  # fmt: skip
 

@@ -28,6 +28,7 @@ class Case:
     source: str = ""  # of a mutated program: which recorded one
     btf_fd: int = 0  # its BTF, when that is not the world's
     btf: Btf | None = None
+    attach_btf_id: int = 0  # in the kernel's BTF: what the program is for
 
 
 class Label:

@@ -1,28 +1,41 @@
 """Recorded programs with something changed: an immediate, an offset, a register, an operation, an instruction too few
 or too many, two programs' types exchanged.
 
-The maps and the BTF that a program came with are made on the running kernel, each once.
+The maps and the BTF that a program came with are made on the running kernel, each once. Programs that use the kernel's
+types name them by the ids of the kernel that recorded them: they get those that the running kernel has for the names.
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import corpus
 from corpus import ORACLE
+from linux_loads import Loads, load_each, package_objects
 from verifier_gen import Case, clip16, clip32, number
 from verifier_gen_world import World
 
 from bombus.btf.parse import Btf
-from bombus.errors import KernelError
+from bombus.btf.types import Kind, Struct
+from bombus.errors import BombusError, KernelError
 from bombus.isa.insn import Insn
+from bombus.kernel.api import Attr
+from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.verifier.program import MapInfo, Program
 
 # LIRC_MODE2, which kernels are often built without, and programs that need BTF of the kernel.
 _NOT_HERE = (20, 26, 27, 28, 29)
+_LIRC, _TRACING, _STRUCT_OPS = 20, 26, 27
+_RAW_TP, _ITERATES = ATTACH_TYPE["BPF_TRACE_RAW_TP"].id, ATTACH_TYPE["BPF_TRACE_ITER"].id
+# Tracepoints whose arguments are pointers to what programs like to look at.
+_TARGETS = (
+    "sched_switch", "task_newtask", "cgroup_mkdir", "kfree_skb", "sched_process_exec", "tcp_probe", "sys_enter",
+    "bpf_test_finish", "netif_receive_skb", "block_rq_issue",
+)  # fmt: skip
 _COMMON_HELPERS = (1, 2, 3, 6, 7, 12, 14, 35, 51, 67, 84, 86, 87, 93, 94, 112, 131, 132, 164, 169, 181)
 _BOUNDARIES = (-1, 1, 8, -8, 4, -4, 2, 7)
 LONGEST = 900  # instructions
@@ -48,24 +61,40 @@ def _similar(info: MapInfo) -> tuple[object, ...]:
 
 
 class Corpus:
-    """Recorded self-contained programs that this kernel may load, each with its maps."""
+    """Programs that this kernel may load, each with its maps: recorded ones, and those of installed packages.
 
-    def __init__(self, world: World, version: str = "6.18", step: int = 1) -> None:
+    typed: those that use the kernel's types, else those that need none.
+    """
+
+    def __init__(self, world: World, version: str = "6.18", step: int = 1, *, typed: bool = False) -> None:
         self.world = world
         self.maps: dict[tuple[object, ...], tuple[int, MapInfo] | None] = {}
-        self.raw: dict[int, bytes] = {}
         self.keep: list[Btf] = []
         self.seeds: list[Seed] = []
+        self.names = Names(corpus.vmlinux(version), world.vmlinux) if typed and world.vmlinux is not None else None
+        self._selftests(version, step, typed)
+        if typed:
+            self._packages()
+        else:
+            self._table(version)
+
+    def _selftests(self, version: str, step: int, typed: bool) -> None:
         features = {(r["object"], r["program"]): r for r in corpus.rows("features-6.12")}
-        self.accepted = {r["program"] for r in corpus.rows(f"verdicts-{version}") if r["verdict"] == "accept"}
+        accepted = {r["program"] for r in corpus.rows(f"verdicts-{version}") if r["verdict"] == "accept"}
         blobs = corpus.blobs(version)
         for at, row in enumerate(corpus.rows(f"loads-{version}")):
             feature = features.get((row["obj"], row["prog"]))
-            if at % step or not feature or not feature["self_contained"] or row["attr"].get("attach_btf_id"):
+            attr = row["attr"]
+            if at % step or _is_long(row) or attr["prog_type"] == _LIRC or attr.get("attach_prog_fd"):
                 continue
-            if len(row["insns"]) * 3 // 4 > LONGEST * 8 or row["attr"]["prog_type"] in _NOT_HERE:
+            plain = feature and feature["self_contained"] and attr["prog_type"] not in _NOT_HERE
+            if bool(plain) is typed:
                 continue
-            self._add(row, f"{row['obj']}:{row['prog']}", row["prog"] in self.accepted, version, blobs)
+            program, data_of = self._recorded(row, version, blobs)
+            self._add(program, f"{row['obj']}:{row['prog']}", row["prog"] in accepted, data_of)
+
+    def _table(self, version: str) -> None:
+        """The cases of test_verifier."""
         fine = {r["idx"] for r in corpus.rows(f"test_verifier.verdicts-{version}") if r["err"] == 0}
         seen: set[int] = set()
         blobs = corpus.blobs("6.12")
@@ -73,12 +102,29 @@ class Corpus:
             attr = row["attr"]
             if row["idx"] in seen or row["btfs"] or attr["prog_type"] in _NOT_HERE or attr.get("attach_btf_id"):
                 continue
-            if len(row["insns"]) * 3 // 4 > LONGEST * 8:
+            if _is_long(row):
                 continue
             seen.add(row["idx"])
-            self._add(row, f"table:{row['idx']}", row["idx"] in fine, version, blobs)
+            program, data_of = self._recorded(row, version, blobs)
+            self._add(program, f"table:{row['idx']}", row["idx"] in fine, data_of)
 
-    def _add(self, row: dict[str, Any], name: str, accepted: bool, version: str, blobs: dict[str, bytes]) -> None:
+    def _packages(self) -> None:
+        """Programs of objects that are installed here, as a loader hands them to the running kernel."""
+        if not isinstance(self.world.kernel, LinuxKernel):
+            return
+        loads = _Collected(self.world.kernel)
+        for obj in package_objects():
+            loads.found.clear()
+            try:
+                load_each(obj, loads)
+            except BombusError:
+                continue
+            for name, program in loads.found:
+                if len(program.insns) <= LONGEST:
+                    self._add(program, f"{obj.name}:{name}", True, loads.data_of)
+
+    def _recorded(self, row: dict[str, Any], version: str, blobs: dict[str, bytes]) -> tuple[Program, dict[int, bytes]]:
+        """A recorded load, and the bytes of its BTF by the id() of the Btf."""
         program = corpus.program_of(row, version, 6, blobs)
         data_of = {}
         for entry in row.get("btfs", ()):
@@ -88,19 +134,27 @@ class Corpus:
                 if btf is not None:
                     data_of[id(btf)] = data
                     self.keep.append(btf)
-        fds: dict[int, int] = {}
-        for old, info in program.maps.items():
-            found = self._map(info, data_of)
-            if found is None:
-                return
-            fds[old] = found[0]
+        if self.names is not None:
+            program = self.names.translated(program)
+        return program, data_of
+
+    def _add(self, program: Program | None, name: str, accepted: bool, data_of: dict[int, bytes]) -> None:
+        if program is None:
+            return
         insns = []
+        fds: dict[int, int] = {}
         for insn in program.insns:
             if insn.opcode == 0x18 and insn.src in (1, 2):
-                if insn.imm not in fds:
+                info = program.maps.get(insn.imm)
+                if info is None:
                     return
+                if insn.imm not in fds:
+                    found = self._map(info, data_of)
+                    if found is None:
+                        return
+                    fds[insn.imm] = found[0]
                 insn = insn._replace(imm=fds[insn.imm])
-            elif insn.opcode == 0x18 and insn.src in (3, 5, 6):
+            elif insn.opcode == 0x18 and insn.src in ((5, 6) if self.names is not None else (3, 5, 6)):
                 return
             insns.append(insn)
         btf_fd = 0
@@ -125,6 +179,83 @@ class Corpus:
                 self.maps[key] = (fd, info)
                 self.world.infos[fd] = info
         return self.maps[key]
+
+
+def _is_long(row: dict[str, Any]) -> bool:
+    return len(row["insns"]) * 3 // 4 > LONGEST * 8
+
+
+class _Collected(Loads):
+    """Notes each program that is loaded, and the bytes of all BTF."""
+
+    def __init__(self, kernel: LinuxKernel) -> None:
+        super().__init__(kernel)
+        self.found: list[tuple[str, Program]] = []
+        self.data_of: dict[int, bytes] = {}
+
+    def bpf(self, attr: Attr) -> int:
+        result = super().bpf(attr)
+        if attr.command.name == "BPF_BTF_LOAD":
+            self.data_of[id(self.btfs[result])] = bytes(attr.buffers["btf"])
+        return result
+
+    def loaded(self, attr: Attr) -> None:
+        program = self.program(attr)
+        self.found.append((program.name, program))
+
+
+class Names:
+    """Ids of types in one kernel's BTF for those of the same names in another's."""
+
+    def __init__(self, old: Btf, new: Btf) -> None:
+        self.old = old
+        self.new = new
+        self.tracepoints = [
+            found for name in _TARGETS if (found := new.find(f"btf_trace_{name}", Kind.TYPEDEF)) is not None
+        ]
+
+    def _id(self, type_id: int) -> int:
+        """0 when the other kernel has no such type. Raises BtfError for an id of nothing."""
+        type_ = self.old.type(type_id)
+        return self.new.find(type_.name, type_.kind) or 0
+
+    def translated(self, program: Program) -> Program | None:
+        """The program for the other kernel; None when it calls what only modules have, or what is not there."""
+        insns = []
+        try:
+            for insn in program.insns:
+                names_type = (insn.opcode == 0x85 and insn.src == 2) or (insn.opcode == 0x18 and insn.src == 3)
+                if names_type and insn.imm:
+                    if insn.off:
+                        return None
+                    found = self._id(insn.imm)
+                    if not found:
+                        return None
+                    insn = insn._replace(imm=found)
+                insns.append(insn)
+            if not program.attach_btf_id:
+                return replace(program, insns=insns)
+            return self._target(replace(program, insns=insns))
+        except BombusError:
+            return None
+
+    def _target(self, program: Program) -> Program | None:
+        target = self.old.type(program.attach_btf_id)
+        attach = program.expected_attach_type
+        found = self._id(program.attach_btf_id)
+        if program.prog_type == _STRUCT_OPS and isinstance(target, Struct):
+            if not found:
+                return None
+            member = target.members[attach].name
+            new = self.new.type(found)
+            assert isinstance(new, Struct)
+            place = [at for at, one in enumerate(new.members) if one.name == member]
+            return replace(program, attach_btf_id=found, expected_attach_type=place[0]) if place else None
+        if attach in (_RAW_TP, _ITERATES) and found:
+            return replace(program, attach_btf_id=found)
+        # What attaches to functions is refused here: it gets a tracepoint.
+        found = self.tracepoints[len(program.insns) % len(self.tracepoints)]
+        return replace(program, prog_type=_TRACING, expected_attach_type=_RAW_TP, attach_btf_id=found)
 
 
 def mutate(rng: random.Random, insns: Sequence[Insn], others: Sequence[Insn]) -> tuple[list[Insn], int, int]:
@@ -224,14 +355,16 @@ def _distance(insn: Insn, index: int, moved: Callable[[int], int]) -> Insn:
     return insn
 
 
-def mutate_generator(world: World) -> Callable[[random.Random], Case]:
+def mutate_generator(world: World, *, typed: bool = False) -> Callable[[random.Random], Case]:
     """Raises FileNotFoundError when the recorded programs are not there."""
-    recorded = Corpus(world)
+    recorded = Corpus(world, typed=typed)
     seeds = recorded.seeds
     if not seeds:
         raise FileNotFoundError("no recorded programs")
     accepted = [seed for seed in seeds if seed.accepted]
-    print(f"mutate: {len(seeds)} recorded programs, {len(recorded.maps)} kinds of maps", flush=True)
+    topic = "mutate_typed" if typed else "mutate"
+    print(f"{topic}: {len(seeds)} recorded programs, {len(recorded.maps)} kinds of maps", flush=True)
+    kfuncs = sorted({insn.imm for seed in seeds for insn in seed.insns if insn.opcode == 0x85 and insn.src == 2})
 
     def generate(rng: random.Random) -> Case:
         seed = rng.choice(accepted if rng.random() < 0.6 else seeds)
@@ -239,6 +372,9 @@ def mutate_generator(world: World) -> Callable[[random.Random], Case]:
         insns: list[Insn] = list(seed.insns)
         functions = [(info.insn, info.type_id) for info in program.func_info] if seed.btf_fd else []
         for _ in range(rng.choice((0, 1, 1, 1, 2, 2, 3))):
+            if kfuncs and rng.random() < 0.15:
+                insns = _other_kfunc(rng, insns, kfuncs)
+                continue
             insns, at, by = mutate(rng, insns, rng.choice(seeds).insns)
             if by:
                 size = by if by > 0 else -2 if insns[at].opcode == 0x18 else -1
@@ -246,19 +382,28 @@ def mutate_generator(world: World) -> Callable[[random.Random], Case]:
                 functions = [
                     (start if start <= at else max(at, start + size), type_id) for start, type_id in functions
                 ]
-        prog_type, attach = program.prog_type, program.expected_attach_type
+        target = program
         if rng.random() < 0.03:
-            other = rng.choice(seeds).program
-            prog_type, attach = other.prog_type, other.expected_attach_type
+            target = rng.choice(seeds).program
         flags = program.flags
         if rng.random() < 0.1:
             flags ^= rng.choice((1, 8, 16))
         return Case(
-            "mutate", tuple(insns), prog_type, attach, flags, rng.choice((6, 6, 6, 4, 1)), program.license,
-            tuple(functions), seed.name, seed.btf_fd, program.btf if seed.btf_fd else None,
+            topic, tuple(insns), target.prog_type, target.expected_attach_type, flags, rng.choice((6, 6, 6, 4, 1)),
+            program.license, tuple(functions), seed.name, seed.btf_fd, program.btf if seed.btf_fd else None,
+            target.attach_btf_id,
         )
 
     return generate
+
+
+def _other_kfunc(rng: random.Random, insns: list[Insn], kfuncs: Sequence[int]) -> list[Insn]:
+    """One kernel function called instead of another."""
+    calls = [at for at, insn in enumerate(insns) if insn.opcode == 0x85 and insn.src == 2]
+    if not calls:
+        return insns
+    at = rng.choice(calls)
+    return [*insns[:at], insns[at]._replace(imm=rng.choice(kfuncs)), *insns[at + 1 :]]
 
 
 __all__ = ["ORACLE", "Corpus", "mutate", "mutate_generator"]

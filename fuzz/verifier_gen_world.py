@@ -27,10 +27,11 @@ from bombus.btf.types import (
     Struct,
     TypeTag,
 )  # fmt: skip
-from bombus.errors import KernelError
+from bombus.errors import BombusError, KernelError
 from bombus.isa.insn import Insn
 from bombus.kernel.api import Attr
 from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.loader.btfcache import vmlinux_of
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.version import KernelVersion
 from bombus.verifier import records
@@ -104,6 +105,13 @@ ROWS = (
     Row("wide_key", "HASH", key_size=64, value_size=8),
     Row("percpu_one", "PERCPU_ARRAY", value_size=8, max_entries=1),
     Row("task_storage", "TASK_STORAGE", 4, 24, 0, NO_PREALLOC, "plain"),
+    Row("kptrs", "ARRAY", value_size=24, value="kptrs"),
+    Row("kptrs_hash", "HASH", value_size=48, value="own_kptrs"),
+    Row("graph", "ARRAY", value_size=48, max_entries=1, value="graph"),
+    Row("graph_hash", "HASH", value_size=48, value="graph", flags=NO_PREALLOC),
+    Row("work", "ARRAY", value_size=24, value="working"),
+    Row("arena", "ARENA", 0, 0, 16, MMAPABLE, extra=1 << 44),
+    Row("resilient", "ARRAY", value_size=16, value="resilient"),
 )
 
 
@@ -127,6 +135,8 @@ class Types:
     functions: list[Function] = field(default_factory=list)
     values: dict[str, int] = field(default_factory=dict)
     key: int = 0
+    typed: list[Function] = field(default_factory=list)  # with parameters of the kernel's types
+    objects: dict[str, int] = field(default_factory=dict)  # structs that programs may allocate
 
 
 _CONTEXTS = ("__sk_buff", "xdp_md", "bpf_sock_addr", "bpf_sock_ops", "bpf_sockopt", "bpf_raw_tracepoint_args")
@@ -200,15 +210,90 @@ def build_types(
     values["kptrs"] = b.add(Struct("kptrs", 24, (
         Member("a", u64, 0), Member("plain", b.add(Ptr(kernel_type)), 64), Member("own", b.add(Ptr(referenced)), 128),
     )))  # fmt: skip
+    # All that follows came later: the ids above stand in recorded programs.
+    typed, objects = [], {}
+    if not functions_named:
+        objects = _objects(b, u64, u32, spin, task, values)
+        typed = _typed_functions(b, names, task, objects)
     data = b.to_bytes()
-    return Types(data, Btf.parse(data), functions, values, u32)
+    return Types(data, Btf.parse(data), functions, values, u32, typed, objects)
+
+
+def _objects(b: Builder, u64: int, u32: int, spin: int, task: int, values: dict[str, int]) -> dict[str, int]:
+    """Structs that programs may allocate (named as no struct of a kernel is), and map values with lists, trees, kptrs."""
+
+    def opaque(name: str, words: int) -> int:
+        return b.add(Struct(name, 8 * words, tuple(Member(f"__opaque{i}", u64, 64 * i) for i in range(words))))
+
+    def pointer(tag: str, target: int) -> int:
+        return b.add(Ptr(b.add(TypeTag(tag, target))))
+
+    list_head, list_node = opaque("bpf_list_head", 2), opaque("bpf_list_node", 3)
+    rb_root, rb_node = opaque("bpf_rb_root", 2), opaque("bpf_rb_node", 4)
+    refcount = b.add(Struct("bpf_refcount", 4, (Member("__opaque", u32, 0),)))
+    work = opaque("bpf_wq", 2)
+    res_lock = b.add(Struct("bpf_res_spin_lock", 8, (Member("val", u32, 0),)))
+    cgroup = b.add(Struct("cgroup", 8, (Member("first", u64, 0),)))
+    mask = b.add(Struct("bpf_cpumask", 8, (Member("first", u64, 0),)))
+    objects = {
+        "node": b.add(Struct("own_node", 80, (
+            Member("key", u64, 0), Member("l", list_node, 64), Member("r", rb_node, 256), Member("ref", refcount, 512),
+            Member("data", u64, 576),
+        ))),
+        "single": b.add(Struct("own_single", 40, (
+            Member("key", u64, 0), Member("l", list_node, 64), Member("data", u64, 256),
+        ))),
+        "record": b.add(Struct("own_record", 24, (Member("a", u64, 0), Member("b", u32, 64), Member("c", u64, 128)))),
+    }  # fmt: skip
+    objects["holder"] = b.add(Struct("own_holder", 40, (
+        Member("key", u64, 0), Member("lock", spin, 64), Member("head", list_head, 128),
+        Member("mine", pointer("kptr", task), 256),
+    )))  # fmt: skip
+    b.add(DeclTag("contains:own_single:l", objects["holder"], 2))
+    values["own_kptrs"] = b.add(Struct("own_kptrs", 48, (
+        Member("a", u64, 0), Member("cgroup", pointer("kptr", cgroup), 64), Member("mask", pointer("kptr", mask), 128),
+        Member("node", pointer("kptr", objects["node"]), 192), Member("record", pointer("kptr", objects["record"]), 256),
+        Member("percpu", pointer("percpu_kptr", objects["record"]), 320),
+    )))  # fmt: skip
+    values["graph"] = b.add(Struct("graph", 48, (
+        Member("a", u64, 0), Member("lock", spin, 64), Member("head", list_head, 128), Member("root", rb_root, 256),
+    )))  # fmt: skip
+    b.add(DeclTag("contains:own_node:l", values["graph"], 2))
+    b.add(DeclTag("contains:own_node:r", values["graph"], 3))
+    values["working"] = b.add(Struct("working", 24, (Member("a", u64, 0), Member("work", work, 64))))
+    values["resilient"] = b.add(Struct("resilient", 16, (Member("a", u64, 0), Member("lock", res_lock, 64))))
+    return objects
+
+
+# Shapes of functions with pointers to the kernel's types: parameters, with tags behind colons.
+_TYPED_SHAPES = (
+    ("int", "task*:trusted"), ("int", "task*:trusted:nullable"), ("int", "task*:untrusted"),
+    ("int", "cgroup*:trusted", "int"), ("int", "task*"), ("int", "int*:untrusted"), ("int", "void*:untrusted"),
+    ("int", "struct*:arena"), ("void", "task*:trusted", "cgroup*:trusted:nullable"),
+)  # fmt: skip
+
+
+def _typed_functions(b: Builder, names: dict[str, int], task: int, objects: dict[str, int]) -> list[Function]:
+    names = names | {"task*": b.add(Ptr(task)), "node*": b.add(Ptr(objects["node"]))}
+    names["cgroup*"] = b.add(Ptr(b.add(Struct("cgroup", 8, (Member("first", names["long"], 0),)))))
+    found = []
+    for number, (result, *parameters) in enumerate(_TYPED_SHAPES):
+        split = [text.split(":") for text in parameters]
+        proto = b.add(FuncProto(names[result], tuple(Param(f"p{i}", names[one[0]]) for i, one in enumerate(split))))
+        for name, is_global in ((f"ts{number}", False), (f"tg{number}", True)):
+            type_id = b.add(Func(name, proto, 1 if is_global else 0))
+            for place, (_, *tags) in enumerate(split):
+                for tag in tags:
+                    b.add(DeclTag(f"arg:{tag}", type_id, place))
+            found.append(Function(name, type_id, tuple(parameters), result, is_global))
+    return found
 
 
 @dataclass(slots=True)
 class World:
     """Descriptors of maps and of BTF on the running kernel, with what the verifier knows of them.
 
-    kernel: the running one, or only the version of one that is not (`verifier_guest`).
+    kernel: the running one, or only the version of one that is not (`verifier_guest`). vmlinux: its BTF.
     """
 
     kernel: Any
@@ -218,6 +303,7 @@ class World:
     infos: dict[int, MapInfo]
     btfs: dict[bytes, int]
     refused: list[str]
+    vmlinux: Btf | None = None
 
     @property
     def other_fds(self) -> frozenset[int]:
@@ -277,7 +363,7 @@ def describe(number: int, row: Row, types: Types, inner: MapInfo | None, version
         MAP_TYPE[f"BPF_MAP_TYPE_{row.type}"].id, row.key_size, row.value_size, row.max_entries, row.name[:15],
         row.flags, number + 1, replace(inner, name="") if inner else None, bool(row.contents),
         row.contents or None, types.btf if value_id else None, types.key if value_id else 0, value_id,
-        records.parse(types.btf, value_id, version) if value_id else (), 0,
+        records.parse(types.btf, value_id, version) if value_id else (), row.extra,
         0xFFFF_8000_0000_0000 + number * 0x10000, 0xFFFF_9000_0000_0000 + number * 0x10000,
     )  # fmt: skip
 
@@ -286,6 +372,8 @@ def make_world(kernel: LinuxKernel) -> World:
     """Every map of ROWS that the running kernel makes. Raises KernelError where bpf(2) is refused."""
     types = build_types()
     world = World(kernel, types, 0, {}, {}, {}, [])
+    with contextlib.suppress(BombusError):
+        world.vmlinux = vmlinux_of(kernel)
     world.btf_fd = world.load_btf(types.data)
     for number, row in enumerate(ROWS):
         inner = world.infos[world.maps[row.inner]] if row.inner else None

@@ -21,7 +21,7 @@ from bombus.verifier.regs import (
     Dynptr,
     Reg,
 )
-from bombus.verifier.state import DYNPTR, Frame, Slot, uniform
+from bombus.verifier.state import DYNPTR, Frame, Slot, slot_at, uniform
 
 REFCOUNTED: Final = ("ringbuf",)
 _EMPTY: Final = uniform(0, UNINIT)
@@ -40,7 +40,7 @@ def slot_of(env: Env, reg: Reg, what: str = "dynptr", count: int = 2) -> int:
     if off % 8:
         env.say(f"cannot pass in {what} at an offset={off}\n")
         return -EINVAL
-    at = (-off - 1) // 8
+    at = slot_at(off)
     if at + 1 < count:
         env.say(f"cannot pass in {what} at an offset={off}\n")
         return -EINVAL

@@ -407,8 +407,8 @@ RULES: Final[tuple[Rule, ...]] = (
           "Use a struct of at most 512 bytes without pointers or special fields."),
     _rule("kfunc-argument", r"(?:Function \S* ?has .* args|Unrecognized arg#|2 or more rdonly/rdwr_buf_size|" + _R
           + r" rdonly/rdwr_buf_size exceeds|pointer in " + _R + r" isn't map pointer|workqueue pointer in R1|arg\S* "
-          r"expected pointer to func|kfunc bpf_rdonly_cast type ID|max struct nesting depth|acquire kernel function "
-          r"does not|kernel function \S* ?returns pointer type)",
+          r"expected pointer to func|kfunc bpf_rdonly_cast type ID|Unknown type ID|max struct nesting depth|"
+          r"acquire kernel function does not|kernel function \S* ?returns pointer type)",
           "The kernel function gets an argument that it does not take, or has a type that programs cannot use.",
           "Pass what its declaration in the kernel names (`bombus btf dump` shows it)."),
     _rule("no-kfunc", r"(?:kernel btf_id|kernel function btf_id|too many different kernel function)",

@@ -14,6 +14,7 @@ from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier import kfuncs, setup, special
 from bombus.verifier.env import E2BIG, EACCES, EFAULT, EINVAL, EPERM, MAX_FRAMES, MAX_STACK, MAX_SUBPROGS, Env, Subprog
 from bombus.verifier.log import print_source
+from bombus.verifier.program import Refused
 from bombus.verifier.prototypes import UnknownHelper, prototype
 
 # include/linux/bpf_verifier.h: bpf_enable_priv_stack, BPF_PRIV_STACK_MIN_SIZE
@@ -28,10 +29,8 @@ _FALLTHROUGH: Final = 1
 _BRANCH: Final = 2
 
 
-def find_subprograms(env: Env) -> None:
-    """Every target of a call or of a function address starts a subprogram."""
-    starts = {0}
-    env.subprogs = [Subprog(0)]
+def _find_starts(env: Env, starts: set[int]) -> None:
+    """Add the first instruction of each subprogram."""
     for i, insn in enumerate(env.insns):
         is_func = insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC
         is_call = insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL
@@ -48,7 +47,6 @@ def find_subprograms(env: Env) -> None:
             continue
         target = i + insn.imm + 1
         if not 0 <= target < len(env.insns):
-            env.subprogs = [Subprog(start) for start in sorted(starts)]
             env.fail(EINVAL, "call to invalid destination")
         if target not in starts and len(starts) >= MAX_SUBPROGS:
             env.fail(E2BIG, "too many subprograms")
@@ -56,6 +54,16 @@ def find_subprograms(env: Env) -> None:
     setup.find_exception_callback(env)
     if env.exception_callback > 0:
         starts.add(env.exception_callback)
+
+
+def find_subprograms(env: Env) -> None:
+    """Every target of a call or of a function address starts a subprogram."""
+    starts = {0}
+    try:
+        _find_starts(env, starts)
+    except Refused:
+        env.subprogs = [Subprog(start) for start in sorted(starts)]
+        raise
     ordered = sorted(starts)
     ends = [*ordered[1:], len(env.insns)]
     env.subprogs = [Subprog(start, end) for start, end in zip(ordered, ends, strict=True)]

@@ -10,7 +10,7 @@ from typing import Final
 from bombus.btf.parse import Btf
 from bombus.verifier.env import Env
 from bombus.verifier.regs import MEM_RCU, PTR_UNTRUSTED, ZERO, Reg
-from bombus.verifier.state import ITER, State
+from bombus.verifier.state import ITER, State, slot_at
 
 ACTIVE: Final = "active"
 DRAINED: Final = "drained"
@@ -67,6 +67,5 @@ def depths_differ(old: State, cur: State) -> bool:
 def is_active(env: Env) -> bool:
     """Whether the iterator that r1 points to is active."""
     reg = env.regs[1]
-    at = (-(reg.off + reg.bounds.r64[2]) - 1) // 8
-    slot = env.frame_of(reg).stack[at].reg
+    slot = env.frame_of(reg).stack[slot_at(reg.off + reg.bounds.r64[2])].reg
     return isinstance(slot, IterReg) and slot.state == ACTIVE

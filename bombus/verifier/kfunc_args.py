@@ -205,7 +205,9 @@ def _kind(env: Env, meta: Meta, i: int, pointer: Ptr, target: Type) -> str:
     btf = kfunc.btf
     param = kfunc.params[i]
     reg = env.regs[i + 1]
-    suffix = param.name.rpartition("__")[2]
+    _, marked, suffix = param.name.rpartition("__")
+    if not marked:
+        suffix = ""
     if kfunc.name == "bpf_cast_to_kern_ctx" or arguments.is_context(env, btf, pointer, i):
         return "ctx"
     if suffix == "nullable" and stack.is_null(reg):

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from bombus.bits import u32
 from bombus.btf.parse import Btf
 from bombus.btf.types import Enum, Enum64, Func, FuncProto, Int, Kind, Param, Ptr, Struct, Type, Union, Void
 from bombus.errors import BtfError, NotSupported
@@ -58,7 +59,6 @@ _NOT_KNOWN: Final = {
     "bpf_res_spin_lock_irqsave": "resilient locks", "bpf_res_spin_unlock_irqrestore": "resilient locks",
     "bpf_task_work_schedule_signal_impl": "task work", "bpf_task_work_schedule_resume_impl": "task work",
     "__bpf_trap": "traps", "bpf_dynptr_from_skb_meta": "dynptrs of packet metadata",
-    "bpf_session_cookie": "session cookies",
 }  # fmt: skip
 
 
@@ -292,7 +292,9 @@ def _typed(env: Env, kfunc: Kfunc, meta: Meta, result: Ptr) -> Reg:
     if isinstance(target, Void):
         return env.unknown
     if not isinstance(target, (Struct, Union)):
-        size, read_only = meta.result_size, meta.result_read_only
+        size, read_only = (8, False) if kfunc.name == "bpf_session_cookie" else (
+            meta.result_size, meta.result_read_only
+        )
         if not size:
             try:
                 size, read_only = btf.size_of(target_id), True
@@ -323,9 +325,12 @@ def _dynamic(env: Env, kfunc: Kfunc, meta: Meta) -> Reg | None:
     if name == "bpf_cast_to_kern_ctx":
         return Reg(PTR_TO_BTF_ID | PTR_TRUSTED, ZERO, btf=kfunc.btf, btf_id=meta.result_id)
     if name == "bpf_rdonly_cast":
-        type_ = btfkit.type_or_none(kfunc.btf, meta.constant)
+        type_id = u32(meta.constant)
+        type_ = btfkit.type_or_none(kfunc.btf, type_id)
+        if type_ is None and env.rules.leaf_pointers:
+            env.fail(EINVAL, f"Unknown type ID {type_id} passed to kfunc bpf_rdonly_cast")
         if isinstance(type_, (Struct, Union)):
-            return Reg(PTR_TO_BTF_ID | PTR_UNTRUSTED, ZERO, btf=kfunc.btf, btf_id=meta.constant)
+            return Reg(PTR_TO_BTF_ID | PTR_UNTRUSTED, ZERO, btf=kfunc.btf, btf_id=type_id)
         if env.rules.leaf_pointers and isinstance(type_, Void):
             return Reg(PTR_TO_MEM | MEM_RDONLY | PTR_UNTRUSTED, ZERO)
         what = "a struct or void" if env.rules.leaf_pointers else "a struct"

@@ -62,6 +62,12 @@ def frame_pointer(number: int) -> Reg:
     return Reg(PTR_TO_STACK, ZERO, frame=number)
 
 
+def slot_at(off: int) -> int:
+    """The slot whose lowest byte is at an offset from the frame's end, a multiple of 8, as the kernel divides: it takes
+    0 for the first slot, too, so that an iterator may be named by the frame pointer itself."""
+    return (-off - 1) // 8 if off else 0
+
+
 class Reference:
     """An acquired reference (or, from Linux 6.14, a lock or a disabled interrupt) that must be given back."""
 
