@@ -116,8 +116,8 @@ class Judge:
         log = case.log_level
         btf = (case.btf_fd or self.world.btf_fd) if infos else 0
         struct.pack_into(
-            "<IIQQIIQII16sIIIIQIIQII", self.attr, 0, case.prog_type, len(case.insns), address(keep[0]), address(keep[1]),
-            log, LOG_SIZE if log else 0, address(self.buffer) if log else 0, 0, case.flags, b"", 0,
+            "<IIQQIIQII16sIIIIQIIQII", self.attr, 0, case.prog_type, len(case.insns), address(keep[0]),
+            address(keep[1]), log, LOG_SIZE if log else 0, address(self.buffer) if log else 0, 0, case.flags, b"", 0,
             case.attach_type, btf, 8 if infos else 0, address(keep[2]) if infos else 0,
             len(infos) // 8, 0, 0, 0, case.attach_btf_id,
         )  # fmt: skip
@@ -350,7 +350,8 @@ def drop_capabilities() -> None:
 def case_row(case: Case) -> dict[str, Any]:
     return {
         "topic": case.topic, "insns": base64.b64encode(encode(case.insns)).decode(), "prog_type": case.prog_type,
-        "attach_type": case.attach_type, "attach_btf_id": case.attach_btf_id, "flags": case.flags, "log_level": case.log_level, "license": case.license,
+        "attach_type": case.attach_type, "attach_btf_id": case.attach_btf_id,
+        "flags": case.flags, "log_level": case.log_level, "license": case.license,
         "functions": [list(pair) for pair in case.functions], "source": case.source,
     }  # fmt: skip
 

@@ -298,7 +298,7 @@ class KernelWriter(CallWriter):
         if not self.types.variables:
             return
         variable = rng.choice(self.types.variables) if not self.slip() else rng.randint(1, len(self.types.btf))
-        self.wide(1, variable if self.chance(0.97) else variable | 1 << 32, 3)
+        self.wide(1, variable, 3)
         if self.slip():
             self.put(0x61, 2, 1, 0)
             self.forget(1, 2)
@@ -343,10 +343,7 @@ class KernelWriter(CallWriter):
             if any(arg.startswith(_TYPED[2]) for arg in row.args) and not self.slip():
                 return False
             structs = [self.rng.choice(("sock_common", "sock", "tcp_sock"))]
-        for struct in structs:
-            if self.source(self.types.struct(struct)) is None and not self.slip():
-                return False
-        return True
+        return all(self.source(self.types.struct(struct)) is not None or self.slip() for struct in structs)
 
     def argument(self, place: int, text: str, fixed: int, name: str, state: dict[str, int], chosen: str) -> None:
         if not text.startswith("ARG_PTR_TO_BTF_ID") or (self.slip() and self.slip()):
@@ -388,7 +385,7 @@ class KernelWriter(CallWriter):
         for i, param in enumerate(params):
             size = self.kfunc_argument(function, i, param, ready.get(i), size)
         type_id = function.type_id if not (self.slip() and self.slip()) else self.rng.randint(0, len(self.types.btf))
-        self.put(0x85, 0, 2, 0 if self.chance(0.999) else 1, type_id)
+        self.put(0x85, 0, 2, 0, type_id)
         self.called(None)
         self.kfunc_result(function)
 
@@ -459,7 +456,7 @@ class KernelWriter(CallWriter):
             self.size_argument(reg, size, True)
         elif function.name == "bpf_rdonly_cast":
             self.put(0xB7, reg, 0, 0, rng.randint(1, len(self.types.btf)))
-        elif name.endswith("__k") or name.endswith("_size") or self.chance(0.6):
+        elif name.endswith(("__k", "_size")) or self.chance(0.6):
             pool = (0, 0, 1, 2, 4, 8, 16, rng.randint(-3, 64), *self.world.types.objects.values())
             self.put(0xB7, reg, 0, 0, rng.choice(pool))
         else:

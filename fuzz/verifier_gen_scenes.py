@@ -179,6 +179,42 @@ class SceneWriter(KernelWriter):
             self.lock_call("spin_unlock", reg)
         self.after_unlock()
 
+    def resilient(self) -> None:
+        """A lock that may not be got, with or without interrupts."""
+        rng = self.rng
+        value = self.kptr_value("resilient")
+        irq = self.chance(0.5)
+        flags = -8 * rng.randint(1, 6)
+        arguments = (f"{value}+8", f"fp{flags}") if irq else (f"{value}+8",)
+        take, give = ("bpf_res_spin_lock_irqsave", "bpf_res_spin_unlock_irqrestore") if irq else (
+            "bpf_res_spin_lock", "bpf_res_spin_unlock"
+        )
+        if not self.call_named(take, *arguments):
+            return
+        out = Label()
+        if not self.slip():
+            self.jump(rng.choice((0x55, 0x55, 0xC5)), 0, 0, 0, out)
+        if irq:
+            self.slots[flags] = Kind("flags")
+        for _ in range(rng.randint(0, 2)):
+            weighted(rng, (
+                (1, self.load), (1, self.store), (0.5, self.branch),
+                (0.6, self.resilient if self.depth < 2 else self.load),
+                (0.4, lambda: self.touch_value(value)), (0.1, self.walk),
+            ))  # fmt: skip
+        if self.slip():
+            give = rng.choice(("bpf_local_irq_restore", "bpf_res_spin_unlock", "bpf_res_spin_unlock_irqrestore"))
+        if not self.slip():
+            self.call_named(give, *arguments)
+        self.slots.pop(flags, None)
+        self.place(out)
+        self.forget(0, 1, 2, 3, 4, 5)
+
+    def touch_value(self, value: int) -> None:
+        size = self.rng.choice((1, 4, 8))
+        off = self.rng.choice((0, 0, 4, 12)) if not self.slip() else self.rng.choice((8, 9, 11))
+        self.put(0x62 | SIZES[size], value, 0, off, 1)
+
     def after_unlock(self) -> None:
         if not self.slip():
             self.regs = {r: kind for r, kind in self.regs.items() if kind.name != "seen"}
@@ -526,6 +562,8 @@ class SceneWriter(KernelWriter):
     def packet_dynptr(self) -> None:
         at = -16 - 8 * self.rng.randint(0, 5)
         name = "bpf_dynptr_from_xdp" if self.prog_type == 6 else "bpf_dynptr_from_skb"
+        if self.chance(0.2):
+            name = "bpf_dynptr_from_skb_meta"
         if self.regs.get(6) != CTX or not self.call_named(name, "6", 0, f"fp-{-at}"):
             self.dynptr()
             return
@@ -583,6 +621,30 @@ class SceneWriter(KernelWriter):
             self.called(NUMBER)
         if self.chance(0.5):
             self.call_named("bpf_wq_start", f"{value}+8", 0)
+
+    def task_work(self) -> None:
+        function = self.named(self.rng.choice(
+            ("bpf_task_work_schedule_signal_impl", "bpf_task_work_schedule_resume_impl")
+        ))  # fmt: skip
+        if function is None:
+            return
+        value = self.kptr_value("task_work")
+        self.reserved.add(value)
+        task = self.source(self.types.struct("task_struct"))
+        self.reserved.discard(value)
+        if task is None:
+            return
+        label = Label()
+        regs = {1: Kind("map", map="task_work"), 2: Kind("memory", 4), 3: Kind("value", 16, map="task_work")}
+        self.todo.append((label, self.static_type(3), self.inner_function(regs, self.rng.randint(0, 2), 0)))
+        self.put(0xBF, 1, task)
+        self.put(0xBF, 2, value)
+        self.put(0x07, 2, 0, 0, 8 if not self.slip() else 0)
+        self.map_pointer(3, "task_work" if not self.slip() else "work")
+        self.function_address(4, label)
+        self.put(0xB7, 5, 0, 0, 0)
+        self.put(0x85, 0, 2, 0, function.type_id)
+        self.called(NUMBER)
 
     def arena(self) -> None:
         rng = self.rng
@@ -653,6 +715,7 @@ class SceneWriter(KernelWriter):
             rows += [
                 (1.2, self.reference), (1.2, self.section), (0.8, self.iterator), (1, self.owned), (0.6, self.locked),
                 (1, self.kptr), (0.6, self.packet_dynptr), (0.25, self.throw), (0.25, self.work_queue),
-                (0.25, self.arena), (0.3, self.object),
+                (0.25, self.arena), (0.3, self.object), (0.5, self.resilient),
+                (0.25, self.task_work),
             ]  # fmt: skip
         return rows

@@ -112,6 +112,7 @@ ROWS = (
     Row("work", "ARRAY", value_size=24, value="working"),
     Row("arena", "ARENA", 0, 0, 16, MMAPABLE, extra=1 << 44),
     Row("resilient", "ARRAY", value_size=16, value="resilient"),
+    Row("task_work", "ARRAY", value_size=16, value="task_work"),
 )
 
 
@@ -220,7 +221,7 @@ def build_types(
 
 
 def _objects(b: Builder, u64: int, u32: int, spin: int, task: int, values: dict[str, int]) -> dict[str, int]:
-    """Structs that programs may allocate (named as no struct of a kernel is), and map values with lists, trees, kptrs."""
+    """Structs that programs may allocate (named as no struct of a kernel is); map values with lists, trees, kptrs."""
 
     def opaque(name: str, words: int) -> int:
         return b.add(Struct(name, 8 * words, tuple(Member(f"__opaque{i}", u64, 64 * i) for i in range(words))))
@@ -232,7 +233,7 @@ def _objects(b: Builder, u64: int, u32: int, spin: int, task: int, values: dict[
     rb_root, rb_node = opaque("bpf_rb_root", 2), opaque("bpf_rb_node", 4)
     refcount = b.add(Struct("bpf_refcount", 4, (Member("__opaque", u32, 0),)))
     work = opaque("bpf_wq", 2)
-    res_lock = b.add(Struct("bpf_res_spin_lock", 8, (Member("val", u32, 0),)))
+    res_lock = b.add(Struct("bpf_res_spin_lock", 4, (Member("val", u32, 0),)))
     cgroup = b.add(Struct("cgroup", 8, (Member("first", u64, 0),)))
     mask = b.add(Struct("bpf_cpumask", 8, (Member("first", u64, 0),)))
     objects = {
@@ -252,7 +253,8 @@ def _objects(b: Builder, u64: int, u32: int, spin: int, task: int, values: dict[
     b.add(DeclTag("contains:own_single:l", objects["holder"], 2))
     values["own_kptrs"] = b.add(Struct("own_kptrs", 48, (
         Member("a", u64, 0), Member("cgroup", pointer("kptr", cgroup), 64), Member("mask", pointer("kptr", mask), 128),
-        Member("node", pointer("kptr", objects["node"]), 192), Member("record", pointer("kptr", objects["record"]), 256),
+        Member("node", pointer("kptr", objects["node"]), 192),
+        Member("record", pointer("kptr", objects["record"]), 256),
         Member("percpu", pointer("percpu_kptr", objects["record"]), 320),
     )))  # fmt: skip
     values["graph"] = b.add(Struct("graph", 48, (
@@ -261,6 +263,8 @@ def _objects(b: Builder, u64: int, u32: int, spin: int, task: int, values: dict[
     b.add(DeclTag("contains:own_node:l", values["graph"], 2))
     b.add(DeclTag("contains:own_node:r", values["graph"], 3))
     values["working"] = b.add(Struct("working", 24, (Member("a", u64, 0), Member("work", work, 64))))
+    task_work = opaque("bpf_task_work", 1)
+    values["task_work"] = b.add(Struct("task_works", 16, (Member("a", u64, 0), Member("work", task_work, 64))))
     values["resilient"] = b.add(Struct("resilient", 16, (Member("a", u64, 0), Member("lock", res_lock, 64))))
     return objects
 

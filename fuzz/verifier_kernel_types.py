@@ -29,7 +29,7 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A kernel function that programs may call. flags, prog_types: of `spec.kfuncs`; () for types when it has no row."""
+    """A kernel function that programs may call. flags, prog_types: of `spec.kfuncs`, if it has a row."""
 
     name: str
     type_id: int

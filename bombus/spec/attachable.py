@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
+from bombus.spec.version import KernelVersion, since
+
 
 def _set(names: str) -> frozenset[str]:
     return frozenset(names.split())
@@ -88,10 +90,35 @@ _NULLABLE: Final = {
     (0, 1): "tcp_send_reset",
 }
 _ERRORS: Final = {"cachefiles_lookup": (2,), "signal_generate": (1,), "signal_deliver": (1,), "mr_integ_alloc": (3,)}
-TRACEPOINT_ARGUMENTS: Final[dict[str, TracepointArguments]] = {
+_IN_612: Final[dict[str, TracepointArguments]] = {
     **{
         name: TracepointArguments(arguments, _ERRORS.get(name, ()))
         for arguments, names in _NULLABLE.items() for name in names.split()
     },
     **{name: TracepointArguments((), errors) for name, errors in _ERRORS.items() if name != "cachefiles_lookup"},
 }  # fmt: skip
+# What is different after 6.12 (observed on 6.18).
+_LATER_NULLABLE: Final = {
+    (0,): """
+        xfs_inodegc_flush xfs_inodegc_push xfs_inodegc_start xfs_inodegc_stop xfs_inodegc_queue xfs_inodegc_throttle
+        xfs_fs_sync_fs xfs_blockgc_start xfs_blockgc_stop xfs_blockgc_worker xfs_blockgc_flush_all
+        xfs_defer_create_intent xfs_defer_cancel_list xfs_defer_pending_finish xfs_defer_pending_abort
+        xfs_defer_relog_intent xfs_defer_isolate_paused xfs_defer_item_pause xfs_defer_item_unpause
+        xfs_defer_add_item xfs_defer_cancel_item xfs_defer_finish_item
+    """,
+    (1,): "xfs_ioc_free_eofblocks xfs_blockgc_free_space hugetlbfs_alloc_inode",
+    (2,): "xfs_btree_updkeys xfs_btree_overlapped_query_range tcp_sendmsg_locked",
+    (4,): "xfs_map_blocks_found xfs_map_blocks_alloc",
+    (): "sched_process_wait signal_generate signal_deliver",
+}
+_LATER: Final = {
+    name: TracepointArguments(arguments) for arguments, names in _LATER_NULLABLE.items() for name in names.split()
+}
+_LATER_SINCE: Final = since("6.13")
+
+
+def tracepoint_arguments(name: str, version: KernelVersion) -> TracepointArguments:
+    """The rules for the arguments of a tracepoint."""
+    if version >= _LATER_SINCE and name in _LATER:
+        return _LATER[name]
+    return _IN_612.get(name, TracepointArguments())

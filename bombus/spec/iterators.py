@@ -53,6 +53,6 @@ ITERATORS: Final[tuple[Iterator, ...]] = (
     Iterator("ksym", since("6.0"), (_typed(8, "kallsym_iter"),)),
     Iterator("cgroup", since("6.1"), (_typed(8, "cgroup", True),)),
     Iterator("kmem_cache", since("6.13"), (_typed(8, "kmem_cache", True),)),
-    Iterator("dmabuf", since("6.16"), (_typed(8, "dma_buf", True),)),
+    Iterator("dmabuf", since("6.16"), (_typed(8, "dma_buf"),)),
 )
 ITERATOR: Final = {row.target: row for row in ITERATORS}

@@ -16,7 +16,7 @@ from bombus.verifier.env import EACCES, EINVAL, F_DST_STACK, F_SRC_STACK, MAX_PA
 from bombus.verifier.live import use
 from bombus.verifier.log import print_touched
 from bombus.verifier.precision import mark_precise, remember
-from bombus.verifier.records import has_field, of_object
+from bombus.verifier.records import has_field, has_lock, of_object
 from bombus.verifier.regs import (
     ADD_CONST,
     ADD_CONST32,
@@ -458,7 +458,7 @@ def without_null(reg: Reg) -> Reg:
         return reg.but(type_=reg.type & ~PTR_MAYBE_NULL)
     if reg.map.inner is not None:
         inner = reg.map.inner
-        uid = reg.id if has_field(inner, "timer") or has_field(inner, "wq") else reg.map_uid
+        uid = reg.id if any(has_field(inner, kind) for kind in ("timer", "wq", "task_work")) else reg.map_uid
         return Reg(CONST_PTR_TO_MAP, reg.bounds, reg.off, reg.id, reg.ref_id, map_=inner, map_uid=uid)
     if reg.map.type == XSK_MAP:
         return reg.but(type_=PTR_TO_XDP_SOCK)
@@ -488,10 +488,10 @@ def _null_checked(env: Env, state: State, regno: int, is_null: bool) -> None:
 def _may_hold_lock(env: Env, reg: Reg) -> bool:
     """Its id tells whose lock it is."""
     if reg.base == PTR_TO_MAP_VALUE:
-        return reg.map is not None and has_field(reg.map, "spin_lock")
+        return reg.map is not None and has_lock(reg.map.fields)
     if reg.base != PTR_TO_BTF_ID or not reg.type & MEM_ALLOC or reg.type & MEM_PERCPU or reg.btf is None:
         return False
-    return any(field.kind == "spin_lock" for field in of_object(reg.btf, reg.btf_id, env.program.version))
+    return has_lock(of_object(reg.btf, reg.btf_id, env.program.version))
 
 
 # Packets.

@@ -13,8 +13,8 @@ from bombus.isa.insn import Insn
 from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
-from bombus.verifier import arguments, attach, btfkit, dynptr, prune, refs, special, typed_args
-from bombus.verifier.bounds import S64_MAX, S64_MIN
+from bombus.verifier import arguments, attach, btfkit, dynptr, irqreg, prune, refs, special, typed_args
+from bombus.verifier.bounds import S32_MAX, S32_MIN, S64_MAX, S64_MIN
 from bombus.verifier.env import (
     ALL_TOUCHED,
     E2BIG,
@@ -35,6 +35,7 @@ from bombus.verifier.program import Refused
 from bombus.verifier.regs import (
     CONST_PTR_TO_DYNPTR,
     CONST_PTR_TO_MAP,
+    DYNPTR_PACKET,
     PTR_MAYBE_NULL,
     PTR_TO_BTF_ID,
     PTR_TO_CTX,
@@ -75,7 +76,7 @@ def clear_packet_pointers(env: Env) -> None:
     def change(reg: Reg) -> Reg | None:
         if reg.type in (PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_PACKET_END):
             return env.invalid()
-        if reg.base == PTR_TO_MEM and reg.dynptr is not None and reg.dynptr.kind in ("skb", "xdp"):
+        if reg.base == PTR_TO_MEM and reg.type & DYNPTR_PACKET:
             return env.invalid()
         return None
 
@@ -141,9 +142,9 @@ def _no_global_call(env: Env, subprog: Subprog) -> None:
     if env.state.lock is not None:
         env.fail(EINVAL, f"global function calls are not allowed while holding a lock,\n{hint}")
     if env.rules.sleepable_effects:
-        if subprog.might_sleep and (
-            env.state.rcu_locked or env.state.preempt_disabled or not (env.sleepable or env.state.in_sleepable)
-        ):
+        state = env.state
+        atomic = state.rcu_locked or state.preempt_disabled or irqreg.disabled(env)
+        if subprog.might_sleep and (atomic or not (env.sleepable or state.in_sleepable)):
             env.fail(
                 EINVAL,
                 "global functions that may sleep are not allowed in non-sleepable context,\n"
@@ -206,12 +207,21 @@ def _loop(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
 
 
 def set_up_timer(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
-    timer = caller.regs[1]
+    _pass_value(caller.regs[1], callee)
+    callee.return_range = (0, 1)
+
+
+def set_up_task_work(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
+    _pass_value(caller.regs[3], callee)
+    callee.return_range = (S32_MIN, S32_MAX)
+
+
+def _pass_value(timer: Reg, callee: Frame) -> None:
+    """A function that runs later gets the map, key and value; timer: something of that map."""
     callee.regs[1] = Reg(CONST_PTR_TO_MAP, ZERO, map_=timer.map, map_uid=timer.map_uid)
     callee.regs[2] = _map_key(timer)
     callee.regs[3] = _map_value(timer)
     callee.in_async_callback = True
-    callee.return_range = (0, 1)
 
 
 def _user_ringbuf(env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from functools import lru_cache
 from typing import Final
 
-from bombus.verifier import iterreg
+from bombus.verifier import irqreg, iterreg
 from bombus.verifier.bounds import ANY
 from bombus.verifier.env import Env
 from bombus.verifier.regs import (
@@ -34,6 +34,7 @@ from bombus.verifier.regs import (
 from bombus.verifier.state import (
     DYNPTR,
     INVALID,
+    IRQ,
     ITER,
     LIVE_READ,
     MISC,
@@ -268,6 +269,8 @@ def _slot_safe(env: Env, slot: Slot, other: Slot | None, exact: int) -> bool:
                 x is not None and y is not None and x.kind == y.kind and x.first == y.first
                 and _same_ids(env, slot.reg.ref_id, other.reg.ref_id)
             )
+        if kind == IRQ:
+            return irqreg.same(slot.reg, other.reg) and _same_ids(env, slot.reg.ref_id, other.reg.ref_id)
         if kind == ITER:
             return iterreg.same(slot.reg, other.reg) and _same_ids(env, slot.reg.ref_id, other.reg.ref_id)
     return True
@@ -323,7 +326,10 @@ def _frames_equal(env: Env, old: Frame, cur: Frame, insn: int, exact: int) -> bo
         return True
     if len(old.refs) != len(cur.refs):
         return False
-    return all(_same_ids(env, a.id, b.id) for a, b in zip(old.refs, cur.refs, strict=True))
+    return all(
+        _same_ids(env, a.id, b.id) and a.kind == b.kind and a.holder is b.holder
+        for a, b in zip(old.refs, cur.refs, strict=True)
+    )
 
 
 def states_equal(env: Env, old: State, cur: State, exact: int) -> bool:

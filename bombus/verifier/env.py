@@ -442,6 +442,10 @@ class Env:
         if self.log.level:
             self.log.write(text)
 
+    def defect(self, text: str) -> NoReturn:
+        """Refuse the program for what the kernel takes for an error of its own."""
+        self.fail(EFAULT, f"verifier {'bug' if self.rules.bugs_named else 'internal error'}: {text}")
+
     def fail(self, errno: int, text: str = "") -> NoReturn:
         """Refuse the program. `text` is the kernel's message, a line without its end."""
         if text and self.log.level:
@@ -512,7 +516,7 @@ class Env:
         umin, umax, smin, smax = bounds.r64
         umin32, umax32, smin32, smax32 = bounds.r32
         value, mask = bounds.bits
-        prefix = "verifier bug: " if self.rules.live_registers else ""
+        prefix = "verifier bug: " if self.rules.bugs_named else ""
         self.say(
             f"{prefix}REG INVARIANTS VIOLATION ({where}): {text} u64=[{umin:#x}, {umax & (1 << 64) - 1:#x}] "
             f"s64=[{smin & (1 << 64) - 1:#x}, {smax & (1 << 64) - 1:#x}] u32=[{umin32:#x}, {umax32 & 0xFFFFFFFF:#x}] "

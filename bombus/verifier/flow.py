@@ -204,7 +204,7 @@ def _note_kfunc(env: Env, at: int) -> None:
     if kfunc is None:
         return
     aux = env.aux[at]
-    if kfunc.name == "bpf_wq_set_callback_impl":
+    if kfunc.name in kfuncs.CALLING_LATER:
         aux.prune_point = True
     if kfunc.name == "bpf_rbtree_add_impl":
         aux.calls_callback = aux.force_checkpoint = aux.prune_point = aux.jump_point = True
@@ -485,7 +485,8 @@ def remove_dead_functions(env: Env) -> None:
     env.subprogs = [
         subprog for subprog in everything if any(env.aux[i].seen for i in range(subprog.start, subprog.end))
     ]
-    if len(env.subprogs) == len(everything) or len(env.subprogs) < 2:
+    left = len(env.subprogs) + (env.throws and env.exception_callback < 0)  # the kernel adds the callback
+    if len(env.subprogs) == len(everything) or left < 2:
         return
     lost = _lost_function(env)
     if lost >= 0:

@@ -61,7 +61,7 @@ def fields_of(env: Env, reg: Reg) -> tuple[Field, ...]:
 
 
 def may_hold_lock(env: Env, reg: Reg) -> bool:
-    return any(field.kind == "spin_lock" for field in fields_of(env, reg))
+    return records.has_lock(fields_of(env, reg))
 
 
 def _holder(reg: Reg) -> object:
@@ -71,7 +71,7 @@ def _holder(reg: Reg) -> object:
 def _is_locked(env: Env, reg: Reg) -> bool:
     """Whether the lock that is held lies in the same allocation (check_reg_allocation_locked)."""
     if reg.type not in (PTR_TO_MAP_VALUE, _OBJECT):
-        env.fail(EFAULT, "verifier internal error: unknown reg type for lock check")
+        env.defect("unknown reg type for lock check")
     lock = env.state.lock
     if lock is None:
         return False
@@ -173,9 +173,9 @@ def rb_node(env: Env, meta: Meta, i: int, _target_id: int) -> None:
 def not_owning(env: Env, reg: Reg) -> Reg:
     """A pointer that stays valid while the lock is held (ref_set_non_owning)."""
     if env.state.lock is None:
-        env.fail(EFAULT, "verifier internal error: ref_set_non_owning w/o active lock")
+        env.defect("ref_set_non_owning w/o active lock")
     if reg.type & NON_OWN_REF:
-        env.fail(EFAULT, "verifier internal error: NON_OWN_REF already set")
+        env.defect("NON_OWN_REF already set")
     counted = any(field.kind == "refcount" for field in fields_of(env, reg))
     return reg.but(type_=reg.type | NON_OWN_REF | (MEM_RCU if counted else 0))
 

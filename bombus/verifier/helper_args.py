@@ -12,7 +12,7 @@ from bombus.btf.parse import Btf
 from bombus.errors import NotSupported
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import dynptr, early_dynptr, graph, memory, records, refs, special, stack, typed_args
+from bombus.verifier import dynptr, early_dynptr, graph, locks, memory, records, refs, special, stack, typed_args
 from bombus.verifier.const_keys import note_key
 from bombus.verifier.env import EACCES, EFAULT, EINVAL, MAX_VAR_SIZE, READ, WRITE, Env
 from bombus.verifier.live import use
@@ -23,7 +23,7 @@ from bombus.verifier.regs import (
     BASE_MASK,
     CONST_PTR_TO_DYNPTR,
     CONST_PTR_TO_MAP,
-    DYNPTR_TYPE_LOCAL,
+    DYNPTR_ANY,
     MEM_ALLOC,
     MEM_PERCPU,
     MEM_RCU,
@@ -98,7 +98,7 @@ _ARRAY: Final = MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id
 _PLAIN_CONTEXT: Final = tuple(
     PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id
     for name in ("SYSCALL", "KPROBE", "TRACEPOINT", "RAW_TRACEPOINT", "RAW_TRACEPOINT_WRITABLE", "CGROUP_DEVICE",
-                 "NETFILTER", "LIRC_MODE2")
+                 "NETFILTER", "LIRC_MODE2", "TRACING", "LSM", "STRUCT_OPS", "EXT")
 )
 _FREELY_MOVED: Final = frozenset(
     (
@@ -113,8 +113,6 @@ _FIXED_OFFSET: Final = frozenset(
         PTR_TO_BTF_ID | MEM_ALLOC | NON_OWN_REF, PTR_TO_BTF_ID | MEM_ALLOC | NON_OWN_REF | MEM_RCU,
     )
 )
-_DYNPTR_FLAGS: Final = 0
-__all__ = ["DYNPTR_TYPE_LOCAL", "MEM_PERCPU"]
 
 
 class Meta:
@@ -225,6 +223,8 @@ def _check_type(env: Env, regno: int, reg: Reg, kind: str, spec: ArgSpec, meta: 
         type_ &= ~MEM_RDONLY
     if spec.nullable:
         type_ &= ~PTR_MAYBE_NULL
+    if kind == "ARG_PTR_TO_MEM":
+        type_ &= ~DYNPTR_ANY
     if meta.helper == special.KPTR_XCHG and type_ & MEM_ALLOC and regno == 2:
         type_ &= ~(MEM_ALLOC | MEM_PERCPU)
     if type_ not in compatible:
@@ -392,46 +392,11 @@ def check_string(env: Env, regno: int, reg: Reg) -> None:
         env.fail(EINVAL, "string is not zero-terminated")
 
 
-def _lock(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
-    """bpf_spin_lock and bpf_spin_unlock (process_spin_lock)."""
-    state = env.state
+def _lock(env: Env, regno: int, _reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
+    """bpf_spin_lock and bpf_spin_unlock."""
     if env.kfuncs and graph.in_less_callback(env):
         env.fail(EACCES, "can't spin_{lock,unlock} in rbtree cb")
-    errno = EINVAL if env.rules.lock_errnos else EACCES
-    map_ = reg.map
-    value, mask = reg.bounds.bits
-    if mask:
-        env.fail(
-            errno,
-            f"R{regno} doesn't have constant offset. bpf_spin_lock has to be at the constant offset",
-        )
-    if map_ is not None and map_.btf is None:
-        env.fail(errno, f"map '{map_.name}' has to have BTF in order to use bpf_spin_lock")
-    field = next((one for one in graph.fields_of(env, reg) if one.kind == "spin_lock"), None)
-    if field is None:
-        owner = f"map '{map_.name}'" if map_ is not None else "local 'kptr'"
-        env.fail(errno, f"{owner} has no valid bpf_spin_lock")
-    holder: object = map_ if map_ is not None else reg.btf
-    if field.offset != s64(value) + reg.off:
-        env.fail(
-            errno,
-            f"off {s64(value) + reg.off} doesn't point to 'struct bpf_spin_lock'"
-            f"{f' that is at {field.offset}' if env.rules.lock_errnos else ''}",
-        )
-    if meta.helper == special.SPIN_LOCK:
-        if state.lock is not None:
-            env.fail(errno, "Locking two bpf_spin_locks are not allowed")
-        if reg.id or env.rules.lock_errnos:  # until then a lock was its id, and 0 none
-            state.lock = (holder, reg.id)
-            refs.note_lock(env, reg.id, taken=True)
-        return
-    if state.lock is None:
-        env.fail(errno, "bpf_spin_unlock without taking a lock")
-    if state.lock[0] is not holder or state.lock[1] != reg.id:
-        env.fail(errno, "bpf_spin_unlock of different lock")
-    state.lock = None
-    refs.note_lock(env, reg.id, taken=False)
-    graph.unlocked(env)
+    (locks.take if meta.helper == special.SPIN_LOCK else locks.give)(env, regno, locks.SPIN)
 
 
 def _timer(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: Proto) -> None:
@@ -553,4 +518,4 @@ def check_memory(
         )
 
 
-__all__ += ["COMPATIBLE", "Meta", "check", "check_memory", "check_offset", "refs"]
+__all__ = ["COMPATIBLE", "Meta", "check", "check_memory", "check_offset", "refs"]

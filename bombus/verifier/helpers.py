@@ -16,6 +16,7 @@ from bombus.verifier import (
     dynptr,
     early_dynptr,
     helper_args,
+    irqreg,
     memory,
     records,
     refs,
@@ -94,6 +95,8 @@ def call(env: Env, insn: Insn) -> None:
         env.fail(EINVAL, f"sleepable helper {special.name(number)}#{number} in rcu_read_lock region")
     if env.state.preempt_disabled and proto.might_sleep:
         env.fail(EINVAL, f"sleepable helper {special.name(number)}#{number} in non-preemptible region")
+    if proto.might_sleep and irqreg.disabled(env):
+        env.fail(EINVAL, f"sleepable helper {special.name(number)}#{number} in IRQ-disabled region")
     changes_packet = number in special.CHANGE_PACKET
     meta = Meta(proto)
     for i, spec in enumerate(proto.args):
@@ -247,7 +250,7 @@ def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
         meta.ref_id = main.ref_id
     elif number == special.DYNPTR_WRITE:
         main = dynptr.of(env, regs[1])
-        return main is not None and main.dynptr is not None and main.dynptr.kind == "skb"
+        return main is not None and main.dynptr is not None and main.dynptr.kind in ("skb", "skb_meta")
     return False
 
 
@@ -304,7 +307,7 @@ def _result(env: Env, number: int, meta: Meta, proto: Proto) -> Reg:
             null = 0
         type_ = PTR_TO_MAP_VALUE | null
         id_ = 0
-        if not null and records.has_field(map_, "spin_lock"):
+        if not null and records.has_lock(map_.fields):
             id_ = env.new_id()
         if null:
             id_ = env.new_id()

@@ -13,10 +13,10 @@ from bombus.btf.parse import Btf
 from bombus.btf.types import Enum, Enum64, FuncProto, Int, Kind, Param, Ptr, Struct, Type, Union, Void
 from bombus.errors import BtfError, NotSupported
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
-from bombus.verifier import arguments, btf_walk, dynptr, graph, helper_args, iters, records, stack
+from bombus.verifier import arguments, btf_walk, dynptr, graph, helper_args, irqflags, iters, locks, records, stack
 from bombus.verifier.attach import kind_name
-from bombus.verifier.env import EACCES, EFAULT, EINVAL, READ, WRITE, Env
-from bombus.verifier.kfuncs import MAX_ARGS, Kfunc, scalars_only
+from bombus.verifier.env import EACCES, EINVAL, READ, WRITE, Env
+from bombus.verifier.kfuncs import MAX_ARGS, RES_LOCKS, Kfunc, scalars_only
 from bombus.verifier.precision import mark_precise
 from bombus.verifier.program import Field, MapInfo, Refused
 from bombus.verifier.regs import (
@@ -38,11 +38,16 @@ from bombus.verifier.regs import (
 from bombus.verifier.trust import KERNEL_STRUCTS, TRUSTED_FLAGS, has_unsafe_flags, is_trusted
 
 _SCALARS: Final = (Int, Enum, Enum64)
+_DYNPTR_MAKERS: Final = {
+    "bpf_dynptr_from_skb": "skb", "bpf_dynptr_from_xdp": "xdp", "bpf_dynptr_from_skb_meta": "skb_meta",
+}  # fmt: skip
+_CONVERSIONS: Final = "bpf_ctx_convert"  # the kernel's pairs of what programs see as context and what it is
 _PROJECTIONS: Final = {"__sk_buff": "sk_buff", "xdp_md": "xdp_buff"}
 # Kinds of pointer arguments by the struct that they point to.
 _BY_STRUCT: Final = {
     "bpf_dynptr": "dynptr", "bpf_list_head": "list_head", "bpf_list_node": "list_node", "bpf_rb_root": "rb_root",
-    "bpf_rb_node": "rb_node", "bpf_wq": "wq",
+    "bpf_rb_node": "rb_node", "bpf_wq": "wq", "bpf_task_work": "task_work",
+    "bpf_res_spin_lock": "res_lock",
 }  # fmt: skip
 
 
@@ -109,8 +114,8 @@ def check(env: Env, meta: Meta) -> None:
             continue
         if param.name.endswith("__ign"):
             continue
-        if param.name.endswith("__prog"):
-            raise NotSupported(f"verification of calls of {kfunc.name}", "arguments that the verifier fills in")
+        if param.name.endswith("__prog"):  # the kernel fills it in
+            continue
         type_ = kfunc.btf.resolved(param.type)
         if isinstance(type_, _SCALARS):
             _scalar(env, meta, i, param)
@@ -125,7 +130,7 @@ def check(env: Env, meta: Meta) -> None:
 def _constant(env: Env, meta: Meta, regno: int) -> None:
     reg = env.regs[regno]
     if meta.has_constant:
-        env.fail(EFAULT, "verifier internal error: only one constant argument permitted")
+        env.defect("only one constant argument permitted")
     if reg.bounds.bits[1]:
         env.fail(EINVAL, f"R{regno} must be a known constant")
     meta.has_constant = True
@@ -166,10 +171,7 @@ def _pointer(env: Env, meta: Meta, i: int, param: Param, pointer: Ptr) -> bool:
         env.fail(EACCES, f"Possibly NULL pointer passed to trusted arg{i}")
     if reg.ref_id:
         if releases and meta.ref_id:
-            env.fail(
-                EFAULT,
-                f"verifier internal error: more than one arg with ref_obj_id R{regno} {reg.ref_id} {meta.ref_id}",
-            )
+            env.defect(f"more than one arg with ref_obj_id R{regno} {reg.ref_id} {meta.ref_id}")
         meta.ref_id = reg.ref_id
         if releases:
             meta.release_reg = regno
@@ -221,12 +223,14 @@ def _kind(env: Env, meta: Meta, i: int, pointer: Ptr, target: Type) -> str:
         return by_struct
     if (kfunc.flags & {"iter_new", "iter_next", "iter_destroy"} and i == 0) or suffix == "iter":
         return "iter"
-    if by_struct and by_struct != "wq":
+    if by_struct and by_struct not in ("wq", "task_work"):
         return by_struct
     if suffix == "str":
         return "const_str"
     if suffix == "map":
         return "map"
+    if suffix == "irq_flag":
+        return suffix
     if by_struct:
         return by_struct
     base = reg.type & BASE_MASK
@@ -261,9 +265,16 @@ def _map(env: Env, meta: Meta, regno: int) -> None:
     reg = env.regs[regno]
     if reg.map is None and reg.btf is None:
         env.fail(EINVAL, f"pointer in R{regno} isn't map pointer")
-    if meta.map is not None and reg.map is not None and records.has_field(reg.map, "wq") and (
+    work = reg.map is not None and records.has_field(reg.map, "task_work")
+    if meta.map is not None and reg.map is not None and (work or records.has_field(reg.map, "wq")) and (
         meta.map is not reg.map or meta.map_uid != reg.map_uid
     ):
+        if work:
+            env.fail(
+                EINVAL,
+                f"bpf_task_work pointer in R2 map_uid={meta.map_uid} doesn't match map pointer in R3 "
+                f"map_uid={reg.map_uid}",
+            )
         env.fail(
             EINVAL,
             f"workqueue pointer in R1 map_uid={meta.map_uid} doesn't match map pointer in R2 map_uid={reg.map_uid}",
@@ -276,11 +287,21 @@ def _context(env: Env, meta: Meta, i: int, _target_id: int) -> None:
     if reg.type != PTR_TO_CTX:
         env.fail(EINVAL, f"arg#{i} expected pointer to ctx, but got {type_name(reg.type)}")
     if meta.kfunc.name == "bpf_cast_to_kern_ctx":
-        row = PROG_TYPE_BY_ID[env.program.prog_type]
-        found = meta.kfunc.btf.find(row.kernel_ctx, Kind.STRUCT) if row.kernel_ctx else None
-        if found is None:
-            raise NotSupported(f"bpf_cast_to_kern_ctx in {row.short} programs", "the kernel's own context is not known")
-        meta.result_id = found
+        meta.result_id = _kernel_context(env, meta.kfunc.btf)
+
+
+def _kernel_context(env: Env, btf: Btf) -> int:
+    """The id of the kernel's own struct behind the program's context (get_kern_ctx_btf_id)."""
+    row = PROG_TYPE_BY_ID[env.program.prog_type]
+    found = btf.find(_CONVERSIONS, Kind.STRUCT)
+    pairs = btf.type(found) if found is not None else None
+    members = pairs.members if isinstance(pairs, Struct) else ()
+    type_id = next((member.type for member in members if member.name == f"{row.name}_kern"), 0)
+    if not type_id:
+        raise NotSupported(f"bpf_cast_to_kern_ctx in {row.short} programs", "the kernel's own context is not known")
+    if not isinstance(btf.type(type_id), Struct):
+        env.fail(EINVAL, f"kern ctx type id {type_id} is not a struct")
+    return type_id
 
 
 def _allocated(env: Env, meta: Meta, i: int, _target_id: int) -> None:
@@ -303,7 +324,7 @@ def _dynptr(env: Env, meta: Meta, i: int, _target_id: int) -> None:
     reg = env.regs[regno]
     name = meta.kfunc.name
     uninit = meta.kfunc.params[i].name.endswith("__uninit")
-    kind = {"bpf_dynptr_from_skb": "skb", "bpf_dynptr_from_xdp": "xdp"}.get(name, "")
+    kind = _DYNPTR_MAKERS.get(name, "")
     clone = 0
     if name == "bpf_dynptr_clone" and uninit:
         kind, clone = meta.dynptr_kind, meta.dynptr_ref_id
@@ -410,7 +431,7 @@ def _refcounted(env: Env, meta: Meta, i: int, _target_id: int) -> None:
         meta.owning = True
     fields = graph.fields_of(env, reg)
     if not fields:
-        env.fail(EFAULT, "verifier internal error: Couldn't find btf_record")
+        env.defect("Couldn't find btf_record")
     if not any(field.kind == "refcount" for field in fields):
         env.fail(EINVAL, f"arg#{i} doesn't point to a type with bpf_refcount field")
     meta.arg_btf, meta.arg_btf_id = reg.btf, reg.btf_id
@@ -423,15 +444,45 @@ def _const_string(env: Env, meta: Meta, i: int, _target_id: int) -> None:
     helper_args.check_string(env, i + 1, reg)
 
 
+def _irq_flag(env: Env, meta: Meta, i: int, _target_id: int) -> None:
+    name = meta.kfunc.name
+    saved_by = irqflags.LOCK if "res_spin" in name else irqflags.NATIVE
+    (irqflags.save if name.endswith("save") else irqflags.restore)(env, i + 1, saved_by)
+
+
+def _resilient_lock(env: Env, meta: Meta, i: int, _target_id: int) -> None:
+    if env.regs[i + 1].type not in (PTR_TO_MAP_VALUE, PTR_TO_BTF_ID | MEM_ALLOC):
+        env.fail(EINVAL, f"arg#{i} doesn't point to map value or allocated object")
+    name = meta.kfunc.name
+    kind = locks.RESILIENT_IRQ if "irq" in name else locks.RESILIENT
+    (locks.take if name in RES_LOCKS else locks.give)(env, i + 1, kind)
+
+
 def _work_queue(env: Env, meta: Meta, i: int, _target_id: int) -> None:
+    _work(env, meta, i, "wq")
+
+
+def _task_work(env: Env, meta: Meta, i: int, _target_id: int) -> None:
+    _work(env, meta, i, "task_work")
+
+
+def _work(env: Env, meta: Meta, i: int, kind: str) -> None:
+    """A field of a map's value that has work done later: a work queue, or work for a task."""
     reg = env.regs[i + 1]
     if reg.type != PTR_TO_MAP_VALUE or reg.map is None:
         env.fail(EINVAL, f"arg#{i} doesn't point to a map value")
-    field = records.find(reg.map, "wq")
+    field = records.find(reg.map, kind)
     at = s64(reg.bounds.bits[0]) + reg.off
-    place = field.offset if field is not None else -2
+    if env.rules.fields_checked_alike:
+        if reg.bounds.bits[1]:
+            env.fail(EINVAL, f"R{i + 1} doesn't have constant offset. bpf_{kind} has to be at the constant offset")
+        if reg.map.btf is None:
+            env.fail(EINVAL, f"map '{reg.map.name}' has to have BTF in order to use bpf_{kind}")
+        if field is None:
+            env.fail(EINVAL, f"map '{reg.map.name}' has no valid bpf_{kind}")
+    place = field.offset if field is not None else -22
     if place != at:
-        env.fail(EINVAL, f"off {at} doesn't point to 'struct bpf_wq' that is at {place}")
+        env.fail(EINVAL, f"off {at} doesn't point to 'struct bpf_{kind}' that is at {place}")
     meta.map, meta.map_uid = reg.map, reg.map_uid
 
 
@@ -446,7 +497,10 @@ _KINDS: Final[dict[str, Callable[[Env, Meta, int, int], None]]] = {
     "rb_root": graph.rb_root,
     "rb_node": graph.rb_node,
     "const_str": _const_string,
+    "irq_flag": _irq_flag,
+    "res_lock": _resilient_lock,
     "wq": _work_queue,
+    "task_work": _task_work,
     "callback": _callback,
     "mem": _memory,
 }

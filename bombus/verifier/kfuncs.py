@@ -13,16 +13,19 @@ from bombus.btf.parse import Btf
 from bombus.btf.types import Enum, Enum64, Func, FuncProto, Int, Kind, Param, Ptr, Struct, Type, Union, Void
 from bombus.errors import BtfError, NotSupported
 from bombus.isa.insn import Insn
-from bombus.spec.attachtypes import ATTACH_TYPE
+from bombus.spec.attachable import modifiable
+from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
 from bombus.spec.kfuncs import KFUNC
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
-from bombus.verifier import btfkit, calls, graph, iters, records, refs
-from bombus.verifier.attach import distill, kind_name
+from bombus.verifier import btfkit, calls, graph, irqreg, iters, records, refs
+from bombus.verifier.attach import MAX_ERRNO, distill, kind_name
+from bombus.verifier.bounds import sync
 from bombus.verifier.btf_walk import target_of
 from bombus.verifier.env import E2BIG, EACCES, EFAULT, EINVAL, WRITE, Env
 from bombus.verifier.iterreg import IterReg, untrusted
 from bombus.verifier.live import mark_read
 from bombus.verifier.regs import (
+    DYNPTR_FLAGS,
     MEM_ALLOC,
     MEM_PERCPU,
     MEM_RCU,
@@ -39,27 +42,33 @@ from bombus.verifier.regs import (
     Reg,
 )
 from bombus.verifier.state import LIVE_READ32, LIVE_READ64, LIVE_WRITTEN, SPILL, Slot
+from bombus.verifier.typed_access import in_rcu_section
 
 if TYPE_CHECKING:
     from bombus.verifier.kfunc_args import Meta
 
-_ITERATES: Final = ATTACH_TYPE["BPF_TRACE_ITER"].id
 _MAX_KFUNCS: Final = 256
 MAX_ARGS: Final = 5
 _MAX_PERCPU_OBJECT: Final = 512
 # What may be called while a lock is held.
 _UNDER_LOCK: Final = graph.FUNCTIONS
-_UNDER_LOCK_LATER: Final = frozenset(("bpf_iter_num_new", "bpf_iter_num_next", "bpf_iter_num_destroy"))
+RES_LOCKS: Final = frozenset(("bpf_res_spin_lock", "bpf_res_spin_lock_irqsave"))
+_UNDER_LOCK_LATER: Final = frozenset((
+    "bpf_iter_num_new", "bpf_iter_num_next", "bpf_iter_num_destroy", "bpf_res_spin_unlock",
+    "bpf_res_spin_unlock_irqrestore", *RES_LOCKS,
+))  # fmt: skip
 _DEVICE: Final = "bpf_xdp_metadata_rx_"  # what devices know of a frame, for programs bound to one
-_ITERATORS_ONLY: Final = frozenset(("bpf_sock_destroy",))
-# Later kinds of state that this verifier does not keep yet.
-_NOT_KNOWN: Final = {
-    "bpf_local_irq_save": "saved interrupt flags", "bpf_local_irq_restore": "saved interrupt flags",
-    "bpf_res_spin_lock": "resilient locks", "bpf_res_spin_unlock": "resilient locks",
-    "bpf_res_spin_lock_irqsave": "resilient locks", "bpf_res_spin_unlock_irqrestore": "resilient locks",
-    "bpf_task_work_schedule_signal_impl": "task work", "bpf_task_work_schedule_resume_impl": "task work",
-    "__bpf_trap": "traps", "bpf_dynptr_from_skb_meta": "dynptrs of packet metadata",
-}  # fmt: skip
+# By function: the attach types of the programs that may call it.
+_ATTACHED_AS: Final = {
+    "bpf_sock_destroy": ("BPF_TRACE_ITER",),
+    "bpf_session_is_return": ("BPF_TRACE_KPROBE_SESSION", "BPF_TRACE_UPROBE_SESSION"),
+    "bpf_session_cookie": ("BPF_TRACE_KPROBE_SESSION", "BPF_TRACE_UPROBE_SESSION"),
+}
+_MAY_VANISH: Final = "bpf_get_kmem_cache"  # what it returns is not kept alive
+# Functions that have a callback run later, where it may sleep.
+CALLING_LATER: Final = frozenset((
+    "bpf_wq_set_callback_impl", "bpf_task_work_schedule_signal_impl", "bpf_task_work_schedule_resume_impl",
+))  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -104,15 +113,16 @@ def add(env: Env, insn: Insn) -> None:
         env.fail(E2BIG, "too many different kernel function calls")
     distill(env, btf, proto, func.name)
     row = KFUNC.get(func.name)
-    if row is None and _is_kfunc(btf, number):
+    if row is None and _is_kfunc(btf, number) and not modifiable(func.name, injection=False):
         raise NotSupported(f"verification of calls of {func.name}", "bombus does not know its rules")
     if row is not None and env.program.version in row:
         types = row.prog_types
         allowed = not types or PROG_TYPE_BY_ID[env.program.prog_type].name in types
-        if func.name in _ITERATORS_ONLY and (env.program.expected_attach_type != _ITERATES):
+        attach = ATTACH_TYPE_BY_ID.get(env.program.expected_attach_type)
+        if func.name in _ATTACHED_AS and (attach is None or attach.name not in _ATTACHED_AS[func.name]):
             allowed = False
-        if allowed and func.name in _NOT_KNOWN:
-            raise NotSupported(f"verification of calls of {func.name}", f"{_NOT_KNOWN[func.name]} are not followed yet")
+        if not _is_kfunc(btf, number) and any("bpf_kfunc" in tags for tags in tags_of(btf).values()):
+            allowed = False  # this kernel's configuration leaves it out
         env.kfuncs[number] = Kfunc(func.name, btf, number, proto, row.flags, allowed)
     else:
         env.kfuncs[number] = Kfunc(func.name, btf, number, proto, frozenset(), False)
@@ -120,7 +130,7 @@ def add(env: Env, insn: Insn) -> None:
 
 def _is_kfunc(btf: Btf, number: int) -> bool:
     """Whether the kernel's BTF says that a function may be called by programs (from Linux 6.10 on)."""
-    return any(tag == "bpf_kfunc" for tag in tags_of(btf).get(number, ()))
+    return "bpf_kfunc" in tags_of(btf).get(number, ())
 
 
 _TAGS: dict[int, tuple[Btf, dict[int, list[str]]]] = {}
@@ -165,15 +175,22 @@ def call(env: Env, insn: Insn) -> bool:
     name = kfunc.name
     if not kfunc.allowed:
         env.fail(EACCES, f"calling kernel function {name} is not allowed")
+    if name in RES_LOCKS:
+        _not_locked(env)
+    elif name == "__bpf_trap":
+        env.fail(EFAULT, "unexpected __bpf_trap() due to uninitialized variable?")
     sleepable = "sleepable" in kfunc.flags
     if sleepable and not (env.sleepable or env.state.in_sleepable):
         env.fail(EACCES, f"program must be sleepable to call sleepable kfunc {name}")
     meta = kfunc_args.Meta(kfunc)
     kfunc_args.check(env, meta)
+    if env.rules.rcu_required and "rcu_protected" in kfunc.flags and not in_rcu_section(env):
+        env.fail(EACCES, f"kernel func {name} requires RCU critical section protection")
     if name == "bpf_rbtree_add_impl":
         calls.push(env, meta.subprog, graph.set_up_less)
-    elif name == "bpf_wq_set_callback_impl":
-        calls.push_asynchronous(env, meta.subprog, calls.set_up_timer, sleepable=True)
+    elif name in CALLING_LATER:
+        set_up = calls.set_up_timer if name.startswith("bpf_wq") else calls.set_up_task_work
+        calls.push_asynchronous(env, meta.subprog, set_up, sleepable=True)
     _sections(env, kfunc, sleepable)
     release = env.regs[meta.release_reg].ref_id if meta.release_reg else 0
     if meta.release_reg and not refs.release(env, release):
@@ -219,6 +236,19 @@ def _sections(env: Env, kfunc: Kfunc, sleepable: bool) -> None:
         state.preempt_disabled = 1
     elif enable:
         env.fail(EINVAL, f"unmatched attempt to enable preemption (kernel function {name})")
+    if sleepable and irqreg.disabled(env):
+        env.fail(EACCES, f"kernel func {name} is sleepable within IRQ-disabled region")
+
+
+def _not_locked(env: Env) -> None:
+    """A path on which a resilient lock was not taken."""
+    queued = env.push(env.insn_idx + 1, env.insn_idx)
+    regs = queued.frames[-1].regs
+    for reg in range(6):
+        regs[reg] = UNINIT
+    bounds = env.unknown.bounds
+    signed = (bounds.r64[0], bounds.r64[1], -MAX_ERRNO, -1)
+    regs[0] = env.unknown.with_bounds(sync(bounds.bits, signed, (0, 0xFFFFFFFF, -MAX_ERRNO, -1)))
 
 
 def _leave_rcu(env: Env) -> None:
@@ -245,7 +275,7 @@ def _finish(env: Env, kfunc: Kfunc, meta: Meta) -> None:
     for reg in range(6):
         frame.regs[reg] = UNINIT
     if isinstance(result, (Int, Enum, Enum64)):
-        frame.regs[0] = env.unknown
+        frame.regs[0] = env.known(0) if kfunc.name in RES_LOCKS else env.unknown
     elif isinstance(result, Ptr):
         frame.regs[0] = _pointer(env, kfunc, meta, result)
     if not isinstance(result, Void) and env.marked:
@@ -307,7 +337,7 @@ def _typed(env: Env, kfunc: Kfunc, meta: Meta, result: Ptr) -> Reg:
                 "is not supported",
             )
         return Reg(PTR_TO_MEM | (MEM_RDONLY if read_only else 0), ZERO, ref_id=meta.ref_id, number=size)
-    flags = 0
+    flags = PTR_UNTRUSTED if kfunc.name == _MAY_VANISH else 0
     if "iter_next" in kfunc.flags:
         flags = MEM_RCU if iters.current(env, meta).type & MEM_RCU else PTR_TRUSTED
     return Reg(PTR_TO_BTF_ID | flags, ZERO, btf=btf, btf_id=target_id)
@@ -339,15 +369,15 @@ def _dynamic(env: Env, kfunc: Kfunc, meta: Meta) -> Reg | None:
         from bombus.verifier.memory import may_access_packet
 
         if not meta.has_constant:
-            env.fail(EFAULT, "verifier internal error: bpf_dynptr_slice(_rdwr) no constant size")
+            env.defect("bpf_dynptr_slice(_rdwr) no constant size")
         flags = 0
         if name == "bpf_dynptr_slice":
             flags = MEM_RDONLY
         elif not may_access_packet(env, WRITE, None):
             env.fail(EINVAL, "the prog does not allow writes to packet data")
-        kind = meta.dynptr_kind if meta.dynptr_kind in ("skb", "xdp") else ""
+        kind = meta.dynptr_kind
         return Reg(
-            PTR_TO_MEM | flags, ZERO, number=meta.constant & 0xFFFFFFFF,
+            PTR_TO_MEM | flags | DYNPTR_FLAGS[kind], ZERO, number=meta.constant & 0xFFFFFFFF,
             dynptr=Dynptr(kind, False, meta.dynptr_id),
         )
     return None

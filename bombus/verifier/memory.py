@@ -198,14 +198,16 @@ def check_map_value(env: Env, regno: int, off: int, size: int, zero_ok: bool, *,
         if field.kind not in records.KPTRS:
             env.fail(EACCES, f"{field.name} cannot be accessed directly by load/store")
         if by_helper:
-            env.fail(EACCES, "kptr cannot be accessed indirectly by helper")
+            name = field.name if env.rules.kptr_kinds_named else "kptr"
+            env.fail(EACCES, f"{name} cannot be accessed indirectly by helper")
         value, mask = reg.bounds.bits
+        name = field.name if env.rules.kptr_kinds_named else "kptr"
         if mask:
-            env.fail(EACCES, "kptr access cannot have variable offset")
+            env.fail(EACCES, f"{name} access cannot have variable offset")
         if field.offset != off + value:
-            env.fail(EACCES, f"kptr access misaligned expected={field.offset} off={off + value}")
+            env.fail(EACCES, f"{name} access misaligned expected={field.offset} off={off + value}")
         if size != 8:
-            env.fail(EACCES, "kptr access size must be BPF_DW")
+            env.fail(EACCES, f"{name} access size must be BPF_DW")
 
 
 def constant_of(map_: MapInfo, off: int, size: int, *, signed: bool) -> int | None:

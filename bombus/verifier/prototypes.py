@@ -44,6 +44,9 @@ _WRITERS: Final = frozenset(
 _WRITERS_SINCE: Final = since("6.14")
 # Until then, raw tracepoints' bpf_get_stack claimed to only read its buffer.
 _RAW_STACK_WRITTEN: Final = since("6.18")
+# Late 6.12 knows that these may sleep; kernels after it were without that again (observed on 6.18).
+_SLEPT_IN_612: Final = frozenset(("get_stack", "get_task_stack", "sys_bpf", "sys_close", "btf_find_by_name_kind"))
+_SLEEP_NO_MORE: Final = since("6.13")
 # The number of bpf_loop's rounds is checked to be one in late 6.1 and 6.12, not in 6.18.
 _ANY_COUNT: Final = since("6.13")
 # Arguments that Linux 6.1 still described in another way (net/core/filter.c, kernel/bpf/bpf_*_storage.c), by position.
@@ -129,7 +132,8 @@ def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool,
     return Proto(
         row.id, row.name, (args[0], args[1], args[2], args[3], args[4]), base,
         "PTR_MAYBE_NULL" in flags, "MEM_RINGBUF" in flags, "MEM_RDONLY" in flags,
-        "PTR_TRUSTED" in flags, proto.gpl_only, proto.might_sleep, False, proto.pkt_access,
+        "PTR_TRUSTED" in flags, proto.gpl_only,
+        proto.might_sleep and not (version >= _SLEEP_NO_MORE and row.name in _SLEPT_IN_612), False, proto.pkt_access,
         fastcall_for(row, prog_type, attach, version),
     )
 

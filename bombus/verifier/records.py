@@ -20,12 +20,15 @@ KPTRS: Final = ("kptr_unref", "kptr_ref", "kptr_percpu")
 # By the name of the field's struct: kind and size in bytes.
 _STRUCTS: Final = {
     "bpf_spin_lock": ("spin_lock", 4),
+    "bpf_res_spin_lock": ("res_spin_lock", 4),
     "bpf_timer": ("timer", 16),
     "bpf_wq": ("wq", 16),
+    "bpf_task_work": ("task_work", 8),
     "bpf_list_head": ("list_head", 16),
     "bpf_rb_root": ("rb_root", 16),
     "bpf_refcount": ("refcount", 4),
 }
+_SINCE: Final = {"bpf_res_spin_lock": since("6.15"), "bpf_task_work": since("6.18")}  # later than the others
 # Of objects that programs allocate, too: nodes of lists and trees.
 _OBJECT_STRUCTS: Final = {**_STRUCTS, "bpf_list_node": ("list_node", 24), "bpf_rb_node": ("rb_node", 32)}
 _NODES: Final = {"list_head": "bpf_list_node", "rb_root": "bpf_rb_node"}
@@ -37,28 +40,34 @@ _TAGS: Final = {"kptr_untrusted": "kptr_unref", "kptr": "kptr_ref", "percpu_kptr
 _STRANGE: Final = "strange tag"
 _OLD_TAGS: Final = {"kptr": "kptr_unref", "kptr_ref": "kptr_ref"}
 _NEW_TAGS: Final = since("6.3")
+_NEWEST: Final = since("6.18")
 _MAX_FIELDS: Final = 11
 _MAX_DEPTH: Final = 32
 
 
-def parse(btf: Btf, type_id: int, version: KernelVersion = _NEW_TAGS) -> tuple[Field, ...]:
+def parse(btf: Btf, type_id: int, version: KernelVersion = _NEWEST) -> tuple[Field, ...]:
     """The special fields of a map's value type, by offset, as a kernel of that version reads it; none of broken BTF."""
     found: list[Field] = []
     tags = _TAGS if version >= _NEW_TAGS else _OLD_TAGS
+    structs = _known(_STRUCTS, version)
     try:
         type_ = btf.resolved(type_id)
         if isinstance(type_, DataSec):
             for entry in type_.vars:
                 var = btf.type(entry.type)
                 if isinstance(var, Var):
-                    _one(btf, var.type, entry.offset, found, 0, tags, _STRUCTS, (entry.type, -1))
+                    _one(btf, var.type, entry.offset, found, 0, tags, structs, (entry.type, -1))
         else:
-            _members(btf, type_id, 0, found, 0, tags, _STRUCTS)
+            _members(btf, type_id, 0, found, 0, tags, structs)
     except BtfError:
         return ()
     if any(field.kind == _STRANGE for field in found):
         found = [field for field in found if field.kind != _STRANGE and field.kind not in KPTRS]
     return _whole(found)
+
+
+def _known(structs: dict[str, tuple[str, int]], version: KernelVersion) -> dict[str, tuple[str, int]]:
+    return {name: row for name, row in structs.items() if name not in _SINCE or version >= _SINCE[name]}
 
 
 def _whole(found: list[Field]) -> tuple[Field, ...]:
@@ -71,7 +80,8 @@ def of_object(btf: Btf, type_id: int, version: KernelVersion) -> tuple[Field, ..
     """The special fields of an object of a program's own type, by offset."""
     found: list[Field] = []
     try:
-        _members(btf, type_id, 0, found, 0, _TAGS if version >= _NEW_TAGS else _OLD_TAGS, _OBJECT_STRUCTS)
+        tags = _TAGS if version >= _NEW_TAGS else _OLD_TAGS
+        _members(btf, type_id, 0, found, 0, tags, _known(_OBJECT_STRUCTS, version))
     except BtfError:
         return ()
     return _whole(found)
@@ -124,7 +134,7 @@ def _one(
         known = structs.get(type_.name)
         if known is not None:
             kind, size = known
-            if type_.size == size or kind not in ("spin_lock", "timer", "wq"):
+            if type_.size == size or kind not in ("spin_lock", "res_spin_lock", "timer", "wq", "task_work"):
                 field = Field(kind, type_.name, offset, size)
                 if kind in _NODES:
                     field = _root(btf, *place, field)
@@ -159,6 +169,10 @@ def _repeat(found: list[Field], fields: list[Field], count: int, size: int) -> N
         raise BtfError("too many special fields, or an array of some that may stand alone only")
     for i in range(count):
         found += [replace(one, offset=one.offset + i * size) for one in fields]
+
+
+def has_lock(fields: tuple[Field, ...]) -> bool:
+    return any(field.kind in ("spin_lock", "res_spin_lock") for field in fields)
 
 
 def has_field(map_: MapInfo, kind: str) -> bool:

@@ -37,26 +37,43 @@ def replace_all(
                     frame.stack[i] = Slot(slot.kinds, new)
 
 
-def acquire(env: Env, insn_idx: int) -> int:
+def acquire(env: Env, insn_idx: int, kind: str = "pointer") -> int:
     """A new reference, owned by the running frame."""
     frame = env.frame
     id_ = env.new_id()
     frame.refs = (
         *frame.refs,
-        Reference(id_, insn_idx, callback_frame=frame.number if frame.in_callback else 0),
+        Reference(id_, insn_idx, kind, frame.number if frame.in_callback else 0),
     )
     return id_
 
 
-def note_lock(env: Env, id_: int, *, taken: bool) -> None:
+def note_lock(env: Env, id_: int, kind: str, holder: object) -> None:
     """From Linux 6.14 on a lock that is held is one of the references, which logs show in order."""
-    if not env.rules.refs_in_state:
-        return
+    if env.rules.refs_in_state:
+        frame = env.frame
+        frame.refs = (*frame.refs, Reference(id_, env.insn_idx, kind, holder=holder))
+
+
+def forget_lock(env: Env, id_: int, kind: str, holder: object) -> tuple[object, int] | None:
+    """A lock is given back. Returns the lock that was taken before it, as `State.lock` holds it."""
+    before: tuple[object, int] | None = None
+    for ref in env.frame.refs:
+        if ref.kind == kind and ref.id == id_ and ref.holder is holder:
+            forget(env, ref)
+            return before
+        if ref.holder is not None:
+            before = (ref.holder, ref.id)
+    return before
+
+
+def last_of(env: Env, kind: str) -> Reference | None:
+    return next((ref for ref in reversed(env.frame.refs) if ref.kind == kind), None)
+
+
+def forget(env: Env, gone: Reference) -> None:
     frame = env.frame
-    if taken:
-        frame.refs = (*frame.refs, Reference(id_, env.insn_idx, "lock"))
-    else:
-        frame.refs = tuple(ref for ref in frame.refs if ref.kind != "lock")
+    frame.refs = tuple(ref for ref in frame.refs if ref is not gone)
 
 
 def drop(env: Env, state: State, id_: int) -> bool:

@@ -61,6 +61,7 @@ DYNPTR_TYPE_SKB: Final = 1 << 23
 DYNPTR_TYPE_XDP: Final = 1 << 24
 MEM_ALIGNED: Final = 1 << 25
 MEM_WRITE: Final = 1 << 26
+DYNPTR_TYPE_SKB_META: Final = 1 << 27
 
 _NAMES: Final = {
     NOT_INIT: "?",
@@ -113,8 +114,18 @@ ADD_CONST32: Final = 1 << 30
 ID_BITS: Final = ADD_CONST32 - 1
 
 
+# What a slice's type says of the dynptr that it is of: it is no plain memory for functions that are called.
+DYNPTR_FLAGS: Final = {
+    "local": DYNPTR_TYPE_LOCAL, "ringbuf": DYNPTR_TYPE_RINGBUF, "skb": DYNPTR_TYPE_SKB, "xdp": DYNPTR_TYPE_XDP,
+    "skb_meta": DYNPTR_TYPE_SKB_META,
+}  # fmt: skip
+
+DYNPTR_PACKET: Final = DYNPTR_TYPE_SKB | DYNPTR_TYPE_XDP | DYNPTR_TYPE_SKB_META
+DYNPTR_ANY: Final = DYNPTR_TYPE_LOCAL | DYNPTR_TYPE_RINGBUF | DYNPTR_PACKET
+
+
 class Dynptr:
-    """What is known of a dynptr: its kind ("local", "ringbuf", "skb", "xdp"), whether this is its first slot."""
+    """What is known of a dynptr: its kind (a key of DYNPTR_FLAGS), whether this is its first slot."""
 
     __slots__ = ("first", "id", "kind")
 

@@ -30,7 +30,11 @@ CHANGES: tuple[Change, ...] = (
     Change("live_regs_log", since("6.15"), "level 2 logs begin with the registers live before each instruction"),
     Change("speculation_barriers", since("6.17"), "what may not be executed speculatively gets a barrier"),
     Change("loops_by_scc", since("6.17"), "loops are found before verification, and their states converge together"),
-    Change("percpu_kptrs_strict", since("6.12"), "per-CPU kptrs take per-CPU objects only, as late 6.12 does"),
+    Change("bugs_named", since("6.15"), "what should never happen is called a verifier bug"),
+    Change("kptr_kinds_named", since("6.13"), "messages about accesses of kptrs name the kind of kptr"),
+    Change("rcu_required", since("6.18"), "functions that RCU protects may be called in its sections only"),
+    Change("fields_checked_alike", since("6.18"), "work queues are looked for in a map's value as timers are"),
+    Change("percpu_kptrs_mixed", since("6.13"), "per-CPU kptrs take other objects too, which late 6.12 refuses"),
     Change("leaf_pointers", since("6.17"), "pointers to what is no struct are memory that may be read with probes"),
     Change("neg_tracked", since("6.17"), "the range of a negated scalar is known"),
     Change("acquire_release", since("6.15"), "load-acquire and store-release"),
@@ -129,7 +133,11 @@ class Rules:
     live_regs_log: bool
     speculation_barriers: bool
     loops_by_scc: bool
-    percpu_kptrs_strict: bool
+    bugs_named: bool
+    kptr_kinds_named: bool
+    rcu_required: bool
+    fields_checked_alike: bool
+    percpu_kptrs_mixed: bool
     leaf_pointers: bool
     neg_tracked: bool
     acquire_release: bool

@@ -5,7 +5,7 @@ Linux 6.12 kernel/bpf/verifier.c: do_check; as Linux 6.14 and later answer (chec
 
 from __future__ import annotations
 
-from bombus.verifier import refs
+from bombus.verifier import irqreg, refs
 from bombus.verifier.env import EINVAL, Env
 
 
@@ -30,7 +30,11 @@ def check_thrown(env: Env) -> None:
 
 def check_ended(env: Env, what: str, *, always: bool = False) -> None:
     """As kernels from 6.14 on see it. always: whatever function runs, nothing may be held."""
+    if env.state.lock is not None:
+        env.fail(EINVAL, f"{what} cannot be used inside bpf_spin_lock-ed region")
     refs.check_leaks(env, f"{what} would lead to reference leak", always=always)
+    if irqreg.disabled(env):
+        env.fail(EINVAL, f"{what} cannot be used inside bpf_local_irq_save-ed region")
     _check_regions(env, what)
 
 

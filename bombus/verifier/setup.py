@@ -314,7 +314,7 @@ def _compatible(env: Env, map_: MapInfo) -> None:
     kinds = {field.kind for field in map_.fields}
     if tracing and kinds & {"list_head", "rb_root"}:
         env.fail(EINVAL, "tracing progs cannot use bpf_{list_head,rb_root} yet")
-    if "spin_lock" in kinds:
+    if kinds & {"spin_lock", "res_spin_lock"}:
         if env.program.prog_type == _SOCKET_FILTER:
             env.fail(EINVAL, "socket filter progs cannot use bpf_spin_lock yet")
         if tracing:

@@ -42,7 +42,20 @@ from bombus.verifier.regs import (
     UNINIT,
     Reg,
 )
-from bombus.verifier.state import DYNPTR, FP, INVALID, LIVE_WRITTEN, MISC, SPILL, SPILLED, ZEROED, Frame, Slot
+from bombus.verifier.state import (
+    DYNPTR,
+    FP,
+    INVALID,
+    IRQ,
+    ITER,
+    LIVE_WRITTEN,
+    MISC,
+    SPILL,
+    SPILLED,
+    ZEROED,
+    Frame,
+    Slot,
+)
 
 SPILLABLE: Final = frozenset(
     (
@@ -262,7 +275,7 @@ _CLOBBERED: Final = Slot((MISC,) * 8, UNINIT)
 def _scrubbed(slot: Slot) -> Slot:
     """A slot whose special content is forgotten (scrub_special_slot)."""
     kinds = slot.kinds
-    if kinds[7] in (SPILL, DYNPTR, 5):
+    if kinds[7] in (SPILL, DYNPTR, ITER, IRQ):
         kinds = tuple(INVALID if kind == INVALID else MISC for kind in kinds)
     return Slot(kinds, slot.reg.but(type_=NOT_INIT) if slot.reg.type != NOT_INIT else slot.reg)
 

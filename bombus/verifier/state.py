@@ -19,7 +19,8 @@ MISC: Final = 2
 ZEROED: Final = 3
 DYNPTR: Final = 4
 ITER: Final = 5
-SLOT_CHARS: Final = "?rm0di"
+IRQ: Final = 6
+SLOT_CHARS: Final = "?rm0dif"
 
 # Liveness marks of a place (include/linux/bpf_verifier.h: enum bpf_reg_liveness).
 LIVE_READ32: Final = 1
@@ -69,15 +70,21 @@ def slot_at(off: int) -> int:
 
 
 class Reference:
-    """An acquired reference (or, from Linux 6.14, a lock or a disabled interrupt) that must be given back."""
+    """An acquired reference (or, from Linux 6.14, a lock or a disabled interrupt) that must be given back.
 
-    __slots__ = ("callback_frame", "id", "insn", "kind")
+    kind: "pointer", "irq", or of a lock (see `locks`); holder: the map or BTF that a lock is in.
+    """
 
-    def __init__(self, id_: int, insn: int, kind: str = "pointer", callback_frame: int = 0) -> None:
+    __slots__ = ("callback_frame", "holder", "id", "insn", "kind")
+
+    def __init__(
+        self, id_: int, insn: int, kind: str = "pointer", callback_frame: int = 0, holder: object = None
+    ) -> None:
         self.id: Final = id_
         self.insn: Final = insn
         self.kind: Final = kind
         self.callback_frame: Final = callback_frame
+        self.holder: Final = holder
 
 
 class History:

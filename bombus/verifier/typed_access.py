@@ -12,7 +12,7 @@ from bombus.btf.types import Kind
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
 from bombus.spec.structops import ANYWHERE
 from bombus.verifier import btf_walk, records
-from bombus.verifier.env import EACCES, EFAULT, EINVAL, EPERM, READ, WRITE, Env
+from bombus.verifier.env import EACCES, EINVAL, EPERM, READ, WRITE, Env
 from bombus.verifier.log import bits_text
 from bombus.verifier.regs import (
     MEM_ALLOC,
@@ -99,7 +99,7 @@ def check(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> N
 def _check_owned(env: Env, reg: Reg, off: int, size: int) -> None:
     """Objects of the program's own types: their special fields are not for loads and stores."""
     if not reg.type & (NON_OWN_REF | MEM_RCU) and not reg.ref_id:
-        env.fail(EFAULT, "verifier internal error: ref_obj_id for allocated object must be non-zero")
+        env.defect("ref_obj_id for allocated object must be non-zero")
     assert reg.btf is not None
     for field in records.of_object(reg.btf, reg.btf_id, env.program.version):
         if off < field.offset + field.size and field.offset < off + size:

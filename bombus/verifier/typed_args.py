@@ -12,7 +12,7 @@ from bombus.btf.types import Kind, Struct, Union
 from bombus.errors import BtfError
 from bombus.spec.helpers.structs import ARGUMENT_STRUCTS, RESULT_STRUCTS
 from bombus.verifier import btf_walk, records, special
-from bombus.verifier.env import EACCES, EFAULT, EINVAL, Env
+from bombus.verifier.env import EACCES, EINVAL, Env
 from bombus.verifier.program import Field, Refused
 from bombus.verifier.regs import (
     BASE_MASK,
@@ -76,11 +76,11 @@ def check(env: Env, regno: int, reg: Reg, kind: str, spec: ArgSpec, meta: Meta, 
         check_struct(env, regno, reg, struct_id(env, wanted), strict=strict)
     elif type_ in _ALLOCATED:
         if number not in (special.SPIN_LOCK, special.SPIN_UNLOCK, special.KPTR_XCHG):
-            env.fail(EFAULT, "verifier internal error: unimplemented handling of MEM_ALLOC")
+            env.defect("unimplemented handling of MEM_ALLOC")
         if number == special.KPTR_XCHG and regno == 2:
             _fits_kptr(env, meta, reg, regno)
     elif type_ not in _PERCPU:
-        env.fail(EFAULT, "verifier internal error: invalid PTR_TO_BTF_ID register for type match")
+        env.defect("invalid PTR_TO_BTF_ID register for type match")
 
 
 def check_struct(env: Env, regno: int, reg: Reg, type_id: int, *, strict: bool) -> None:
@@ -140,7 +140,7 @@ def match_kptr(env: Env, field: Field, holder: Btf, reg: Reg, regno: int) -> Non
         allowed = PTR_MAYBE_NULL | MEM_ALLOC | (MEM_PERCPU if field.kind == "kptr_percpu" else 0)
     if reg.type & ~BASE_MASK & ~allowed:
         bad()
-    if env.rules.percpu_kptrs_strict and (field.kind == "kptr_percpu") != bool(reg.type & MEM_PERCPU):
+    if not env.rules.percpu_kptrs_mixed and (field.kind == "kptr_percpu") != bool(reg.type & MEM_PERCPU):
         bad()
     name = reg.btf.type(reg.btf_id).name
     from bombus.verifier.memory import check_plain_pointer

@@ -9,7 +9,7 @@ from typing import Final
 
 from bombus.btf.parse import Btf
 from bombus.btf.types import Enum, Enum64, Int, Kind, Ptr, Struct, Type, TypeTag, Union, Void
-from bombus.spec.attachable import TRACEPOINT_ARGUMENTS, TracepointArguments
+from bombus.spec.attachable import tracepoint_arguments
 from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier.attach import Target, kind_name, return_range
 from bombus.verifier.bounds import sync
@@ -29,7 +29,6 @@ from bombus.verifier.regs import (
 
 _LSM: Final = PROG_TYPE["BPF_PROG_TYPE_LSM"].id
 _MAX_ARGS: Final = 12
-_NONE: Final = TracepointArguments()
 
 
 def load(env: Env, target: Target, off: int, size: int, kind: int) -> Reg | None:
@@ -130,7 +129,7 @@ def _typed(env: Env, target: Target, off: int, size: int, number: int, type_id: 
         flags |= PTR_MAYBE_NULL
     is_error = False
     if target.attach == "BPF_TRACE_RAW_TP":
-        rules = TRACEPOINT_ARGUMENTS.get(name, _NONE)
+        rules = tracepoint_arguments(name, env.program.version)
         if number in rules.nullable:
             flags |= PTR_MAYBE_NULL
         is_error = number in rules.errors

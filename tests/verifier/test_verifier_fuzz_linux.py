@@ -24,8 +24,10 @@ from bombus.verifier.program import ROOT
 
 _FUZZ = Path(__file__).resolve().parents[2] / "fuzz"
 COUNT = int(os.environ.get("BOMBUS_FUZZ_COUNT", "120"))
+EVERY = int(os.environ.get("BOMBUS_SWEEP_EVERY", "7"))  # of the many calls of functions, each so-manieth
 SEED = int(os.environ.get("BOMBUS_FUZZ_SEED", "31000000"))
-TOPICS = ("scalar", "memory", "packet", "context", "calls", "calls_any", "helper", "raw", "mutate")
+TOPICS = ("scalar", "memory", "packet", "context", "calls", "calls_any", "helper", "raw", "mutate", "kernel",
+          "mutate_typed")
 _SAME = frozenset(("same", "log", "processed", "message", "not supported", "configuration", "too long"))
 
 pytestmark = pytest.mark.linux
@@ -70,3 +72,25 @@ def test_verdict_and_errno_equal_the_kernels(topic: str, fuzzer: Any, world: Any
             different.append(f"seed {seed}: {kind}: {note}")
     assert not different
     assert compared > COUNT // 2
+
+
+@pytest.mark.parametrize("what", ["contexts", "calls"])
+def test_tables_equal_the_kernels(what: str, fuzzer: Any, world: Any) -> None:
+    """What every argument of every tracepoint, iterator and struct_ops member is; who may call which function."""
+    if world.vmlinux is None:
+        pytest.skip("the kernel's BTF is not readable")
+    sweeps = importlib.import_module("verifier_sweeps")
+    types = importlib.import_module("verifier_kernel_types").KernelTypes(world.vmlinux)
+    judge = fuzzer.Judge(world, ROOT, 1000)
+    different = []
+    compared = 0
+    cases = sweeps.contexts(types) if what == "contexts" else sweeps.calls(world, types)
+    for number, (name, case) in enumerate(cases):
+        if what == "calls" and (number + SEED) % EVERY:
+            continue
+        kind, _theirs, _ours, note = judge.compare(case)
+        compared += kind == "same"
+        if kind not in ("same", "not supported", "configuration"):
+            different.append(f"{name}: {kind}: {note}")
+    assert not different
+    assert compared > 500

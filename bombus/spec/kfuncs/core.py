@@ -193,7 +193,7 @@ ROWS: tuple[Kfunc, ...] = (
         bpf_copy_from_user_task_str_dynptr+s Copies a string from the memory of a task into a dynptr.
     """),
     *rows("all", "6.17", """
-        bpf_cgroup_read_xattr Reads an extended attribute of a cgroup.
+        bpf_cgroup_read_xattr+c Reads an extended attribute of a cgroup.
         bpf_dynptr_memset Fills the data of a dynptr with one byte.
         bpf_arena_reserve_pages+s Keeps pages of an arena from being allocated.
         bpf_strcmp Compares two strings.
@@ -211,8 +211,8 @@ ROWS: tuple[Kfunc, ...] = (
     """),
     *rows("all", "6.18", """
         bpf_strcasecmp Compares two strings whatever the case of letters.
-        bpf_task_work_schedule_signal_impl Has a callback run in a task, waking it as a signal does.
-        bpf_task_work_schedule_resume_impl Has a callback run in a task before it returns to user space.
+        bpf_task_work_schedule_signal_impl+t Has a callback run in a task, waking it as a signal does.
+        bpf_task_work_schedule_resume_impl+t Has a callback run in a task before it returns to user space.
     """),
     *rows("tests", "5.18", """
         bpf_kfunc_call_test_release+r Gives back an object of the kernel's own tests.
