@@ -114,7 +114,8 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule("special-field", r"(?P<field>.*) cannot be accessed directly by load/store",
           "{field} inside the map value belongs to the kernel and is only changed by its helpers.",
           "Use its helpers, and copy values member by member around it.", "base"),
-    _rule("kptr", r"(?:kptr |store to referenced kptr|invalid kptr access|BPF_ST imm must be 0 when storing to kptr|"
+    _rule("kptr", r"(?:\S+ access (?:cannot have variable|misaligned expected|size must be)|\S+ cannot be accessed "
+          r"indirectly|kptr |store to referenced kptr|invalid kptr access|BPF_ST imm must be 0 when storing to kptr|"
           r"map '.*' has to have BTF in order to use bpf_kptr|off=\d+ (?:kptr|doesn't point to kptr)|"
           + _R + r" (?:has no valid kptr|doesn't have constant offset\. "
           r"kptr))",
@@ -275,8 +276,19 @@ RULES: Final[tuple[Rule, ...]] = (
           "A lock or timer is used against its rules: locks are held one at a time, over straight code without "
           "calls, on every path unlocked; both must be fields of a map value described by BTF, at constant offsets.",
           "Unlock on every path, move calls out of the locked part, and describe the map by BTF (__type(value, ...))."),
-    _rule("timer", r"(?:timer pointer in R1|verifier bug. Two map pointers)", "The timer and the map given to "
-          "bpf_timer_init() do not belong together.", "Pass the map that the value with the timer was looked up in."),
+    _rule("lock-order", r"(?:\S+_unlock (?:without taking|of different|cannot be out of order)|Acquiring the same lock "
+          r"again)",
+          "Resilient locks may nest, but each is taken once, and the last one taken is the first to be given back, by "
+          "the function that belongs to the one that took it.",
+          "Unlock in the opposite order of locking, with the same pointer, on the path where locking returned 0."),
+    _rule("map-field", r"(?:map '.*'|local 'kptr'|\S+) has (?:to have BTF in order to use|no valid) (?P<field>\S+)",
+          "The values of this map have no {field}, or the map was made without BTF that says so.",
+          "Declare the field in the struct of the values, and the map with __type(value, struct ...)."),
+    _rule("map-field", r"off \S+ doesn't point to 'struct (?P<field>[^ ']+)'",
+          "What is passed points into a map's value, but not to its {field}.",
+          "Pass &value->member of that type, without anything added to it."),
+    _rule("timer", r"(?:timer pointer in R1|bpf_task_work pointer in R2|verifier bug. Two map pointers)",
+          "The timer (or work) and the map given with it do not belong together.", "Pass the map that the value with the timer was looked up in."),
     _rule("map-and-program", r"(?:tracing progs cannot use|socket filter progs cannot use|bpf_struct_ops map cannot|"
           r"Sleepable programs can only use|only one cgroup storage|Only one arena|arena's user address|CAP_BPF and "
           r"CAP_PERFMON are required|The total number of maps)",
@@ -336,6 +348,21 @@ RULES: Final[tuple[Rule, ...]] = (
     _rule("invalid-btf-id", r"(?:attach_btf_id|func '.*' (?:arg|doesn't)|.*is not a valid attach)",
           "The program's attach target or its arguments do not exist in the kernel's BTF.",
           "Check the name of the function and its arguments in this kernel."),
+    _rule("irq-flags", r"(?:expected (?:an )?(?:un)?initialized irq flag|irq flag acquired by|cannot restore irq state|"
+          r"arg\S* doesn't point to an irq flag)",
+          "Interrupt flags are saved in a variable on the stack and restored from it once, the last saved first, by "
+          "the function that belongs to the one that saved them; nothing else may touch the variable.",
+          "Use one unsigned long for each bpf_local_irq_save() or bpf_res_spin_lock_irqsave(), and restore in the "
+          "opposite order on every path."),
+    _rule("rcu-needed", r"kernel func (?P<function>\S+) requires RCU",
+          "{function}() works on what only RCU keeps alive, and what may sleep is in no RCU section by itself.",
+          "Call bpf_rcu_read_lock() before it, and bpf_rcu_read_unlock() after the last use of what it gave."),
+    _rule("trap", r"unexpected __bpf_trap",
+          "The compiler put a trap here: it saw a variable read before it was set, or a function's end without return.",
+          "Look at the compiler's warnings (-Wuninitialized, -Wreturn-type) and set the variable on every path."),
+    _rule("kernel-context", r"kern ctx type id",
+          "The kernel has no struct of its own behind the context of this type of program.",
+          "Read the arguments from the context itself."),
     _rule("iterator", r"(?:expected (?:an )?(?:un)?initialized iter_|css_task_iter is only)",
           "An iterator is used before it was made, after it was destroyed, or where it is not allowed.",
           "Call the iterator's new, next and destroy functions in this order, on every path; bpf_for() does."),
@@ -422,7 +449,7 @@ RULES: Final[tuple[Rule, ...]] = (
           "Call new, next and destroy in this order on every path; hold bpf_rcu_read_lock() for iterators of tasks "
           "and cgroups."),
     _rule("section", r"(?:Calling bpf_rcu_read_\{lock,unlock\}|nested rcu read lock|unmatched (?:rcu read unlock|"
-          r"attempt to enable preemption)|.*in non-preemptible region|.*cannot be used "
+          r"attempt to enable preemption)|.*in (?:non-preemptible|IRQ-disabled) region|.*within IRQ-disabled|.*cannot be used "
           r"inside .*-ed region)",
           "Sections with RCU, preemption or interrupts held off are begun and ended in pairs, and nothing in them may "
           "sleep, end the program or call what is named.",
