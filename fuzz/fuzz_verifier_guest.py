@@ -27,9 +27,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "verifier"))
 
 import verifier_gen_calls
+import verifier_gen_memory
 import verifier_gen_raw
 import verifier_gen_scalar
-import verifier_gen_typed
+import verifier_gen_targets
 from fuzz_verifier_linux import (
     CLASSES,
     CONFIGURED,
@@ -47,6 +48,7 @@ from kernel_guest import Batch, Guest, Reply
 from verifier_gen import Case, Generator
 from verifier_gen_world import ROWS, World, build_types, describe
 
+from bombus.btf.parse import Btf
 from bombus.errors import NotSupported
 from bombus.spec.version import KernelVersion
 from bombus.verifier.main import verify
@@ -64,10 +66,10 @@ class Kernel:
     version: KernelVersion
 
 
-def guest_world(version: KernelVersion, batch: Batch) -> World:
+def guest_world(version: KernelVersion, batch: Batch, vmlinux: Btf | None) -> World:
     """The maps of all rows as records of a batch: their slots stand for descriptors."""
     types = build_types()
-    world = World(Kernel(version), types, batch.btf(types.data), {}, {}, {}, [])
+    world = World(Kernel(version), types, batch.btf(types.data), {}, {}, {}, [], vmlinux)
     for number, row in enumerate(ROWS):
         inner = world.infos[world.maps[row.inner]] if row.inner else None
         info = describe(number, row, types, inner, version)
@@ -81,24 +83,29 @@ def guest_world(version: KernelVersion, batch: Batch) -> World:
 
 def generators(world: World, user: str) -> dict[str, Generator]:
     """By topic. Programs of users without capabilities are of the types that they may load."""
-    typed = verifier_gen_typed
+    memory = verifier_gen_memory
     nobody = user == "nobody"
-    return {
+    targets = verifier_gen_targets
+    found = {
         "scalar": verifier_gen_scalar.generate,
-        "memory": typed.memory_generator(world, UNPRIVILEGED if nobody else (1, 1, 17), "memory"),
-        "packet": typed.memory_generator(world, (8,) if nobody else (3, 6, 6, 3, 8, 12, 14, 16, 21), "packet"),
-        "context": typed.context_generator(world),
+        "memory": memory.memory_generator(world, UNPRIVILEGED if nobody else (1, 1, 17), "memory"),
+        "packet": memory.memory_generator(world, (8,) if nobody else (3, 6, 6, 3, 8, 12, 14, 16, 21), "packet"),
+        "context": memory.context_generator(world),
         "calls": verifier_gen_calls.call_generator(world, UNPRIVILEGED if nobody else (1, 3, 3, 6, 17, 5, 31), "calls"),
         "helper": verifier_gen_calls.helper_generator(world),
         "raw": verifier_gen_raw.generate,
     }
+    if user == "root" and world.vmlinux is not None:
+        found["kernel"] = targets.kernel_generator(world, "kernel", (*targets.HERE, *targets.TRAMPOLINES))
+    return found
 
 
 def verify_case(world: World, case: Case, user: str) -> Answer:
     program = Program(
         case.insns, case.prog_type, world.kernel.version, case.attach_type, case.license, "", case.flags,
         PRIVILEGES[user], world.infos, (), world.types.btf if case.functions else None,
-        [FuncInfo(*pair) for pair in case.functions], (), log_level=case.log_level, cpus=1,
+        [FuncInfo(*pair) for pair in case.functions], (), case.attach_btf_id, vmlinux=world.vmlinux,
+        log_level=case.log_level, cpus=1,
     )  # fmt: skip
     verdict = verify(program)
     return Answer(abs(verdict.errno), verdict.log)
@@ -140,7 +147,7 @@ def run(package: Path, arguments: argparse.Namespace, found: list[dict[str, Any]
     major, minor = re.findall(r"\d+", guest.release)[:2]
     version = KernelVersion(int(major), int(minor))
     batch = Batch()
-    world = guest_world(version, batch)
+    world = guest_world(version, batch, guest.btf())
     cases: list[tuple[str, int, Case]] = []
     for user in arguments.user:
         known = generators(world, user)
@@ -153,7 +160,7 @@ def run(package: Path, arguments: argparse.Namespace, found: list[dict[str, Any]
                 batch.program(
                     case.insns, case.prog_type, attach_type=case.attach_type, flags=case.flags,
                     log_level=case.log_level, license_=case.license, functions=case.functions,
-                    btf=world.btf_fd, user=user, seconds=arguments.each,
+                    btf=world.btf_fd, user=user, seconds=arguments.each, attach_btf_id=case.attach_btf_id,
                 )  # fmt: skip
                 cases.append((user, seed, case))
                 seed += 1

@@ -34,6 +34,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests" / "verifier"))
 
 import verifier_gen_calls
+import verifier_gen_memory
 import verifier_gen_mutate
 import verifier_gen_raw
 import verifier_gen_scalar
@@ -316,14 +317,14 @@ def keep(
 
 def generators(world: World, wanted: Sequence[str]) -> dict[str, Generator]:
     """By topic; `mutate` reads the recorded programs, so it is made only when it is wanted."""
-    typed = verifier_gen_typed
+    memory = verifier_gen_memory
     found = {
         "scalar": verifier_gen_scalar.generate,
-        "memory": typed.memory_generator(world, (1, 1, 17), "memory"),
-        "packet": typed.memory_generator(world, (3, 6, 6, 3, 8, 12, 14, 16, 21), "packet"),
-        "context": typed.context_generator(world),
+        "memory": memory.memory_generator(world, (1, 1, 17), "memory"),
+        "packet": memory.memory_generator(world, (3, 6, 6, 3, 8, 12, 14, 16, 21), "packet"),
+        "context": memory.context_generator(world),
         "calls": verifier_gen_calls.call_generator(world, (1, 3, 3, 6, 17, 5, 31), "calls"),
-        "calls_any": verifier_gen_calls.call_generator(world, typed.PROG_TYPES, "calls_any"),
+        "calls_any": verifier_gen_calls.call_generator(world, verifier_gen_typed.PROG_TYPES, "calls_any"),
         "helper": verifier_gen_calls.helper_generator(world),
         "raw": verifier_gen_raw.generate,
     }

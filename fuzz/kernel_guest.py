@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
+from bombus.btf.parse import Btf
+from bombus.elf.read import read_elf
 from bombus.errors import BombusError
 from bombus.isa.insn import Insn, encode
 from bombus.kernel.api import Attr
@@ -41,6 +43,7 @@ _BOOTS: Final = 3  # on a loaded machine a boot may fail: the emulated clocks st
 _MODULES: Final = (
     "virtio_ring", "virtio", "virtio_pci_modern_dev", "virtio_pci_legacy_dev", "virtio_pci", "virtio_blk",
 )  # fmt: skip
+_UNPACKERS: Final = {b"\x28\xb5\x2f\xfd": "zstd", b"\x02\x21\x4c\x18": "lz4", b"\xfd7zXZ\0": "xz"}
 # Maps that the first program to use them marks as its kind's.
 _FRESH: Final = frozenset((3, 14, 16, 25))
 # Offsets in union bpf_attr are those of the rows of spec.commands; these are the loader's.
@@ -86,6 +89,8 @@ class Batch:
             "BPF_MAP_CREATE", map_type=info.type, key_size=info.key_size, value_size=info.value_size,
             max_entries=info.max_entries, map_flags=info.flags, map_name=info.name,
         )  # fmt: skip
+        if info.user_start:
+            attr.set("map_extra", info.user_start)
         if btf >= 0:
             attr.set("btf_key_type_id", info.key_type_id)
             attr.set("btf_value_type_id", info.value_type_id)
@@ -99,7 +104,7 @@ class Batch:
         self, insns: Sequence[Insn], prog_type: int, *, attach_type: int = 0, flags: int = 0, log_level: int = 6,
         license_: str = "GPL", functions: Sequence[tuple[int, int]] = (), lines: Sequence[LineInfo] = (),
         btf: int = -1, user: str = "root", seconds: int = 20, name: str = "",
-        log_size: int = 0,
+        log_size: int = 0, attach_btf_id: int = 0,
     ) -> None:
         """One program. seconds: the loader interrupts a verification that takes longer (EAGAIN).
 
@@ -107,7 +112,7 @@ class Batch:
         """
         attr = Attr(
             "BPF_PROG_LOAD", prog_type=prog_type, insn_cnt=len(insns), log_level=log_level, prog_flags=flags,
-            expected_attach_type=attach_type, prog_name=name,
+            expected_attach_type=attach_type, prog_name=name, attach_btf_id=attach_btf_id,
         )  # fmt: skip
         infos = b"".join(struct.pack("<II", *pair) for pair in functions)
         rows = b""
@@ -191,6 +196,21 @@ class Guest:
         self.kernel = next((self.folder / "root" / "boot").glob("vmlinuz-*"))
         self.release = self.kernel.name.removeprefix("vmlinuz-")
         self.console = ""
+
+    def btf(self) -> Btf:
+        """The types of this kernel, out of its image (Documentation/arch/x86/boot.rst: payload_offset)."""
+        image = self.kernel.read_bytes()
+        sectors = image[0x1F1] or 4
+        offset, length = struct.unpack_from("<II", image, 0x248)
+        packed = image[(sectors + 1) * 512 + offset :][: length - 4]  # its last four bytes are a size
+        tool = next((tool for magic, tool in _UNPACKERS.items() if packed.startswith(magic)), None)
+        if tool is None:
+            raise GuestError(f"{self.release}: the kernel is packed in an unknown way")
+        unpacked = subprocess.run([tool, "-dc"], input=packed, capture_output=True, check=False)
+        if unpacked.returncode:
+            raise GuestError(f"{self.release} was not unpacked", unpacked.stderr.decode(errors="replace"))
+        elf = read_elf(unpacked.stdout, self.kernel.name)
+        return Btf.parse(next(section.data for section in elf.sections if section.name == ".BTF"))
 
     def _modules(self) -> Iterator[bytes]:
         found = {path.name.partition(".")[0]: path for path in (self.folder / "root").rglob("virtio*.ko*")}

@@ -7,7 +7,8 @@ import random
 from collections.abc import Callable, Sequence
 
 from verifier_gen import Case, Label, weighted
-from verifier_gen_typed import CTX, NUMBER, PROG_TYPES, Kind, TypedWriter, choose_type, finish
+from verifier_gen_memory import MemoryWriter
+from verifier_gen_typed import CTX, NUMBER, PROG_TYPES, Kind, choose_type, finish
 from verifier_gen_world import Function, World
 
 from bombus.spec.helpers import HELPER, HELPERS, Helper, allowed, prototype_for
@@ -44,7 +45,7 @@ _MAPS_OF = {
 }  # fmt: skip
 
 
-class CallWriter(TypedWriter):
+class CallWriter(MemoryWriter):
     def __init__(self, rng: random.Random, world: World, prog_type: int, attach_type: int, slip: float) -> None:
         super().__init__(rng, world, prog_type, attach_type, slip)
         self.with_btf = rng.random() < 0.6

@@ -288,7 +288,8 @@ RULES: Final[tuple[Rule, ...]] = (
           "What is passed points into a map's value, but not to its {field}.",
           "Pass &value->member of that type, without anything added to it."),
     _rule("timer", r"(?:timer pointer in R1|bpf_task_work pointer in R2|verifier bug. Two map pointers)",
-          "The timer (or work) and the map given with it do not belong together.", "Pass the map that the value with the timer was looked up in."),
+          "The timer (or work) and the map given with it do not belong together.",
+          "Pass the map that the value with the timer was looked up in."),
     _rule("map-and-program", r"(?:tracing progs cannot use|socket filter progs cannot use|bpf_struct_ops map cannot|"
           r"Sleepable programs can only use|only one cgroup storage|Only one arena|arena's user address|CAP_BPF and "
           r"CAP_PERFMON are required|The total number of maps)",
@@ -449,7 +450,8 @@ RULES: Final[tuple[Rule, ...]] = (
           "Call new, next and destroy in this order on every path; hold bpf_rcu_read_lock() for iterators of tasks "
           "and cgroups."),
     _rule("section", r"(?:Calling bpf_rcu_read_\{lock,unlock\}|nested rcu read lock|unmatched (?:rcu read unlock|"
-          r"attempt to enable preemption)|.*in (?:non-preemptible|IRQ-disabled) region|.*within IRQ-disabled|.*cannot be used "
+          r"attempt to enable preemption)|.*in (?:non-preemptible|IRQ-disabled) region|"
+          r".*within IRQ-disabled|.*cannot be used "
           r"inside .*-ed region)",
           "Sections with RCU, preemption or interrupts held off are begun and ended in pairs, and nothing in them may "
           "sleep, end the program or call what is named.",
