@@ -31,6 +31,7 @@ import verifier_gen_memory
 import verifier_gen_raw
 import verifier_gen_scalar
 import verifier_gen_targets
+import verifier_sweeps
 from fuzz_verifier_linux import (
     CLASSES,
     CONFIGURED,
@@ -47,6 +48,7 @@ from fuzz_verifier_linux import (
 from kernel_guest import Batch, Guest, Reply
 from verifier_gen import Case, Generator
 from verifier_gen_world import ROWS, World, build_types, describe
+from verifier_kernel_types import KernelTypes
 
 from bombus.btf.parse import Btf
 from bombus.errors import NotSupported
@@ -97,7 +99,18 @@ def generators(world: World, user: str) -> dict[str, Generator]:
     }
     if user == "root" and world.vmlinux is not None:
         found["kernel"] = targets.kernel_generator(world, "kernel", (*targets.HERE, *targets.TRAMPOLINES))
+        found["sweep"] = _sweep(world, world.vmlinux)
     return found
+
+
+def _sweep(world: World, vmlinux: Btf) -> Generator:
+    """All calls and contexts in an order of their own: a new one each time."""
+    types = KernelTypes(vmlinux)
+    cases = [case for _, case in (*verifier_sweeps.calls(world, types, sections=False),
+                                  *verifier_sweeps.contexts(types))]  # fmt: skip
+    random.Random(1).shuffle(cases)
+    rest = iter(cases)
+    return lambda _rng: next(rest)
 
 
 def verify_case(world: World, case: Case, user: str) -> Answer:

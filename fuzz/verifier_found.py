@@ -10,6 +10,9 @@ from verifier_gen_world import World
 
 from bombus.asm.kernel import KernelStyle
 from bombus.asm.names import NameHooks
+from bombus.btf.parse import Btf
+from bombus.btf.types import Kind
+from bombus.errors import BtfError
 from bombus.verifier.program import MapInfo
 
 
@@ -24,9 +27,32 @@ def map_row(info: MapInfo) -> dict[str, Any]:
         row["frozen"] = info.frozen
     if info.value_type_id:
         row["value_type"] = info.value_type_id
+    if info.user_start:
+        row["user_start"] = info.user_start
     if info.inner is not None:
         row["inner"] = map_row(info.inner)
     return row
+
+
+def names_of(world: World, case: Case) -> dict[str, list[str]]:
+    """The kernel's types in a program, by the number of the instruction ("target": what it attaches to): kind, name."""
+    if world.vmlinux is None:
+        return {}
+    found = {}
+    for at, insn in enumerate(case.insns):
+        if ((insn.opcode == 0x85 and insn.src == 2) or (insn.opcode == 0x18 and insn.src == 3)) and insn.imm > 0:
+            found[str(at)] = _name(world.vmlinux, insn.imm)
+    if case.attach_btf_id:
+        found["target"] = _name(world.vmlinux, case.attach_btf_id)
+    return found
+
+
+def _name(btf: Btf, type_id: int) -> list[str]:
+    try:
+        type_ = btf.type(type_id)
+    except BtfError:
+        return ["", ""]
+    return [Kind(type_.kind).name, type_.name]
 
 
 def needs_other_btf(world: World, case: Case) -> bool:
@@ -59,7 +85,9 @@ def row_of(world: World, case: Case, caps: str, errno: int, message: str, proces
     while at < len(insns):
         asm.append(style.format(insns, at, NameHooks()))
         at += 2 if insns[at].opcode == 0x18 else 1
-    return {
+    names = names_of(world, case)
+    typed = {"names": names} if names else {}
+    return typed | {
         "topic": case.topic, "caps": caps, "prog_type": case.prog_type, "attach_type": case.attach_type,
         "flags": case.flags, "license": case.license, "functions": [list(pair) for pair in case.functions],
         "maps": maps, "insns": [list(insn) for insn in insns], "asm": asm, "errno": errno, "message": message,

@@ -83,9 +83,9 @@ def _programs(types: KernelTypes) -> Iterator[tuple[str, int, int, int, int]]:
         yield row.short, prog_type, attach, 0, 0
 
 
-def calls(world: World, types: KernelTypes) -> Iterator[tuple[str, Case]]:
+def calls(world: World, types: KernelTypes, *, sections: bool = True) -> Iterator[tuple[str, Case]]:
     """Every helper and every kernel function, called by every kind of program: as it is, with preemption disabled, in
-    an RCU section, and with a lock held. The registers hold nothing but the context in r1."""
+    an RCU section, and with a lock held (`sections`). The registers hold nothing but the context in r1."""
     functions = types.functions
     before: dict[str, tuple[Insn, ...]] = {"": ()}
     for what in ("preempt_disable", "rcu_read_lock"):
@@ -99,6 +99,8 @@ def calls(world: World, types: KernelTypes) -> Iterator[tuple[str, Case]]:
             Insn(0x18, 1, 1, 0, lock), Insn(0, 0, 0, 0, 0), Insn(0x85, 0, 0, 0, 1), Insn(0x55, 0, 0, 2, 0), *_END,
             Insn(0xBF, 1, 0, 0, 0), Insn(0x07, 1, 0, 0, 8), Insn(0x85, 0, 0, 0, 93), Insn(0xBF, 1, 6, 0, 0),
         )  # fmt: skip
+    if not sections:
+        before = {"": ()}
     for name, prog_type, attach, btf_id, flags in _programs(types):
         for what, insns in before.items():
             for row in HELPERS:

@@ -7,6 +7,7 @@ kernel/bpf/bpf_lsm.c: bpf_lsm_verify_prog; kernel/bpf/btf.c: btf_distill_func_pr
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final, NoReturn
 
 from bombus.btf.parse import Btf
@@ -211,6 +212,14 @@ def _iterator(env: Env, target: Target) -> None:
         target.pointers[pointer.offset] = (PTR_TO_BTF_ID | PTR_MAYBE_NULL | trusted, struct or 0)
 
 
+@lru_cache(maxsize=4)
+def _hooks(btf: Btf) -> frozenset[str]:
+    """The security hooks of a kernel: the members of its union of all their functions."""
+    found = btf.find("security_list_options", Kind.UNION)
+    union = btf.type(found) if found is not None else None
+    return frozenset(member.name for member in union.members) if isinstance(union, Union) else frozenset()
+
+
 def _trampoline(env: Env, target: Target) -> None:
     name, attach = target.name, target.attach
     lsm = env.program.prog_type == _LSM
@@ -229,7 +238,7 @@ def _trampoline(env: Env, target: Target) -> None:
         number = env.program.attach_btf_id
         if name.startswith(LSM_PREFIX) and hook in DISABLED_LSM_HOOKS:
             env.fail(EINVAL, f"attach_btf_id {number} points to disabled hook {name}")
-        if not name.startswith(LSM_PREFIX):
+        if not name.startswith(LSM_PREFIX) or hook not in _hooks(target.btf):
             env.fail(EINVAL, f"attach_btf_id {number} points to wrong type name {name}")
         target.trusted = hook not in UNTRUSTED_LSM_HOOKS
     elif name in attachable.DENIED:
