@@ -78,7 +78,7 @@ RUN: Final[dict[str, tuple[int, int]]] = {
     "frame": (24, 8),
     "top": (32, 8),
     "result": (40, 8),
-    "owner": (48, 8),  # the caller's own
+    "ordinary": (48, 8),  # other than 0: clocks are the machine's, and random numbers any
     "cpu": (56, 4),
     "count": (60, 4),  # of regions
     "program": (64, 8),

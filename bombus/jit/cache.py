@@ -76,7 +76,8 @@ def key_of(insns: Sequence[Insn], target: Target, options: Options, level: int) 
     by_index = (facts.access, facts.pointer, facts.depths, facts.loops, facts.steps, options.jumps)
     places = [(index, place[1:]) for index, place in sorted(options.arrays.items())]
     maps = [(index, code.digest) for index, code in sorted(options.maps.items())]
-    flags = (options.checked, options.budget, options.plain, options.outside_stack, options.exported, options.main)
+    flags = (options.checked, options.budget, options.plain, options.outside_stack, options.exported, options.main,
+             options.packet)  # fmt: skip
     rest = sorted(facts.stack_arguments), *(sorted(each.items()) for each in by_index), places, maps
     state.update(repr((target, flags, level, rest)).encode())
     return state.hexdigest()

@@ -5,9 +5,12 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING, Final
 
+from bombus.isa.facts import CTX, PACKET
 from bombus.jit import abi
+from bombus.jit.access import TAGS
 from bombus.jit.ops import number
 from bombus.jit.writer import Left, Writer
+from bombus.vm.env import ASK
 from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, MAX_LOOPS, MAX_TAIL_CALLS
 
 if TYPE_CHECKING:
@@ -17,6 +20,8 @@ LOOKUP: Final = 1  # bpf_map_lookup_elem
 TAIL_CALL: Final = 12
 _POINTERS: Final = (LOOKUP, 131)  # give an address, or 0: bpf_ringbuf_reserve
 _FIVE: Final = range(1, 6)
+_NETWORK: Final = -0x100000  # SKF_NET_OFF, SKF_LL_OFF: Linux 6.12 include/uapi/linux/filter.h
+_LINK: Final = -0x200000
 
 
 def _arguments(w: Writer) -> str:
@@ -80,6 +85,11 @@ def array_lookup(w: Writer, array: ArrayPlace) -> None:
     w.write(0, None, emit(f"select i1 {inside}, ptr {place}, ptr null"))
 
 
+def asks(code: MapCode, helper: int) -> bool:
+    """May the code leave the answer to the helper?"""
+    return "w" in code.calls[helper][1]
+
+
 def map_call(w: Writer, code: MapCode, helper: int) -> None:
     """A map helper as a call of the map's own code, which LLVM inlines."""
     name, params = code.calls[helper]
@@ -88,12 +98,36 @@ def map_call(w: Writer, code: MapCode, helper: int) -> None:
         if param == "c":
             cpu = w.ops.emit(f"load i32, ptr {w.field('cpu')}, align 4")
             args.append(f"i64 {w.ops.emit(f'zext i32 {cpu} to i64')}")
+        elif param == "w":
+            ordinary = w.ops.emit(f"load i64, ptr {w.field('ordinary')}, align 8")
+            args.append(f"i64 {ordinary}")
         else:
             args.append(f"i64 {w.read(int(param))}")
     result = w.ops.emit(f"call i64 @{name}({', '.join(args)})")
+    if asks(code, helper):
+        result = _or_helper(w, result, abi.helper_symbol(helper))
     place = w.ops.emit(f"inttoptr i64 {result} to ptr") if helper in _POINTERS else None
     w.forget()
     w.write(0, result, place)
+
+
+def _or_helper(w: Writer, answer: str, symbol: str) -> str:
+    """An answer, or where that is ASK what the helper says (those that may be asked take no arguments)."""
+    w.module.out.helpers.setdefault(symbol, w.here)
+    knows, ask, asked, done = (w.ops.name() for _ in range(4))
+    unknown = w.ops.emit(f"icmp eq i64 {answer}, {ASK}")
+    w.line(f"br i1 {unknown}, label {ask}, label {knows}, !prof !1")
+    w.label(knows)
+    w.line(f"br label {done}")
+    w.label(ask)
+    w.outside()
+    other = w.ops.emit(f"call i64 @{symbol}(ptr %run, {', '.join(['i64 0'] * 5)})")
+    w.leave_if_stopped()
+    w.line(f"br label {asked}")
+    w.label(asked)
+    w.line(f"br label {done}")
+    w.label(done)
+    return w.ops.emit(f"phi i64 [ {answer}, {knows} ], [ {other}, {asked} ]")
 
 
 def call_local(w: Writer, target: int) -> None:
@@ -198,6 +232,9 @@ def _enter(w: Writer, target: str, context: str, count: str) -> None:
 
 
 def load_packet(w: Writer, offset: str, size: int) -> None:
+    if w.options.packet and not w.options.checked:
+        _load_known_packet(w, w.ops.sext(offset, 32, 64), size)
+        return
     wide = w.ops.sext(offset, 32, 64)
     found = w.service(abi.LOAD_PACKET, [w.read(6), wide, str(size)])
     none = w.ops.emit(f"icmp eq i64 {found}, -1")
@@ -207,3 +244,32 @@ def load_packet(w: Writer, offset: str, size: int) -> None:
     w.line("ret i64 0")
     w.label(on)
     w.write(0, found)
+
+
+def _load_known_packet(w: Writer, offset: str, size: int) -> None:
+    """The packet is where the words behind its context say. Linux 6.12 net/core/filter.c bpf_skb_load_helper_8."""
+    emit, context = w.ops.emit, w.pointer(6)
+    words = []
+    for number_ in range(4):
+        place = emit(f"getelementptr i8, ptr {context}, i64 {w.options.packet + 8 * number_}")
+        words.append(emit(f"load i64, ptr {place}, align 8, !tbaa !{TAGS[CTX]}"))
+    data, end, link, network = words
+    of_data = emit(f"icmp sge i64 {offset}, 0")
+    of_network = emit(f"icmp sge i64 {offset}, {_NETWORK}")
+    headers = emit(f"select i1 {of_network}, i64 {emit(f'sub i64 {network}, {_NETWORK}')}, "
+                   f"i64 {emit(f'sub i64 {link}, {_LINK}')}")  # fmt: skip
+    base = emit(f"select i1 {of_data}, i64 {data}, i64 {headers}")
+    at = emit(f"add i64 {base}, {offset}")
+    inside = emit(f"icmp ule i64 {emit(f'add i64 {at}, {size}')}, {end}")
+    known = emit(f"icmp sge i64 {offset}, {_LINK}")
+    both = emit(f"and i1 {inside}, {known}")
+    good, out = w.ops.name(), w.ops.name()
+    w.line(f"br i1 {both}, label {good}, label {out}, !prof !0")
+    w.label(out)
+    w.line("ret i64 0")
+    w.label(good)
+    place = emit(f"inttoptr i64 {at} to ptr")
+    value = emit(f"load i{size * 8}, ptr {place}, align 1, !tbaa !{TAGS[PACKET]}")
+    if size > 1 and w.module.out.target.byteorder == "little":
+        value = emit(f"call i{size * 8} @llvm.bswap.i{size * 8}(i{size * 8} {value})")
+    w.write(0, w.ops.zext(value, size * 8, 64))

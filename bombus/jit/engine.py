@@ -28,7 +28,7 @@ from bombus.jit import abi, gdb, perfmap
 from bombus.jit import cache as objects
 from bombus.jit.batch import Batch
 from bombus.jit.batch import loop as loop_of
-from bombus.jit.calls import TAIL_CALL
+from bombus.jit.calls import TAIL_CALL, asks
 from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
 from bombus.jit.lower import NO_FACTS, Lowered, Options, lower
@@ -42,14 +42,14 @@ from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run
 
 _U64_MAIN = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)
 _U64_FIVE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 5)
-_ROUTINES: Final = ("memset", "memcpy", "memmove", "memcmp", "bcmp", "sched_yield")
+_ROUTINES: Final = ("memset", "memcpy", "memmove", "memcmp", "bcmp", "sched_yield", "clock_gettime")
 _LIBC = ctypes.CDLL(None)
 
 # Words (u64) and halves (u32) of `struct run`.
 _STATUS, _INSN, _FAULT, _TAIL_CALLS = (abi.RUN[name][0] // 4 for name in ("status", "insn", "fault", "tail_calls"))
 _COUNT, _CPU = abi.RUN["count"][0] // 4, abi.RUN["cpu"][0] // 4
-_BUDGET, _FRAME, _TOP, _RESULT, _PROGRAM = (
-    abi.RUN[name][0] // 8 for name in ("budget", "frame", "top", "result", "program")
+_BUDGET, _FRAME, _TOP, _RESULT, _PROGRAM, _ORDINARY = (
+    abi.RUN[name][0] // 8 for name in ("budget", "frame", "top", "result", "program", "ordinary")
 )
 _LOOKUP: Final = 1  # bpf_map_lookup_elem
 _PLAIN: Final = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
@@ -174,6 +174,8 @@ class NativeProgram:
         self._active: list[State] = []  # runs of this program that are in a helper now
         self._bound: dict[int, HelperFn] = bind_calls(self._insns, env)
         self._keep: list[object] = []
+        self._python = False  # does it call Python, whatever the world is like?
+        self._asks = any(asks(code, self._insns[at].imm) for at, code in options.maps.items())
         self._main: Callable[[int, int, int], int] | None = None
         self._linked: Linked | None = None
         self._functions: dict[int, Any] = {}
@@ -269,6 +271,11 @@ class NativeProgram:
             run.close()
 
     @property
+    def inlined(self) -> frozenset[int]:
+        """Calls of helpers that are code of its own."""
+        return frozenset(self._options.maps)
+
+    @property
     def linked(self) -> Linked | None:
         """Where its code lies now."""
         return self._linked
@@ -305,7 +312,7 @@ class NativeProgram:
     @property
     def calls_python(self) -> bool:
         """Does native code call back into Python (after `prepare`)?"""
-        return bool(self._keep)
+        return self._python or (self._asks and not self._env.ordinary)
 
     def _begin(self, run: Run) -> State:
         try:
@@ -314,6 +321,8 @@ class NativeProgram:
             state = State(self._env.memory)
         jumps.busy.add(state.address)
         state.begin(run, self._budget, self._env.cpu)
+        if self._asks:
+            state.words[_ORDINARY] = int(self._env.ordinary)
         return state
 
     def _end(self, state: State) -> None:
@@ -437,6 +446,8 @@ class NativeProgram:
             found[name] = _address(getattr(_LIBC, name))
         for symbol, index in lowered.helpers.items():
             found[symbol] = self._upcall(self._helper(self._bound[index]), "helper")
+            self._python |= index not in self._options.maps
+        self._python |= bool(lowered.needs - {abi.FIND})
         if abi.TAIL_CALL in lowered.needs:
             found[abi.TAIL_CALL] = self._upcall(self._tail_call, "service")
         if abi.LOAD_PACKET in lowered.needs:
@@ -599,5 +610,6 @@ class NativeEngine:
             arrays=arrays,
             maps=maps,
             jumps=slots,
+            packet=env.packet_words,
         )
         return NativeProgram(insns, env, budget, level=self._level, options=options)

@@ -117,6 +117,13 @@ def _put(number: int, value: str, place: int) -> str:
 """
 
 
+def _word(number: int, value: str) -> str:
+    """Store one of the words behind the context of a socket buffer (`vm.env.Env.packet_words`)."""
+    return f"""  %w{number} = getelementptr i8, ptr %md, i64 {SKB_BYTES + 8 * number}
+  store i64 {value}, ptr %w{number}, align 8
+"""
+
+
 # struct xdp_md (Linux 6.12 include/uapi/linux/bpf.h): data, data_end, data_meta, ingress_ifindex, ...
 _XDP: Final = f"""  %data32 = trunc i64 %data to i32
   %dend = add i32 %data32, %lraw
@@ -165,8 +172,11 @@ headed:
   %mask = trunc i64 %end_given to i32
   %dend.given = and i32 %dend, %mask
   %meta = and i32 %start32, %mask
+  %first = add i64 %data, 14
+  %behind = add i64 %data, %len
 {_put(0, "%seen32", 0)}{_put(1, "%kind", 4)}{_put(2, "%protocol", 16)}{_put(3, "%start32", 76)}\
-{_put(4, "%dend.given", 80)}{_put(5, "%meta", 140)}"""
+{_put(4, "%dend.given", 80)}{_put(5, "%meta", 140)}\
+{_word(0, "%start")}{_word(1, "%behind")}{_word(2, "%data")}{_word(3, "%first")}"""
 
 _KINDS: Final = {"xdp": (_XDP, "ifindex"), "skb": (_SKB, "template mac pull end_given")}
 

@@ -23,7 +23,7 @@ from bombus.isa.facts import MAP_KEY, MAP_VALUE, MEM, PACKET, STACK, Facts
 from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.access import TREE
-from bombus.jit.calls import TAIL_CALL
+from bombus.jit.calls import TAIL_CALL, asks
 from bombus.jit.function import ADDRESSES, Function
 from bombus.jit.target import Target
 from bombus.jit.writer import field_of
@@ -45,7 +45,8 @@ class Options:
     address and need it in the run's frames. exported: functions that are exported whatever names them.
     blind: no constant of the program stands in the code as it is (on machines of 64 bits). arrays: look-ups (indices of
     calls) that are arithmetic. maps: calls of map helpers that are the map's own code. jumps: tail calls that have a
-    table, and its entries. main: export bpf_main.
+    table, and its entries. packet: where the words of `vm.env.Env.packet_words` lie; trusted code uses them.
+    main: export bpf_main.
     lines: a line table says which instruction code is for: line N is instruction N - 1.
     """
 
@@ -59,6 +60,7 @@ class Options:
     arrays: Mapping[int, ArrayPlace] = field(default_factory=dict)
     maps: Mapping[int, MapCode] = field(default_factory=dict)
     jumps: Mapping[int, int] = field(default_factory=dict)
+    packet: int = 0
     main: bool = True
     lines: bool = False
 
@@ -170,10 +172,12 @@ class Module:
             target = index + 1 + insn.imm
             return not 0 <= target < len(self.insns) or self.stops(target)
         if index in self.arrays or index in self.maps:
-            return False
+            return index in self.maps and asks(self.maps[index], insn.imm)
         if index in self.loops:
             return self.stops(self.loops[index])
-        if insn.opcode in (op.CALL, op.CALLX) or insn.opcode & 0xE7 in (op.BPF_LD | op.BPF_ABS, op.BPF_LD | op.BPF_IND):
+        if insn.opcode & 0xE7 in (op.BPF_LD | op.BPF_ABS, op.BPF_LD | op.BPF_IND):
+            return not self.out.options.packet
+        if insn.opcode in (op.CALL, op.CALLX):
             return True
         if cls in (op.BPF_LDX, op.BPF_ST, op.BPF_STX):
             return index not in self.plain

@@ -47,7 +47,7 @@ class Run(Struct):
     frame: u64
     top: u64
     result: u64
-    owner: u64
+    ordinary: u64
     cpu: u32
     count: u32
     program: u64

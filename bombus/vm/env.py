@@ -29,12 +29,17 @@ class ArrayPlace(NamedTuple):
     cpu_stride: int = 0
 
 
+ASK = 0xFFFF_FFFF_FFFF_FFFF
+"""What code that does not know says: ask the helper."""
+
+
 @dataclass(frozen=True, slots=True, eq=False)
 class MapCode:
     """A map's operations as LLVM IR, to be taken into the code of programs.
 
     address: of the map's memory, which `keep` owns. calls: helper -> function, and what it gets after that address: "1"
-    to "5" for registers, "c" for the CPU; all u64. head, definitions, declarations: the text. digest: names it.
+    to "5" for registers, "c" for the CPU, "w" for whether the world is ordinary (where it is not, the function may
+    answer ASK: then the helper is called); all u64. head, definitions, declarations: the text. digest: names it.
     """
 
     address: int
@@ -81,6 +86,15 @@ class Env(Protocol):
     @property
     def whole_context(self) -> bool:
         """Is the context there as far as a verifier lets programs read it?"""
+
+    @property
+    def packet_words(self) -> int:
+        """Behind the context, at this offset, lie addresses of the packet as u64: of its first byte, its end, its link
+        layer and its network header. 0: nothing does."""
+
+    @property
+    def ordinary(self) -> bool:
+        """Are clocks the machine's, and random numbers any?"""
 
     @property
     def label(self) -> str:
@@ -148,6 +162,8 @@ class PlainEnv:
 
     facts: Facts | None = None
     whole_context = False
+    packet_words = 0
+    ordinary = True
     cpu = 0
     label = "bpf_prog"
 

@@ -61,11 +61,12 @@ class Memory:
 
     def allocate(
         self, size: int, *, name: str, kind: str, writable: bool = True, low: bool = False,
-        stride: int = 0, limit: int = 0,
+        stride: int = 0, limit: int = 0, behind: int = 0,
     ) -> Region:
-        """New zeroed bytes as a region. `low` asks for an address below 4 GiB."""
+        """New zeroed bytes as a region; `behind` more lie after it for its owner (`keep` has them, too). `low` asks for
+        an address below 4 GiB."""
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | (_MAP_32BIT if low else 0)
-        pages = mmap.mmap(-1, max(size, 1), flags=flags)
+        pages = mmap.mmap(-1, max(size + behind, 1), flags=flags)
         start = ctypes.addressof(ctypes.c_char.from_buffer(pages))
         region = Region(start, size, memoryview(pages)[:size], name, kind, writable, stride, limit, pages)
         self.add(region)

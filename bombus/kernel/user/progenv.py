@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from bombus.errors import VmFault
 from bombus.kernel.user.helpers.registry import bind
+from bombus.kernel.user.hooks.skb import CTX_SIZE
+from bombus.kernel.user.hooks.skbrun import KINDS
 from bombus.kernel.user.maps.fdarray import ProgArrayMap
 from bombus.kernel.user.world import world_of
 from bombus.spec.verdicts import PACKET_TYPES
@@ -42,6 +45,14 @@ class ProgEnv:
         return self.prog.type.name in PACKET_TYPES
 
     @property
+    def packet_words(self) -> int:
+        return CTX_SIZE if self.prog.type.name in KINDS else 0
+
+    @property
+    def ordinary(self) -> bool:
+        return self.world.clock.fixed is None and type(self.world.random) is SystemRandom
+
+    @property
     def label(self) -> str:
         name = self.prog.name.decode()
         return f"bpf_prog_{self.prog.tag.hex()}{'_' * bool(name)}{name}"
@@ -63,7 +74,8 @@ class ProgEnv:
             return None
         from bombus.kernel.user.maps.mapcode import helper_code
 
-        return helper_code()
+        version = self.kernel.version
+        return helper_code({"version": version[0] << 8 | version[1], "words": self.packet_words})
 
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
         item = next((one for one in self.prog.maps if one.id == map_id or one.handle == handle), None)

@@ -14,10 +14,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
 from bombus.bits import U64
-from bombus.errors import UsageError
+from bombus.errors import NotSupported, UsageError
 from bombus.isa import opcodes as op
 from bombus.isa.facts import CTX
-from bombus.kernel.user.hooks.skb import CTX_SIZE
+from bombus.kernel.user.hooks.skb import CTX_SIZE, WORDS_SIZE
 from bombus.kernel.user.hooks.skbrun import KINDS, MAX_DATA, give_back, prepare
 from bombus.kernel.user.hooks.skbrun import borrow as borrow_skb
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
@@ -54,18 +54,20 @@ def native_program(prog: Prog) -> NativeProgram | None:
 
 def runs_alone(prog: Prog) -> bool:
     """Does the program need nothing of its packet beyond the bytes and what the loop puts into the context: no helper
-    that is given the context, no kernel object out of it (`sk`, `flow_keys`)?"""
+    of Python's that is given the context, no kernel object out of it (`sk`, `flow_keys`)?"""
     facts = prog.facts
+    codes: frozenset[int] = getattr(native_program(prog), "inlined", frozenset())
     is_xdp = prog.type.short == "xdp"
     for index, insn in enumerate(prog.insns):
         cls = insn.opcode & 7
         if not is_xdp and (
             facts is None
-            or insn.opcode & 0xE7 in _LOADS
             or (facts.access.get(index, 0) & CTX and insn.opcode & 0x18 == op.BPF_DW and cls == op.BPF_LDX)
         ):
             return False
         if insn.opcode != op.CALL or insn.src == op.BPF_PSEUDO_CALL:
+            continue
+        if index in codes:
             continue
         row = HELPER_BY_ID.get(insn.imm) if not insn.src else None
         if row is None or "ARG_PTR_TO_CTX" in row.args or row.name == "get_local_storage":  # one for each run
@@ -98,7 +100,7 @@ class Frames:
         self.tally, self.records = f"{kind}_tally", f"{kind}_records"
         self.shortest, self.longest = ETH_HLEN, LONGEST if kind == "xdp" else MAX_DATA
         name, context = ("xdp_md", _MD_SIZE) if kind == "xdp" else ("__sk_buff", CTX_SIZE)
-        self.ctx: Region = kernel.memory.allocate(context, name=name, kind="ctx")
+        self.ctx: Region = kernel.memory.allocate(context, name=name, kind="ctx", behind=WORDS_SIZE)
         self.room: Region = kernel.memory.allocate(size, name="the packets", kind="packet", low=True)
         self.members = {
             "ctx": self.ctx.start, "shortest": self.shortest, "longest": self.longest, "ifindex": ifindex,
@@ -243,7 +245,8 @@ def run_contexts(
     """Run a program over contexts that lie one after the other, `stride` bytes each (a numpy structured array, as a
     memoryview); returns each r0 as u64. The program sees and may change the contexts in place.
 
-    UsageError for a read-only buffer or a size that is no multiple of the stride.
+    UsageError for a read-only buffer or a size that is no multiple of the stride, NotSupported for programs that load
+    from a packet (BPF_LD_ABS, BPF_LD_IND).
     """
     from bombus.jit.batch import Batch
     from bombus.kernel.user.prog import Prog
@@ -256,6 +259,8 @@ def run_contexts(
         raise UsageError("contexts must be writable memory")
     if stride < 1 or len(view) % stride:
         raise UsageError(f"{len(view)} bytes are no whole number of contexts of {stride}")
+    if any(insn.opcode & 0xE7 in _LOADS for insn in prog.insns):
+        raise NotSupported("contexts for a program with BPF_LD_ABS or BPF_LD_IND", "they have no packet: run_packets")
     if prog.max_ctx_offset > stride:
         raise UsageError(f"the program reads {prog.max_ctx_offset} bytes of its context, which has {stride}")
     count = len(view) // stride

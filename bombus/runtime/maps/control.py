@@ -45,6 +45,8 @@ class Control(Struct):
     own_lists: u64
     target: u64
     lock_at: u64
+    version: u64
+    words: u64
 
 
 @bpf.kfunc
@@ -98,6 +100,11 @@ def shape_own_lists(base: u64) -> u64: ...  # type: ignore[empty-body]
 @bpf.kfunc
 def shape_target(base: u64) -> u64: ...  # type: ignore[empty-body]
 
-
 @bpf.kfunc
 def shape_lock_at(base: u64) -> u64: ...  # type: ignore[empty-body]
+
+@bpf.kfunc
+def shape_version(base: u64) -> u64: ...  # type: ignore[empty-body]
+
+@bpf.kfunc
+def shape_words(base: u64) -> u64: ...  # type: ignore[empty-body]

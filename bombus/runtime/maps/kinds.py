@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from typing import Final
 
 HELPERS: Final = "helpers"
+OF_PACKETS: Final = (26, 68)  # helpers whose code reads the words behind a packet's context
 ROOM: Final = "bombus.runtime.maps"
 
 
 @dataclass(frozen=True, slots=True)
 class Kind:
     """module: of the bodies in this room. bodies: functions of it. python: name of a call -> function of `python`.
-    helpers: number of a BPF helper -> body, and its arguments after the map: "1" to "5" for registers, "c" for the
-    CPU."""
+    helpers: number of a BPF helper -> body, and its arguments after the map (see `vm.env.MapCode`)."""
 
     module: str
     bodies: tuple[str, ...]
@@ -50,8 +50,14 @@ KINDS: Final[dict[str, Kind]] = {
         {130: ("output", "234"), 131: ("reserve", "23"), 134: ("query", "2")},
     ),
     HELPERS: Kind(
-        "helpers", ("submit", "discard", "lock", "unlock", "cpu"), {},
-        {8: ("cpu", "c"), 93: ("lock", "1"), 94: ("unlock", "1"), 132: ("submit", "12"), 133: ("discard", "12")},
+        "helpers",
+        ("submit", "discard", "lock", "unlock", "cpu", "monotonic", "boottime", "coarse", "tai", "random", "csum_diff",
+         "load_bytes", "load_relative"),
+        {},
+        {5: ("monotonic", "w"), 7: ("random", "w"), 8: ("cpu", "c"), 26: ("load_bytes", "1234"),
+         28: ("csum_diff", "12345"), 68: ("load_relative", "12345"), 93: ("lock", "1"), 94: ("unlock", "1"),
+         125: ("boottime", "w"), 132: ("submit", "12"), 133: ("discard", "12"), 160: ("coarse", "w"),
+         208: ("tai", "w")},
     ),
     "bloom": Kind(
         "bloom", ("push", "contains"), _python("push", "contains", write="py_keyless_write"),

@@ -19,10 +19,11 @@ _STATE: Final = (
     ("error", 8), ("element", 4), ("seed", 4), ("cpu", 8), ("none", 8), ("other", 8),
 )  # fmt: skip
 # What bodies ask for by `shape_NAME`: numbers of 8 bytes. lock_at: where a value has its bpf_spin_lock, + 1; 0: none.
+# version: of the kernel, 0x60c for 6.12; words: see `vm.env.Env.packet_words`; both only for helpers without a map.
 CONSTANTS: Final = (
     "key_size", "value_size", "user_size", "stride", "slot_bytes", "max_entries", "mask", "head", "per_cpu", "cpus",
     "buckets", "elements", "values", "element_bytes", "lists", "own_lists", "target",
-    "lock_at",
+    "lock_at", "version", "words",
 )  # fmt: skip
 
 
@@ -143,5 +144,5 @@ class HashShape:
             "max_entries": self.max_entries, "mask": self.mask, "head": self.head, "per_cpu": int(self.per_cpu),
             "cpus": self.cpus, "buckets": self.buckets, "elements": self.elements, "values": self.values,
             "element_bytes": self.element_bytes, "lists": self.lists_at, "own_lists": int(self.own_lists),
-            "target": self.target, "lock_at": self.lock_at,
+            "target": self.target, "lock_at": self.lock_at, "version": 0, "words": 0,
         }  # fmt: skip

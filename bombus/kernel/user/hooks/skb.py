@@ -21,7 +21,8 @@ ETH_P_8021AD: Final = 0x88A8
 ETH_P_802_3: Final = 0x0001
 ETH_P_802_2: Final = 0x0004
 
-CTX_SIZE: Final = 192  # sizeof(struct __sk_buff)
+CTX_SIZE: Final = 192  # sizeof(struct __sk_buff); behind it lie the words of `vm.env.Env.packet_words`
+WORDS_SIZE: Final = 32
 SKB_MAX_ALLOC: Final = 16384 - 320  # SKB_MAX_ORDER(0, 2): four pages less the shared info, x86-64
 
 HEADROOM: Final = 1024
@@ -47,7 +48,7 @@ class Skb:
     __slots__ = (
         "buffer", "csum", "csum_level", "ctx", "data", "direct", "encapsulation", "end", "gso", "hash", "ifindex",
         "ip_summed", "mac", "mac_len", "memory", "meta", "network", "pkt_type", "protocol", "socket", "transport",
-        "tunnel", "vlan", "window",
+        "tunnel", "vlan", "window", "words",
     )  # fmt: skip
 
     kind = "skb"
@@ -56,7 +57,8 @@ class Skb:
         self.memory = memory
         self.buffer: Region = buffer(memory, _ROOM)
         self.window = Window(memory)
-        self.ctx: Region = memory.allocate(CTX_SIZE, name="__sk_buff", kind="ctx")
+        self.ctx: Region = memory.allocate(CTX_SIZE, name="__sk_buff", kind="ctx", behind=WORDS_SIZE)
+        self.words = memoryview(self.ctx.keep)[CTX_SIZE : CTX_SIZE + WORDS_SIZE].cast("Q")  # type: ignore[arg-type]
         self.socket: Region | None = None
         self.reset(b"", direct=True)
 
@@ -131,6 +133,8 @@ class Skb:
             struct.pack_into("<I", view, _META, start - self.meta)
         else:
             struct.pack_into("<II", view, _DATA, start, 0)
+        words, first = self.words, self.buffer.start
+        words[0], words[1], words[2], words[3] = start, first + self.end, first + self.mac, first + self.network
         struct.pack_into("<Q", view, _SK, self.socket.start if self.socket is not None else 0)
 
     def ensure(self, head: int, tail: int = 0) -> None:

@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 import re
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from threading import Lock
@@ -24,7 +25,7 @@ from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
 from bombus.jit.lower import Lowered, Options
 from bombus.jit.target import host
-from bombus.runtime.maps.kinds import HELPERS, KINDS, ROOM
+from bombus.runtime.maps.kinds import HELPERS, KINDS, OF_PACKETS, ROOM
 from bombus.runtime.maps.shape import CONSTANTS, CONTROL
 from bombus.vm.env import MapCode
 
@@ -156,11 +157,21 @@ def program_code(kind: str, numbers: Mapping[str, int], address: int, keep: obje
     )  # fmt: skip
 
 
-def helper_code() -> MapCode | None:
-    """Helpers that take no map."""
+def helper_code(numbers: Mapping[str, int]) -> MapCode | None:
+    """Helpers that take no map. numbers: see `runtime.maps.shape`."""
     if problem():
         return None
-    return program_code(HELPERS, dict.fromkeys(CONSTANTS, 0), 0, None)
+    state = _random_state()
+    code = program_code(HELPERS, dict.fromkeys(CONSTANTS, 0) | dict(numbers), ctypes.addressof(state), state)
+    if not numbers["words"]:
+        code = replace(code, calls={number: call for number, call in code.calls.items() if number not in OF_PACKETS})
+    return code
+
+
+@cache
+def _random_state() -> ctypes.c_uint64:
+    """Of all native programs of the process."""
+    return ctypes.c_uint64(int.from_bytes(os.urandom(8), "little"))
 
 
 @cache
