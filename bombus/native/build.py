@@ -33,6 +33,8 @@ from bombus.vm.env import ArrayPlace
 Emit = Literal["obj", "exe", "so", "llvm", "asm"]
 _PLAIN: Final = CTX | STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
 _BUDGET: Final = 1 << 62
+# Those whose position-independent code reaches its own symbols without a table of addresses.
+SHARED: Final = ("x86_64", "i386", "aarch64", "arm", "ppc64le", "s390x", "riscv32", "riscv64", "loongarch64")
 _NAMES: Final = {"exe": "executables", "so": "shared libraries"}
 _CALLBACK: Final = "ARG_PTR_TO_FUNC"
 _KINDS: Final = {"xdp_md": serve.XDP}
@@ -47,7 +49,7 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
     pieces = Pieces()
     entries = []
     target = arch.static if emit == "exe" else arch.target
-    if emit == "so" and arch.name != "x86_64":
+    if emit == "so" and arch.name not in SHARED:
         raise NotSupported(f"shared libraries for {arch.name}", "link the object: cc -shared")
     whole = emit in ("exe", "so")  # nobody provides anything
     inside = unit.arrays if whole else {}
@@ -82,7 +84,7 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
     pieces.add(f"@bpf_map_{name} = external global i8" for name in sorted(unit.maps - inside.keys()))
     pieces.add(_entry(name, program.name) for (name, _), program in zip(entries, unit.programs, strict=True))
     if emit == "so":
-        _add_routines(pieces, arch, start.memory_names(), "hidden")
+        _add_routines(pieces, arch, start.routine_names() if arch.routines else start.memory_names(), "hidden")
         return link_shared(_compile(pieces, arch, "obj", level, static=False), soname)
     return _object(pieces, arch, emit, level)
 

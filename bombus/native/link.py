@@ -19,7 +19,6 @@ from bombus.elf.model import (
     SHN_ABS,
     SHN_UNDEF,
     SHT_NOBITS,
-    STB_GLOBAL,
     STB_LOCAL,
     Elf,
     Relocation,
@@ -28,7 +27,8 @@ from bombus.elf.model import (
 )
 from bombus.elf.read import read_elf
 from bombus.errors import CodegenError, NotSupported
-from bombus.native.relocations import HINTS, RULES, Rule
+from bombus.native.dynamic import Export, Library, tables
+from bombus.native.relocations import EM_RISCV, HINTS, RELATIVE, RULES, Rule
 
 BASE: Final = 0x40_0000
 PAGE: Final = 0x1_0000  # the largest page that a kernel of these architectures uses
@@ -42,9 +42,10 @@ _PT_LOAD, _PT_GNU_STACK = 1, 0x6474_E551
 _PF_X, _PF_W, _PF_R = 1, 2, 4
 _PT_DYNAMIC: Final = 2
 _ET_EXEC, _ET_DYN = 2, 3
-_DT_HASH, _DT_STRTAB, _DT_SYMTAB, _DT_STRSZ, _DT_SYMENT, _DT_SONAME = 4, 5, 6, 10, 11, 14
-# Machines whose position-independent code reaches its own symbols without a table of addresses.
-SHARED: Final = (62,)
+_IN_PLACE: Final = (3, 40)  # machines whose relocations keep addends in place (REL)
+_GOT: Final = "_GLOBAL_OFFSET_TABLE_"
+# EF_RISCV_FLOAT_ABI_DOUBLE: what Debian's and most other systems have. Our code passes no floats.
+_FLAGS: Final = {(EM_RISCV, _ET_DYN): 4}
 
 
 @dataclass(slots=True)
@@ -69,9 +70,9 @@ def link(data: bytes, extra: Mapping[str, bytes]) -> bytes:
 
 def link_shared(data: bytes, name: str) -> bytes:
     """A shared library of an object that needs nothing from outside; it exports the object's global functions and
-    variables. CodegenError for undefined symbols, NotSupported for machines that are not in SHARED."""
+    variables. CodegenError for undefined symbols, NotSupported for machines that are not in RELATIVE."""
     elf = read_elf(data)
-    if elf.machine not in SHARED:
+    if elf.machine not in RELATIVE:
         raise NotSupported("shared libraries for this machine", "link the object: cc -shared")
     return _Linker(elf, {}, 0).run_shared(name)
 
@@ -101,42 +102,48 @@ class _Linker:
 
     def run_shared(self, name: str) -> bytes:
         segments = self._lay_out()
+        relative: list[tuple[int, int]] = []
         for index in self.place:
-            if any(self.rules[e.type].value == "abs" for e in self.elf.relocations.get(index, ()) if e.type):
-                raise CodegenError("the code holds addresses; a library may lie anywhere")
+            relative += self._words_of_addresses(index)
             self._relocate_section(index)
-        dynamic, table = self._dynamic(segments, name)
-        return self._file([*segments, table], 0, _ET_DYN, dynamic)
+        where, table = self._dynamic(segments, name, relative)
+        return self._file([*segments, table], 0, _ET_DYN, where)
 
-    def _dynamic(self, segments: list[_Segment], name: str) -> tuple[tuple[int, int, int], _Segment]:
-        """The tables of the run-time linker, in a segment of their own, and where its first one is. 64 bits."""
-        mark = "<" if self.order == "little" else ">"
-        exported = [s for s in self.elf.symbols if s.bind != STB_LOCAL and s.section in self.place and s.name]
-        names = bytearray(b"\0" + name.encode() + b"\0")
-        symbols = bytearray(24)
-        for symbol in exported:
-            info = STB_GLOBAL << 4 | symbol.type
-            symbols += struct.pack(mark + "IBBHQQ", len(names), info, 0, 1, self._address(symbol), symbol.size)
-            names += symbol.name.encode() + b"\0"
-        count = len(exported) + 1
-        # One bucket: a chain through all symbols.
-        chain = [0, *range(2, count), 0][:count]
-        hashes = struct.pack(f"{mark}{3 + count}I", 1, count, 1 if exported else 0, *chain)
+    def _words_of_addresses(self, index: int) -> list[tuple[int, int]]:
+        """(place, address) of words that are addresses. CodegenError where they cannot become others."""
+        found = []
+        for entry in self.elf.relocations.get(index, ()):
+            rule = self.rules.get(entry.type)
+            if rule is None or rule.value != "abs" or entry.type in self.hints:
+                continue
+            symbol = self.elf.symbols[entry.symbol]
+            if rule.size * 8 != self.elf.bits or not self.segment[index].flags & _PF_W:
+                raise CodegenError(f"the code holds the address of {symbol.name!r}; a library may lie anywhere")
+            addend = entry.addend
+            if addend is None:
+                addend = self._there(index, entry, rule)
+            found.append((self.place[index] + entry.offset, self._address(symbol) + addend))
+        return found
+
+    def _dynamic(
+        self, segments: list[_Segment], name: str, relative: list[tuple[int, int]]
+    ) -> tuple[tuple[int, int, int], _Segment]:
+        """The tables of the run-time linker, in a segment of their own, and where its first one is."""
+        exports = [
+            Export(symbol.name, self._address(symbol), symbol.size, symbol.type, symbol.other & ~3)
+            for symbol in self.elf.symbols
+            if symbol.bind != STB_LOCAL and symbol.visibility == 0 and symbol.section in self.place and symbol.name
+        ]
+        elf = self.elf
+        addends = elf.machine not in _IN_PLACE
+        library = Library(
+            elf.machine, elf.bits, elf.byteorder, name, exports, relative, RELATIVE[elf.machine], addends
+        )  # fmt: skip
         last = segments[-1]
         offset = align_up(last.offset + len(last.image), _ALIGN)
         start = align_up(last.start + last.size, PAGE) + offset % PAGE
-        places, image = [], bytearray()
-        for part in (symbols, hashes, names):
-            image += bytes(-len(image) % 8)
-            places.append(start + len(image))
-            image += part
-        image += bytes(-len(image) % 8)
-        rows = ((_DT_SONAME, 1), (_DT_SYMTAB, places[0]), (_DT_HASH, places[1]), (_DT_STRTAB, places[2]),
-                (_DT_STRSZ, len(names)), (_DT_SYMENT, 24), (0, 0))  # fmt: skip
-        dynamic = b"".join(struct.pack(mark + "QQ", *row) for row in rows)
-        where = offset + len(image), start + len(image), len(dynamic)
-        image += dynamic
-        return where, _Segment(_PF_R | _PF_W, start, offset, image, len(image))
+        image, at, size = tables(library, start)
+        return (offset + at, start + at, size), _Segment(_PF_R | _PF_W, start, offset, bytearray(image), len(image))
 
     # ------------------------------------------------------------------------------------------ places
 
@@ -186,6 +193,8 @@ class _Linker:
                 return self.extras[symbol.name]
             if symbol.name == _TOC:
                 return self.toc
+            if symbol.name == _GOT:  # there is none: a place that distances are counted from
+                return self.base
             raise CodegenError(f"the code needs {symbol.name!r}, which nothing defines")
         if symbol.section == SHN_ABS:
             return symbol.value
@@ -239,6 +248,8 @@ class _Linker:
             value = (value + 0x800 & -4096) - (here & -4096)
         elif rule.value == "toc":
             value -= self.toc
+        elif rule.value == "got":
+            value -= self.base
         self._put(index, entry, rule, value)
 
     def _mips_addend(self, index: int, entry: Relocation, rule: Rule, entries: list[Relocation], number: int) -> int:
@@ -292,10 +303,11 @@ class _Linker:
             offset, address, size = dynamic
             rows.append((_PT_DYNAMIC, _PF_R | _PF_W, offset, address, size, size, 8))
         rows.append((_PT_GNU_STACK, _PF_R | _PF_W, 0, 0, 0, 0, 16))
+        e_flags = self.elf.flags | _FLAGS.get((self.elf.machine, kind_), 0)
         ident = b"\x7fELF" + bytes([2 if wide else 1, 1 if self.order == "little" else 2, 1])
         struct.pack_into(
             mark + ("16sHHIQQQIHHHHHH" if wide else "16sHHIIIIIHHHHHH"), data, 0, ident, kind_, self.elf.machine, 1,
-            entry, header_size, 0, self.elf.flags, header_size, row_size, count, 0, 0, 0,
+            entry, header_size, 0, e_flags, header_size, row_size, count, 0, 0, 0,
         )  # fmt: skip
         for number, (kind, flags, offset, address, in_file, size, align) in enumerate(rows):
             at = header_size + number * row_size

@@ -20,10 +20,11 @@ Get = Callable[[int], int]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """value: "abs" is S + A, "pc" S + A - P, "page" pages between S + A and P, "toc" S + A - TOC, "call" as "pc" to the
-    local entry of a function, "high" and "low" halves of S + A that belong together (MIPS), "pair" the two instructions
-    of a far call, "again" the low half of what the instruction at S reaches (RISC-V). size: bytes at P. bits: the value
-    has to fit them, signed or not; 0: it is cut. align: low bits that have to be zero."""
+    """value: "abs" is S + A, "in page" its low bits, "pc" S + A - P, "page" pages between S + A and P, "toc" S + A -
+    TOC, "got" S + A - GOT, "call" as "pc" to the local entry of a function, "high" and "low" halves of S + A that
+    belong together (MIPS), "pair" the two instructions of a far call, "again" the low half of what the instruction at S
+    reaches (RISC-V). size: bytes at P. bits: the value has to fit them, signed or not; 0: it is cut. align: low bits
+    that have to be zero."""
 
     value: str
     size: int
@@ -69,7 +70,7 @@ def _ha(value: int) -> int:
 
 
 _X86_64: Final = {1: _data("abs", 8), 2: _data("pc", 4), 4: _data("pc", 4), 10: _data("abs", 4), 11: _data("abs", 4)}
-_I386: Final = {1: _data("abs", 4), 2: _data("pc", 4), 4: _data("pc", 4)}
+_I386: Final = {1: _data("abs", 4), 2: _data("pc", 4), 4: _data("pc", 4), 9: _data("got", 4), 10: _data("pc", 4)}
 
 _ARM_MOV: Final = _split((0, 0, 12), (12, 16, 4))
 _ARM_CALL: Final = Rule("pc", 4, _field(2, 0, 24), lambda there: sign_extend(there << 2, 26), 26, 4)
@@ -78,16 +79,19 @@ _ARM: Final = {
     43: Rule("abs", 4, _ARM_MOV, lambda there: sign_extend((there >> 4 & 0xF000) | there & 0xFFF, 16)),
     44: Rule("abs", 4, lambda there, value: _ARM_MOV(there, value >> 16),
              lambda there: sign_extend((there >> 4 & 0xF000) | there & 0xFFF, 16)),
+    45: Rule("pc", 4, _ARM_MOV, lambda there: sign_extend((there >> 4 & 0xF000) | there & 0xFFF, 16)),
+    46: Rule("pc", 4, lambda there, value: _ARM_MOV(there, value >> 16),
+             lambda there: sign_extend((there >> 4 & 0xF000) | there & 0xFFF, 16)),
 }  # fmt: skip
 
 _AARCH64: Final = {
     257: _data("abs", 8), 258: _data("abs", 4), 260: _data("pc", 8), 261: _data("pc", 4),
     275: Rule("page", 4, _split((12, 29, 2), (14, 5, 19)), bits=33),
-    277: Rule("abs", 4, _field(0, 10, 12)), 278: Rule("abs", 4, _field(0, 10, 12)),
-    284: Rule("abs", 4, lambda there, value: _field(1, 10, 11)(there, value & 0xFFF), align=2),
-    285: Rule("abs", 4, lambda there, value: _field(2, 10, 10)(there, value & 0xFFF), align=4),
-    286: Rule("abs", 4, lambda there, value: _field(3, 10, 9)(there, value & 0xFFF), align=8),
-    299: Rule("abs", 4, lambda there, value: _field(4, 10, 8)(there, value & 0xFFF), align=16),
+    277: Rule("in page", 4, _field(0, 10, 12)), 278: Rule("in page", 4, _field(0, 10, 12)),
+    284: Rule("in page", 4, lambda there, value: _field(1, 10, 11)(there, value & 0xFFF), align=2),
+    285: Rule("in page", 4, lambda there, value: _field(2, 10, 10)(there, value & 0xFFF), align=4),
+    286: Rule("in page", 4, lambda there, value: _field(3, 10, 9)(there, value & 0xFFF), align=8),
+    299: Rule("in page", 4, lambda there, value: _field(4, 10, 8)(there, value & 0xFFF), align=16),
     282: Rule("pc", 4, _field(2, 0, 26), bits=28, align=4), 283: Rule("pc", 4, _field(2, 0, 26), bits=28, align=4),
     280: Rule("pc", 4, _field(2, 5, 19), bits=21, align=4), 279: Rule("pc", 4, _field(2, 5, 14), bits=16, align=4),
 }  # fmt: skip
@@ -166,7 +170,7 @@ _LOONGARCH: Final = {
     64: Rule("pc", 4, _field(2, 10, 16), bits=18, align=4),
     65: Rule("pc", 4, _split((2, 10, 16), (18, 0, 5)), bits=23, align=4),
     66: Rule("pc", 4, _split((2, 10, 16), (18, 0, 10)), bits=28, align=4),
-    71: Rule("page+", 4, _field(12, 5, 20), bits=32), 72: Rule("abs", 4, _field(0, 10, 12)),
+    71: Rule("page+", 4, _field(12, 5, 20), bits=32), 72: Rule("in page", 4, _field(0, 10, 12)),
 }  # fmt: skip
 
 EM_SPARC32PLUS: Final = 18
@@ -178,5 +182,8 @@ RULES: Final[dict[int, dict[int, Rule]]] = {
     62: _X86_64, 3: _I386, 40: _ARM, 183: _AARCH64, 20: _PPC, EM_PPC64: _PPC64, 2: _SPARC, EM_SPARC32PLUS: _SPARC,
     43: _SPARC, 22: _S390X, 8: _MIPS, EM_RISCV: _RISCV, 258: _LOONGARCH,
 }  # fmt: skip
+# R_*_RELATIVE, by e_machine: what the run-time linker adds where a library lies to. Of machines whose code reaches all
+# that is its own without a table of addresses.
+RELATIVE: Final = {62: 8, 3: 8, 40: 23, 183: 1027, EM_PPC64: 22, 22: 12, EM_RISCV: 3, 258: 3}
 # Types that only tell linkers what they may change: R_RISCV_RELAX, R_LARCH_RELAX, R_MIPS_JALR.
 HINTS: Final = {EM_RISCV: frozenset((51,)), 258: frozenset((100,)), 8: frozenset((37,))}

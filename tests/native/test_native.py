@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import shutil
 import struct
 import subprocess
 import sys
@@ -24,7 +25,7 @@ from bombus.errors import BombusError, CodegenError, NotSupported, UsageError
 from bombus.jit import abi
 from bombus.native import start
 from bombus.native.arch import ARCHES, Arch, arch_of
-from bombus.native.build import Answer, answers, build, build_unverified, header, records
+from bombus.native.build import SHARED, Answer, answers, build, build_unverified, header, records
 from bombus.native.link import link
 from bombus.native.programs import NativeUnit, unit_of
 from bombus.object.read import read_object
@@ -230,8 +231,82 @@ def test_shared_library(tmp_path: Path) -> None:
     at = ctypes.addressof(data)
     context = (ctypes.c_uint64 * 6)(0, 0, 0, at, at + 35, at)
     assert [inside(context), inside(context)] == [33, 66]
-    with pytest.raises(NotSupported, match="for aarch64"):
-        build(unit, arch_of("aarch64"), emit="so")
+    with pytest.raises(NotSupported, match="for mips64"):
+        build(sample_unit("big"), arch_of("mips64"), emit="so")
+
+
+LOADER = """
+#include <dlfcn.h>
+#include <stdint.h>
+#include <stdio.h>
+
+int main(int argc, char **argv)
+{
+	static unsigned char packet[65536];
+	uint32_t size;
+	void *library = dlopen(argv[1], RTLD_NOW);
+	if (!library)
+		return fprintf(stderr, "%s\\n", dlerror()), 1;
+	uint64_t (*run)(void *) = (uint64_t (*)(void *))dlsym(library, argv[2]);
+	while (fread(&size, 4, 1, stdin) == 1) {
+		uint64_t ctx[6] = {0};
+		if (size > sizeof(packet) || fread(packet, 1, size, stdin) != size)
+			return 2;
+		ctx[3] = ctx[5] = (uint64_t)(uintptr_t)packet;
+		ctx[4] = ctx[3] + size;
+		uint64_t r0 = run(ctx);
+		fwrite(&r0, 8, 1, stdout);
+		fwrite(packet, 1, size, stdout);
+	}
+	return 0;
+}
+"""
+# Debian's compilers and C libraries: gcc-TRIPLE, libc6-dev-*-cross.
+CROSS = {
+    "i386": "i686-linux-gnu", "aarch64": "aarch64-linux-gnu", "arm": "arm-linux-gnueabihf", "s390x": "s390x-linux-gnu",
+    "riscv64": "riscv64-linux-gnu", "ppc64le": "powerpc64le-linux-gnu",
+}  # fmt: skip
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize("name", CROSS)
+def test_shared_libraries_of_other_machines(name: str, tmp_path: Path) -> None:
+    """Opened by the C library of the machine, under emulation."""
+    arch = emulated(name)
+    triple = CROSS[name]
+    if shutil.which(f"{triple}-gcc") is None:
+        pytest.skip(f"no {triple}-gcc")
+    (tmp_path / "main.c").write_text(LOADER)
+    subprocess.run([f"{triple}-gcc", "-o", "main", "main.c", "-ldl"], cwd=tmp_path, check=True, timeout=60)
+    program = emulator(arch)
+    assert program is not None
+    order = "<" if arch.target.byteorder == "little" else ">"
+    for unit, names, requests, wanted in (
+        (sample_unit(arch.target.byteorder), "sample", packets(), expected()),
+        (inside_unit(arch.target.byteorder), "inside", [bytes(14) + bytes([1]) + bytes(20)] * 2, [33, 66]),
+    ):
+        (tmp_path / "lib.so").write_bytes(build(unit, arch, emit="so", soname="lib.so"))
+        request = b"".join(struct.pack(order + "I", len(packet)) + packet for packet in requests)
+        command = [program, "-L", f"/usr/{triple}", "main", "./lib.so", names]
+        done = subprocess.run(command, cwd=tmp_path, input=request, capture_output=True, timeout=120, check=False)
+        assert (done.returncode, done.stderr) == (0, b"")
+        out = done.stdout
+        for packet, row in zip(requests, wanted, strict=True):
+            verdict, data = row if isinstance(row, tuple) else (row, None)
+            assert struct.unpack(order + "Q", out[:8])[0] == verdict
+            assert data is None or out[8 : 8 + len(packet)] == data
+            out = out[8 + len(packet) :]
+        assert not out
+
+
+@pytest.mark.parametrize("name", SHARED)
+def test_shared_libraries_are_whole(name: str) -> None:
+    arch = ARCHES[name]
+    data = build(sample_unit(arch.target.byteorder), arch, emit="so", soname="lib.so")
+    elf = read_elf(data)
+    assert (elf.type, elf.machine, elf.bits) == (3, read_elf_machine(arch), arch.bits)
+    for flags in load_flags(data):
+        assert flags & 3 != 3, "a segment is writable and executable"
 
 
 @pytest.mark.parametrize("name", ARCHES)
