@@ -98,6 +98,8 @@ def map_call(w: Writer, code: MapCode, helper: int) -> None:
         if param == "c":
             cpu = w.ops.emit(f"load i32, ptr {w.field('cpu')}, align 4")
             args.append(f"i64 {w.ops.emit(f'zext i32 {cpu} to i64')}")
+        elif param == "y":
+            args.append("i64 1")
         elif param == "w":
             ordinary = w.ops.emit(f"load i64, ptr {w.field('ordinary')}, align 8")
             args.append(f"i64 {ordinary}")

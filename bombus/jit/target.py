@@ -51,7 +51,7 @@ _ROWS = (
     Target("mips64el", "mips64el-unknown-linux-gnuabi64"),
     Target("riscv32", "riscv32-unknown-linux-gnu", pointer_bits=32, features="+m,+a"),
     Target("riscv64", "riscv64-unknown-linux-gnu", features="+m,+a"),
-    Target("loongarch64", "loongarch64-unknown-linux-gnu"),
+    Target("loongarch64", "loongarch64-unknown-linux-gnu", features="-lasx,-lsx"),  # vectors are an option of the CPU
 )
 TARGETS: dict[str, Target] = {row.name: row for row in _ROWS}
 

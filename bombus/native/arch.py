@@ -15,12 +15,14 @@ from bombus.jit.target import TARGETS, Target
 @dataclass(frozen=True, slots=True)
 class Syscall:
     """System calls. code: machine code of `word bombus_system(word number, word a, word b, word c)`, which returns a
-    negative errno or the result, in the architecture's C calling convention. read, write, exit: the numbers."""
+    negative errno or the result, in the architecture's C calling convention. read, write, exit, clock: the numbers;
+    clock is clock_gettime with 64 bits for each number."""
 
     code: bytes
     read: int
     write: int
     exit: int
+    clock: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +45,17 @@ class Arch:
         return self.target.pointer_bits
 
 
-_GENERIC = (63, 64, 93)  # include/uapi/asm-generic/unistd.h
-_OLD = (3, 4, 1)
-_O32 = (4003, 4004, 4001)
-_N64 = (5000, 5001, 5058)
-_X86_64 = (0, 1, 60)
+_GENERIC = (63, 64, 93, 113)  # include/uapi/asm-generic/unistd.h
+_OLD = (3, 4, 1, 403)  # those with 64 bits have another clock_gettime
+_O32 = (4003, 4004, 4001, 4403)
+_N64 = (5000, 5001, 5058, 5222)
+_X86_64 = (0, 1, 60, 228)
 
 
 def _arch(
     name: str,
     code: str,
-    numbers: tuple[int, int, int],
+    numbers: tuple[int, int, int, int],
     *,
     qemu: str = "",
     triple: str = "",
@@ -86,16 +88,17 @@ _ROWS = (
     # mr 0,3; mr 3,4; mr 4,5; mr 5,6; sc; bnslr; neg 3,3; blr
     _arch("ppc", "7c601b78 7c832378 7ca42b78 7cc53378 44000002 4c830020 7c6300d0 4e800020", _OLD,
           names=("ppc32", "powerpc")),
-    _arch("ppc64", "7c601b78 7c832378 7ca42b78 7cc53378 44000002 4c830020 7c6300d0 4e800020", _OLD,
+    _arch("ppc64", "7c601b78 7c832378 7ca42b78 7cc53378 44000002 4c830020 7c6300d0 4e800020", (3, 4, 1, 246),
           triple="powerpc64-unknown-linux-musl", names=("powerpc64",)),
-    _arch("ppc64le", "781b607c 7823837c 782ba47c 7833c57c 02000044 2000834c d000637c 2000804e", _OLD,
+    _arch("ppc64le", "781b607c 7823837c 782ba47c 7833c57c 02000044 2000834c d000637c 2000804e", (3, 4, 1, 246),
           names=("powerpc64le",)),
     # mov %o0,%g1; mov %o1,%o0; mov %o2,%o1; mov %o3,%o2; ta 0x10 or 0x6d; bcc 1f; nop; sub %g0,%o0,%o0; 1: retl; nop
     _arch("sparc", "82100008 90100009 9210000a 9410000b 91d02010 1a800003 01000000 90200008 81c3e008 01000000", _OLD,
           qemu="sparc32plus", cpu="v9", names=("sparc32",)),
-    _arch("sparc64", "82100008 90100009 9210000a 9410000b 91d0206d 1a680003 01000000 90200008 81c3e008 01000000", _OLD),
+    _arch("sparc64", "82100008 90100009 9210000a 9410000b 91d0206d 1a680003 01000000 90200008 81c3e008 01000000",
+          (3, 4, 1, 257)),
     # lgr %r1,%r2; lgr %r2,%r3; lgr %r3,%r4; lgr %r4,%r5; svc 0; br %r14
-    _arch("s390x", "b9040012 b9040023 b9040034 b9040045 0a00 07fe", _OLD),
+    _arch("s390x", "b9040012 b9040023 b9040034 b9040045 0a00 07fe", (3, 4, 1, 260)),
     # move $2,$4; move $4,$5; move $5,$6; move $6,$7; syscall; beqz $7, 1f; nop; (d)subu $2,$0,$2; 1: jr $31; nop
     _arch("mips", "00801025 00a02025 00c02825 00e03025 0000000c 10e00002 00000000 00021023 03e00008 00000000", _O32,
           features="+noabicalls", names=("mips32",)),
@@ -106,7 +109,7 @@ _ROWS = (
     _arch("mips64el", "25108000 2520a000 2528c000 2530e000 0c000000 0200e010 00000000 2f100200 0800e003 00000000", _N64,
           features="+noabicalls"),
     # mv a7,a0; mv a0,a1; mv a1,a2; mv a2,a3; ecall; ret
-    _arch("riscv32", "93080500 13850500 93050600 13860600 73000000 67800000", _GENERIC),
+    _arch("riscv32", "93080500 13850500 93050600 13860600 73000000 67800000", (63, 64, 93, 403)),
     _arch("riscv64", "93080500 13850500 93050600 13860600 73000000 67800000", _GENERIC),
     # move $a7,$a0; move $a0,$a1; move $a1,$a2; move $a2,$a3; syscall 0; jr $ra
     _arch("loongarch64", "8b001500 a4001500 c5001500 e6001500 00002b00 2000004c", _GENERIC, names=("loong64",)),

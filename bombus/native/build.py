@@ -22,17 +22,19 @@ from bombus.jit.compile import Compiler
 from bombus.jit.lower import Lowered, Options, lower
 from bombus.native import start
 from bombus.native.arch import Arch
+from bombus.native.inside import FREE, Codes
 from bombus.native.link import link, link_shared
 from bombus.native.module import Pieces
 from bombus.native.programs import POINTERS, NativeProgram, NativeUnit, context_size, helper_name, wide_offset
 from bombus.runtime import serve
 from bombus.spec.ctxstructs import CONTEXT
 from bombus.spec.helpers import HELPER_BY_ID
-from bombus.vm.env import ArrayPlace
+from bombus.vm.env import ArrayPlace, MapCode
 
 Emit = Literal["obj", "exe", "so", "llvm", "asm"]
 _PLAIN: Final = CTX | STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
 _BUDGET: Final = 1 << 62
+_LOOKUP: Final = 1  # bpf_map_lookup_elem
 # Those whose position-independent code reaches its own symbols without a table of addresses.
 SHARED: Final = ("x86_64", "i386", "aarch64", "arm", "ppc64le", "s390x", "riscv32", "riscv64", "loongarch64")
 _NAMES: Final = {"exe": "executables", "so": "shared libraries"}
@@ -52,12 +54,18 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
     if emit == "so" and arch.name not in SHARED:
         raise NotSupported(f"shared libraries for {arch.name}", "link the object: cc -shared")
     whole = emit in ("exe", "so")  # nobody provides anything
-    inside = unit.arrays if whole else {}
+    inner = unit.inside if whole else {}
+    codes = Codes(arch, _layout(arch))
     for number, program in enumerate(unit.programs):
-        arrays = {index: name for index, name in program.maps.items() if name in inside}
-        places = {index: ArrayPlace(0, inside[name].stride, inside[name].entries, 0) for index, name in arrays.items()}
+        held = {index: name for index, name in program.maps.items() if name in inner}
+        looked_up = {index for index in held if program.insns[index].imm == _LOOKUP}
+        arrays = {i: name for i, name in held.items() if i in looked_up and inner[name].kind == "array"}
+        places = {i: ArrayPlace(0, inner[name].numbers["slot_bytes"], inner[name].numbers["max_entries"], 0)
+                  for i, name in arrays.items()}  # fmt: skip
+        maps = {i: codes.of(inner[name].kind, inner[name].numbers) for i, name in held.items() if i not in arrays}
+        maps |= _helpers(program, codes) if whole else {}
         lowered = lower(program.insns, target, Options(checked=False, budget=False, facts=program.facts, plain=_PLAIN,
-                                                       outside_stack=False, arrays=places))  # fmt: skip
+                                                       outside_stack=False, arrays=places, maps=maps))  # fmt: skip
         _complain(program, lowered)
         if whole and lowered.helpers:
             names = ", ".join(helper_name(program.insns[index].imm) for index in sorted(lowered.helpers.values()))
@@ -65,27 +73,29 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
                 f"helpers in {_NAMES[emit]}", f"{program.name} calls {names}; --emit obj leaves them to you"
             )
         prefix = f"p{number}."
-        values = {index: f"@bpf_values_{_identifier(name)}" for index, name in arrays.items()}
-        pieces.add_program(lowered, prefix, [_place(program, value) for value in lowered.immediates], values)
+        memory = {i: f"@bpf_memory_{_identifier(name)}" for i, name in held.items()}
+        pieces.add_program(lowered, prefix, [_place(program, value) for value in lowered.immediates],
+                           {i: memory[i] for i in arrays}, {i: memory.get(i, "@bombus_nothing") for i in maps})
         entries.append((f"{prefix}{abi.MAIN}", _context(program) if emit == "exe" else 0))
     pieces.add(_variables(unit, {"exe": "internal ", "so": "dso_local "}.get(emit, "")))
     pieces.add(_tables(unit))
-    for name, array in sorted(inside.items()):
-        size = array.entries * array.stride
-        pieces.add([f"@bpf_values_{_identifier(name)} = internal global [{size} x i8] zeroinitializer, align 8",
+    for name, one in sorted(inner.items()):
+        pieces.add([one.memory(f"bpf_memory_{_identifier(name)}", arch.target.byteorder),
                     f"@bpf_map_{name} = internal global i8 0"])  # fmt: skip
     if whole:
-        outside = unit.maps - inside.keys()
+        pieces.add(["@bombus_nothing = internal global i8 0", *start.service_text(arch)])
+        outside = unit.maps - inner.keys()
         if outside:
             names = ", ".join(sorted(outside))
             raise NotSupported(f"maps in {_NAMES[emit]}", f"{names}; --emit obj leaves them to you")
     if emit == "exe":
         return _executable(pieces, arch, entries, level, _BUDGET)
-    pieces.add(f"@bpf_map_{name} = external global i8" for name in sorted(unit.maps - inside.keys()))
+    pieces.add(f"@bpf_map_{name} = external global i8" for name in sorted(unit.maps - inner.keys()))
     pieces.add(_entry(name, program.name) for (name, _), program in zip(entries, unit.programs, strict=True))
     if emit == "so":
         _add_routines(pieces, arch, start.routine_names() if arch.routines else start.memory_names(), "hidden")
-        return link_shared(_compile(pieces, arch, "obj", level, static=False), soname)
+        data = _compile(pieces, arch, "obj", level, static=False)
+        return link_shared(data, soname, {start.SYSTEM: arch.syscall.code})
     return _object(pieces, arch, emit, level)
 
 
@@ -106,6 +116,13 @@ def build_unverified(codes: Sequence[Sequence[Insn]], arch: Arch, *, level: int 
 
 
 # ------------------------------------------------------------------------------------------------ parts
+
+
+def _helpers(program: NativeProgram, codes: Codes) -> dict[int, MapCode]:
+    """Calls of helpers that take no map and can be inside."""
+    insns = enumerate(program.insns)
+    calls = [index for index, insn in insns if insn.opcode == op.CALL and not insn.src and insn.imm in FREE]
+    return dict.fromkeys(calls, codes.of_helpers()) if calls else {}
 
 
 def _complain(program: NativeProgram, lowered: Lowered) -> None:

@@ -68,13 +68,13 @@ def link(data: bytes, extra: Mapping[str, bytes]) -> bytes:
     return _Linker(elf, extra).run()
 
 
-def link_shared(data: bytes, name: str) -> bytes:
-    """A shared library of an object that needs nothing from outside; it exports the object's global functions and
+def link_shared(data: bytes, name: str, extra: Mapping[str, bytes]) -> bytes:
+    """A shared library of an object that needs nothing but `extra`; it exports the object's global functions and
     variables. CodegenError for undefined symbols, NotSupported for machines that are not in RELATIVE."""
     elf = read_elf(data)
     if elf.machine not in RELATIVE:
         raise NotSupported("shared libraries for this machine", "link the object: cc -shared")
-    return _Linker(elf, {}, 0).run_shared(name)
+    return _Linker(elf, extra, 0).run_shared(name)
 
 
 class _Linker:

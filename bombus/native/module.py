@@ -11,7 +11,7 @@ from bombus.jit.lower import Lowered
 
 # What each program's module calls its own; everything else (helpers, the compiler's routines) is shared.
 _OWN: Final = re.compile(
-    rf"@(f\d+|stop|lookup|ask|{abi.MAIN}|{abi.PROGRAM}|{abi.FUNCTIONS}|bpf_func_\d+|bpf_imm_\d+|bpf_array_\d+)(?![\w.])"
+    rf"@(f\d+|stop|lookup|ask|{abi.MAIN}|{abi.PROGRAM}|{abi.FUNCTIONS}|bpf_func_\d+|bpf_imm_\d+|bpf_array_\d+|bpf_map_\d+)(?![\w.])"
 )
 
 
@@ -22,6 +22,7 @@ class Pieces:
         self.body: list[str] = []
         self._once: dict[str, None] = {}
         self._defined: set[str] = set()
+        self._codes: set[str] = set()
 
     def add(self, lines: Iterable[str]) -> None:
         for line in "\n".join(lines).split("\n"):
@@ -33,16 +34,23 @@ class Pieces:
                 self.body.append(line)
 
     def add_program(
-        self, lowered: Lowered, prefix: str, immediates: Sequence[str], arrays: Mapping[int, str] = {}
-    ) -> None:
-        """A program under names of its own. immediates: what each bpf_imm_N stands for, arrays: what each bpf_array_N:
-        a symbol of the module, or a constant expression inside one."""
+        self, lowered: Lowered, prefix: str, immediates: Sequence[str], arrays: Mapping[int, str] = {},
+        maps: Mapping[int, str] = {},
+    ) -> None:  # fmt: skip
+        """A program under names of its own. immediates: what each bpf_imm_N stands for, arrays: what each bpf_array_N,
+        maps: what each bpf_map_N: a symbol of the module, or a constant expression inside one."""
         names = {abi.immediate_symbol(n): place for n, place in enumerate(immediates)}
         names |= {abi.array_symbol(index): place for index, place in arrays.items()}
+        names |= {abi.map_symbol(index): place for index, place in maps.items()}
         symbols = {name: place for name, place in names.items() if place.startswith("@")}
         inner = {f"@{prefix}{name} = external global i8": place for name, place in names.items() if name not in symbols}
         outer = {f"{place} = external global i8" for place in symbols.values()}
-        for line in _OWN.sub(lambda found: symbols.get(found[1], f"@{prefix}{found[1]}"), lowered.text).split("\n"):
+        text = lowered.text
+        codes = {code.digest: code for code in lowered.options.maps.values()}
+        for digest in self._codes & codes.keys():
+            text = text.replace(codes[digest].head, "", 1).replace(codes[digest].definitions, "", 1)
+        self._codes |= codes.keys()
+        for line in _OWN.sub(lambda found: symbols.get(found[1], f"@{prefix}{found[1]}"), text).split("\n"):
             if line in outer:
                 continue
             if line in inner:

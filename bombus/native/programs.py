@@ -13,6 +13,7 @@ from bombus.isa.facts import CTX, OTHER, Facts
 from bombus.isa.insn import Insn, imm64
 from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load
+from bombus.native.inside import Inside, helpers_of, inside
 from bombus.object.model import Object
 from bombus.spec.ctxstructs import CONTEXT
 from bombus.spec.helpers import HELPER_BY_ID
@@ -26,7 +27,6 @@ VERSION: Final = "6.18"
 # u64, behind the struct of the uapi header, in this order.
 POINTERS: Final = ("data", "data_end", "data_meta")
 _WHAT: Final = "native code of this program"
-_LOOKUP: Final = 1  # bpf_map_lookup_elem
 _LDX_W: Final = op.BPF_LDX | op.BPF_MEM | op.BPF_W
 _LDX_DW: Final = op.BPF_LDX | op.BPF_MEM | op.BPF_DW
 
@@ -38,14 +38,6 @@ class Variables:
     name: str
     data: bytes
     constant: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Array:
-    """A map that is an array of values, all zero at first; `stride` bytes from one to the next."""
-
-    entries: int
-    stride: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,14 +58,14 @@ class NativeProgram:
 @dataclass(frozen=True, slots=True)
 class NativeUnit:
     """Programs with all that they share. byteorder: of their variables and constants. maps: names of those that whoever
-    links the code provides; arrays: those among them that can be inside, where all calls look values up. tables: arrays
-    of programs: the name of the program in each slot ("": none)."""
+    links the code provides; inside: those among them that can be inside, where programs do nothing but call their
+    helpers. tables: arrays of programs: the name of the program in each slot ("": none)."""
 
     byteorder: str
     programs: tuple[NativeProgram, ...]
     variables: dict[str, Variables] = field(default_factory=dict)
     maps: frozenset[str] = frozenset()
-    arrays: dict[str, Array] = field(default_factory=dict)
+    inside: dict[str, Inside] = field(default_factory=dict)
     tables: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
 
@@ -100,18 +92,17 @@ def unit_of(obj: Object, names: Collection[str] = ()) -> NativeUnit:
         }
         rest = used - set(variables)
         tables = {name: _table(loaded, name) for name in rest if loaded.maps[name].type.short == "prog_array"}
-        arrays = {
-            name: Array(loaded.maps[name].max_entries, align_up(loaded.maps[name].value_size, 8))
-            for name in rest
-            if loaded.maps[name].type.short in ("array", "percpu_array") and _looked_up(found, name)
-        }
+        fds = {name: loaded.maps[name].fd for name in rest}
+        items: dict[str, Any] = {name: kernel.object("BPF_MAP_LOOKUP_ELEM", fd, "map") for name, fd in fds.items()}
+        able = {name: one for name, item in items.items() if (one := inside(item)) is not None}
+        able = {name: one for name, one in able.items() if _only_called(found, name, helpers_of(one))}
     if not found:
         raise UsageError(f"{obj.name} has no programs that load by default; name them")
-    return NativeUnit(obj.byteorder, tuple(found), variables, frozenset(rest - set(tables)), arrays, tables)
+    return NativeUnit(obj.byteorder, tuple(found), variables, frozenset(rest - set(tables)), able, tables)
 
 
-def _looked_up(programs: Collection[NativeProgram], name: str) -> bool:
-    """Do programs look values of a map up, and nothing else?"""
+def _only_called(programs: Collection[NativeProgram], name: str, helpers: frozenset[int]) -> bool:
+    """Do programs nothing with a map but call these helpers?"""
     addresses = sum(
         insn.opcode == op.LD_IMM64 and program.addresses.get(imm64(insn, program.insns[at + 1]), ("", 0))[0] == name
         for program in programs
@@ -119,7 +110,7 @@ def _looked_up(programs: Collection[NativeProgram], name: str) -> bool:
         if insn.opcode == op.LD_IMM64
     )
     calls = [program.insns[at].imm for program in programs for at, one in program.maps.items() if one == name]
-    return 0 < addresses <= len(calls) and set(calls) == {_LOOKUP}
+    return 0 < addresses <= len(calls) and helpers.issuperset(calls)
 
 
 def _table(loaded: Loaded, name: str) -> tuple[str, ...]:

@@ -25,6 +25,7 @@ _WORDS: Final = {
 }  # fmt: skip
 _MEMORY: Final = {
     "memset": routines.memory_set, "memcpy": routines.memory_copy, "memmove": routines.memory_move,
+    "memcmp": routines.memory_compare, "bcmp": routines.memory_compare,
 }  # fmt: skip
 _ATOMICS: Final = {
     "load": routines.atomic_load, "store": routines.atomic_store, "exchange": routines.atomic_exchange,
@@ -74,7 +75,7 @@ def routine_text(arch: Arch, layout: str, wanted: Sequence[str], linkage: str) -
             lines.append(f"define {linkage} {first} @{name}({first} %a, {second} %b) nounwind noinline {{\n"
                          f"  %r = call {first} @{inner}({first} %a, {second} %b)\n  ret {first} %r\n}}")  # fmt: skip
         elif name in _MEMORY:
-            lines.append(_memory(name, body(name, _MEMORY[name]), word, linkage))
+            lines.append(_memory(name, body("memcmp" if name == "bcmp" else name, _MEMORY[name]), word, linkage))
         elif name.startswith("__atomic_"):
             operation = name.removeprefix("__atomic_").removesuffix("_8")
             lines.append(_atomic(name, operation, body(name, _ATOMICS[operation]), linkage))
@@ -87,6 +88,13 @@ def routine_text(arch: Arch, layout: str, wanted: Sequence[str], linkage: str) -
 
 
 def _memory(name: str, inner: str, word: str, linkage: str) -> str:
+    if name in ("memcmp", "bcmp"):
+        # The bodies of maps say i64 for the size everywhere. What LLVM makes of it, a bcmp, has words.
+        size = "i64" if name == "memcmp" else word
+        wide = "zext i32 %n to i64" if size == "i32" else "add i64 %n, 0"
+        return (f"define {linkage} i32 @{name}(ptr %t, ptr %s, {size} %n) nounwind noinline {{\n"
+                f"  %ta = ptrtoint ptr %t to i64\n  %sa = ptrtoint ptr %s to i64\n  %size = {wide}\n"
+                f"  %r = call i32 @{inner}(i64 %ta, i64 %sa, i64 %size)\n  ret i32 %r\n}}")  # fmt: skip
     if name == "memset":
         head, second = f"ptr %t, i32 %b, {word} %n", "i32 %b"
         more = ""
@@ -126,6 +134,20 @@ def _arm_division(name: str, divide: str, linkage: str) -> str:
             f"  ret {both} %y\n}}")  # fmt: skip
 
 
+def service_text(arch: Arch) -> list[str]:
+    """What the bodies of maps and helpers ask a C library for."""
+    word = f"i{arch.bits}"
+    cut = "  %c = zext i32 %clock to i64\n  %p = add i64 %place, 0\n" if word == "i64" else (
+        "  %c = add i32 %clock, 0\n  %p = trunc i64 %place to i32\n")  # fmt: skip
+    end = "  %e = trunc i64 %r to i32\n  ret i32 %e\n}" if word == "i64" else "  ret i32 %r\n}"
+    return [
+        f"declare hidden {word} @{SYSTEM}({word}, {word}, {word}, {word})",
+        "define internal i32 @sched_yield() nounwind {\n  ret i32 0\n}",
+        f"define internal i32 @clock_gettime(i32 %clock, i64 %place) nounwind {{\n{cut}"
+        f"  %r = call {word} @{SYSTEM}({word} {arch.syscall.clock}, {word} %c, {word} %p, {word} 0)\n{end}",
+    ]
+
+
 # ------------------------------------------------------------------------------------------------ executables
 
 
@@ -143,7 +165,7 @@ def entry_text(arch: Arch, programs: Sequence[tuple[str, int]], budget: int) -> 
         f"@bombus_data = internal global [{HEAD + ROOM + HEAD} x i8] zeroinitializer, align 16",
         f"@bombus_run = internal global [{abi.RUN_BYTES} x i8] zeroinitializer, align 16",
         f"@bombus_frames = internal global [{DEPTH * FRAME_STRIDE} x i8] zeroinitializer, align 16",
-        f"declare {word} @{SYSTEM}({word}, {word}, {word}, {word})",
+        f"declare hidden {word} @{SYSTEM}({word}, {word}, {word}, {word})",
     ]
     for name, fd, number in (("read", 0, call.read), ("write", 1, call.write)):
         cut = "  %a = add i64 %address, 0\n  %n = add i64 %size, 0\n" if word == "i64" else (

@@ -159,6 +159,17 @@ def memory_move(target: u64, source: u64, size: u64) -> u64:
     return target
 
 
+def memory_compare(left: u64, right: u64, size: u64) -> s32:
+    at = u64(0)
+    while at < size:
+        one = bpf.at(left + at, u8).value
+        other = bpf.at(right + at, u8).value
+        if one != other:
+            return s32(1) if one > other else s32(-1)
+        at = at + 1
+    return s32(0)
+
+
 # ------------------------------------------------------------------------------------------------ atomics
 
 # One lock for all places: what needs it is rare, and a program never waits inside.

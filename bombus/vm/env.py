@@ -38,8 +38,9 @@ class MapCode:
     """A map's operations as LLVM IR, to be taken into the code of programs.
 
     address: of the map's memory, which `keep` owns. calls: helper -> function, and what it gets after that address: "1"
-    to "5" for registers, "c" for the CPU, "w" for whether the world is ordinary (where it is not, the function may
-    answer ASK: then the helper is called); all u64. head, definitions, declarations: the text. digest: names it.
+    to "5" for registers, "c" for the CPU, "y" for 1, "w" for whether the world is ordinary (where it is not, the
+    function may answer ASK: then the helper is called); all u64. head, definitions, declarations: the text. digest:
+    names it.
     """
 
     address: int

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import os
+import random
 import shutil
 import struct
 import subprocess
@@ -167,7 +168,54 @@ def test_arrays_tail_calls_and_loops_are_inside(name: str, tmp_path: Path) -> No
     got = [(one.status, one.r0, one.data) for one in answers(done.stdout)]
     assert got == [(0, run.retval, run.data) for run in runs]
     assert {33, 66, 3, 1, 2} <= {run.retval for run in runs}
-    assert unit.tables == {"jumps": ("", "other", "", "last")} and set(unit.arrays) == {"counts"}
+    assert unit.tables == {"jumps": ("", "other", "", "last")} and set(unit.inside) == {"counts"}
+
+
+@cache
+def map_packets() -> tuple[bytes, ...]:
+    rng = random.Random(1)
+    return tuple(
+        bytes(14) + bytes([rng.randrange(16), rng.choice((rng.randrange(256), rng.randrange(9)))]) + bytes(20)
+        for _ in range(400)
+    )
+
+
+@cache
+def maps_object(target: str, defines: tuple[str, ...]) -> bytes:
+    from bombus.compiler.c.command import Options
+    from bombus.compiler.c.driver import build as compile_c
+
+    try:
+        return bytes(compile_c(str(HERE / "maps.bpf.c"), Options(target=target, defines=defines)).data)
+    except NotSupported as error:
+        pytest.skip(f"no C compiler for BPF: {error}")
+
+
+@cache
+def map_runs(defines: tuple[str, ...]) -> list[tuple[int, bytes]]:
+    """On the user kernel's reference interpreter and Python's maps."""
+    from bombus.kernel.user.kernel import UserKernel
+    from bombus.loader.load import load
+
+    kernel = UserKernel("6.18", engine="reference", maps="python", cpus=1)
+    with load(read_object(maps_object("bpfel", defines), name="maps"), kernel) as loaded:
+        return [(run.retval, run.data) for run in map(loaded.programs["maps"].test_run, map_packets())]
+
+
+@pytest.mark.debian
+@pytest.mark.parametrize("name", CHOSEN if FULL else ("arm", "ppc", "s390x", "riscv64"))
+def test_maps_and_helpers_are_inside(name: str, tmp_path: Path) -> None:
+    arch = emulated(name)
+    big = arch.target.byteorder == "big"
+    defines = ("NO_SUM",) if big else ()
+    unit = unit_of(read_object(maps_object("bpfeb" if big else "bpfel", defines), name="maps"))
+    request = records([(0, packet) for packet in map_packets()])
+    done = run_executable(arch, build(unit, arch, emit="exe"), request, tmp_path)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [(one.status, one.r0, one.data) for one in answers(done.stdout)] == [(0, *run) for run in map_runs(defines)]
+    assert len({verdict for verdict, _ in map_runs(defines)}) > 300
+    if arch.name in SHARED:
+        assert build(unit, arch, emit="so", soname="maps.so")
 
 
 MAIN = """

@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 
 from bombus import bpf
-from bombus.bpf import Struct, s64, u8, u32, u64
+from bombus.bpf import Struct, be16, be32, be64, s64, u8, u32, u64
 from bombus.runtime.maps.control import (
     Control,
     shape_key_size,
@@ -24,9 +24,7 @@ from bombus.runtime.maps.table import (
     END,
     MIX,
     Element,
-    Word2,
     Word4,
-    Word8,
     append,
     bucket,
     element,
@@ -42,6 +40,20 @@ from bombus.runtime.maps.table import (
 NOEXIST, EXIST = 1, 2
 EEXIST, EINVAL, ENOENT, ENOSPC = -errno.EEXIST, -errno.EINVAL, -errno.ENOENT, -errno.ENOSPC
 ALL = 0xFFFF_FFFF_FFFF_FFFF
+
+
+class Bits8(Struct, packed=True):
+    """Bytes as a word whose most significant bit is the first one's."""
+
+    value: be64
+
+
+class Bits4(Struct, packed=True):
+    value: be32
+
+
+class Bits2(Struct, packed=True):
+    value: be16
 
 
 class Length(Struct):
@@ -65,29 +77,29 @@ def bits(base: u64) -> u64:
 
 
 def mask_of(left: u64) -> u64:
-    """The first `left` bits of a word, most significant bit of the first byte first."""
+    """The first `left` bits of a word."""
     if left >= 64:
         return u64(ALL)
     if left == 0:
         return u64(0)
-    return bpf.bswap(u64(ALL) << (64 - left))
+    return u64(ALL) << (64 - left)
 
 
 def rest_of(at: u64, left: u64) -> u64:
-    """The last bytes, fewer than 8, as a word."""
+    """The last bytes, fewer than 8, as the beginning of a word."""
     word = u64(0)
-    shift = u64(0)
+    free = u64(64)
     place = at
     if left & 4:
-        word = u64(bpf.at(place, Word4).value)
+        free = u64(32)
+        word = u64(bpf.at(place, Bits4).value) << free
         place = place + 4
-        shift = u64(32)
     if left & 2:
-        word = word | (u64(bpf.at(place, Word2).value) << shift)
+        free = free - 16
+        word = word | (u64(bpf.at(place, Bits2).value) << free)
         place = place + 2
-        shift = shift + 16
     if left & 1:
-        word = word | (u64(bpf.at(place, u8).value) << shift)
+        word = word | (u64(bpf.at(place, u8).value) << (free - 8))
     return word
 
 
@@ -98,7 +110,7 @@ def hash_prefix(base: u64, data: u64, length: u64) -> u32:
     open = length
     value = (u64(bpf.at(base, Control).seed) ^ length) * MIX
     while left >= 8:
-        value = (value ^ (bpf.at(at, Word8).value & mask_of(open))) * MIX
+        value = (value ^ (u64(bpf.at(at, Bits8).value) & mask_of(open))) * MIX
         value = value ^ (value >> 32)
         open = open - 64 if open > 64 else u64(0)
         at = at + 8
@@ -115,7 +127,7 @@ def same(base: u64, one: u64, other: u64, length: u64) -> bool:
     at = u64(0)
     open = length
     while left >= 8:
-        if (bpf.at(one + at, Word8).value ^ bpf.at(other + at, Word8).value) & mask_of(open) != 0:
+        if (u64(bpf.at(one + at, Bits8).value) ^ u64(bpf.at(other + at, Bits8).value)) & mask_of(open) != 0:
             return False
         open = open - 64 if open > 64 else u64(0)
         at = at + 8

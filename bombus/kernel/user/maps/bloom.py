@@ -65,11 +65,12 @@ class BloomFilterMap(Map):
     def settle(self, attr: MapAttr) -> Map:
         from bombus.kernel.user.maps.native import keyless_of
 
-        shape = PlainShape(
-            attr.value_size, attr.max_entries, (self._mask + 1) // 8, mask=self._mask, target=self._hashes
-        )
-        self.native = keyless_of(self, attr, "bloom", shape)
+        self.native = keyless_of(self, attr, "bloom", self.native_shape())
         return self
+
+    def native_shape(self) -> PlainShape:
+        bits = self._mask + 1
+        return PlainShape(self.value_size, self.max_entries, bits // 8, mask=self._mask, target=self._hashes)
 
     def fast(self) -> Mapping[str, Callable[..., Any]]:
         return {} if self.native is None else self.native.calls

@@ -93,18 +93,22 @@ def _sources() -> str:
     return state.hexdigest()
 
 
-def _write(module: str, names: tuple[str, ...], *, external: bool) -> str:
+def write(module: str, names: tuple[str, ...], layout: str, triple: str, *, external: bool = False) -> Text:
+    """The text of bodies for a machine."""
     from importlib import import_module
 
     from bombus.compiler.host import module_parts
 
     room = import_module(f"{ROOM}.{module}")
     wanted = {f"{_MARK}{name}": getattr(room, name) for name in names}
-    parts = module_parts(
-        wanted, linkage="external" if external else "internal", prefix=f"{_MARK}{module}.", layout="e",
-        triple=host().triple,
-    )  # fmt: skip
-    return _PARTS.join((parts.head, parts.definitions, "\n".join(sorted(parts.declarations))))
+    linkage = "external" if external else "internal"
+    parts = module_parts(wanted, linkage=linkage, prefix=f"{_MARK}{module}.", layout=layout, triple=triple)
+    return Text(parts.head, parts.definitions, tuple(sorted(parts.declarations)))
+
+
+def _write(module: str, names: tuple[str, ...], *, external: bool) -> str:
+    text = write(module, names, "e", host().triple, external=external)
+    return _PARTS.join((text.head, text.definitions, "\n".join(text.declarations)))
 
 
 def _text(module: str, names: tuple[str, ...], *, external: bool = False, wait: bool = True) -> Text | None:
@@ -138,22 +142,25 @@ _programs: dict[tuple[str, tuple[tuple[str, int], ...]], MapCode] = {}
 
 def program_code(kind: str, numbers: Mapping[str, int], address: int, keep: object) -> MapCode:
     """A map's code for programs: `numbers` are the constants of its shape."""
-    row = KINDS[kind]
     key = kind, tuple(sorted(numbers.items()))
     known = _programs.get(key)
     if known is None:
-        text = _bodies(kind)
-        digest = hashlib.sha256(repr((key, text)).encode()).hexdigest()[:16]
-        prefix = f"map.{digest}."
-        named = text.named(prefix)
-        calls = {number: (f"{prefix}{body}", params) for number, (body, params) in row.helpers.items()}
-        known = MapCode(
-            0, calls, named.head, f"{named.definitions}\n{_constants(prefix, numbers)}", frozenset(named.declarations),
-            digest, None,
-        )  # fmt: skip
-        _programs[key] = known
+        known = _programs[key] = specialised(kind, _bodies(kind), numbers)
     return MapCode(
         address, known.calls, known.head, known.definitions, known.declarations, known.digest, keep
+    )  # fmt: skip
+
+
+def specialised(kind: str, text: Text, numbers: Mapping[str, int]) -> MapCode:
+    """The bodies of a kind for a shape, with no memory yet."""
+    key = kind, tuple(sorted(numbers.items())), text
+    digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
+    prefix = f"map.{digest}."
+    named = text.named(prefix)
+    calls = {number: (f"{prefix}{body}", params) for number, (body, params) in KINDS[kind].helpers.items()}
+    return MapCode(
+        0, calls, named.head, f"{named.definitions}\n{_constants(prefix, numbers)}", frozenset(named.declarations),
+        digest, None,
     )  # fmt: skip
 
 

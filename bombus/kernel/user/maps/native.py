@@ -267,34 +267,39 @@ def settled(old: TableMap, attr: MapAttr) -> TableMap:
     api = api_for(kernel, kind)
     if api is None:
         return old
-    cpus = kernel.possible_cpus
-    is_lru = kind == "lru"
-    shape = HashShape(
-        key_size=attr.key_size, value_size=attr.value_size, max_entries=old.max_entries,
-        head=LRU_HEAD if is_lru else HEAD, slots=old.max_entries + (0 if is_lru else cpus), per_cpu=old.type.per_cpu,
-        cpus=cpus, lists=(cpus + 1) * LISTS_BYTES if is_lru else 0,
-        own_lists=is_lru and bool(attr.map_flags & BPF_F_NO_COMMON_LRU), target=local_target(old.max_entries, cpus),
-        lock_at=lock,
-    )  # fmt: skip
+    shape = table_shape(old, kernel.possible_cpus, lock)
     memory = memory_for(kernel, attr, shape)
     if memory is None:
         return old
-    if is_lru:
-        _begin_lists(memory, shape)
+    memory.view[shape.lists_at : shape.lists_at + shape.lists] = first_lists(shape)
     new = cls.__new__(cls)
     new.begin(kernel, attr, Native(kind, memory, shape, api, f"map {old.type.short}"), old)
     return new
 
 
-def _begin_lists(memory: Memory, shape: HashShape) -> None:
-    """How many elements each list may make, and whom each CPU robs first."""
-    counts = shares(shape.max_entries, shape.cpus)
+def table_shape(item: Map, cpus: int, lock: int) -> HashShape:
+    """Of a hash or LRU map."""
+    is_lru = item.type.short.startswith("lru")
+    return HashShape(
+        key_size=item.key_size, value_size=item.value_size, max_entries=item.max_entries,
+        head=LRU_HEAD if is_lru else HEAD, slots=item.max_entries + (0 if is_lru else cpus),
+        per_cpu=item.type.per_cpu, cpus=cpus, lists=(cpus + 1) * LISTS_BYTES if is_lru else 0,
+        own_lists=is_lru and bool(item.map_flags & BPF_F_NO_COMMON_LRU), target=local_target(item.max_entries, cpus),
+        lock_at=lock,
+    )  # fmt: skip
+
+
+def first_lists(shape: HashShape, order: str = "<") -> bytes:
+    """The lists of an LRU map at first: how many elements each may make, and whom each CPU robs first."""
+    if not shape.lists:
+        return b""
+    counts, out = shares(shape.max_entries, shape.cpus), bytearray(shape.lists)
     for number in range(shape.cpus + 1):
-        at = shape.lists_at + number * LISTS_BYTES
         unborn = counts[number - 1] if number and shape.own_lists else 0
         if not number and not shape.own_lists:
             unborn = shape.max_entries
-        memory.view[at + UNBORN_AT : at + UNBORN_AT + 8] = struct.pack("<II", unborn, max(number - 1, 0))
+        struct.pack_into(f"{order}II", out, number * LISTS_BYTES + UNBORN_AT, unborn, max(number - 1, 0))
+    return bytes(out)
 
 
 # ------------------------------------------------------------------------------------------------ other types
@@ -378,17 +383,21 @@ def lpm_of(old: LpmTrieMap, attr: MapAttr) -> Map:
     api = None if old.fields else api_for(kernel, "lpm")
     if api is None:
         return old
-    lengths = (attr.key_size - 4) * 8 + 1
-    shape = HashShape(
-        key_size=attr.key_size, value_size=attr.value_size, max_entries=attr.max_entries, head=HEAD,
-        slots=attr.max_entries + 1, lists=8 * (lengths + 1), cpus=kernel.possible_cpus,
-    )  # fmt: skip
+    shape = trie_shape(old, kernel.possible_cpus)
     memory = memory_for(kernel, attr, shape)
     if memory is None:
         return old
     new = NativeLpmTrieMap.__new__(NativeLpmTrieMap)
     new.begin(kernel, attr, Native("lpm", memory, shape, api, "map lpm_trie"), old)
     return new
+
+
+def trie_shape(item: Map, cpus: int) -> HashShape:
+    lengths = (item.key_size - 4) * 8 + 1
+    return HashShape(
+        key_size=item.key_size, value_size=item.value_size, max_entries=item.max_entries, head=HEAD,
+        slots=item.max_entries + 1, lists=8 * (lengths + 1), cpus=cpus,
+    )  # fmt: skip
 
 
 class Keyless:

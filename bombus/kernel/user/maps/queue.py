@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 _FLAGS = BPF_F_NUMA_NODE | BPF_F_ACCESS_MASK
 
 
-class _QueueStack(Map):
+class QueueStack(Map):
     """Values go in and out by copy, so they need no address. The left end is the oldest. _END: where they leave."""
 
     _END: ClassVar[int]
@@ -41,11 +41,12 @@ class _QueueStack(Map):
     def settle(self, attr: MapAttr) -> Map:
         from bombus.kernel.user.maps.native import keyless_of
 
-        shape = PlainShape(
-            attr.value_size, attr.max_entries, attr.max_entries * attr.value_size, own_lists=self.type.short == "stack"
-        )
-        self.native = keyless_of(self, attr, "queue", shape)
+        self.native = keyless_of(self, attr, "queue", self.native_shape())
         return self
+
+    def native_shape(self) -> PlainShape:
+        room = self.max_entries * self.value_size
+        return PlainShape(self.value_size, self.max_entries, room, own_lists=self.type.short == "stack")
 
     def fast(self) -> Mapping[str, Callable[..., Any]]:
         return {} if self.native is None else self.native.calls
@@ -111,14 +112,14 @@ class _QueueStack(Map):
 
 
 @map_type("BPF_MAP_TYPE_QUEUE")
-class QueueMap(_QueueStack):
+class QueueMap(QueueStack):
     __slots__ = ()
 
     _END = 0
 
 
 @map_type("BPF_MAP_TYPE_STACK")
-class StackMap(_QueueStack):
+class StackMap(QueueStack):
     __slots__ = ()
 
     _END = -1
