@@ -78,7 +78,8 @@ def typed_program_of(row: dict[str, Any], vmlinux: Btf) -> Program:
 def program_of(row: dict[str, Any], btf: Btf = BTF) -> Program:
     return Program(
         [Insn(*insn) for insn in row["insns"]], row["prog_type"], KernelVersion(6, 18), row["attach_type"],
-        row["license"], "", row["flags"], _CAPS[row["caps"]], {i: _map(m, i, btf) for i, m in enumerate(row["maps"])}, (),
+        row["license"], "", row["flags"], _CAPS[row["caps"]],
+        {i: _map(m, i, btf) for i, m in enumerate(row["maps"])}, (),
         btf if row["functions"] else None, [FuncInfo(*pair) for pair in row["functions"]], (), log_level=6, cpus=2,
     )  # fmt: skip
 
