@@ -32,7 +32,7 @@ def open_kernel(
 
 
 def load(path: str | os.PathLike[str], kernel: Kernel | str = "user", **options: Any) -> Loaded:
-    """Open an object file, create its maps on a kernel and load its programs.
+    """Open an object file, create its maps on a kernel and load its programs. A source (.py, .c, .S) is built first.
 
     Returns a context manager with `programs` and `maps` by name; options are those of `bombus.loader.state.Options`:
 
@@ -40,9 +40,9 @@ def load(path: str | os.PathLike[str], kernel: Kernel | str = "user", **options:
             result = loaded.programs["traffic"].test_run(frame)
             flows = dict(loaded.maps["flows"])
 
-    Raises LoadError with the verifier's log, KernelError, ObjectError, OSError.
+    Raises LoadError with the verifier's log, KernelError, ObjectError, OSError; of sources DialectError, CompileError.
     """
+    from bombus.compiler.sources import open_program
     from bombus.loader.load import load as load_
-    from bombus.object.read import open_object
 
-    return load_(open_object(path), open_kernel(kernel) if isinstance(kernel, str) else kernel, **options)
+    return load_(open_program(path), open_kernel(kernel) if isinstance(kernel, str) else kernel, **options)

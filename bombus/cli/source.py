@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from bombus.object.model import Object
+from bombus.compiler.sources import open_program
+
+__all__ = ["is_source", "open_program", "program_bytes"]
 
 
 def is_source(path: str) -> bool:
@@ -21,13 +21,3 @@ def program_bytes(path: str) -> bytes:
     from bombus.compiler.sources import build_cached
 
     return build_cached(path) if is_source(path) else Path(path).read_bytes()
-
-
-def open_program(path: str, *, relaxed_maps: bool = False) -> Object:
-    """An object file, or a source: .py (which is imported), .c, .S. ElfError, ObjectError, DialectError, ..."""
-    from bombus.compiler.sources import build_cached
-    from bombus.object.read import open_object, read_object
-
-    if not is_source(path):
-        return open_object(path, relaxed_maps=relaxed_maps)
-    return read_object(build_cached(path), name=Path(path).stem, relaxed_maps=relaxed_maps)

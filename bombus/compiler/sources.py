@@ -11,6 +11,7 @@ from bombus.errors import NotSupported
 
 if TYPE_CHECKING:
     from bombus.compiler.watch import Watch
+    from bombus.object.model import Object
 
 # What a name's end says the file is.
 LANGUAGES: Final = {".py": "Python", ".c": "C", ".S": "assembly", ".s": "assembly", ".asm": "assembly"}
@@ -56,6 +57,16 @@ def build_cached(path: str, *, target: str = "bpfel") -> bytes:
         case "C":
             return cache.build(path, f"C {target} {_compiler()}", lambda watch: _c(path, target, watch))
     return build_source_file(path, target=target)  # assembling takes no longer than looking
+
+
+def open_program(path: str | os.PathLike[str], *, relaxed_maps: bool = False) -> Object:
+    """An object file, or a source: .py (which is imported), .c, .S. ElfError, ObjectError, DialectError, ..."""
+    from bombus.object.read import open_object, read_object
+
+    name = os.fspath(path)
+    if language(name) is None:
+        return open_object(path, relaxed_maps=relaxed_maps)
+    return read_object(build_cached(name), name=Path(name).stem, relaxed_maps=relaxed_maps)
 
 
 # What changes how a C compiler works, beside its command line.

@@ -21,7 +21,7 @@ from bombus.bpf.ints import Scalar
 from bombus.bpf.machine import pointed
 from bombus.bpf.map import Map as Declared
 from bombus.bpf.program import Program
-from bombus.bpf.struct import Ref, Struct
+from bombus.bpf.struct import Ref, Struct, view_as
 from bombus.errors import KernelError, NotSupported, UsageError, VmFault
 from bombus.kernel.handles import Map
 from bombus.kernel.user.helpers.registry import bind
@@ -123,6 +123,20 @@ class PlainMachine:
         made = Map.create(self.kernel, declared.MAP_TYPE, key, value, entries, flags=declared.flags, **more)
         self._kernel_maps.append(self.kernel.map_by_fd("a helper", made.fd))
         return made
+
+    def contents(self, declared: Declared) -> list[tuple[Any, Any]]:
+        """Keys and values as the program declares them: ints, or structs. A value for each CPU is a list."""
+        handle = self.map(declared)
+        found = []
+        for key in handle.raw:
+            data = handle.raw.lookup(key)
+            if handle.type.per_cpu:
+                slots = range(0, len(data), handle.raw.slot)
+                value: Any = [_typed(declared.value, data[at : at + handle.value_size]) for at in slots]
+            else:
+                value = _typed(declared.value, data)
+            found.append((_typed(declared.key, key), value))
+        return found
 
     def handle(self, item: Any) -> int:
         if item._register:
@@ -271,6 +285,13 @@ class PlainMachine:
             return Outcome(verdict, skbrun.finish_packet(skb, layer2))
         finally:
             skbrun.give_back(world, skb)
+
+
+def _typed(kind: Any, data: bytes) -> Any:
+    """Bytes of a map as a value of a type: an int, or a struct with memory of its own."""
+    if isinstance(kind, type) and issubclass(kind, Scalar):
+        return int(kind.from_bytes(data))
+    return view_as(kind, memoryview(bytearray(data)), 0)
 
 
 def _read(opened: IterRun) -> bytes:
