@@ -36,19 +36,27 @@ pytestmark = pytest.mark.linux
 OBJECT = open_object(Path(__file__).parent / "data" / "attach.bpf.o")
 CYCLES = int(os.environ.get("BOMBUS_TEST_CYCLES", "1000"))
 RETURN_2 = bytes.fromhex("b7000000020000009500000000000000")
-NAMES = ["xdp_pass", "tc_in", "cg_in", "tp_getppid", "raw_enter", "filter", "lookup"]
+NAMES = ["xdp_pass", "tc_in", "cg_in", "tp_getppid", "raw_enter", "filter", "lookup", "up", "sample"]
 
 
 class Killed(LinuxKernel):
-    """Kills its own process just before, or just after, the call with a number."""
+    """Kills its own process just before, or just after, the call with a number: of bpf(2), perf events, netlink,
+    sockets."""
 
     def __init__(self, at: int) -> None:
         super().__init__()
         self.at = at
 
     def bpf(self, attr: Attr) -> int:
+        return self.counted(lambda: super(Killed, self).bpf(attr))
+
+    @property
+    def sites(self) -> Any:
+        return KilledSites(self, super().sites)
+
+    def counted(self, call: Callable[[], Any]) -> Any:
         self._count()
-        result = super().bpf(attr)
+        result = call()
         self._count()
         return result
 
@@ -56,6 +64,15 @@ class Killed(LinuxKernel):
         self.at -= 1
         if self.at == 0:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KilledSites:
+    def __init__(self, kernel: Killed, sites: Any) -> None:
+        self._kernel, self._sites = kernel, sites
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._sites, name)
+        return lambda *words, **options: self._kernel.counted(lambda: method(*words, **options))
 
 
 def ours() -> set[int]:
@@ -86,7 +103,8 @@ def steps(at: int, cgroup: Path) -> None:
     by = {name: item.programs[f"fault{number}"] for number, name in enumerate(NAMES)}
     held: list[Any] = [by["xdp_pass"].attach_xdp("vb"), by["tc_in"].attach_tcx("va", "ingress"),
                        by["cg_in"].attach_cgroup(cgroup), by["tp_getppid"].attach(), by["raw_enter"].attach(),
-                       by["lookup"].attach()]  # fmt: skip
+                       by["lookup"].attach(), by["up"].attach("libc.so.6", "getppid"),
+                       by["sample"].attach("cpu_clock", frequency=1)]  # fmt: skip
     left, right = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
     held += [by["filter"].attach(right), left]
     os._exit(7)
@@ -117,7 +135,7 @@ def test_a_killed_process_leaves_nothing() -> None:
             assert "prog" not in run("ip", "link", "show", "vb")
             return calls
 
-    assert in_namespace(body) > 40
+    assert in_namespace(body) > 80
 
 
 def test_what_netlink_attached_goes_at_exit() -> None:

@@ -54,6 +54,30 @@ def test_xdp_hands_metadata_on(linux_kernel: LinuxKernel, mode: str) -> None:
     both(scenario)
 
 
+@pytest.mark.parametrize("mode", ["native", "skb"])
+def test_metadata_of_frames_that_xdp_sends_on(linux_kernel: LinuxKernel, mode: str) -> None:
+    """Whether it arrives at XDP of the other end, and at its tc."""
+
+    def scenario(side: Any) -> Result:
+        found: Result = {}
+        with ExitStack() as stack:
+            other = side.index("vc")
+            names = ["xdp_sends_meta", "xdp_sees_meta", "tc_meta"]
+            item = stack.enter_context(load(OBJECT, side.kernel, programs=names, data={"other": other}))
+            item.maps["ports"][1] = other
+            stack.enter_context(item.programs["xdp_sends_meta"].attach_xdp("vb", mode=mode))
+            for name in ("va", "vc", "vd"):
+                stack.enter_context(item.programs["xdp_sees_meta"].attach_xdp(name, mode=mode))
+            for name in ("va", "vb", "vd"):
+                stack.enter_context(item.programs["tc_meta"].attach_tcx(name, "ingress"))
+            for command in range(5):
+                found[str(command)] = side.exchange(frame(command))
+                found |= {f"{command}/{name}": value for name, value in maps(item).items()}
+            return found
+
+    both(scenario)
+
+
 def checksum(data: bytes) -> int:
     total = sum(struct.unpack(f"!{len(data) // 2}H", data))
     while total >> 16:

@@ -157,32 +157,39 @@ class Network:
         self._send(self.device(which), frame, 0, out, 0)
         return out
 
-    def _receive(self, device: NetDevice, frame: bytes, out: Delivery, hops: int) -> None:
+    def _receive(self, device: NetDevice, frame: bytes, out: Delivery, hops: int, meta: bytes = b"") -> None:
+        """meta: what the XDP program that sent the frame here put in front of it."""
         if len(frame) < ETH_HLEN:
             raise KernelError(errno.EINVAL, "receive", f"a frame has at least {ETH_HLEN} bytes, not {len(frame)}")
         if hops > MAX_HOPS:
             out.dropped.append((device.ifindex, "recursion"))
             return
         hooks = hooks_of(device)
-        meta = b""
         for mode in ("offload", "native", "skb"):
             slot = hooks.xdp.get(mode)
             if slot is not None:
-                kept = self._xdp(device, slot.prog, frame, out, hops)
+                kept = self._xdp(device, slot.prog, frame, out, hops, mode, meta)
                 if kept is None:
                     return
                 meta, frame = kept
         self._ingress(device, frame, out, hops, meta)
 
     def _xdp(
-        self, device: NetDevice, prog: Prog, frame: bytes, out: Delivery, hops: int
+        self, device: NetDevice, prog: Prog, frame: bytes, out: Delivery, hops: int, mode: str, meta: bytes
     ) -> tuple[bytes, bytes] | None:
-        """(metadata, frame) for the stack; None when the frame goes elsewhere."""
+        """(metadata, frame) for the stack; None when the frame goes elsewhere.
+
+        Metadata travels with frames of native XDP (Linux 6.12 include/net/xdp.h: xdp_convert_frame_to_buff), not with
+        the packets that the skb mode sends on.
+        """
+        if mode == "skb":
+            meta = b""
         buff = borrow_xdp(self.kernel, self.world)
         try:
             buff.ifindex, buff.queue = device.ifindex, 0
             self.world.redirect = Redirect()
-            if buff.fill(frame, HEADROOM, min(len(frame), 4096 - HEADROOM - 320), 0):
+            linear = len(meta) + min(len(frame), 4096 - HEADROOM - 320)
+            if buff.fill(meta + frame, HEADROOM - len(meta), linear, len(meta)):
                 out.dropped.append((device.ifindex, "xdp"))
                 return None
             verdict = prog.compiled.run(buff.ctx.start) & 0xFFFF_FFFF
@@ -192,10 +199,12 @@ class Network:
             give_back_xdp(self.world, buff)
         if verdict == _PASS:
             return meta, frame
+        if mode == "skb":
+            meta = b""
         if verdict == _TX:
-            self._wire(device, frame, out, hops)
+            self._wire(device, frame, out, hops, meta)
         elif verdict == _REDIRECT:
-            self._redirect(device, frame, out, hops, xdp=True)
+            self._redirect(device, frame, out, hops, xdp=True, meta=meta)
         else:
             out.dropped.append((device.ifindex, "xdp" if verdict == _DROP else "xdp aborted"))
         return None
@@ -223,11 +232,11 @@ class Network:
         else:
             self._wire(device, frame, out, hops)
 
-    def _wire(self, device: NetDevice, frame: bytes, out: Delivery, hops: int) -> None:
+    def _wire(self, device: NetDevice, frame: bytes, out: Delivery, hops: int, meta: bytes = b"") -> None:
         out.sent.append((device.ifindex, frame))
         peer = self.world.devices.get(device.peer)
         if peer is not None:
-            self._receive(peer, frame, out, hops + 1)
+            self._receive(peer, frame, out, hops + 1, meta)
 
     def _classify(
         self, device: NetDevice, frame: bytes, way: str, mark: int, meta: bytes = b""
@@ -294,13 +303,15 @@ class Network:
         found: list[Delivery] = self.world.spare.setdefault("clones", [])
         return found
 
-    def _redirect(self, device: NetDevice, frame: bytes, out: Delivery, hops: int, *, xdp: bool) -> None:
+    def _redirect(
+        self, device: NetDevice, frame: bytes, out: Delivery, hops: int, *, xdp: bool, meta: bytes = b""
+    ) -> None:
         asked, self.world.redirect = self.world.redirect, Redirect()
         if asked.kind == "neigh":
             raise NotSupported("bpf_redirect_neigh at a hook", "the user kernel has no neighbours")
         if asked.kind == "map" and not asked.map.type.short.startswith("devmap"):
             if asked.map.type.short == "cpumap" and asked.target.program is None:
-                self._ingress(device, frame, out, hops)  # the same stack, on another CPU
+                self._ingress(device, frame, out, hops, meta)  # the same stack, on another CPU
             else:
                 out.dropped.append((device.ifindex, asked.map.type.short))
             return
@@ -311,7 +322,7 @@ class Network:
             if target is None:
                 out.dropped.append((device.ifindex, "redirect"))
             elif xdp:
-                self._wire(target, frame, out, hops + 1)
+                self._wire(target, frame, out, hops + 1, meta)
             elif asked.kind == "ingress":
                 self._ingress(target, frame, out, hops + 1)
             elif asked.kind == "peer":

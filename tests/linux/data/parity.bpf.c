@@ -1,39 +1,5 @@
-// Programs whose verdicts, packets and maps are compared on both kernels. Built with:
-//   clang-19 -target bpf -mcpu=v3 -O2 -g -c parity.bpf.c -o parity.bpf.o
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
-#include <linux/if_ether.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_endian.h>
-
-// Frames of ETH_P 0x88b5: after the header comes a command byte, then payload.
-#define COMMAND 14
-struct key { unsigned int program, command; };
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 256);
-	__type(key, struct key);
-	__type(value, unsigned long);
-} seen SEC(".maps");
-unsigned long sum;
-
-static __always_inline void count(unsigned int program, unsigned int command)
-{
-	struct key key = { program, command };
-	unsigned long one = 1, *value = bpf_map_lookup_elem(&seen, &key);
-
-	if (value)
-		__sync_fetch_and_add(value, 1);
-	else
-		bpf_map_update_elem(&seen, &key, &one, BPF_ANY);
-}
-
-static __always_inline int ours(void *data, void *end)
-{
-	struct ethhdr *eth = data;
-
-	return data + COMMAND + 8 <= end && eth->h_proto == bpf_htons(0x88b5);
-}
+// Programs whose verdicts, packets and maps are compared on both kernels. Built as parity.h says.
+#include "parity.h"
 
 SEC("xdp") int xdp_parity(struct xdp_md *ctx)
 {
@@ -110,7 +76,6 @@ SEC("tc") int tc_second(struct __sk_buff *skb)
 	count(5, skb->len);
 	return TC_ACT_UNSPEC;
 }
-volatile const int other = 0; // where redirects go
 SEC("tc") int tc_redirect(struct __sk_buff *skb)
 {
 	void *data = (void *)(long)skb->data, *end = (void *)(long)skb->data_end;
@@ -162,7 +127,6 @@ SEC("socket") int filter_parity(struct __sk_buff *skb)
 	return command == 44 ? 8 + 2 : -1;
 }
 
-#define PORT(n) bpf_htons(n)
 SEC("cgroup/bind4") int bind4(struct bpf_sock_addr *ctx)
 {
 	count(20, bpf_ntohs(ctx->user_port));

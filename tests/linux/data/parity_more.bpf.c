@@ -1,23 +1,10 @@
 // More programs whose effects are compared on both kernels: redirects and metadata of XDP, UDP packets whose headers
-// and checksums are rewritten, addresses of IPv6. Built with:
-//   clang-19 -target bpf -mcpu=v3 -O2 -g -c parity_more.bpf.c -o parity_more.bpf.o
-#include <linux/bpf.h>
-#include <linux/pkt_cls.h>
-#include <linux/if_ether.h>
+// and checksums are rewritten, addresses of IPv6. Built as parity.h says.
 #include <linux/ip.h>
 #include <linux/udp.h>
 #include <stddef.h>
-#include <bpf/bpf_helpers.h>
-#include <bpf/bpf_endian.h>
+#include "parity.h"
 
-#define COMMAND 14
-struct key { unsigned int program, command; };
-struct {
-	__uint(type, BPF_MAP_TYPE_HASH);
-	__uint(max_entries, 256);
-	__type(key, struct key);
-	__type(value, unsigned long);
-} seen SEC(".maps");
 struct {
 	__uint(type, BPF_MAP_TYPE_DEVMAP);
 	__uint(max_entries, 4);
@@ -30,27 +17,6 @@ struct {
 	__type(key, unsigned int);
 	__type(value, unsigned int);
 } hashed SEC(".maps");
-unsigned long sum;
-volatile const int other = 0; // where redirects go
-
-static __always_inline void count(unsigned int program, unsigned int command)
-{
-	struct key key = { program, command };
-	unsigned long one = 1, *value = bpf_map_lookup_elem(&seen, &key);
-
-	if (value)
-		__sync_fetch_and_add(value, 1);
-	else
-		bpf_map_update_elem(&seen, &key, &one, BPF_ANY);
-}
-
-static __always_inline int ours(void *data, void *end)
-{
-	struct ethhdr *eth = data;
-
-	return data + COMMAND + 8 <= end && eth->h_proto == bpf_htons(0x88b5);
-}
-
 SEC("xdp") int xdp_redirects(struct xdp_md *ctx)
 {
 	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end;
@@ -109,6 +75,41 @@ SEC("tc") int tc_meta(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
+// The same, for frames that XDP sends on: to the other end, or out of another device.
+SEC("xdp") int xdp_sends_meta(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *meta;
+	unsigned char *p = data, command;
+
+	if (!ours(data, end))
+		return XDP_PASS;
+	command = p[COMMAND];
+	if (bpf_xdp_adjust_meta(ctx, -8))
+		return XDP_DROP;
+	data = (void *)(long)ctx->data;
+	meta = (void *)(long)ctx->data_meta;
+	if (meta + 4 > data)
+		return XDP_DROP;
+	*(unsigned int *)meta = 0x6543200 + command;
+	switch (command) {
+	case 1: return XDP_TX;
+	case 2: return bpf_redirect(other, 0);
+	case 3: return bpf_redirect_map(&ports, 1, 0);
+	}
+	return XDP_PASS;
+}
+SEC("xdp") int xdp_sees_meta(struct xdp_md *ctx)
+{
+	void *data = (void *)(long)ctx->data, *end = (void *)(long)ctx->data_end, *meta = (void *)(long)ctx->data_meta;
+
+	if (!ours(data, end))
+		return XDP_PASS;
+	count(10, data - meta);
+	if (meta + 4 <= data)
+		count(11, *(unsigned int *)meta);
+	return XDP_PASS;
+}
+
 // UDP over IPv4, from port 7000: another address, port and byte, with checksums kept right. The port says how.
 #define IP ETH_HLEN
 #define UDP (ETH_HLEN + sizeof(struct iphdr))
@@ -165,7 +166,6 @@ SEC("tc") int tc_udp(struct __sk_buff *skb)
 	return TC_ACT_UNSPEC;
 }
 
-#define PORT(n) bpf_htons(n)
 SEC("cgroup/post_bind6") int post6(struct bpf_sock *ctx)
 {
 	count(20, ctx->src_port);
