@@ -8,31 +8,23 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from bombus.cli import live
+from bombus.cli import linkprobes, live
 from bombus.cli.attachwords import attach_type_name
 from bombus.cli.live import Item
 from bombus.errors import KernelError
 from bombus.kernel.handles.base import open_id
-from bombus.kernel.handles.info import Info, read_info
+from bombus.kernel.handles.info import Info
 from bombus.spec.linktypes import LINK_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
 
 if TYPE_CHECKING:
     from bombus.kernel.linux.holders import Holders
 
-_ROOM = 256
 # Pointers of bpf_link_info by link type (and, for perf_event, by its type): (pointer, count).
 _NAMES = {
     "raw_tracepoint": ("raw_tracepoint_tp_name", "raw_tracepoint_tp_name_len"),
     "iter": ("iter_target_name", "iter_target_name_len"),
-    "uprobe_multi": ("uprobe_multi_path", "uprobe_multi_path_size"),
 }
-# enum bpf_perf_event_type
-_UPROBE, _URETPROBE, _KPROBE, _KRETPROBE, _TRACEPOINT, _EVENT = 1, 2, 3, 4, 5, 6
-_PERF_NAMES = {
-    _UPROBE: "uprobe_file", _URETPROBE: "uprobe_file", _KPROBE: "kprobe_func", _KRETPROBE: "kprobe_func",
-    _TRACEPOINT: "tracepoint_tp",
-}  # fmt: skip
 _ORDERS = ("order_unspec", "self_only", "descendants_pre", "descendants_post", "ancestors_up")
 _MAP_ITERS = ("bpf_map_elem", "bpf_sk_storage_map")
 _TASK_ITERS = ("task", "task_file", "task_vma")
@@ -42,17 +34,6 @@ _HOOKS = {
     "inet": ("prerouting", "input", "forward", "output", "postrouting"), "arp": ("input", "output", "forward"),
     "bridge": ("prerouting", "input", "forward", "output", "postrouting", "brouting"),
 }  # fmt: skip
-_RETURN = 1  # BPF_F_KPROBE_MULTI_RETURN, BPF_F_UPROBE_MULTI_RETURN
-_PERF_EVENT_TYPES = ("hardware", "software", "tracepoint", "hw-cache", "raw", "breakpoint")
-
-
-def _string(item: Item, pointer: str, count: str) -> str:
-    buffer = bytearray(_ROOM)
-    try:
-        info = read_info(item.kernel, item.fd, "bpf_link_info", inputs={count: len(buffer)}, buffers={pointer: buffer})
-    except KernelError:  # longer than the room: the kernel has filled in what fits
-        return bytes(buffer).split(b"\0", 1)[0].decode(errors="replace")
-    return bytes(buffer[: info[count]] or buffer).split(b"\0", 1)[0].decode(errors="replace")
 
 
 def _attach(number: int) -> Any:
@@ -65,7 +46,7 @@ def details(item: Item) -> dict[str, Any]:
     row = LINK_TYPE_BY_ID.get(info["type"])
     kind = row.short if row is not None else ""
     if kind == "raw_tracepoint":
-        return {"tp_name": _string(item, *_NAMES[kind])}
+        return {"tp_name": linkprobes.string(item, *_NAMES[kind])}
     if kind == "tracing":
         return _tracing(info)
     if kind == "cgroup":
@@ -83,17 +64,21 @@ def details(item: Item) -> dict[str, Any]:
     if kind == "struct_ops":
         return {"map_id": info["struct_ops_map_id"]}
     if kind == "netfilter":
-        return {"pf": info["netfilter_pf"], "hook": info["netfilter_hooknum"], "prio": info["netfilter_priority"],
-                "flags": info["netfilter_flags"]}  # fmt: skip
-    if kind == "kprobe_multi":
-        return {"retprobe": bool(info["kprobe_multi_flags"] & _RETURN), "func_cnt": info["kprobe_multi_count"],
-                "missed": info["kprobe_multi_missed"]}  # fmt: skip
-    if kind == "uprobe_multi":
-        return {"retprobe": bool(info["uprobe_multi_flags"] & _RETURN), "path": _string(item, *_NAMES[kind]),
-                "func_cnt": info["uprobe_multi_count"], "pid": info["uprobe_multi_pid"]}  # fmt: skip
-    if kind == "perf_event":
-        return _perf_event(item, info)
+        return netfilter(info)
+    if kind in _PROBES:
+        return _PROBES[kind](item, info)
     return {}
+
+
+_PROBES = {
+    "kprobe_multi": linkprobes.kprobe_multi, "uprobe_multi": linkprobes.uprobe_multi,
+    "perf_event": linkprobes.perf_event,
+}  # fmt: skip
+
+
+def netfilter(info: Info) -> dict[str, Any]:
+    return {"pf": info["netfilter_pf"], "hook": info["netfilter_hooknum"], "prio": info["netfilter_priority"],
+            "flags": info["netfilter_flags"]}  # fmt: skip
 
 
 def _tracing(info: Info) -> dict[str, Any]:
@@ -114,7 +99,7 @@ def _tracing(info: Info) -> dict[str, Any]:
 
 
 def _iterator(item: Item, info: Info) -> dict[str, Any]:
-    name = _string(item, *_NAMES["iter"])
+    name = linkprobes.string(item, *_NAMES["iter"])
     found: dict[str, Any] = {"target_name": name}
     if name in _MAP_ITERS:
         found["map_id"] = info["iter_map_map_id"]
@@ -137,28 +122,6 @@ def _device(number: int) -> dict[str, Any]:
         return {"devname": socket.if_indextoname(number), "ifindex": number} if number else {"ifindex": number}
     except OSError:
         return {"ifindex": number}
-
-
-def _perf_event(item: Item, info: Info) -> dict[str, Any]:
-    kind = info["perf_event_type"]
-    if kind not in (*_PERF_NAMES, _EVENT):
-        return {}
-    if kind == _EVENT:
-        number = info["perf_event_event_type"]
-        name = _PERF_EVENT_TYPES[number] if number < len(_PERF_EVENT_TYPES) else number
-        return {"event_type": name, "event_config": info["perf_event_event_config"],
-                "cookie": info["perf_event_event_cookie"]}  # fmt: skip
-    stem = _PERF_NAMES[kind]
-    count = f"perf_event_{stem.split('_')[0]}_name_len"
-    name = _string(item, f"perf_event_{stem}_name", count)
-    if kind == _TRACEPOINT:
-        return {"tracepoint": name, "cookie": info["perf_event_tracepoint_cookie"]}
-    if kind in (_UPROBE, _URETPROBE):
-        return {"retprobe": kind == _URETPROBE, "file": name, "offset": info["perf_event_uprobe_offset"],
-                "cookie": info["perf_event_uprobe_cookie"]}  # fmt: skip
-    return {"retprobe": kind == _KRETPROBE, "addr": info["perf_event_kprobe_addr"], "func": name,
-            "offset": info["perf_event_kprobe_offset"], "missed": info["perf_event_kprobe_missed"],
-            "cookie": info["perf_event_kprobe_cookie"]}  # fmt: skip
 
 
 def as_json(item: Item, pins: dict[int, list[str]], refs: dict[int, Holders]) -> dict[str, Any]:
@@ -187,26 +150,25 @@ def _text(kind: str, found: dict[str, Any]) -> str:
         texts = [f"{name} {value} " + ("" if name in ("tid", "pid") else " ") for name, value in found.items()]
         return "".join(texts)
     if kind == "netfilter":
-        return "\n\t" + _netfilter(found)
+        return "\n\t" + netfilter_text(found)
     if kind in ("xdp", "tcx", "netkit"):
         name = found.get("devname")
         text = f"\n\tifindex {name}({found['ifindex']})  " if name else f"\n\tifindex {found['ifindex']}  "
         return text + (f"attach_type {found['attach_type']}  " if "attach_type" in found else "")
     if not found:
         return ""
-    parts = []
-    if "retprobe" in found and kind in ("kprobe_multi", "uprobe_multi"):
-        family = kind.removesuffix("_multi")
-        parts.append(f"{'kret' if found['retprobe'] else 'k'}probe.multi" if family == "kprobe" else
-                     f"{'uret' if found['retprobe'] else 'u'}probe.multi")  # fmt: skip
-    elif "retprobe" in found:
-        stem = "u" if "file" in found else "k"
-        parts.append(f"{stem}{'ret' if found['retprobe'] else ''}probe")
-    parts += [f"{name} {value}" for name, value in found.items() if name != "retprobe"]
-    return "\n\t" + "  ".join(parts) + "  "
+    if kind in _PROBES:
+        return linkprobes.text(kind, found)
+    if kind == "tracing":
+        lines: list[tuple[str, ...]] = [("prog_type", "attach_type"), ("target_obj_id", "target_btf_id")]
+    else:
+        lines = [tuple(found)]
+    rows = ([f"{name} {found[name]}  " for name in names if name in found] for names in lines)
+    return "".join("\n\t" + "".join(row) for row in rows if row)
 
 
-def _netfilter(found: dict[str, Any]) -> str:
+def netfilter_text(found: dict[str, Any]) -> str:
+    """Family, hook and priority."""
     family = _FAMILIES.get(found["pf"])
     if family is None:
         return f"pf: {found['pf']} hook {found['hook']} prio {found['prio']} flags 0x{found['flags']:x}"

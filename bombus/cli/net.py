@@ -82,9 +82,10 @@ def show(words: Words) -> None:
     output.lines(map(_tc_text, tc))
     click.echo("\nflow_dissector:" + (f"\nid {dissector}" if dissector else "\n"))
     if filters:
+        from bombus.cli import linkshow
+
         click.echo("netfilter:")
-        output.lines(f"{row['id']}: prog {row['prog_id']}  pf {row['pf']} hook {row['hook']} prio {row['prio']}"
-                     for row in filters)  # fmt: skip
+        output.lines(f"\n\t{linkshow.netfilter_text(row)} prog_id {row['id']}" for row in filters)
         click.echo()
 
 
@@ -239,9 +240,9 @@ def _netfilter() -> Iterator[Row]:
     wanted = LINK_TYPE["BPF_LINK_TYPE_NETFILTER"]
     if live.kernel().version < wanted.since:
         return
-    for item in live.each("link"):
-        if item.info["type"] == wanted.id:
-            yield linkshow.as_json(item, {}, {})
+    infos = [item.info for item in live.each("link") if item.info["type"] == wanted.id]
+    for info in sorted(infos, key=lambda info: tuple(linkshow.netfilter(info).values())):
+        yield linkshow.netfilter(info) | {"id": info["prog_id"]}
 
 
 @verb(net, "attach", "ATTACH_TYPE PROG dev NAME [overwrite]")

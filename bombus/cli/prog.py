@@ -119,7 +119,7 @@ def pin(words: Words) -> None:
     output.done()
 
 
-_LOAD = "OBJ PATH [type TYPE] [map {idx N | name NAME} MAP]... [pinmaps DIR] [autoattach]"
+_LOAD = "OBJ PATH [type TYPE] [map {idx N | name NAME} MAP]... [dev NAME] [pinmaps DIR] [autoattach]"
 
 
 _SIGN = (

@@ -15,7 +15,7 @@ import click
 
 from bombus.cli import live, output
 from bombus.cli.words import Words
-from bombus.errors import KernelError, NotSupported, UsageError
+from bombus.errors import KernelError, UsageError
 
 if TYPE_CHECKING:
     from bombus.kernel.handles import Map
@@ -47,7 +47,7 @@ def load(words: Words, *, all_: bool, sign: Signer | None = None) -> None:
     """OBJ PATH [type TYPE] [map {idx N | name NAME} MAP]... [dev NAME] [pinmaps DIR] [autoattach]."""
     path, target = words.take("OBJ"), words.take("PATH")
     section: Section | None = None
-    pin_maps, attach = "", False
+    pin_maps, attach, device = "", False, 0
     with contextlib.ExitStack() as stack:
         given: dict[str | int, Map] = {}
         while words:
@@ -59,13 +59,12 @@ def load(words: Words, *, all_: bool, sign: Signer | None = None) -> None:
             elif word == "map":
                 _replacement(words, given, stack)
             elif word == "dev":
-                live.interface(words.take("dev: a device"))
-                raise NotSupported("loading programs for a device (offload)")
+                device = live.interface(words.take("dev: a device"))
             elif word == "pinmaps":
                 pin_maps = words.take("pinmaps: a directory")
             else:
                 attach = True
-        _load(path, target, section, given, pin_maps, attach, all_, sign)
+        _load(path, target, section, given, pin_maps, attach, all_, device, sign)
     output.done()
 
 
@@ -113,7 +112,7 @@ def _list(names: Iterator[str]) -> str:
 
 def _load(
     path: str, target: str, section: Section | None, given: dict[str | int, Map], pin_maps: str, attach: bool,
-    all_: bool, sign: Signer | None,
+    all_: bool, device: int, sign: Signer | None,
 ) -> None:  # fmt: skip
     from bombus.cli.source import open_program
     from bombus.loader.load import load as load_object
@@ -131,7 +130,7 @@ def _load(
         raise UsageError(f"{obj.name} has no program that is loaded by default")
     live.ready_to_pin(os.path.join(target, "x") if all_ and os.path.isdir(target) else target)
     options: dict[str, Any] = {"reuse": _reuse(obj, given), "log_level": _LOG if output.flag("debug") else 0,
-                               "sign": sign}  # fmt: skip
+                               "device": device, "sign": sign}  # fmt: skip
     with load_object(obj, live.kernel(), **options) as loaded, _Undo() as undo:
         if output.flag("debug"):
             for name, program in loaded.programs.items():

@@ -49,6 +49,7 @@ def as_json(program: Item, pins: dict[int, list[str]], refs: dict[int, Holders])
     found = header_json(program) | live.device_json(info)
     if info["load_time"]:
         found |= {"loaded_at": _wall_seconds(info["load_time"]), "uid": info["created_by_uid"]}
+    found["orphaned"] = False  # programs of devices that are gone have no info to show
     found["bytes_xlated"] = info["xlated_prog_len"]
     found["jited"] = bool(info["jited_prog_len"])
     if info["jited_prog_len"]:

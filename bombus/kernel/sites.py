@@ -65,7 +65,8 @@ class Sites(Protocol):
         """The number of a network interface. KernelError(ENODEV)."""
 
     def open(self, kind: str, path: str) -> int:
-        """A descriptor of a "cgroup" directory, a "netns" file or a "file"; closed with Kernel.close."""
+        """A descriptor of a "cgroup" directory, a "netns" file, a "file", a "device" to read and write; closed with
+        Kernel.close."""
 
     def bound(self) -> Sites:
         """The same, fixed to the network namespace of this thread: for what must later be undone where it was done."""

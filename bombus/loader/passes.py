@@ -281,6 +281,8 @@ def _create(state: State, spec: MapSpec) -> Map:
         fields["numa_node"] = spec.numa_node
     if spec.map_extra:
         fields["map_extra"] = spec.map_extra
+    if spec.type != _PERF:  # an offloaded program's events come out here
+        fields |= _of_device(state, "map_ifindex")
     inner = None
     if spec.type in _OF_MAPS and spec.inner is not None:
         inner = _create(state, _size(state, replace(spec.inner, name=f"{spec.name}.inner")))
@@ -312,6 +314,14 @@ def _create(state: State, spec: MapSpec) -> Map:
         if inner is not None:
             inner.close()
     return _typed(state, spec, made)
+
+
+def _of_device(state: State, field: str) -> dict[str, Any]:
+    """The field that says which interface is to have a map or program."""
+    device = state.options.device
+    if not device:
+        return {}
+    return {field: device if isinstance(device, int) else state.kernel.sites.ifindex(device)}
 
 
 def _contents(state: State, spec: MapSpec) -> bytes | None:
@@ -402,7 +412,7 @@ def put_together(state: State, program: ProgramSpec) -> Ready:
     flat = flatten(program, state.functions)
     state.flat[program.name] = flat
     insns = _for_old_kernels(state, resolve(flat, state.obj, lambda name: _map_fd(state, name), state.symbols))
-    fields: dict[str, Any] = {}
+    fields = _of_device(state, "prog_ifindex")
     if state.btf is not None and state.func_info and flat.func_info:
         fields["prog_btf_fd"] = state.btf.fd
         records = flat.func_info_bytes()

@@ -30,9 +30,10 @@ class Options:
     caller's; log_level: of BPF_PROG_LOAD; targets: for freplace, fentry and fexit of BPF programs by program name, the
     program (and function) that they attach to; autoload: programs to load although their section starts with "?", or
     not to; autoattach: programs and struct_ops maps that `Loaded.attach` leaves out (False); pins: paths by map, which
-    is found there or pinned there; sign: makes a signature of a program's instructions (`signing.Signer`); keyring: who
-    may have made it, a name of `signing.KEYRINGS` or a serial number (Linux 6.18); fields: more of BPF_PROG_LOAD's attr
-    by program (prog_ifindex, fd_array, ...).
+    is found there or pinned there; device: an interface that runs the programs and keeps the maps itself (offload): its
+    name or number; sign: makes a signature of a program's instructions (`signing.Signer`); keyring: who may have made
+    it, a name of `signing.KEYRINGS` or a serial number (Linux 6.18); fields: more of BPF_PROG_LOAD's attr by program
+    (fd_array, ...).
     """
 
     btf: Btf | bytes | None = None
@@ -47,6 +48,7 @@ class Options:
     autoload: Mapping[str, bool] = field(default_factory=dict)
     autoattach: Mapping[str, bool] = field(default_factory=dict)
     pins: Mapping[str, str] = field(default_factory=dict)
+    device: str | int = 0
     sign: Sign | None = None
     keyring: str | int = "session"
     fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)

@@ -30,7 +30,7 @@ _LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "ensurepip", "lib2to3"
 
 
 def kernel_of(version: str) -> Path | None:
-    """The unpacked package of a kernel ("6.12": Debian's for clouds, "6.12-pc": the one with all drivers).
+    """The unpacked package of a kernel ("6.12": Debian's for clouds, "6.12-small": of tools/build-test-kernel).
 
     None when tools/install-test-inputs did not fetch it.
     """
@@ -123,7 +123,7 @@ def build(target: Path, version: str, tests: list[str], files: list[Path], modul
     kernel = kernel_of(version)
     assert kernel is not None
     archive = Archive(target)
-    for name in ("proc", "sys", "dev", "tmp", "run"):
+    for name in ("proc", "sys", "dev", "tmp", "run", "modules"):
         archive.directory(name)
     for name in MERGED:
         archive.link(name, f"usr/{name}")

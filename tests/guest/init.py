@@ -91,4 +91,4 @@ try:
 except BaseException:
     say({"test": "init", "outcome": "failed", "detail": traceback.format_exc()[-6000:]})
 os.sync()
-ctypes.CDLL(None).reboot(0x4321FEDC)  # LINUX_REBOOT_CMD_POWER_OFF
+ctypes.CDLL(None).reboot(0x01234567)  # LINUX_REBOOT_CMD_RESTART: QEMU ends then, also of kernels without ACPI

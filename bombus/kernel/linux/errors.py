@@ -150,6 +150,12 @@ def missing_configs(attr: Attr, known: Mapping[str, str]) -> list[str]:
     return [config for config in dict.fromkeys(wanted) if known and known.get(config) not in ("y", "m")]
 
 
+def _offloads(attr: Attr) -> bool:
+    """Whether a program or map was to be a device's."""
+    name = {"BPF_PROG_LOAD": "prog_ifindex", "BPF_MAP_CREATE": "map_ifindex"}.get(attr.command.name)
+    return name is not None and _field(attr, name) != 0
+
+
 def _field(attr: Attr, name: str) -> int:
     field = attr.command.by_name[name]
     return int.from_bytes(attr.raw[field.offset : field.offset + field.size], "little")
@@ -200,6 +206,8 @@ def refusal(
         message = "ENOTSUPP: this kind of object does not do this"
     elif number in _SIGNATURE_HINTS and name == "BPF_PROG_LOAD" and _field(attr, "signature") and not log:
         hint = _SIGNATURE_HINTS[number]
+    elif number in (errno.EINVAL, errno.EOPNOTSUPP) and not log and _offloads(attr):
+        hint = "this interface takes no such program or map (offload)"
     elif number == errno.ENOSYS:
         hint = "the kernel has no bpf(2), or a seccomp filter forbids it"
     if log and name == "BPF_PROG_LOAD":

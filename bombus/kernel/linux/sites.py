@@ -16,6 +16,8 @@ from bombus.kernel.sites import PerfEvent, Probe, TcFilter, XdpState
 
 _SO_DETACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_EBPF, _SO_DETACH_REUSEPORT_BPF = 27, 50, 52, 68
 
+_OPEN_FLAGS = {"cgroup": os.O_RDONLY | os.O_DIRECTORY, "device": os.O_RDWR}
+
 
 class LinuxSites:
     """netlink: the socket of a namespace; None for one of its own with each request, in the thread's namespace."""
@@ -53,7 +55,7 @@ class LinuxSites:
             raise KernelError(number, "if_nametoindex", text) from None
 
     def open(self, kind: str, path: str) -> int:
-        flags = os.O_RDONLY | os.O_CLOEXEC | (os.O_DIRECTORY if kind == "cgroup" else 0)
+        flags = _OPEN_FLAGS.get(kind, os.O_RDONLY) | os.O_CLOEXEC
         try:
             return os.open(path, flags)
         except OSError as error:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from beside import RETURN_1, Beside, theirs
+from beside import BPFTOOL, RETURN_1, Beside, theirs
 
 pytestmark = [pytest.mark.linux, pytest.mark.debian]
 
@@ -211,13 +211,12 @@ def test_event_pipe(linux_kernel: Any, tmp_path: Path) -> None:
         at = next(i for i, insn in enumerate(insns) if insn.opcode == 0x18 and insn.dst == 2)
         insns[at] = insns[at]._replace(src=1, imm=item.fd)
         with Program.load(linux_kernel, "xdp", insns) as program:
-            for flags in ((), ("-j",)):
+            rows = []
+            mine = [sys.executable, "-m", "bombus.cli.main"]
+            for command in (mine, [*mine, "-j"], *([["bpftool", "-j"]] if BPFTOOL else [])):
                 out = tmp_path / "out"
                 with out.open("w") as file:
-                    child = subprocess.Popen(
-                        [sys.executable, "-m", "bombus.cli.main", *flags, "map", "event_pipe", "id", str(item.id)],
-                        stdout=file,
-                    )
+                    child = subprocess.Popen([*command, "map", "event_pipe", "id", str(item.id)], stdout=file)
                 end = time.monotonic() + 30
                 while time.monotonic() < end and not out.read_text().strip("[\n"):
                     program.test_run(bytes(64))
@@ -225,13 +224,15 @@ def test_event_pipe(linux_kernel: Any, tmp_path: Path) -> None:
                 child.send_signal(signal.SIGINT)
                 assert child.wait(30) == 0
                 got = out.read_text()
-                if flags:
+                if command[-1] == "-j":
                     row = json.loads(got)[0]
+                    rows.append({name: type(value) for name, value in row.items()})
                     assert row["type"] == 9 and row["timestamp"] > 0 and row["cpu"] == row["index"]
                     assert bytes(row["data"])[:8] == bytes.fromhex("8877665544332211")
                 else:
                     head, data = got.splitlines()[:2]
                     assert head.startswith("== @") and "CPU: " in head and data.startswith("88 77 66 55 44 33 22 11")
+            assert all(row == rows[0] and list(row) == list(rows[0]) for row in rows)
         assert list(item.raw) == [] or all(_empty(item, key) for key in item.raw)
 
 

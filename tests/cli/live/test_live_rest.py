@@ -108,7 +108,9 @@ def test_links_that_only_newer_bpftools_know(bombus: Callable[..., Any], linux_k
                 assert rows["xdp"] == [wanted]
                 (tc,) = rows["tc"]
                 assert (tc["kind"], tc["prog_id"], tc["link_id"]) == ("tcx/ingress", programs["tc_in"].id, tcx.id)
-                assert [one["id"] for one in rows["netfilter"] if one["id"] == nf.id] == [nf.id]
+                wanted = {"pf": 2, "hook": 1, "prio": -9, "flags": 0, "id": programs["nf"].id}
+                assert wanted in rows["netfilter"]
+                assert f"\n\tip input prio -9 prog_id {programs['nf'].id}\n" in in_process("net").out
 
     in_namespace(inside)
 

@@ -98,9 +98,9 @@ def _inode(kernel: Kernel, fd: int) -> int | None:
 
 
 def attach_lirc(program: Program, target: Path | int) -> Attachment:
-    """A program to an infrared receiver (/dev/lircN). Several may be attached."""
+    """A program to an infrared receiver: /dev/lircN, or a descriptor of it that may write. Several may be attached."""
     kernel, row = program.kernel, attach_type(program, "BPF_LIRC_MODE2")
-    fd = kernel.sites.dup(target) if isinstance(target, int) else kernel.sites.open("file", os.fspath(target))
+    fd = kernel.sites.dup(target) if isinstance(target, int) else kernel.sites.open("device", os.fspath(target))
     try:
         kernel.bpf(Attr("BPF_PROG_ATTACH", target_fd=fd, attach_bpf_fd=program.fd, attach_type=row.id))
     except BaseException:
