@@ -1,4 +1,4 @@
-"""Objects that programs allocate, and where they keep them: pointers, lists and trees in map values.
+"""Objects that programs allocate, and where they keep them: pointers, lists and trees in map values and globals.
 
     class Node(Struct):
         link: ListNode
@@ -95,10 +95,22 @@ class Place(Struct, Generic[S]):
 
     def _held(self) -> list[Any]:
         """In plain Python: what lies here."""
-        if not self._address:
-            raise UsageError(f"{type(self).__name__} holds objects in map values only")
-        found: list[Any] = machine().kept.setdefault(self._address, [])
+        place = self._address or _place_of_global(self._view)
+        if not place:
+            raise UsageError(f"{type(self).__name__} holds objects in map values and globals only")
+        found: list[Any] = machine().kept.setdefault(place, [])
         return found
+
+
+def _place_of_global(view: memoryview) -> int:
+    """Where a part of a global variable lies in this process; 0 for other memory."""
+    import ctypes  # building a program needs neither
+
+    from bombus.bpf.core import GLOBALS
+
+    if not any(row.view._view.obj is view.obj for row in GLOBALS.values()):
+        return 0
+    return ctypes.addressof(ctypes.c_char.from_buffer(view))
 
 
 @cache

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from bombus.bpf.layout import size_of
+from bombus.bpf.layout import ArrayType, align_of, size_of
 from bombus.bpf.map import Arena
+from bombus.bpf.objects import Place
+from bombus.bpf.special import SpinLock, Timer, WorkQueue
+from bombus.bpf.struct import Struct
 from bombus.compiler import tree
 from bombus.compiler.debuginfo import DebugInfo
 from bombus.compiler.lower import FunctionText
@@ -158,14 +161,23 @@ class ModuleText:
         zero = not any(row.initial)
         value = "zeroinitializer" if zero else bytes_text(row.initial)
         what = "constant" if row.config else "global"
-        alignment = _alignment(row.kind)
-        self.head.append(f"@{row.name} = dso_local {what} [{size} x i8] {value}, align {alignment}, !dbg {node}")
+        seen = section = ""
+        if has_kernel_parts(row.kind):
+            # User space must not map what the kernel manages: a section of its own, of which nothing is visible.
+            seen, section = "hidden ", f'section "{".bss" if zero else ".data"}.{row.name}", '
+        bytes_ = f"[{size} x i8] {value}, {section}align {align_of(row.kind)}"
+        self.head.append(f"@{row.name} = dso_local {seen}{what} {bytes_}, !dbg {node}")
 
 
-def _alignment(kind: Any) -> int:
-    from bombus.bpf.layout import align_of
-
-    return align_of(kind)
+def has_kernel_parts(kind: Any) -> bool:
+    """Has a type members that only the kernel may touch: locks, lists, trees, pointers to objects?"""
+    if isinstance(kind, ArrayType):
+        return has_kernel_parts(kind.element)
+    if not isinstance(kind, type) or not issubclass(kind, Struct):
+        return False
+    if issubclass(kind, (SpinLock, Timer, WorkQueue, Place)):
+        return True
+    return any(has_kernel_parts(member.type) for member in kind.LAYOUT.members.values())
 
 
 def bytes_text(data: bytes) -> str:
