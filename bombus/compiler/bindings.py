@@ -111,7 +111,7 @@ from bombus.bpf.contexts import BpfSock, BpfTcpSock
 from bombus.bpf.ints import be16, s32, s64, u16, u32, u64
 from bombus.bpf.machine import call as _call
 from bombus.bpf.machine import pointed as _pointed
-from bombus.bpf.map import Map
+from bombus.bpf.maps import Map
 from bombus.bpf.struct import Array, Ref, Struct
 
 S = TypeVar("S", bound=Struct)

@@ -7,8 +7,7 @@ import ast
 from types import FunctionType
 from typing import Any, NewType
 
-from bombus.bpf import core, helpers
-from bombus.bpf import map as maps
+from bombus.bpf import core, helpers, maps
 from bombus.bpf.context import REACH, Context, PacketContext
 from bombus.bpf.ints import Scalar
 from bombus.bpf.objects import Place

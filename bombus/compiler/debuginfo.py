@@ -8,7 +8,7 @@ from typing import Any, get_args, get_origin
 
 from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import ArrayType, Member, PointerType, size_of
-from bombus.bpf.map import Map
+from bombus.bpf.maps import Map
 from bombus.bpf.objects import Kptr, ListNode, PercpuKptr, Place, TreeNode
 from bombus.bpf.struct import Ref
 from bombus.bpf.structops import Method

@@ -12,7 +12,7 @@ from typing import Any, Final
 from bombus.bpf.context import Context, PacketContext
 from bombus.bpf.ints import Scalar
 from bombus.bpf.layout import ArrayType, PointerType, name_of
-from bombus.bpf.map import Map
+from bombus.bpf.maps import Map
 from bombus.bpf.struct import Struct
 from bombus.compiler import suggest, tree
 from bombus.compiler.check import Checker, merge

@@ -7,8 +7,7 @@ import ast
 from collections.abc import Callable
 from typing import Any, Final
 
-from bombus.bpf import contexts, ints
-from bombus.bpf import map as maps
+from bombus.bpf import contexts, ints, maps
 from bombus.bpf.ints import u32, u64
 from bombus.bpf.layout import ArrayType, size_of
 from bombus.bpf.special import SpinLock

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from bombus.bpf.layout import ArrayType, align_of, size_of
-from bombus.bpf.map import Arena
+from bombus.bpf.maps import Arena
 from bombus.bpf.objects import Place
 from bombus.bpf.special import SpinLock, Timer, WorkQueue
 from bombus.bpf.struct import Struct

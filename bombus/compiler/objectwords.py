@@ -125,7 +125,8 @@ def place_call(c: Checker, node: ast.Call, name: str, place: tree.Expr) -> tree.
     assert isinstance(place.type, RefT)
     owner = place.type.target
     if place.type.space not in ("map", "own", "borrowed", "global"):
-        c.wrong(node, f"{owner.__mro__[1].__name__} holds objects in map values and globals only", "keep it in a map, or bpf.var(...)")
+        holder = owner.__mro__[1].__name__
+        c.wrong(node, f"{holder} holds objects in map values and globals only", "keep it in a map, or bpf.var(...)")
     method = _METHODS.get((owner.C_NAME, name))
     if method is None:
         known = ", ".join(method for of, method in _METHODS if of == owner.C_NAME)

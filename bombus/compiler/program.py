@@ -15,7 +15,7 @@ from types import FunctionType
 from typing import Any
 
 from bombus.bpf import core
-from bombus.bpf.map import Map
+from bombus.bpf.maps import Map
 from bombus.bpf.program import Program
 from bombus.bpf.structops import StructOps, programs_of
 from bombus.compiler import tree

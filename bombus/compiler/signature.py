@@ -13,7 +13,7 @@ from bombus.bpf import helpers
 from bombus.bpf.context import Context
 from bombus.bpf.contexts import BpfRawTracepointArgs, PtRegs
 from bombus.bpf.ints import s32, u8
-from bombus.bpf.map import Map
+from bombus.bpf.maps import Map
 from bombus.bpf.tracing import Arguments
 from bombus.compiler import tree
 from bombus.compiler.check import Checker

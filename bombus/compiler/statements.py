@@ -9,7 +9,7 @@ from typing import Any
 
 from bombus.bpf.ints import u64
 from bombus.bpf.layout import ArrayType
-from bombus.bpf.map import Map, Reservation
+from bombus.bpf.maps import Map, Reservation
 from bombus.compiler import tree
 from bombus.compiler.assignments import annotated, assign, augmented, set_variable
 from bombus.compiler.check import Checker, Loop, State, Wrong, merge

@@ -8,7 +8,8 @@ from enum import Enum
 from types import BuiltinFunctionType, ModuleType
 from typing import Any, Final
 
-from bombus.bpf import map as maps
+from bombus.bpf import map as declarations
+from bombus.bpf import maps
 from bombus.bpf.context import PacketContext
 from bombus.bpf.layout import name_of, size_of
 from bombus.bpf.struct import Struct
@@ -104,7 +105,7 @@ def for_call(value: Any, text: str) -> str:
     if isinstance(value, BuiltinFunctionType) and value in _BUILTINS:
         return _BUILTINS[value]
     home = _home(value)
-    if home == maps.__name__:
+    if home == declarations.__name__:
         return f"declare maps at module level: name = {text}(...)"
     if home in _WORDS and text.rpartition(".")[2] in _WORDS[home]:
         return _WORDS[home][text.rpartition(".")[2]]

@@ -19,7 +19,7 @@ from bombus.bpf.contexts import Skb, XdpMd
 from bombus.bpf.flow import Thrown, forget_budgets
 from bombus.bpf.ints import Scalar
 from bombus.bpf.machine import pointed
-from bombus.bpf.map import Map as Declared
+from bombus.bpf.maps import Map as Declared
 from bombus.bpf.program import Program
 from bombus.bpf.struct import Ref, Struct, view_as
 from bombus.errors import KernelError, NotSupported, UsageError, VmFault
