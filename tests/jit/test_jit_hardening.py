@@ -16,6 +16,7 @@ import pytest
 
 from bombus.errors import UsageError
 from bombus.isa import build as b
+from bombus.isa.facts import Facts
 from bombus.isa.insn import Insn
 from bombus.jit.engine import NativeEngine, NativeProgram
 from bombus.jit.pages import CHUNK, PAGES, CodePages
@@ -170,10 +171,17 @@ def chosen() -> list[Insn]:
     ]  # fmt: skip
 
 
-def run_chosen(harden: int) -> tuple[bytes, list[int]]:
-    env = PlainEnv()
+class Judged(PlainEnv):
+    """A verifier accepted the program."""
+
+    facts = Facts()
+
+
+def run_chosen(harden: int, verified: bool = False) -> tuple[bytes, list[int]]:
+    """Code, and results."""
+    env = Judged() if verified else PlainEnv()
     memory = env.memory.allocate(8, name="memory", kind="mem")
-    made = NativeEngine(harden=harden).compile(chosen(), env)
+    made = NativeEngine(harden=harden, checked=True).compile(chosen(), env)
     found = []
     for value in (0, NUMBERS[0], NUMBERS[1], 1 << 63):
         memory.view[:] = struct.pack("<Q", value)
@@ -182,16 +190,18 @@ def run_chosen(harden: int) -> tuple[bytes, list[int]]:
     return made.linked.code.bytes(), found
 
 
-def test_chosen_immediates_are_not_in_the_code() -> None:
-    plain, expected = run_chosen(0)
+@pytest.mark.parametrize(("harden", "verified"), [(0, False), (0, True), (1, False), (1, True), (2, False), (2, True)])
+def test_chosen_immediates_are_not_in_the_code(harden: int, verified: bool) -> None:
+    """harden 1 trusts who the verifier trusts."""
     needles = [struct.pack("<i", number) for number in NUMBERS] + [struct.pack("<Q", WIDE)]
-    assert any(needle in plain for needle in needles)  # or this tests nothing
-    blinded, found = run_chosen(2)
-    assert found == expected
-    for needle in needles:
-        assert needle not in blinded and needle[:3] not in blinded
-    other, found = run_chosen(2)
-    assert other != blinded and found == expected  # a new secret each time
+    code, found = run_chosen(harden, verified)
+    assert found == run_chosen(0)[1]
+    if harden == 2 or (harden == 1 and not verified):
+        for needle in needles:
+            assert needle not in code and needle[:3] not in code
+        assert run_chosen(harden, verified)[0] != code  # a new secret each time
+    else:
+        assert any(needle in code for needle in needles)
 
 
 def test_harden_is_0_1_or_2() -> None:

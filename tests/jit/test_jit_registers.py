@@ -10,6 +10,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,11 +18,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "native"))
 
 from native_cases import TABLE, Case, isa_cases, table_cases
 
+from bombus.errors import KernelError
 from bombus.isa import build as b
 from bombus.isa import opcodes as op
-from bombus.isa.insn import Insn
-from bombus.jit.engine import NativeEngine
+from bombus.isa.insn import Insn, encode
+from bombus.jit.engine import NativeEngine, NativeProgram
 from bombus.jit.together import compile_together
+from bombus.kernel.api import Attr
+from bombus.kernel.user.kernel import UserKernel
 from bombus.vm.engines import engine
 from bombus.vm.env import PlainEnv
 from bombus.vm.flow import blocks_from
@@ -88,3 +92,96 @@ def test_table() -> None:
     programs, cases = table_cases(1 if FULL else 6)
     assert len(cases) > 30
     assert not differences(programs, cases, 1 if FULL else 0)
+
+
+# ------------------------------------------------------------------------------------------------ verified
+
+
+ARRAY, SOCKET_FILTER = 2, 1
+
+
+def judged(insns: Sequence[Insn], place: int, data: int) -> list[Insn]:
+    """The same for a verifier: r1 becomes a map value, the other registers are numbers, and they end in another."""
+    start = [Insn(op.LD_IMM64, 1, op.BPF_PSEUDO_MAP_VALUE, 0, data), Insn(0, 0, 0, 0, 0)]
+    for reg in (0, *range(2, 10)):
+        start += b.ld_imm64(reg, 0x0123_4567_89AB_CDEF * (reg + 3) & (1 << 64) - 1)
+    body = list(insns)
+    end = len(body)
+    for block in blocks_from(body, 0).values():
+        last = block.end - 1
+        if 0 <= last < end and body[last].opcode == op.EXIT:
+            body[last] = Insn(op.GOTOL, imm=end - last - 1)
+    calls = any(insn.opcode in (op.CALL, op.CALLX) for insn in body)
+    kept = (0, *(() if calls else range(2, 6)), 6, 7, 8, 9)
+    tail = [b.stx("u64", 10, -8 * (at + 1), reg) for at, reg in enumerate(kept)]
+    tail += [Insn(op.LD_IMM64, 1, op.BPF_PSEUDO_MAP_VALUE, 0, place), Insn(0, 0, 0, 0, 0)]
+    for at, reg in enumerate(kept):
+        tail += [b.ldx("u64", 2, 10, -8 * (at + 1)), b.stx("u64", 1, 8 * reg, 2)]
+    return [*start, *body, *tail, b.mov(0, 0), b.exit_()]
+
+
+class Verified:
+    """A kernel with two arrays of one value: the registers, and the memory of a case."""
+
+    def __init__(self, engine_: str) -> None:
+        verify = "strict" if engine_ == "native" else "off"
+        self.kernel = UserKernel("6.18", engine=engine_, verify=verify)
+        self.maps = [
+            self.kernel.bpf(Attr("BPF_MAP_CREATE", map_type=ARRAY, key_size=4, value_size=size, max_entries=1))
+            for size in (80, ROOM)
+        ]
+
+    def load(self, insns: Sequence[Insn]) -> int | None:
+        code = judged(insns, *self.maps)
+        attr = Attr("BPF_PROG_LOAD", prog_type=SOCKET_FILTER, insns=encode(code), insn_cnt=len(code), license=b"GPL\0")
+        try:
+            return self.kernel.bpf(attr)
+        except KernelError:
+            return None
+
+    def native(self, fd: int) -> NativeProgram:
+        prog: Any = self.kernel.object("BPF_PROG_TEST_RUN", fd, "prog")
+        assert isinstance(prog.compiled, NativeProgram)
+        return prog.compiled
+
+    def run(self, fd: int, before: bytes) -> list[bytes]:
+        for which, value in zip(self.maps, (bytes(80), before.ljust(ROOM, b"\0")), strict=True):
+            self.kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=which, key=bytes(4), value=value))
+        self.kernel.bpf(Attr("BPF_PROG_TEST_RUN", prog_fd=fd, data_in=bytes(64), data_size_in=64))
+        found = [bytearray(80), bytearray(ROOM)]
+        for which, room in zip(self.maps, found, strict=True):
+            self.kernel.bpf(Attr("BPF_MAP_LOOKUP_ELEM", map_fd=which, key=bytes(4), value=room))
+        return [self._without_addresses(found[0]), bytes(found[1])]
+
+    def _without_addresses(self, registers: bytearray) -> bytes:
+        """Pointers to the memory become offsets: each kernel has its own."""
+        item: Any = self.kernel.object("BPF_MAP_LOOKUP_ELEM", self.maps[1], "map")
+        start = item.place().start
+        words = memoryview(registers).cast("Q")
+        for at, word in enumerate(words):
+            if start <= word < start + ROOM:
+                words[at] = word - start
+        return bytes(registers)
+
+
+@pytest.mark.parametrize("level", [0, 2])
+def test_verified_programs(level: int) -> None:
+    """As verified programs run: without checks of what the verifier knows, with all that it knows in the code."""
+    programs, cases = isa_cases("little", 1 if FULL else 5 if level == 0 else 17)
+    fast, slow = Verified("native"), Verified("reference")
+    loaded = {number: fd for number, insns in enumerate(programs) if (fd := fast.load(insns)) is not None}
+    assert len(loaded) > len(programs) * 0.9
+    compile_together([fast.native(fd) for fd in loaded.values()], level=level)
+    assert all(fast.native(fd).is_native for fd in loaded.values())
+    plain = {number: slow.load(programs[number]) for number in loaded}
+    wrong, registers = [], set()
+    for case in cases:
+        fd, other = loaded.get(case.program), plain.get(case.program)
+        if fd is None or other is None or len(case.before) > ROOM:
+            continue
+        got, expected = fast.run(fd, case.before), slow.run(other, case.before)
+        registers.add(got[0])
+        if got != expected:
+            wrong.append(f"{case.name}: native {got[0].hex()}, interpreted {expected[0].hex()}")
+    assert not wrong
+    assert len(registers) > len(loaded) / 2

@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 MAX_CPUS = 4096
 MAP_MODES = ("auto", "native", "python")
-_COMPILING = ("native", "tiered")  # engines
 # How long `wait` sleeps when nobody wakes it; native programs never do.
 _POLL_SECONDS = 0.05
 _POLL_NATIVE = 0.002
@@ -49,9 +48,9 @@ class UserKernel:
     modules: what `kconfig()`, `kallsyms()` and `module_btf()` answer. verify: "strict" verifies every program, and one
     that the verifier cannot judge (it needs kernel BTF types, kfuncs, ...) raises NotSupported; "lenient" loads such
     programs, "off" all, without verification: the engines check every access, so they are safe to run. Versions
-    before 6.1 verify as 6.1 does. maps: "native" compiles the code of map types when they are first used, which native
-    programs have inlined and Python calls; "python" never; "" (what $BOMBUS_MAPS says, else) takes "native" for engines
-    that compile, and for others uses code that is at hand. Where there is no llvmlite, Python bodies serve.
+    before 6.1 verify as 6.1 does. maps: "native" is code that native programs have inlined and Python calls, compiled
+    once when a map type is first used (NotSupported where there is none); "python" are Python's bodies; "auto" is
+    native where that is possible; "" is what $BOMBUS_MAPS says, else "auto".
     """
 
     name = "user"
@@ -74,7 +73,7 @@ class UserKernel:
         self.netdevs: dict[int, str] = {1: "lo"}  # ifindex to name, for devmaps
         self.nr_cpus = 8192  # CONFIG_NR_CPUS, a limit of cpumaps
         self.cpu_word = array("I", [0])  # native maps look at it
-        self.maps = _maps_mode(maps, engine)
+        self.maps = _maps_mode(maps)
         self.stats_users = 0  # descriptors of BPF_ENABLE_STATS that are open
         self.on_verify: Callable[[Program], None] | None = None  # sees what the verifier is about to judge
         self.on_fields_freed: Callable[[Map, int], None] | None = None
@@ -347,11 +346,16 @@ class UserKernel:
         return self._bpffs
 
 
-def _maps_mode(given: str, engine: str) -> str:
-    mode = given or os.environ.get("BOMBUS_MAPS", "")
-    if mode not in ("", *MAP_MODES):
+def _maps_mode(given: str) -> str:
+    mode = given or os.environ.get("BOMBUS_MAPS", "") or "auto"
+    if mode not in MAP_MODES:
         raise UsageError(f"maps={mode!r}: there are {', '.join(MAP_MODES)}")
-    return mode or ("native" if engine in _COMPILING else "auto")
+    if mode == "native":
+        from bombus.kernel.user.maps.mapcode import problem
+
+        if problem():
+            raise NotSupported("native maps", problem())
+    return mode
 
 
 def _signed(fd: int) -> int:

@@ -68,14 +68,12 @@ class Text:
 _PARTS: Final = "\x1d"
 
 
-def _kept(name: str, make: Callable[[], str], *, wait: bool) -> str | None:
-    """A text from the disk, else made. None when it would have to be made and nobody waits."""
+def _kept(name: str, make: Callable[[], str]) -> str:
+    """A text from the disk, else made."""
     key = objects.text_key(f"{name} {_sources()}", host())
     found = objects.load(key, (), host(), Options())
     if found is not None:
         return found[1].decode()
-    if not wait:
-        return None
     text = make()
     objects.store(key, Lowered(host(), Options()), text.encode())
     return text
@@ -111,10 +109,8 @@ def _write(module: str, names: tuple[str, ...], *, external: bool) -> str:
     return _PARTS.join((text.head, text.definitions, "\n".join(text.declarations)))
 
 
-def _text(module: str, names: tuple[str, ...], *, external: bool = False, wait: bool = True) -> Text | None:
-    found = _kept(f"map text {module} {names}", lambda: _write(module, names, external=external), wait=wait)
-    if found is None:
-        return None
+def _text(module: str, names: tuple[str, ...], *, external: bool = False) -> Text:
+    found = _kept(f"map text {module} {names}", lambda: _write(module, names, external=external))
     head, definitions, declarations = found.split(_PARTS)
     return Text(head, definitions, tuple(declarations.split("\n")))
 
@@ -184,9 +180,7 @@ def _random_state() -> ctypes.c_uint64:
 @cache
 def _bodies(kind: str) -> Text:
     row = KINDS[kind]
-    text = _text(row.module, row.bodies)
-    assert text is not None
-    return text
+    return _text(row.module, row.bodies)
 
 
 # ------------------------------------------------------------------------------------------------ Python
@@ -221,8 +215,8 @@ class Api:
 _apis: dict[str, Api] = {}
 
 
-def api(kind: str, *, wait: bool) -> Api | None:
-    """The functions of a kind. None where there is no native code, or it would have to be compiled and nobody waits."""
+def api(kind: str) -> Api | None:
+    """The functions of a kind, compiled now if need be. None where there is no native code."""
     found = _apis.get(kind)
     if found is not None:
         return found
@@ -231,22 +225,16 @@ def api(kind: str, *, wait: bool) -> Api | None:
     with _lock:
         found = _apis.get(kind)
         if found is None:
-            linked = _linked(kind, wait)
-            if linked is None:
-                return None
-            found = _apis[kind] = Api(kind, linked)
+            found = _apis[kind] = Api(kind, _linked(kind))
     return found
 
 
-def _linked(kind: str, wait: bool) -> Linked | None:
+def _linked(kind: str) -> Linked:
     row = KINDS[kind]
     key = objects.text_key(f"map api {kind} {_sources()}", host())
     found = objects.load(key, (), host(), Options())
     if found is None:
-        if not wait:
-            return None
         python = _text("python", tuple(sorted(set(row.python.values()))), external=True)
-        assert python is not None
         bodies = _bodies(kind)
         prefix = _MARK
         texts = [bodies.named(prefix), python.named(prefix)]

@@ -95,7 +95,7 @@ def api_for(kernel: UserKernel, kind: str) -> Api | None:
         return None
     from bombus.kernel.user.maps import mapcode  # LLVM's driver and all that belongs to it
 
-    return mapcode.api(kind, wait=kernel.maps == "native")
+    return mapcode.api(kind)
 
 
 def _program_code(kind: str, numbers: Mapping[str, int], address: int, keep: object) -> MapCode:
