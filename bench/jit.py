@@ -6,7 +6,9 @@ Every program of bench/jit_programs.c is built for BPF and runs on: `linux` (BPF
 duration), `native` (ours at level 2), `quick` (level 0), with --fast `fast` (generated Python); and, by the same clang
 with -O2 -march=native, as C of this machine. Nanoseconds of one run net of the empty program, medians of interleaved
 rounds after warm runs, and ratios to the kernel's JIT (geometric means at the end). A net value that is lost in the
-noise of the empty program is said so and counts in no mean. Needs clang; the column `linux` needs root.
+noise of the empty program is said so and counts in no mean; a ratio with a ~ is a difference no larger than the half of
+the rounds in the middle differ by. Needs clang; the column `linux` needs root. No column for ubpf and rbpf: neither PyPI
+nor Debian has them.
 
 --compile instead: milliseconds of CPU time from instructions to runnable code by size and tier, the best of N.
 """
@@ -206,6 +208,7 @@ def run_programs(arguments: argparse.Namespace) -> list[dict[str, Any]]:
                     row[place] = statistics.median(times)
                 else:
                     row[place] = net(times, empty[place])
+                    row["spread"] = row.get("spread", {}) | {place: middle(times)}
             rows.append(row)
     return rows
 
@@ -214,6 +217,13 @@ def net(times: list[float], empty: list[float]) -> float | None:
     """The difference of the medians; None when it is no larger than what the empty program's runs differ by."""
     found = statistics.median(times) - statistics.median(empty)
     return found if found > max(empty) - min(empty) and found > 0 else None
+
+
+def middle(times: list[float]) -> float:
+    """By how much the half of the times in the middle differ."""
+    ordered = sorted(times)
+    cut = len(ordered) // 4
+    return ordered[-1 - cut] - ordered[cut]
 
 
 def sized(size: int) -> list[Insn]:
@@ -280,7 +290,7 @@ def main() -> None:
     if arguments.json:
         print(json.dumps(rows, indent=1))
         return
-    names = list(rows[0])
+    names = [name for name in rows[0] if name != "spread"]
     print("".join(f"{name:>18}" if number else f"{name:<18}" for number, name in enumerate(names)))
     ratios: dict[str, list[float]] = {}
     for row in rows:
@@ -290,7 +300,8 @@ def main() -> None:
             text = f"{value:.2f}" if arguments.compile else "-" if name not in row else cell(value)
             base = row.get("linux")
             if not arguments.compile and base and value and name != "linux" and row["program"] != "empty":
-                text += f" ({value / base:.2f})"
+                same = abs(value - base) <= max(row["spread"][name], row["spread"]["linux"])
+                text += f" ({value / base:.2f}{'~' * same})"
                 kind = f"{name}, maps" if row["program"] in MAPS else name
                 ratios.setdefault(kind, []).append(value / base)
             cells += f"{text:>18}"

@@ -81,7 +81,8 @@ PROGRAM int parse(struct xdp_md *ctx)
 {
 	u8 *p = DATA(ctx), *end = END(ctx);
 	u32 found = 0;
-	for (u32 n = 0; n < 16; n++) {
+	for (u32 n = 0; n < 256; n++) { /* more than one way over the packet: the empty program's noise is small beside it */
+		if (n % 16 == 0) p = (u8 *)DATA(ctx) + n / 64 * 60;
 		if (p + 54 > end) return 0;
 		if (*(u16 *)(p + 12) != 0x0008 || p[23] != 6) return 1;
 		if (*(u16 *)(p + 20) & 0xff1f) return 1;
