@@ -7,8 +7,8 @@ duration), `native` (ours at level 2), `quick` (level 0), with --fast `fast` (ge
 with -O2 -march=native, as C of this machine. Nanoseconds of one run net of the empty program, medians of interleaved
 rounds after warm runs, and ratios to the kernel's JIT (geometric means at the end). A net value that is lost in the
 noise of the empty program is said so and counts in no mean; a ratio with a ~ is a difference no larger than the half of
-the rounds in the middle differ by. Needs clang; the column `linux` needs root. No column for ubpf and rbpf: neither PyPI
-nor Debian has them.
+the rounds in the middle differ by. Needs clang; the column `linux` needs root. There is none for ubpf and rbpf: neither
+PyPI nor Debian has them.
 
 --compile instead: milliseconds of CPU time from instructions to runnable code by size and tier, the best of N.
 """

@@ -12,7 +12,7 @@ and may need, by these names (each symbol only where the program uses it)
     u64 bpf_helper_N(struct run *run, u64 r1, ... u64 r5);              helper N; returns r0
     u64 bpf_kfunc_F_N(struct run *run, u64 r1, ... u64 r5);             kernel function N of fd_array[F]
     u64 bpf_tail_call(struct run *run, u64 ctx, u64 array, u64 index);  the `bpf_main` to jump to, 0 to fall through;
-                                                                        1: it ran already and left `run->result`.
+                                                                        all ones: it ran and left `run->result`.
                                                                         The program counts the calls, index is a u32
     u64 bpf_load_packet(struct run *run, u64 skb, u64 offset, u64 size);
                                                                         BPF_LD_ABS and BPF_LD_IND: offset is an s32,
@@ -101,7 +101,7 @@ TAIL_CALL: Final = "bpf_tail_call"
 LOAD_PACKET: Final = "bpf_load_packet"
 ADDRESS_CAST: Final = "bpf_address_cast"
 FIND: Final = "bpf_find"
-ALREADY_RAN: Final = 1  # what bpf_tail_call returns when the target ran in another engine
+ALREADY_RAN: Final = 0xFFFF_FFFF_FFFF_FFFF  # what bpf_tail_call returns when the target ran in another engine
 
 # Parameters of what programs call, after `run`, and what comes back.
 SIGNATURES: Final[dict[str, tuple[str, ...]]] = {

@@ -53,6 +53,8 @@ _ROWS = (
     Target("riscv64", "riscv64-unknown-linux-gnu", features="+m,+a"),
     Target("loongarch64", "loongarch64-unknown-linux-gnu", features="-lasx,-lsx"),  # vectors are an option of the CPU
 )
+# Code of a virtual machine: no ELF, no system calls. bulk-memory: copies are instructions (WebAssembly 2.0).
+WASM = Target("wasm32", "wasm32-unknown-unknown", pointer_bits=32, features="+bulk-memory", relocation="static")
 TARGETS: dict[str, Target] = {row.name: row for row in _ROWS}
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from bombus.errors import UsageError
-from bombus.jit.target import TARGETS, Target
+from bombus.jit.target import TARGETS, WASM, Target
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +114,14 @@ _ROWS = (
     # move $a7,$a0; move $a0,$a1; move $a1,$a2; move $a2,$a3; syscall 0; jr $ra
     _arch("loongarch64", "8b001500 a4001500 c5001500 e6001500 00002b00 2000004c", _GENERIC, names=("loong64",)),
 )  # fmt: skip
+# Objects and modules of WebAssembly: there are no system calls.
+WASM32 = Arch("wasm32", WASM, WASM, "", Syscall(b"", 0, 0, 0, 0), ("wasm",))
 ARCHES: dict[str, Arch] = {row.name: row for row in _ROWS}
 
 
 @cache
 def _by_name() -> dict[str, Arch]:
-    return {name: row for row in _ROWS for name in (row.name, *row.names)}
+    return {name: row for row in (*_ROWS, WASM32) for name in (row.name, *row.names)}
 
 
 def arch_of(name: str) -> Arch:
@@ -127,4 +129,4 @@ def arch_of(name: str) -> Arch:
     try:
         return _by_name()[name]
     except KeyError:
-        raise UsageError(f"{name!r} is no architecture: {', '.join(ARCHES)} are") from None
+        raise UsageError(f"{name!r} is no architecture: {', '.join([*ARCHES, WASM32.name])} are") from None

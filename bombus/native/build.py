@@ -21,11 +21,12 @@ from bombus.jit import abi
 from bombus.jit.compile import Compiler
 from bombus.jit.lower import Lowered, Options, lower
 from bombus.native import start
-from bombus.native.arch import Arch
-from bombus.native.inside import FREE, Codes
+from bombus.native.arch import WASM32, Arch
+from bombus.native.inside import FREE, TIMELESS, Codes
 from bombus.native.link import link, link_shared
 from bombus.native.module import Pieces
 from bombus.native.programs import POINTERS, NativeProgram, NativeUnit, context_size, helper_name, wide_offset
+from bombus.native.wasm import module_of
 from bombus.runtime import serve
 from bombus.spec.ctxstructs import CONTEXT
 from bombus.spec.helpers import HELPER_BY_ID
@@ -51,7 +52,10 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
     pieces = Pieces()
     entries = []
     target = arch.static if emit == "exe" else arch.target
-    if emit == "so" and arch.name not in SHARED:
+    is_wasm = arch is WASM32
+    if is_wasm and emit == "exe":
+        raise NotSupported("executables for wasm32", "--emit so makes a module")
+    if emit == "so" and arch.name not in SHARED and not is_wasm:
         raise NotSupported(f"shared libraries for {arch.name}", "link the object: cc -shared")
     whole = emit in ("exe", "so")  # nobody provides anything
     inner = unit.inside if whole else {}
@@ -63,7 +67,7 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
         places = {i: ArrayPlace(0, inner[name].numbers["slot_bytes"], inner[name].numbers["max_entries"], 0)
                   for i, name in arrays.items()}  # fmt: skip
         maps = {i: codes.of(inner[name].kind, inner[name].numbers) for i, name in held.items() if i not in arrays}
-        maps |= _helpers(program, codes) if whole else {}
+        maps |= _helpers(program, codes, FREE if not is_wasm else TIMELESS) if whole else {}
         lowered = lower(program.insns, target, Options(checked=False, budget=False, facts=program.facts, plain=_PLAIN,
                                                        outside_stack=False, arrays=places, maps=maps))  # fmt: skip
         _complain(program, lowered)
@@ -83,7 +87,8 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
         pieces.add([one.memory(f"bpf_memory_{_identifier(name)}", arch.target.byteorder),
                     f"@bpf_map_{name} = internal global i8 0"])  # fmt: skip
     if whole:
-        pieces.add(["@bombus_nothing = internal global i8 0", *start.service_text(arch)])
+        pieces.add(["@bombus_nothing = internal global i8 0"])
+        pieces.add(start.yield_text() if is_wasm else start.service_text(arch))
         outside = unit.maps - inner.keys()
         if outside:
             names = ", ".join(sorted(outside))
@@ -92,6 +97,11 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
         return _executable(pieces, arch, entries, level, _BUDGET)
     pieces.add(f"@bpf_map_{name} = external global i8" for name in sorted(unit.maps - inner.keys()))
     pieces.add(_entry(name, program.name) for (name, _), program in zip(entries, unit.programs, strict=True))
+    if emit == "so" and is_wasm:
+        _add_routines(pieces, arch, start.memory_names(), "internal")
+        return module_of(_compile(pieces, arch, "obj", level, static=False))
+    if is_wasm:
+        return _compile(pieces, arch, emit, level, static=False)
     if emit == "so":
         _add_routines(pieces, arch, start.routine_names() if arch.routines else start.memory_names(), "hidden")
         data = _compile(pieces, arch, "obj", level, static=False)
@@ -118,10 +128,10 @@ def build_unverified(codes: Sequence[Sequence[Insn]], arch: Arch, *, level: int 
 # ------------------------------------------------------------------------------------------------ parts
 
 
-def _helpers(program: NativeProgram, codes: Codes) -> dict[int, MapCode]:
+def _helpers(program: NativeProgram, codes: Codes, free: Collection[int]) -> dict[int, MapCode]:
     """Calls of helpers that take no map and can be inside."""
     insns = enumerate(program.insns)
-    calls = [index for index, insn in insns if insn.opcode == op.CALL and not insn.src and insn.imm in FREE]
+    calls = [index for index, insn in insns if insn.opcode == op.CALL and not insn.src and insn.imm in free]
     return dict.fromkeys(calls, codes.of_helpers()) if calls else {}
 
 

@@ -22,6 +22,7 @@ from bombus.vm.env import MapCode
 
 # Helpers without a map that need nothing from outside. bpf_get_prandom_u32 is none: nothing here is random.
 FREE: Final = (5, 8, 28, 93, 94, 125, 160, 208)
+TIMELESS: Final = (8, 28, 93, 94)  # without clocks
 VERSION: Final = 0x612  # of the kernel whose helpers these are: 6.18
 _TABLES: Final = ("hash", "percpu_hash", "lru_hash", "lru_percpu_hash")
 

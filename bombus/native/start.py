@@ -134,6 +134,11 @@ def _arm_division(name: str, divide: str, linkage: str) -> str:
             f"  ret {both} %y\n}}")  # fmt: skip
 
 
+def yield_text() -> list[str]:
+    """Who waits for a lock goes on waiting."""
+    return ["define internal i32 @sched_yield() nounwind {\n  ret i32 0\n}"]
+
+
 def service_text(arch: Arch) -> list[str]:
     """What the bodies of maps and helpers ask a C library for."""
     word = f"i{arch.bits}"
@@ -141,8 +146,8 @@ def service_text(arch: Arch) -> list[str]:
         "  %c = add i32 %clock, 0\n  %p = trunc i64 %place to i32\n")  # fmt: skip
     end = "  %e = trunc i64 %r to i32\n  ret i32 %e\n}" if word == "i64" else "  ret i32 %r\n}"
     return [
+        *yield_text(),
         f"declare hidden {word} @{SYSTEM}({word}, {word}, {word}, {word})",
-        "define internal i32 @sched_yield() nounwind {\n  ret i32 0\n}",
         f"define internal i32 @clock_gettime(i32 %clock, i64 %place) nounwind {{\n{cut}"
         f"  %r = call {word} @{SYSTEM}({word} {arch.syscall.clock}, {word} %c, {word} %p, {word} 0)\n{end}",
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import os
 import random
@@ -9,6 +10,7 @@ import shutil
 import struct
 import subprocess
 import sys
+from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 
@@ -25,10 +27,11 @@ from bombus.elf.read import read_elf
 from bombus.errors import BombusError, CodegenError, NotSupported, UsageError
 from bombus.jit import abi
 from bombus.native import start
-from bombus.native.arch import ARCHES, Arch, arch_of
+from bombus.native.arch import ARCHES, WASM32, Arch, arch_of
 from bombus.native.build import SHARED, Answer, answers, build, build_unverified, header, records
 from bombus.native.link import link
 from bombus.native.programs import NativeUnit, unit_of
+from bombus.native.wasm import module_of
 from bombus.object.read import read_object
 from bombus.runtime import routines, serve
 
@@ -355,6 +358,61 @@ def test_shared_libraries_are_whole(name: str) -> None:
     assert (elf.type, elf.machine, elf.bits) == (3, read_elf_machine(arch), arch.bits)
     for flags in load_flags(data):
         assert flags & 3 != 3, "a segment is writable and executable"
+
+
+def wasm_runs(module: bytes, name: str, requests: Sequence[bytes]) -> list[tuple[int, bytes]]:
+    wasmtime = pytest.importorskip("wasmtime", reason="nothing here runs WebAssembly")
+    store = wasmtime.Store(wasmtime.Engine())
+    exports = wasmtime.Instance(store, wasmtime.Module(store.engine, module), []).exports(store)
+    memory, heap = exports["memory"], exports["__heap_base"].value(store)
+    memory.grow(store, 2)
+    found = []
+    for packet in requests:
+        place = heap + 64
+        addresses = struct.pack("<QQQ", place, place + len(packet), place)
+        memory.write(store, bytes(24) + addresses, heap)
+        memory.write(store, packet, place)
+        verdict = exports[name](store, heap)
+        found.append((verdict, bytes(memory.read(store, place, place + len(packet)))))
+    return found
+
+
+def test_modules_of_webassembly() -> None:
+    """Variables, tail calls, loops, maps and helpers inside; what is exported can be seen from outside."""
+    assert wasm_runs(build(sample_unit("little"), WASM32, emit="so"), "sample", packets()) == expected()
+    runs = wasm_runs(build(inside_unit("little"), WASM32, emit="so"), "inside", [bytes(14) + b"\1" + bytes(20)] * 2)
+    assert [verdict for verdict, _ in runs] == [33, 66]
+    defines = ("NO_TIME",)
+    unit = unit_of(read_object(maps_object("bpfel", defines), name="maps"))
+    assert wasm_runs(build(unit, WASM32, emit="so"), "maps", map_packets()) == map_runs(defines)
+
+
+def test_what_webassembly_does_not_have() -> None:
+    unit = unit_of(read_object(maps_object("bpfel", ()), name="maps"))
+    with pytest.raises(NotSupported, match="bpf_ktime_get_ns"):
+        build(unit, WASM32, emit="so")
+    with pytest.raises(NotSupported, match="executables for wasm32"):
+        build(sample_unit("little"), WASM32, emit="exe")
+    data = build(unit, WASM32)
+    assert data.startswith(b"\0asm") and b"bpf_helper_5" in data
+    with pytest.raises(CodegenError, match="bpf_helper"):
+        module_of(data)
+
+
+def test_damaged_objects_of_webassembly() -> None:
+    data = build(sample_unit("little"), WASM32)
+    assert module_of(data)
+    for at in range(8, len(data), 3):
+        for value in (0, 0x7F, 0xFF):
+            damaged = bytearray(data)
+            damaged[at] = value
+            try:
+                module_of(bytes(damaged))
+            except BombusError:
+                continue
+    for length in range(0, len(data) - 1, 5):
+        with contextlib.suppress(BombusError):
+            module_of(data[:length])
 
 
 @pytest.mark.parametrize("name", ARCHES)
