@@ -11,9 +11,9 @@ from typing import cast as typed
 
 from bombus.bpf.ints import Int, Scalar, bswap, s64, u8, u16, u32, u64
 from bombus.bpf.layout import size_of
-from bombus.bpf.machine import call, machine
+from bombus.bpf.machine import call, kernel_function, machine
 from bombus.bpf.struct import Array, Ref, Struct, View, encode, view_as
-from bombus.errors import NotSupported, UsageError
+from bombus.errors import UsageError
 
 I = TypeVar("I", bound=Scalar)
 N = TypeVar("N", bound=Int)
@@ -348,16 +348,16 @@ def kfunc(function: F) -> F:
         @bpf.kfunc
         def bpf_task_from_pid(pid: s32) -> task_struct | None: ...
 
-    (`raise NotImplementedError` where type checkers want a body.) The loader finds it in the kernel's BTF. In plain
-    Python there is no kernel to call: NotSupported.
+    (`raise NotImplementedError` where type checkers want a body.) The loader finds it in the kernel's BTF. Plain Python
+    calls what the user kernel has of it, or raises NotSupported.
     """
 
     @wraps(function)
-    def refuse(*args: Any, **named: Any) -> Any:
-        raise NotSupported(f"kernel function {function.__name__}", "programs in plain Python have no kernel")
+    def called(*args: Any) -> Any:
+        return kernel_function(function, args)
 
-    refuse.__bpf_kfunc__ = True  # type: ignore[attr-defined]
-    return typed(F, refuse)
+    called.__bpf_kfunc__ = True  # type: ignore[attr-defined]
+    return typed(F, called)
 
 
 def is_kfunc(function: Any) -> bool:

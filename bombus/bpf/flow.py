@@ -1,7 +1,7 @@
 """Words that steer: exceptions, loops by the kernel's iterators, sections in which the kernel holds something.
 
 They are kernel functions in BPF. In plain Python `throw` ends the program's run, `iterate` is the range itself, and the
-sections do nothing, as nothing else runs; iterators over the kernel's objects are NotSupported.
+sections do nothing, as nothing else runs.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from types import FrameType, TracebackType
 from typing import NoReturn, TypeVar
 
 from bombus.bpf.ints import u32, u64
+from bombus.bpf.machine import walk
 from bombus.bpf.struct import Struct
-from bombus.errors import NotSupported
 
 S = TypeVar("S", bound=Struct)
 
@@ -92,45 +92,42 @@ def preempt_off() -> Section:
     return Section()
 
 
-def _kernel_only(name: str) -> NoReturn:
-    raise NotSupported(f"iterating over {name}", "programs in plain Python have no kernel")
-
-
 class iterators:
     """Loops over objects of the kernel: `for task in bpf.iterators.task(task_struct, None, 0):`.
 
-    `kind` is the struct class that the items are seen as.
+    `kind` is the struct class that the items are seen as. In plain Python there are those that the user kernel has;
+    others are NotSupported.
     """
 
     @staticmethod
     def task(kind: type[S], task: Struct | None, flags: u32 | int) -> Iterator[S]:
         """Tasks (flags 0: all processes, 1: all threads, 2: threads of `task`). (Linux 6.7)"""
-        _kernel_only("tasks")
+        return walk("task", kind, task, flags)
 
     @staticmethod
     def task_vma(kind: type[S], task: Struct, address: u64 | int) -> Iterator[S]:
         """Memory areas of a task from an address on. (Linux 6.7)"""
-        _kernel_only("memory areas")
+        return walk("task_vma", kind, task, address)
 
     @staticmethod
     def css(kind: type[S], start: Struct, flags: u32 | int) -> Iterator[S]:
         """Cgroups below one (cgroup_subsys_state; flags 1: downwards first, 2: upwards first, 3: ancestors).
         (Linux 6.7)"""
-        _kernel_only("cgroups")
+        return walk("css", kind, start, flags)
 
     @staticmethod
     def css_task(kind: type[S], css: Struct, flags: u32 | int) -> Iterator[S]:
         """Tasks of a cgroup. (Linux 6.7)"""
-        _kernel_only("tasks of a cgroup")
+        return walk("css_task", kind, css, flags)
 
     @staticmethod
     def kmem_cache(kind: type[S]) -> Iterator[S]:
         """Slab caches. (Linux 6.13)"""
-        _kernel_only("slab caches")
+        return walk("kmem_cache", kind)
 
     @staticmethod
     def dmabuf(kind: type[S]) -> Iterator[S]:
         """DMA buffers. (Linux 6.16)"""
-        _kernel_only("DMA buffers")
+        return walk("dmabuf", kind)
 
 

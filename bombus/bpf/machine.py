@@ -6,7 +6,8 @@ needed; `use` puts another one in its place.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import typing
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 DEFAULT = "bombus.plain"  # by name: it stands above this room
 R = TypeVar("R")
+S = TypeVar("S", bound=Struct)
+_ITERATOR = 64  # bytes of the largest iterator's state, and more
 
 
 class Machine(Protocol):
@@ -37,6 +40,10 @@ class Machine(Protocol):
 
     def kernel_struct(self, kind: type[Struct], address: int) -> Struct | None:
         """The kernel's object at an address as a class declares it; None where there is none."""
+
+    def call_kernel(self, name: str, args: list[int]) -> int:
+        """Call a function of the kernel with register values; returns r0 as u64. NotSupported for one that is not
+        there."""
 
     def function(self, body: Callable[..., Any]) -> int:
         """The address by which helpers call back a Python function."""
@@ -100,6 +107,38 @@ class _Held:
     def close(self) -> None:
         for region in self.regions:
             self.memory.remove(region)
+
+
+def kernel_function(function: Callable[..., Any], args: Sequence[Any]) -> Any:
+    """Call a function of the kernel by its declaration. NotSupported where the machine has no such function."""
+    here = machine()
+    held = _Held(here.memory)
+    try:
+        raw = here.call_kernel(function.__name__, [_register(here, held, value) for value in args])
+    finally:
+        held.close()
+    kind = typing.get_type_hints(function).get("return", type(None))
+    inside = [item for item in typing.get_args(kind) if item is not type(None)]
+    kind = inside[0] if inside else kind
+    if kind is type(None):
+        return None
+    return kind(raw != 0) if kind is bool else kind._make(raw) if issubclass(kind, Scalar) else pointed(kind, raw)
+
+
+def walk(name: str, kind: type[S], *args: Any) -> Iterator[S]:
+    """Objects of an iterator of the kernel (bpf_iter_<name>_new and so on), as a class declares them."""
+    here = machine()
+    state = here.memory.allocate(_ITERATOR, name=f"bpf_iter_{name}", kind="stack")
+    held = _Held(here.memory)
+    try:
+        start = [state.start, *(_register(here, held, value) for value in args)]
+        if not here.call_kernel(f"bpf_iter_{name}_new", start):
+            while address := here.call_kernel(f"bpf_iter_{name}_next", [state.start]):
+                yield pointed(kind, address)
+        here.call_kernel(f"bpf_iter_{name}_destroy", [state.start])
+    finally:
+        held.close()
+        here.memory.remove(state)
 
 
 def call(result: type[R] | None, number: int, *args: Any) -> R:

@@ -22,8 +22,13 @@ from bombus.bpf.machine import pointed
 from bombus.bpf.maps import Map as Declared
 from bombus.bpf.program import Program
 from bombus.bpf.struct import Ref, Struct, view_as
+from bombus.btf.build import Builder
+from bombus.btf.types import INT_SIGNED, Int
+from bombus.btf.types import Struct as BtfStruct
 from bombus.errors import KernelError, NotSupported, UsageError, VmFault
+from bombus.kernel.api import Attr
 from bombus.kernel.handles import Map
+from bombus.kernel.user import kfuncs
 from bombus.kernel.user.helpers.registry import bind
 from bombus.kernel.user.hooks import skbrun, xdprun
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
@@ -41,6 +46,9 @@ from bombus.spec.progtypes import PROG_TYPE
 from bombus.spec.sections import resolve
 from bombus.vm.run import Run
 
+_TYPED: Final = frozenset(
+    f"BPF_MAP_TYPE_{name}_STORAGE" for name in ("SK", "TASK", "INODE", "CGRP")
+)
 _CALLBACKS: Final = 0x7FFF_C0DE_0000_0000  # addresses that no memory has
 _TAIL_CALLS: Final = 33
 CHUNK: Final = 1 << 16
@@ -120,9 +128,19 @@ class PlainMachine:
         key, value = sizes
         if declared.inner is not None:
             more["inner"] = self.map(declared.inner)
+        if declared.MAP_TYPE in _TYPED:
+            more |= {"btf_fd": self._types(key, value), "btf_key_type_id": 1, "btf_value_type_id": 2}
         made = Map.create(self.kernel, declared.MAP_TYPE, key, value, entries, flags=declared.flags, **more)
         self._kernel_maps.append(self.kernel.map_by_fd("a helper", made.fd))
         return made
+
+    def _types(self, key: int, value: int) -> int:
+        """A descriptor of BTF with an integer and a struct of these sizes: some maps want types."""
+        builder = Builder()
+        builder.add(Int("key", key, INT_SIGNED))
+        builder.add(BtfStruct("value", value, ()))
+        data = builder.to_bytes()
+        return self.kernel.bpf(Attr("BPF_BTF_LOAD", btf=data, btf_size=len(data)))
 
     def contents(self, declared: Declared) -> list[tuple[Any, Any]]:
         """Keys and values as the program declares them: ints, or structs. A value for each CPU is a list."""
@@ -164,6 +182,15 @@ class PlainMachine:
 
     def kernel_struct(self, kind: type[Struct], address: int) -> Struct | None:
         return self._structs.view(kind, address)
+
+    def call_kernel(self, name: str, args: list[int]) -> int:
+        if not self._running:
+            raise UsageError("functions of the kernel run inside of a program: call program.run(...)")
+        body = kfuncs.bind(name, self._running[-1].env)
+        if body is None:
+            raise NotSupported(f"kernel function {name}", "the user kernel, where plain Python runs, does not have it")
+        padded = [*map(self._structs.known, args), 0, 0, 0, 0, 0]
+        return body(*padded[:5]) & U64
 
     def function(self, body: Callable[..., Any]) -> int:
         if body not in self._functions:

@@ -8,12 +8,14 @@ from types import ModuleType
 
 import pytest
 
+from bombus.bpf.machine import use
 from bombus.compiler.build import build_module, build_source
 from bombus.compiler.importing import import_file
 from bombus.errors import DialectError, NotSupported
 from bombus.kernel.api import Kernel
 from bombus.loader.load import load
 from bombus.object.read import read_object
+from bombus.plain import PlainMachine
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples" / "bpf"
 FIELD_OFFSET, FIELD_EXISTS, TYPE_EXISTS = 0, 2, 8  # enum bpf_core_relo_kind
@@ -116,9 +118,17 @@ def test_kernel_functions_on_linux(linux_kernel: Kernel) -> None:
         assert loaded.maps["tgids"][0] == os.getpid()
 
 
-def test_kernel_functions_are_not_there_in_plain_python() -> None:
-    with pytest.raises(NotSupported, match="kernel function bpf_task_from_pid is not supported"):
-        example("kfunc_task").bpf_task_from_pid(1)
+def test_kernel_functions_of_the_user_kernel_are_there_in_plain_python() -> None:
+    module, machine = example("kfunc_task"), PlainMachine()
+    with use(machine):
+        assert module.find.run(bytes(60)).verdict == 2
+    assert machine.contents(module.tgids)[0] == (0, os.getpid())
+
+
+def test_other_kernel_functions_are_not_there_in_plain_python() -> None:
+    module = example("kfunc_work")
+    with use(PlainMachine()), pytest.raises(NotSupported, match="kernel function bpf_wq_init is not supported"):
+        module.start.run(bytes(60))
 
 
 def test_kernel_functions_have_no_body() -> None:
