@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import random
 import re
@@ -99,17 +100,19 @@ def generators(world: World, user: str) -> dict[str, Generator]:
     }
     if user == "root" and world.vmlinux is not None:
         found["kernel"] = targets.kernel_generator(world, "kernel", (*targets.HERE, *targets.TRAMPOLINES))
+        found["kfunc"] = targets.kernel_generator(world, "kfunc", (*targets.HERE, *targets.TRAMPOLINES),
+                                                  targets.KfuncWriter)  # fmt: skip
         found["sweep"] = _sweep(world, world.vmlinux)
     return found
 
 
 def _sweep(world: World, vmlinux: Btf) -> Generator:
-    """All calls and contexts in an order of their own: a new one each time."""
+    """All calls and contexts in an order of their own: another one each time, and then from the beginning."""
     types = KernelTypes(vmlinux)
     cases = [case for _, case in (*verifier_sweeps.calls(world, types, sections=False),
                                   *verifier_sweeps.contexts(types))]  # fmt: skip
     random.Random(1).shuffle(cases)
-    rest = iter(cases)
+    rest = itertools.cycle(cases)
     return lambda _rng: next(rest)
 
 

@@ -329,7 +329,9 @@ def generators(world: World, wanted: Sequence[str]) -> dict[str, Generator]:
         "raw": verifier_gen_raw.generate,
     }
     if world.vmlinux is not None:
-        found["kernel"] = verifier_gen_targets.kernel_generator(world, "kernel", verifier_gen_targets.HERE)
+        targets = verifier_gen_targets
+        found["kernel"] = targets.kernel_generator(world, "kernel", targets.HERE)
+        found["kfunc"] = targets.kernel_generator(world, "kfunc", targets.HERE, targets.KfuncWriter)
     for topic in ("mutate", "mutate_typed"):
         if not wanted or topic in wanted:
             if verifier_gen_mutate.ORACLE.exists():

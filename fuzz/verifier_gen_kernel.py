@@ -168,9 +168,12 @@ class KernelWriter(CallWriter):
         return self.hold(struct)
 
     def made_by(self, struct: int) -> int | None:
-        """Cast a number, so that it may be read at least."""
+        """Now and then a number that is cast, so that it may be read at least."""
+        return self.cast(struct) if self.chance(0.3) else None
+
+    def cast(self, struct: int) -> int | None:
         cast = self.types.functions.get("bpf_rdonly_cast")
-        if cast is None or not self.chance(0.3):
+        if cast is None:
             return None
         self.put(0xBF, 1, self.some())
         self.put(0xB7, 2, 0, 0, struct)

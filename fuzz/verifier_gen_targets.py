@@ -114,7 +114,22 @@ class Targets:
         return Target(LSM, attach, number, params, flags, (0, 0, 0, 1, -1, -4096), name=self.types.name(number))
 
 
-def kernel_generator(world: World, topic: str, kinds: Sequence[str]) -> Callable[[random.Random], Case]:
+class KfuncWriter(SceneWriter):
+    """Little but calls of kernel functions, with pointers that are trusted in all degrees."""
+
+    def source(self, struct: int) -> int | None:
+        if self.chance(0.35):
+            return self.cast(struct)
+        reg = super().source(struct)
+        return self.cast(struct) if reg is None else reg
+
+    def statements(self) -> list[tuple[float, Callable[[], None]]]:
+        return [(6, self.any_kfunc), (0.5, self.walk), (0.5, self.section), (0.3, self.reference)]
+
+
+def kernel_generator(
+    world: World, topic: str, kinds: Sequence[str], writer: type[SceneWriter] = SceneWriter
+) -> Callable[[random.Random], Case]:
     """Raises LookupError when the kernel's BTF is not known."""
     if world.vmlinux is None:
         raise LookupError(f"{topic}: the kernel's BTF is not readable")
@@ -123,8 +138,8 @@ def kernel_generator(world: World, topic: str, kinds: Sequence[str]) -> Callable
 
     def generate(rng: random.Random) -> Case:
         target = targets.choose(rng)
-        w = SceneWriter(rng, world, types, target, rng.choice((0, 0, 0.01, 0.02, 0.05)))
-        w.main(rng.randint(1, 6))
+        w = writer(rng, world, types, target, rng.choice((0, 0, 0.01, 0.02, 0.05)))
+        w.main(rng.randint(1, 6 if writer is SceneWriter else 2))
         case = finish(w, topic, target.prog_type, target.attach_type)
         return replace(case, attach_btf_id=target.btf_id, flags=case.flags | target.flags)
 

@@ -120,7 +120,7 @@ def _argument(env: Env, btf: Btf, func: Func, i: int, type_id: int, is_global: b
             if "ctx" in known:
                 _validate_context(env, btf, type_, i)
             return Argument("ctx")
-        if _is_dynptr(btf, type_):
+        if env.rules.argument_tags and _is_dynptr(btf, type_):
             if known:
                 env.fail(EINVAL, invalid)
             return Argument("dynptr")

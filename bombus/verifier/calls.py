@@ -208,7 +208,7 @@ def _loop(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
 
 def set_up_timer(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
     _pass_value(caller.regs[1], callee)
-    callee.return_range = (0, 1)
+    callee.return_range = (0, 0)
 
 
 def set_up_task_work(_env: Env, caller: Frame, callee: Frame, _callsite: int) -> None:
@@ -396,7 +396,7 @@ def check_return(env: Env, regno: int = 0) -> None:
     where = "At program exit"
     if frame.in_async_callback:
         where = "At async callback return" if env.rules.smin_smax_in_errors else "At async callback"
-        allowed = (0, 0)
+        allowed = frame.return_range
     elif is_subprog:
         if reg.type != SCALAR_VALUE:
             env.fail(
@@ -413,7 +413,8 @@ def check_return(env: Env, regno: int = 0) -> None:
         program = env.program
         row = PROG_TYPE_BY_ID[program.prog_type]
         kind = ATTACH_TYPE_BY_ID.get(program.expected_attach_type)
-        rule = row.return_range(kind.name if kind is not None else "")
+        known = kind is not None and kind.since <= program.version
+        rule = row.return_range(kind.name if kind is not None and known else "")
         if rule is None:
             return
         allowed = (rule.min, rule.max)

@@ -13,7 +13,8 @@ from itertools import pairwise
 from typing import Any, Final
 
 from bombus.isa.insn import Insn
-from bombus.verifier.explain_table import Rule, find
+from bombus.verifier.explain_rule import Rule
+from bombus.verifier.explain_table import find
 from bombus.verifier.program import LineInfo
 
 _INSN: Final = re.compile(r"(\d+): \(([0-9a-f]{2})\) (.*?)(?:\s*; (.*))?$")
@@ -44,8 +45,17 @@ _SUM: Final = re.compile(r"[rw]\d+ (?:[-+*/%&|^]|<<|>>|s>>)= [rw](\d+)$")
 _MAX_ORIGINS: Final = 6
 # Rules of a first message that say what was wrong, where a second one follows that says how.
 _EXACT: Final = frozenset({"packet-bounds", "value-bounds", "key-bounds", "memory-bounds", "leaked-reference"})
+# Messages that only repeat that something was wrong, after one that says what.
+_FOLLOWING: Final = frozenset({"buffer-and-size"})
 # Rules about the number that was added to a pointer, rather than the pointer.
 _OFFSETS: Final = frozenset({"unbounded", "outside-memory", "negative-index", "pointer-offset"})
+
+_NUMBER: Final = re.compile(r"scalar|inv|0x|-?\d|P-?\d")
+_TAKEN_AWAY: Final = (
+    "R{reg} was a pointer ({was}) until something took it away: what it points to was released or given away, the lock "
+    "or section that kept it valid ended, or the packet was moved."
+)
+_KEEP: Final = "Use the pointer before that, or get it again afterwards."
 
 Found = tuple[Rule, re.Match[str]]
 
@@ -148,7 +158,11 @@ def explain(
     rule, match = found
     groups = match.groupdict()
     meaning = rule.meaning
-    if before is not None and before[0].key in _EXACT:
+    if before is not None and (rule.key in _FOLLOWING or message.startswith("Caller passes")):
+        rule, match = before
+        groups = match.groupdict()
+        meaning = rule.meaning
+    elif before is not None and before[0].key in _EXACT:
         rule = rule if before[0].key != rule.key else before[0]
         meaning = before[0].meaning
         groups |= {name: value for name, value in before[1].groupdict().items() if value}
@@ -158,9 +172,13 @@ def explain(
     origins = _origins(path, register, through_sums=rule.key in _OFFSETS)
     if rule.key == "leaked-reference" and groups.get("alloc"):
         origins = tuple(step for step in path if step.insn == int(groups["alloc"]))[-1:]
+    held = _value(path, register)
+    if rule.key == "scalar-pointer" and held and not _NUMBER.match(held):
+        meaning, rule = _TAKEN_AWAY, rule._replace(fix=_KEEP)
+        values["was"] = held
     return Explanation(
-        message, rule.key, _fill(meaning, values), rule.fix, at, text, source, register,
-        _value(path, register), _argument(text, register), origins, _branches(path), path,
+        message, rule.key, _fill(meaning, values), _fill(rule.fix, values), at, text, source, register,
+        held, _argument(text, register), origins, _branches(path), path,
     )  # fmt: skip
 
 
@@ -277,8 +295,8 @@ def _reason(messages: list[str]) -> tuple[str, Found | None, Found | None]:
 
 def _register(rule: str, groups: dict[str, str | None], text: str) -> int:
     for name, number in groups.items():
-        if name.startswith("reg") and number is not None:
-            return int(number)
+        if number is not None and (name.startswith("reg") or name in ("arg0", "arg1")):
+            return int(number) + (name == "arg0")
     if rule == "r0":
         return 0
     if rule == "base":

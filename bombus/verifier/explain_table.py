@@ -1,40 +1,25 @@
 """What the verifier's messages mean, and what usually helps: one row for each kind of message.
 
-A pattern is searched at the beginning of a message; the first row that matches counts. {name} in a text is the
-pattern's group of that name. `register`: which register the message is about when it names none: "dst" and "src" are
-those of the failing instruction, "base" the pointer that it loads or stores through.
+The first row that matches counts; those of `explain_types` come first.
 """
 
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
-
-class Rule(NamedTuple):
-    key: str  # names the kind of mistake
-    pattern: re.Pattern[str]
-    meaning: str
-    fix: str
-    register: str = ""
-
-
-def _rule(key: str, pattern: str, meaning: str, fix: str, register: str = "") -> Rule:
-    first, *more = pattern.split("(?P<reg>")
-    for number, part in enumerate(more):  # alternatives name their register reg, reg1, reg2 ...
-        first += f"(?P<reg{number or ''}>{part}"
-    pattern = first
-    return Rule(key, re.compile(pattern), meaning, fix, register)
-
-
-_R = r"R(?P<reg>\d+)"
-_BUG = "This is a defect of the verifier (or of bombus), not of the program."
-_REPORT = "Report it with the program."
-_COMPILER = "Compilers do not make such code: look at the tool or the assembly that did."
+from bombus.verifier.explain_rule import BUG as _BUG
+from bombus.verifier.explain_rule import COMPILER as _COMPILER
+from bombus.verifier.explain_rule import REPORT as _REPORT
+from bombus.verifier.explain_rule import R as _R
+from bombus.verifier.explain_rule import Rule
+from bombus.verifier.explain_rule import rule as _rule
+from bombus.verifier.explain_types import TYPED
 
 RULES: Final[tuple[Rule, ...]] = (
+    *TYPED,
     # Memory through registers
-    _rule("null-check", _R + r" invalid mem access '(?P<type>\w*)_or_null'",
+    _rule("null-check", _R + r" invalid mem access '(?P<type>\w*)_or_null_?'",
           "R{reg} may be NULL here: it came from something that can fail (a lookup, a reservation), and no branch on "
           "this path has ruled NULL out.",
           "Compare the pointer with NULL right after it was made, and use it only where it is not:\n"

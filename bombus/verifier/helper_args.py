@@ -217,7 +217,8 @@ def _check_type(env: Env, regno: int, reg: Reg, kind: str, spec: ArgSpec, meta: 
     if compatible is None:
         raise NotSupported(f"helper argument {kind}", "the verifier does not know it")
     if not env.rules.any_memory_for_keys:
-        compatible = _KEYS if kind in _KEY_KINDS else tuple(t for t in compatible if not t & (PTR_TRUSTED | MEM_RCU))
+        later = PTR_TRUSTED | MEM_RCU | MEM_ALLOC
+        compatible = _KEYS if kind in _KEY_KINDS else tuple(t for t in compatible if not t & later)
     type_ = reg.type
     if spec.read_only:
         type_ &= ~MEM_RDONLY
@@ -412,7 +413,8 @@ def _timer(env: Env, regno: int, reg: Reg, _spec: ArgSpec, meta: Meta, _proto: P
         env.fail(errno, f"map '{map_.name}' has to have BTF in order to use bpf_timer")
     field = records.find(map_, "timer")
     if field is None:
-        env.fail(errno, f"map '{map_.name}' has no valid bpf_timer")
+        no_timer = f"map '{map_.name}' has no valid bpf_timer"
+        env.fail(errno, no_timer if env.rules.lock_errnos else locks.without(map_, "bpf_timer"))
     if field.offset != s64(value) + reg.off:
         env.fail(
             errno, f"off {s64(value) + reg.off} doesn't point to 'struct bpf_timer' that is at {field.offset}"

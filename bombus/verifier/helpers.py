@@ -74,7 +74,7 @@ def _prototype(env: Env, number: int) -> Proto:
     try:
         proto = prototype(env, number)
     except UnknownHelper:
-        env.fail(EINVAL, f"invalid func {special.name(number)}#{number}")
+        env.fail(EINVAL, f"invalid func {special.name(number, env.program.version)}#{number}")
     if proto is None or proto.name in env.program.without:
         word = "program of this type cannot use helper" if env.rules.cannot_use_helper else "unknown func"
         env.fail(EINVAL, f"{word} {special.name(number)}#{number}")

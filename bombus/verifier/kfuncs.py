@@ -116,7 +116,7 @@ def add(env: Env, insn: Insn) -> None:
     if row is None and _is_kfunc(btf, number) and not modifiable(func.name, injection=False):
         raise NotSupported(f"verification of calls of {func.name}", "bombus does not know its rules")
     if row is not None and env.program.version in row:
-        types = row.prog_types
+        types = row.callers(env.program.version)
         allowed = not types or PROG_TYPE_BY_ID[env.program.prog_type].name in types
         attach = ATTACH_TYPE_BY_ID.get(env.program.expected_attach_type)
         if func.name in _ATTACHED_AS and (attach is None or attach.name not in _ATTACHED_AS[func.name]):

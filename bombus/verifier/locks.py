@@ -8,8 +8,10 @@ from __future__ import annotations
 from typing import Final
 
 from bombus.bits import s64
+from bombus.btf.types import DataSec, Struct
 from bombus.verifier import graph, refs
 from bombus.verifier.env import EACCES, EINVAL, Env
+from bombus.verifier.program import MapInfo
 from bombus.verifier.regs import Reg
 
 # Kinds of references that are locks; those of fields are SPIN and RESILIENT.
@@ -32,7 +34,9 @@ def _holder(env: Env, regno: int, reg: Reg, kind: str, errno: int) -> object:
     field = next((one for one in graph.fields_of(env, reg) if one.kind == wanted), None)
     if field is None:
         owner = f"map '{map_.name}'" if map_ is not None else "local 'kptr'"
-        env.fail(errno, f"{owner} has no valid {word}_lock")
+        if env.rules.lock_errnos or map_ is None:
+            env.fail(errno, f"{owner} has no valid {word}_lock")
+        env.fail(errno, without(map_, f"{word}_lock"))
     if field.offset != s64(value) + reg.off:
         env.fail(
             errno,
@@ -40,6 +44,14 @@ def _holder(env: Env, regno: int, reg: Reg, kind: str, errno: int) -> object:
             f"{f' that is at {field.offset}' if env.rules.lock_errnos else ''}",
         )
     return map_ if map_ is not None else reg.btf
+
+
+def without(map_: MapInfo, field: str) -> str:
+    """What kernels before 6.2 say of a map whose values have no such field, though it has BTF."""
+    assert map_.btf is not None
+    if isinstance(map_.btf.resolved(map_.value_type_id), (Struct, DataSec)):
+        return f"map '{map_.name}' doesn't have 'struct {field}'"
+    return f"map '{map_.name}' is not a struct type or {field} is mangled"
 
 
 def take(env: Env, regno: int, kind: str) -> None:

@@ -47,8 +47,8 @@ _RAW_STACK_WRITTEN: Final = since("6.18")
 # Late 6.12 knows that these may sleep; kernels after it were without that again (observed on 6.18).
 _SLEPT_IN_612: Final = frozenset(("get_stack", "get_task_stack", "sys_bpf", "sys_close", "btf_find_by_name_kind"))
 _SLEEP_NO_MORE: Final = since("6.13")
-# The number of bpf_loop's rounds is checked to be one in late 6.1 and 6.12, not in 6.18.
-_ANY_COUNT: Final = since("6.13")
+# The number of bpf_loop's rounds is checked to be one in late 6.12, not in 6.1 and 6.18.
+_COUNT_CHECKED: Final = (since("6.2"), since("6.13"))
 # Arguments that Linux 6.1 still described in another way (net/core/filter.c, kernel/bpf/bpf_*_storage.c), by position.
 _EARLY: Final[dict[str, tuple[int, dict[str, str | bool]]]] = {
     **{
@@ -62,6 +62,7 @@ _EARLY: Final[dict[str, tuple[int, dict[str, str | bool]]]] = {
         "inode_storage_get", "inode_storage_delete", "task_storage_get", "task_storage_delete",
     )},
     "check_mtu": (2, {"uninit": True}),
+    "get_socket_cookie": (0, {"nullable": False}),
 }  # fmt: skip
 _EARLY_UNTIL: Final = since("6.2")
 _NONE: Final = ArgSpec("ARG_DONTCARE")
@@ -124,7 +125,7 @@ def _build(row: Helper, prog_type: int, version: KernelVersion, sleepable: bool,
         at, changes = _EARLY[row.name]
         args[at] = replace(args[at], **changes)  # type: ignore[arg-type]
     args += [_NONE] * (5 - len(args))
-    if row.name == "loop" and version >= _ANY_COUNT:
+    if row.name == "loop" and not _COUNT_CHECKED[0] <= version < _COUNT_CHECKED[1]:
         args[0] = replace(args[0], kind="ARG_ANYTHING")
     if row.name == "get_stack" and args[1].read_only and version >= _RAW_STACK_WRITTEN:
         args[1] = replace(args[1], read_only=False, uninit=True, write=True)

@@ -30,6 +30,7 @@ CHANGES: tuple[Change, ...] = (
     Change("live_regs_log", since("6.15"), "level 2 logs begin with the registers live before each instruction"),
     Change("speculation_barriers", since("6.17"), "what may not be executed speculatively gets a barrier"),
     Change("loops_by_scc", since("6.17"), "loops are found before verification, and their states converge together"),
+    Change("unions_are_numbers", since("6.13"), "arguments that are unions are numbers to programs"),
     Change("bugs_named", since("6.15"), "what should never happen is called a verifier bug"),
     Change("kptr_kinds_named", since("6.13"), "messages about accesses of kptrs name the kind of kptr"),
     Change("rcu_required", since("6.18"), "functions that RCU protects may be called in its sections only"),
@@ -133,6 +134,7 @@ class Rules:
     live_regs_log: bool
     speculation_barriers: bool
     loops_by_scc: bool
+    unions_are_numbers: bool
     bugs_named: bool
     kptr_kinds_named: bool
     rcu_required: bool

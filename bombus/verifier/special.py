@@ -11,6 +11,7 @@ from typing import Final
 
 from bombus.spec.helpers import HELPER, HELPER_BY_ID
 from bombus.spec.maptypes import MAP_TYPE
+from bombus.spec.version import KernelVersion
 
 
 def _ids(*names: str) -> frozenset[int]:
@@ -109,9 +110,11 @@ def helper_takes() -> dict[int, tuple[str, ...]]:
     return {HELPER[name].id: types for name, types in _HELPER_TAKES.items()}
 
 
-def name(number: int) -> str:
-    """How messages call a helper (func_id_name)."""
+def name(number: int, version: KernelVersion | None = None) -> str:
+    """How messages call a helper (func_id_name), of a version when it may be one that has it not."""
     row = HELPER_BY_ID.get(number)
+    if row is not None and version is not None and row.since > version:
+        row = None
     return f"bpf_{row.name}" if row is not None else "bpf_unspec" if number == 0 else "unknown"
 
 

@@ -69,10 +69,10 @@ def _room(btf: Btf, type_id: int) -> int:
     return -(-getattr(type_, "size", 0) // 8) * 8
 
 
-def _is_scalar(type_: Type) -> bool:
-    return isinstance(type_, (Enum, Enum64, Struct, Union)) or (
-        isinstance(type_, Int) and type_.size in (1, 2, 4, 8)
-    )
+def _is_scalar(env: Env, type_: Type) -> bool:
+    if isinstance(type_, Union):
+        return env.rules.unions_are_numbers
+    return isinstance(type_, (Enum, Enum64, Struct)) or (isinstance(type_, Int) and type_.size in (1, 2, 4, 8))
 
 
 def _result(env: Env, target: Target, number: int, size: int) -> Reg | None:
@@ -105,7 +105,7 @@ def _typed(env: Env, target: Target, off: int, size: int, number: int, type_id: 
     """A value of a type as the context holds it."""
     btf, name = target.btf, target.name
     type_ = btf.resolved(type_id)
-    if _is_scalar(type_):
+    if _is_scalar(env, type_):
         return env.unknown
     if not isinstance(type_, Ptr):
         shown = type_.name or "(anon)"

@@ -144,7 +144,7 @@ ROWS: tuple[Kfunc, ...] = (
         bpf_copy_from_user_str+s Copies a string from user space.
     """),
     *rows("generic", "6.13", """
-        bpf_send_signal_task Sends a signal, with a value, to a task or thread.
+        bpf_send_signal_task+t Sends a signal, with a value, to a task or thread.
     """),
     *rows("all", "6.13", """
         bpf_get_kmem_cache Finds the slab cache that an address belongs to.

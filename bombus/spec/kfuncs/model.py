@@ -12,8 +12,8 @@ from bombus.spec.version import KernelVersion, since
 class Kfunc:
     """One kernel function that programs may call.
 
-    prog_types: those that may call it in Linux 6.18 (fewer could before), () for all. until: the first kernel without
-    it; None while it is there. flags: "acquire", "release", "ret_null", "sleepable", "trusted_args", "rcu",
+    prog_types: those that may call it in Linux 6.18, () for all (`callers`: in any version). until: the first kernel
+    without it; None while it is there. flags: "acquire", "release", "ret_null", "sleepable", "trusted_args", "rcu",
     "rcu_protected", "destructive", "iter_new", "iter_next", "iter_destroy" (KF_* of include/linux/btf.h). The
     prototype is in the kernel's BTF.
     """
@@ -25,6 +25,14 @@ class Kfunc:
     doc: str
     until: KernelVersion | None = None
 
+    def callers(self, version: KernelVersion) -> tuple[str, ...]:
+        """The program types that may call it in a version, () for all."""
+        types = self.prog_types
+        before = _BEFORE.get(self.name)
+        if before is not None and version < before[0]:
+            types = SETS[before[1]]
+        return tuple(name for name in types if name not in _HOOKED or version >= _HOOKED[name])
+
     def __contains__(self, version: object) -> bool:
         """Whether kernels of a version have it."""
         return isinstance(version, KernelVersion) and self.since <= version and (
@@ -32,6 +40,12 @@ class Kfunc:
         )  # fmt: skip
 
 
+# Program types that could call only what all can until the kernel had a place for their sets.
+_HOOKED: Final = {"BPF_PROG_TYPE_SOCK_OPS": since("6.15")}
+# Functions that fewer programs could call: until which version, and the set that it was.
+_BEFORE: Final = {
+    name: (since("6.18"), "tracing") for name in ("bpf_lookup_user_key", "bpf_lookup_system_key", "bpf_key_put")
+}
 _LETTERS: Final = {
     "a": "acquire", "r": "release", "n": "ret_null", "s": "sleepable", "t": "trusted_args", "c": "rcu",
     "p": "rcu_protected", "d": "destructive",

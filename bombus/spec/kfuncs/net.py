@@ -100,7 +100,7 @@ ROWS: tuple[Kfunc, ...] = (
         bpf_xdp_flow_lookup+nt Finds the entry of a netfilter flow table.
     """),
     *rows("cgroup", "6.15", """
-        bpf_sock_ops_enable_tx_tstamp Asks for time stamps of what a connection sends.
+        bpf_sock_ops_enable_tx_tstamp+t Asks for time stamps of what a connection sends.
     """),
     *rows("struct_ops", "6.16", """
         bpf_skb_get_hash Reads the flow hash of a packet.
