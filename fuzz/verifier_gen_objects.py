@@ -137,8 +137,12 @@ class ObjectWriter(KernelWriter):
 
     def graph_value(self) -> int:
         name = "graph" if self.chance(0.8) else "graph_hash"
-        self.lookup(name)
         reg = self.home()
+        if name == "graph" and self.chance(0.4):  # as a variable of the program
+            self.wide(reg, self.world.maps[name], 2)
+            self.set(reg, Kind("value", 48, map=name))
+            return reg
+        self.lookup(name)
         self.put(0xBF, reg, 0)
         kind = Kind("value?", 48, map=name, ident=self.new_ident())
         self.set(reg, kind)
@@ -324,8 +328,12 @@ class ObjectWriter(KernelWriter):
             self.forget(reg, 0, 1, 2, 3, 4, 5)
 
     def kptr_value(self, name: str) -> int:
-        self.lookup(name)
         reg = self.home()
+        if name == "kptrs_hash" and self.chance(0.4):  # a variable of the program
+            self.wide(reg, self.world.maps["kptrs_one"], 2)
+            self.set(reg, Kind("value", 48, map="kptrs_one"))
+            return reg
+        self.lookup(name)
         self.put(0xBF, reg, 0)
         kind = Kind("value?", self.world.infos[self.world.maps[name]].value_size, map=name, ident=self.new_ident())
         self.set(reg, kind)

@@ -13,6 +13,7 @@ from verifier_gen_world import Function
 from verifier_kernel_types import Function as Kfunc
 
 from bombus.btf.types import Ptr, Struct
+from bombus.spec.helpers import HELPER
 
 _SECTIONS = (
     ("bpf_rcu_read_lock", "bpf_rcu_read_unlock"), ("bpf_rcu_read_lock", "bpf_rcu_read_unlock"),
@@ -256,6 +257,33 @@ class SceneWriter(ObjectWriter):
         self.put(0x85, 0, 2, 0, function.type_id)
         self.called(NUMBER)
 
+    def shared_memory(self) -> None:
+        """What user space shares with a task."""
+        task = self.source(self.types.struct("task_struct"))
+        if task is None:
+            return
+        self.map_pointer(1, "shared")
+        if task != 2:
+            self.put(0xBF, 2, task)
+        self.put(0xB7, 3, 0, 0, 0)
+        self.put(0xB7, 4, 0, 0, 1)
+        self.put(0x85, 0, 0, 0, HELPER["task_storage_get"].id)
+        self.called(None)
+        self.set(0, Kind("value?", 24, map="shared", ident=self.new_ident()))
+        value = self.keep(0)
+        if not self.slip():
+            self.check_null(value)
+        if self.slip():
+            self.write_through(value, self.rng.choice((0, 8, 12)), 8)
+            return
+        reg = self.home()
+        self.put(0x79, reg, value, 8 if not self.slip() else self.rng.choice((4, 12)))
+        self.set(reg, Kind("memory?", 24, ident=self.new_ident()))
+        if not self.slip():
+            self.check_null(reg)
+        self.load()
+        self.store()
+
     def arena(self) -> None:
         rng = self.rng
         reg = self.home()
@@ -326,6 +354,6 @@ class SceneWriter(ObjectWriter):
                 (1.2, self.reference), (1.2, self.section), (0.8, self.iterator), (1, self.owned), (0.6, self.locked),
                 (1, self.kptr), (0.6, self.packet_dynptr), (0.25, self.throw), (0.25, self.work_queue),
                 (0.25, self.arena), (0.3, self.object), (0.5, self.resilient),
-                (0.25, self.task_work),
+                (0.25, self.task_work), (0.2, self.shared_memory),
             ]  # fmt: skip
         return rows

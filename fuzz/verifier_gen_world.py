@@ -113,6 +113,8 @@ ROWS = (
     Row("arena", "ARENA", 0, 0, 16, MMAPABLE, extra=1 << 44),
     Row("resilient", "ARRAY", value_size=16, value="resilient"),
     Row("task_work", "ARRAY", value_size=16, value="task_work"),
+    Row("shared", "TASK_STORAGE", 4, 24, 0, NO_PREALLOC, "shared"),
+    Row("kptrs_one", "ARRAY", value_size=48, max_entries=1, value="own_kptrs"),
 )
 
 
@@ -216,6 +218,10 @@ def build_types(
     if not functions_named:
         objects = _objects(b, u64, u32, spin, task, values)
         typed = _typed_functions(b, names, task, objects)
+        shared = b.add(Ptr(b.add(TypeTag("uptr", objects["record"]))))
+        values["shared"] = b.add(Struct("shared", 24, (
+            Member("a", u64, 0), Member("memory", shared, 64), Member("c", u64, 128),
+        )))  # fmt: skip
     data = b.to_bytes()
     return Types(data, Btf.parse(data), functions, values, u32, typed, objects)
 

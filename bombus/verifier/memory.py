@@ -195,7 +195,7 @@ def check_map_value(env: Env, regno: int, off: int, size: int, zero_ok: bool, *,
     for field in map_.fields:
         if not (smin + off < field.offset + field.size and field.offset < umax + off + size):
             continue
-        if field.kind not in records.KPTRS:
+        if field.kind not in records.POINTERS:
             env.fail(EACCES, f"{field.name} cannot be accessed directly by load/store")
         if by_helper:
             name = field.name if env.rules.kptr_kinds_named else "kptr"
@@ -229,9 +229,15 @@ def _kptr(env: Env, regno: int, value: int, field: Field) -> None:
         env.fail(EACCES, "kptr in map can only be accessed using BPF_MEM instruction mode")
     if klass != op.BPF_LDX and field.kind in ("kptr_ref", "kptr_percpu"):
         env.fail(EACCES, "store to referenced kptr disallowed")
+    if klass != op.BPF_LDX and field.kind == records.UPTR:
+        env.fail(EACCES, "store to uptr disallowed")
     if klass == op.BPF_LDX:
         map_ = env.regs[regno].map
         assert map_ is not None and map_.btf is not None
+        if field.kind == records.UPTR:
+            size = map_.btf.size_of(field.target_id)
+            env.regs[value] = Reg(PTR_TO_MEM | PTR_MAYBE_NULL, ZERO, id_=env.new_id(), number=size)
+            return
         env.regs[value] = typed_args.load_kptr(env, field, map_.btf)
         return
     if klass == op.BPF_STX:
@@ -265,7 +271,7 @@ def _map_value(env: Env, regno: int, off: int, size: int, access: int, value: in
     bits = reg.bounds.bits
     if bits[1] == 0:
         for field in map_.fields:
-            if field.kind in records.KPTRS and field.offset == off + s64(bits[0]):
+            if field.kind in records.POINTERS and field.offset == off + s64(bits[0]):
                 _kptr(env, regno, value, field)
                 return
     if access == READ and value >= 0:

@@ -17,6 +17,8 @@ from bombus.spec.version import KernelVersion, since
 from bombus.verifier.program import Field, MapInfo
 
 KPTRS: Final = ("kptr_unref", "kptr_ref", "kptr_percpu")
+UPTR: Final = "uptr"  # a pointer to memory that user space shares, in the storage of a task
+POINTERS: Final = (*KPTRS, UPTR)
 # By the name of the field's struct: kind and size in bytes.
 _STRUCTS: Final = {
     "bpf_spin_lock": ("spin_lock", 4),
@@ -32,7 +34,7 @@ _SINCE: Final = {"bpf_res_spin_lock": since("6.15"), "bpf_task_work": since("6.1
 # Of objects that programs allocate, too: nodes of lists and trees.
 _OBJECT_STRUCTS: Final = {**_STRUCTS, "bpf_list_node": ("list_node", 24), "bpf_rb_node": ("rb_node", 32)}
 _NODES: Final = {"list_head": "bpf_list_node", "rb_root": "bpf_rb_node"}
-_REPEATED: Final = frozenset((*KPTRS, "list_head", "rb_root"))  # of which there may be arrays
+_REPEATED: Final = frozenset((*POINTERS, "list_head", "rb_root"))  # of which there may be arrays
 _CONTAINS: Final = "contains:"
 _TAGS: Final = {"kptr_untrusted": "kptr_unref", "kptr": "kptr_ref", "percpu_kptr": "kptr_percpu"}
 # Until 6.2, references had a name of their own, and there were no per-CPU ones; with any other tag on a pointer the
@@ -40,6 +42,7 @@ _TAGS: Final = {"kptr_untrusted": "kptr_unref", "kptr": "kptr_ref", "percpu_kptr
 _STRANGE: Final = "strange tag"
 _OLD_TAGS: Final = {"kptr": "kptr_unref", "kptr_ref": "kptr_ref"}
 _NEW_TAGS: Final = since("6.3")
+_UPTRS: Final = since("6.13")
 _NEWEST: Final = since("6.18")
 _MAX_FIELDS: Final = 11
 _MAX_DEPTH: Final = 32
@@ -49,6 +52,8 @@ def parse(btf: Btf, type_id: int, version: KernelVersion = _NEWEST) -> tuple[Fie
     """The special fields of a map's value type, by offset, as a kernel of that version reads it; none of broken BTF."""
     found: list[Field] = []
     tags = _TAGS if version >= _NEW_TAGS else _OLD_TAGS
+    if version >= _UPTRS:
+        tags = _TAGS | {UPTR: UPTR}
     structs = _known(_STRUCTS, version)
     try:
         type_ = btf.resolved(type_id)
@@ -152,7 +157,7 @@ def _one(
             found.append(Field(_STRANGE, tag.name, offset, 8))
         elif isinstance(tag, TypeTag) and tag.name in tags:
             kind = tags[tag.name]
-            name = "percpu_kptr" if kind == "kptr_percpu" else "kptr"
+            name = {"kptr_percpu": "percpu_kptr", UPTR: UPTR}.get(kind, "kptr")
             target_id = btf.resolve(tag.type)
             struct = btf.type(target_id)
             if not isinstance(struct, Struct):  # the kernel then knows no special field of the map at all

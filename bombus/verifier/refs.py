@@ -6,10 +6,14 @@ Linux 6.12 kernel/bpf/verifier.c: acquire_reference_state, release_reference, ch
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
+from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier.env import EINVAL, Env
 from bombus.verifier.regs import Reg
 from bombus.verifier.state import SPILL, Reference, Slot, State
+
+_STRUCT_OPS: Final = PROG_TYPE["BPF_PROG_TYPE_STRUCT_OPS"].id
 
 
 def replace_all(
@@ -109,15 +113,18 @@ def release(env: Env, id_: int) -> bool:
 def leaks(env: Env, *, always: bool = False) -> bool:
     """Say which references would be lost if the running function ended here."""
     frame = env.frame
+    returned = 0
     if env.rules.refs_in_state:
         if frame.number and not always:
             return False
+        if env.rules.references_returned and not always and env.program.prog_type == _STRUCT_OPS:
+            returned = frame.regs[0].ref_id
         always = True
     if not always and frame.number and not frame.in_callback:
         return False
     lost = False
     for ref in frame.refs:
-        if ref.kind != "pointer":
+        if ref.kind != "pointer" or (returned and ref.id == returned):
             continue
         if not always and frame.in_callback and ref.callback_frame != frame.number:
             continue

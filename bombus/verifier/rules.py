@@ -31,6 +31,7 @@ CHANGES: tuple[Change, ...] = (
     Change("speculation_barriers", since("6.17"), "what may not be executed speculatively gets a barrier"),
     Change("loops_by_scc", since("6.17"), "loops are found before verification, and their states converge together"),
     Change("unions_are_numbers", since("6.13"), "arguments that are unions are numbers to programs"),
+    Change("references_returned", since("6.15"), "struct_ops programs may hand a reference to the kernel as result"),
     Change("bugs_named", since("6.15"), "what should never happen is called a verifier bug"),
     Change("kptr_kinds_named", since("6.13"), "messages about accesses of kptrs name the kind of kptr"),
     Change("rcu_required", since("6.18"), "functions that RCU protects may be called in its sections only"),
@@ -135,6 +136,7 @@ class Rules:
     speculation_barriers: bool
     loops_by_scc: bool
     unions_are_numbers: bool
+    references_returned: bool
     bugs_named: bool
     kptr_kinds_named: bool
     rcu_required: bool

@@ -62,7 +62,7 @@ def check(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> N
     btf = reg.btf
     assert btf is not None
     name = btf.type(reg.btf_id).name
-    in_kernel = btf is not env.program.btf
+    in_kernel = btf is env.program.vmlinux
     if not env.leaks_allowed:
         env.fail(EPERM, f"'struct {name}' access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN")
     if not env.gpl and in_kernel:
