@@ -233,6 +233,15 @@ def test_python(page: Path, line: int, text: str, tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
 
 
+def test_mypy_understands_the_tutorial(tmp_path: Path) -> None:
+    """As a reader's own files, which know bombus as an installed package."""
+    pytest.importorskip("mypy")
+    own_files(ROOT / "docs" / "tutorial.md", tmp_path)
+    options = f"--strict --no-error-summary --cache-dir {ROOT}/.mypy_cache"
+    done = run(tmp_path, f"MYPYPATH={ROOT} python -m mypy {options} *.py")
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 def test_the_tutorials_error(tmp_path: Path) -> None:
     page = ROOT / "docs" / "tutorial.md"
     own_files(page, tmp_path)
