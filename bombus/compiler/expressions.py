@@ -26,7 +26,8 @@ BTF_CONTEXTS: Final = frozenset({
     "BPF_PROG_TYPE_NETFILTER",
 })  # fmt: skip
 REFUSED: Final[dict[type[ast.expr], tuple[str, str]]] = {
-    ast.List: ("lists are not part of the language", "use bpf.zeros(u8, 64), or an array in a struct"),
+    ast.List: ("lists are not part of the language", "constants are a tuple, (22, 80); else use bpf.zeros(u8, 64), "
+               "or an array in a struct"),
     ast.Dict: ("dicts are not part of the language", "declare a map: map.hash(u32, u64, max_entries=1024)"),
     ast.Set: ("sets are not part of the language", "declare a map: map.hash(u32, u8, max_entries=1024)"),
     ast.ListComp: ("comprehensions are not part of the language", "write a for loop"),
@@ -199,7 +200,7 @@ def _element(c: Checker, node: ast.Subscript) -> tree.Spot:
             name = c.text(node.value)
             hint = f"look the key up: slot = {name}.lookup(key)"
             if isinstance(node.ctx, ast.Store):
-                hint = f"{name}.update(key, value)"
+                hint = f"{name}.update(key, value), or slot = {name}.lookup(key) and slot.value += 1"
             c.wrong(node, "a map has no [ ]", hint)
         hint = "only arrays have"
         if isinstance(base, tree.Object) and isinstance(base.value, list):

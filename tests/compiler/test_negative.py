@@ -83,9 +83,9 @@ END = "    return xdp.PASS\n"
 
 
 def cases() -> list[tuple[str, str, str, str]]:
-    text = (Path(__file__).parent / "data" / "negative.txt").read_text()
+    files = [(Path(__file__).parent / "data" / name).read_text() for name in ("negative.txt", "newcomers.txt")]
     found: list[tuple[str, str, str, str]] = []
-    for block in text.split("\n=== ")[1:]:
+    for block in [block for text in files for block in text.split("\n=== ")[1:]]:
         head, _, rest = block.partition("\n")
         source, _, expected = rest.partition("---\n")
         name, kind = head.split()
@@ -112,7 +112,7 @@ def test_error(kind: str, source: str, expected: str) -> None:
 
 
 def test_enough_cases() -> None:
-    assert len(CASES) >= 330
+    assert len(CASES) >= 450
     assert len({case[0] for case in CASES}) == len(CASES)
     assert all("error:" in case[3] or case[0] == "no_program" for case in CASES)
 
