@@ -118,6 +118,10 @@ def reach(whole: Whole, by: u32) -> s64:
     return s64(whole.fields.middle) + s64(whole.points[1].x) - s64(whole.either.word)
 
 
+def scale(value: u32, by: u32 = u32(7), plus: s16 = s16(-3), on: bool = True) -> u64:
+    return u64(value * by) + u64(plus) if on else u64(value)
+
+
 def is_low(port: Port) -> bool:
     return port < 1024
 
@@ -424,6 +428,15 @@ def kinds_of_numbers(g: Generator) -> None:
     _put(g, f"u64(is_low(Port({g.expression('u16', 1)}))) + u64(bpf.sizeof(Whole)) * u64(yes.value)")
 
 
+def default_values(g: Generator) -> None:
+    given = [g.expression("u32", 2)]
+    if g.rng.random() < 0.5:
+        given.append(g.expression("u32", 1))
+    if g.rng.random() < 0.4:
+        given.append(f"on={g.condition(1)}")
+    _put(g, f"scale({', '.join(given)})")
+
+
 def shift(g: Generator) -> None:
     names = [name for name, of in g.variables.items() if of != "bool"]
     if not names:
@@ -443,7 +456,7 @@ def leave(g: Generator) -> None:
 STATEMENTS = (
     whole, whole, change, change, walrus, table, table, table, struct_keys, queues, percpu, lock, record, references,
     nullable, tuples, rotate, flags, atomics, fetches, text, pairs_of_constants, over_array, forever, names_of_numbers,
-    kinds_of_numbers, shift, leave,
+    kinds_of_numbers, default_values, shift, leave,
 )  # fmt: skip
 
 

@@ -192,8 +192,11 @@ def _user_call(c: Checker, node: ast.Call, function: FunctionType, *, kfunc: boo
         raise Wrong
     names = [variable.name for variable in target.params]
     args: list[tree.Expr] = []
-    for variable, arg in zip(target.params, bind(c, node, names), strict=True):
-        assert arg is not None
+    given = bind(c, node, names, optional=len(target.defaults))
+    for variable, arg in zip(target.params, given, strict=True):
+        if arg is None:
+            args.append(target.defaults[variable.name])
+            continue
         loose = variable.type
         if isinstance(loose, ObjectT) or (isinstance(loose, RefT) and loose.space == "any"):
             args.append(loose_argument(c, variable.name, loose, arg))

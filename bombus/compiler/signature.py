@@ -18,7 +18,7 @@ from bombus.bpf.tracing import Arguments
 from bombus.compiler import tree
 from bombus.compiler.check import Checker
 from bombus.compiler.programargs import place_arguments
-from bombus.compiler.types import BOOL, NONE, IntT, ObjectT, RefT, Type
+from bombus.compiler.types import BOOL, NONE, IntT, LitT, ObjectT, RefT, Type
 
 _OWN_RECORD = frozenset({"BPF_PROG_TYPE_TRACEPOINT", "BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_RAW_TRACEPOINT",
                          "BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE", "BPF_PROG_TYPE_LSM", "BPF_PROG_TYPE_EXT",
@@ -45,8 +45,8 @@ def signature(c: Checker, made: tree.Function, node: ast.FunctionDef) -> None:
     for part in (args.vararg, args.kwarg, *args.posonlyargs, *args.kwonlyargs, *getattr(node, "type_params", ())):
         if part is not None:
             c.wrong(part, "a function has plain parameters only", f"def {node.name}(a: u32, b: u32)")
-    if args.defaults:
-        c.wrong(args.defaults[0], "parameters have no default values", "pass every argument")
+    if args.defaults and made.linkage in ("program", "callback", "kfunc"):
+        c.wrong(args.defaults[0], "who calls this function passes every argument", "take the default value away")
     program = made.linkage == "program"
     for arg in args.args:
         if arg.annotation is None:
@@ -67,6 +67,14 @@ def signature(c: Checker, made: tree.Function, node: ast.FunctionDef) -> None:
         if made.linkage == "global" and isinstance(kind, RefT):
             kind = _global_parameter(made, kind)
         made.params.append(tree.Variable(arg.arg, kind))
+    for node_of, variable, value in _defaults(made, args):
+        given = c.constant(node_of, value)
+        if isinstance(variable.type, IntT) and isinstance(given.type, LitT):
+            c.wrong(node_of, f"a plain int is not {variable.type}: Python would keep it unbounded",
+                    f"write {variable.type}({c.text(node_of)})")  # fmt: skip
+        if not isinstance(given, tree.Const):
+            c.wrong(node_of, "a default value is a constant", "u32(5), True or None")
+        made.defaults[variable.name] = c.coerce(given, variable.type, node_of, "the default value")
     if program:
         place_arguments(c, made, args.args)
     if len(made.params) > 5 and not program and not c.program.native:
@@ -81,6 +89,13 @@ def signature(c: Checker, made: tree.Function, node: ast.FunctionDef) -> None:
         c.wrong(node.returns, f"a program returns an integer, not {made.result}", "annotate it: -> s32")
     if made.linkage == "global" and not isinstance(made.result, IntT):
         c.wrong(node.returns, f"a global function returns an integer, not {made.result}", "annotate it: -> u32")
+
+
+def _defaults(made: tree.Function, args: ast.arguments) -> list[tuple[ast.expr, tree.Variable, Any]]:
+    """Parameters that may be left out: where the value is written, the parameter, and the value as Python has it."""
+    count = len(args.defaults)
+    values = getattr(made.python, "__defaults__", None) or ()
+    return list(zip(args.defaults, made.params[len(made.params) - count :], values, strict=True)) if count else []
 
 
 def _global_parameter(made: tree.Function, kind: RefT) -> RefT:

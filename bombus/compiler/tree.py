@@ -432,6 +432,7 @@ class Function(Node):
         super().__init__(*args, **named)
         self.body: list[Stmt] = []
         self.calls: set[str] = set()
+        self.defaults: dict[str, Expr] = {}  # of its last parameters: constants
         self.tags: dict[int, list[str]] = {}  # of a global function: what the verifier is told of parameters
         self.loads: list[int] = []  # of a program with typed arguments: where in its context each lies, -1: the context
         # of a program whose arguments are computed: each with what gives it
