@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import ctypes
 import itertools
-import struct
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from functools import cache
 from threading import Lock
 from typing import Any, Final
 from weakref import WeakValueDictionary
@@ -32,11 +30,26 @@ from bombus.jit.calls import TAIL_CALL, asks
 from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
 from bombus.jit.lower import NO_FACTS, Lowered, Options, lower
+from bombus.jit.state import (
+    BUDGET,
+    CPU,
+    FAULT,
+    FRAME,
+    INSN,
+    ORDINARY,
+    PROGRAM,
+    RESULT,
+    STATES,
+    STATUS,
+    TAIL_CALLS,
+    TOP,
+    State,
+    find_upcall,
+)
 from bombus.jit.target import host
 from bombus.jit.upcall import Upcall
 from bombus.vm import jumps
 from bombus.vm.env import Compiled, Env, HelperFn
-from bombus.vm.memory import Memory, Region
 from bombus.vm.reference import ReferenceProgram, at, bind_calls, function_base
 from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run
 
@@ -45,115 +58,14 @@ _U64_FIVE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64
 _ROUTINES: Final = ("memset", "memcpy", "memmove", "memcmp", "bcmp", "sched_yield", "clock_gettime")
 _LIBC = ctypes.CDLL(None)
 
-# Words (u64) and halves (u32) of `struct run`.
-_STATUS, _INSN, _FAULT, _TAIL_CALLS = (abi.RUN[name][0] // 4 for name in ("status", "insn", "fault", "tail_calls"))
-_COUNT, _CPU = abi.RUN["count"][0] // 4, abi.RUN["cpu"][0] // 4
-_BUDGET, _FRAME, _TOP, _RESULT, _PROGRAM, _ORDINARY = (
-    abi.RUN[name][0] // 8 for name in ("budget", "frame", "top", "result", "program", "ordinary")
-)
 _LOOKUP: Final = 1  # bpf_map_lookup_elem
 _PLAIN: Final = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
 
 # Instructions up to which LLVM's levels are worth their time.
 _FOR_LEVEL_2, _FOR_LEVEL_1 = 2000, 4000
-_REGIONS: Final = abi.RUN["regions"][0]
-_REGION = struct.Struct("<QQQ")
-_KINDS: Final = ("load", "store", "atomic", "load")
 
-_states: dict[int, State] = {}  # by address of `struct run`
 _programs: WeakValueDictionary[int, NativeProgram] = WeakValueDictionary()
 _serial = itertools.count(1)
-
-
-class State:
-    """One run's `struct run` and what Python keeps beside it. It is used again for later runs."""
-
-    __slots__ = ("address", "base", "buffer", "epoch", "error", "halves", "keep", "memory", "next", "run", "words")
-
-    def __init__(self, memory: Memory) -> None:
-        self.buffer = ctypes.create_string_buffer(abi.RUN_BYTES + 8)
-        self.address = ctypes.addressof(self.buffer)
-        view = memoryview(self.buffer).cast("B")[: abi.RUN_BYTES]
-        self.halves, self.words = view.cast("I"), view.cast("Q")
-        self.memory = memory
-        self.epoch = -1
-        self.error: BaseException | None = None
-        self.keep: list[object] = []  # programs that were jumped to
-        self.next = 0  # the entry of the table of regions that goes next
-        self.run: Run | None = None
-        self.base = 0
-        _states[self.address] = self
-
-    def begin(self, run: Run, budget: int | None, cpu: int) -> None:
-        """Be ready for a run in the frame that `run` is in now."""
-        self.run = run
-        self.base = run.stack.bases[0]
-        halves, words = self.halves, self.words
-        words[0] = words[1] = 0
-        halves[_TAIL_CALLS] = run.tail_calls
-        halves[_CPU] = cpu
-        words[_BUDGET] = U64 if budget is None else budget
-        words[_FRAME] = self.base + run.frame * FRAME_STRIDE
-        words[_TOP] = self.base + run.top * FRAME_STRIDE
-        self.refresh()
-
-    def refresh(self) -> None:
-        """Forget the regions when some may be gone."""
-        if self.epoch != self.memory.epoch:
-            self.epoch = self.memory.epoch
-            self.halves[_COUNT] = 0
-            self.next = 0
-
-    def frame(self) -> int:
-        """The number of the frame that runs now."""
-        return (self.words[_FRAME] - self.base) // FRAME_STRIDE
-
-    def fail(self, error: BaseException) -> None:
-        """Stop the run: the error leaves when native code has returned."""
-        self.error = error
-        self.halves[_STATUS] = abi.ERROR
-
-    def find(self, address: int, size: int, kind: int) -> int:
-        """Enter the region of an access into the table. Raises VmFault."""
-        self.refresh()
-        memory = self.memory
-        region = memory.find(address, size)
-        if region is None:
-            raise VmFault(_KINDS[kind], memory.explain(address, size), address=address, size=size)
-        if kind in (abi.STORE, abi.ATOMIC) and not region.writable:
-            raise VmFault("readonly", f"{region.name} is read-only", address=address, size=size)
-        start, length = _slot(region, address)
-        number = self.next
-        self.next = (number + 1) % abi.MAX_REGIONS
-        count = self.halves[_COUNT]
-        if number >= count:
-            self.halves[_COUNT] = number + 1
-        _REGION.pack_into(
-            self.buffer, _REGIONS + number * abi.REGION_BYTES, start, length, length if region.writable else 0
-        )
-        return number
-
-
-def _slot(region: Region, address: int) -> tuple[int, int]:
-    """Where the bytes begin that an access may touch, and how many they are."""
-    if not region.stride:
-        return region.start, region.size
-    return address - (address - region.start) % region.stride, region.limit
-
-
-def _find(run: int, address: int, size: int, kind: int) -> int:
-    state = _states[run]
-    try:
-        return state.find(address, size, kind)
-    except BaseException as error:
-        if kind != abi.PROBE or not isinstance(error, VmFault):
-            state.fail(error)
-        return abi.NOT_FOUND
-
-
-@cache
-def _find_upcall() -> Upcall:
-    return Upcall(_find, "find")
 
 
 class NativeProgram:
@@ -204,7 +116,7 @@ class NativeProgram:
         state = self._begin(run)
         try:
             result = main(state.address, ctx & U64, run.tail_calls)
-            if state.halves[_STATUS]:
+            if state.halves[STATUS]:
                 raise self._stopped(state)
             return result
         finally:
@@ -222,23 +134,23 @@ class NativeProgram:
         registers = [*(value & U64 for value in args[:5]), 0, 0, 0, 0, 0][:5]
         if self._active:
             state = self._active[-1]
-            if self._options.checked and state.words[_FRAME] == state.words[_TOP]:
+            if self._options.checked and state.words[FRAME] == state.words[TOP]:
                 raise VmFault("stack", NO_FRAME)
-            frame, insn = state.words[_FRAME], state.halves[_INSN]
+            frame, insn = state.words[FRAME], state.halves[INSN]
             result: int = function(state.address, *registers)
-            state.words[_FRAME] = frame
-            if state.halves[_STATUS]:
+            state.words[FRAME] = frame
+            if state.halves[STATUS]:
                 error = self._stopped(state)
-                state.halves[_STATUS] = abi.RETURNED  # the helper may catch what it raises
-                state.halves[_INSN] = insn
+                state.halves[STATUS] = abi.RETURNED  # the helper may catch what it raises
+                state.halves[INSN] = insn
                 raise error
             return result
         run = Run(self._env.memory, self._budget)
         state = self._begin(run)
         try:
-            state.words[_FRAME] -= FRAME_STRIDE  # the function takes the next one
+            state.words[FRAME] -= FRAME_STRIDE  # the function takes the next one
             result = function(state.address, *registers)
-            if state.halves[_STATUS]:
+            if state.halves[STATUS]:
                 raise self._stopped(state)
             return result
         finally:
@@ -257,13 +169,13 @@ class NativeProgram:
         run = Run(self._env.memory, self._budget)
         state = self._begin(run)
         if cpu is not None:
-            state.halves[_CPU] = cpu
+            state.halves[CPU] = cpu
         try:
             batch["main"] = self._linked.symbols[abi.MAIN]
-            batch["frame"], batch["top"] = state.words[_FRAME], state.words[_TOP]
-            batch["budget"] = state.words[_BUDGET]
+            batch["frame"], batch["top"] = state.words[FRAME], state.words[TOP]
+            batch["budget"] = state.words[BUDGET]
             result: int = loop_of(loop)(state.address, batch.address)
-            if state.halves[_STATUS]:
+            if state.halves[STATUS]:
                 raise self._stopped(state)
             return result
         finally:
@@ -322,7 +234,7 @@ class NativeProgram:
         jumps.busy.add(state.address)
         state.begin(run, self._budget, self._env.cpu)
         if self._asks:
-            state.words[_ORDINARY] = int(self._env.ordinary)
+            state.words[ORDINARY] = int(self._env.ordinary)
         return state
 
     def _end(self, state: State) -> None:
@@ -334,13 +246,13 @@ class NativeProgram:
 
     def _stopped(self, state: State) -> BaseException:
         """Why a run stopped, as what its caller gets."""
-        status, insn = state.halves[_STATUS], s32(state.halves[_INSN])
+        status, insn = state.halves[STATUS], s32(state.halves[INSN])
         if status == abi.ERROR:
             error, state.error = state.error, None
             assert error is not None
             return at(error, insn) if isinstance(error, VmFault) else error
         if status == abi.FAULT:
-            kind, message = _programs[state.words[_PROGRAM]]._faults[state.halves[_FAULT]]
+            kind, message = _programs[state.words[PROGRAM]]._faults[state.halves[FAULT]]
             return VmFault(kind, message, insn=insn)
         if status == abi.BUDGET:
             return VmFault("budget", "the program used up its instructions", insn=insn)
@@ -348,7 +260,7 @@ class NativeProgram:
 
     def __del__(self) -> None:
         for state in self._idle:
-            _states.pop(state.address, None)
+            STATES.pop(state.address, None)
 
     @property
     def is_running(self) -> bool:
@@ -455,7 +367,7 @@ class NativeProgram:
         if abi.ADDRESS_CAST in lowered.needs:
             found[abi.ADDRESS_CAST] = self._upcall(self._address_cast, "service")
         if abi.FIND in lowered.needs:
-            found[abi.FIND] = _find_upcall().address
+            found[abi.FIND] = find_upcall().address
         return found
 
     def _upcall(self, function: Callable[..., int], kind: str) -> int:
@@ -469,7 +381,7 @@ class NativeProgram:
         active, memory = self._active, self._env.memory
 
         def call(run: int, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-            state = _states[run]
+            state = STATES[run]
             active.append(state)
             try:
                 return body(r1, r2, r3, r4, r5) & U64
@@ -484,7 +396,7 @@ class NativeProgram:
         return call
 
     def _tail_call(self, run: int, ctx: int, array: int, index: int) -> int:
-        state = _states[run]
+        state = STATES[run]
         try:
             target = self._env.tail_call(ctx, array, index)
             if target is None:
@@ -509,12 +421,12 @@ class NativeProgram:
         run = state.run
         assert run is not None
         frame, top = run.frame, run.top
-        run.tail_calls = state.halves[_TAIL_CALLS]
+        run.tail_calls = state.halves[TAIL_CALLS]
         try:
-            state.words[_RESULT] = run.tail_call(target, ctx, state.frame())
+            state.words[RESULT] = run.tail_call(target, ctx, state.frame())
         finally:
             run.frame, run.top = frame, top
-            state.halves[_TAIL_CALLS] = run.tail_calls
+            state.halves[TAIL_CALLS] = run.tail_calls
         return abi.ALREADY_RAN
 
     def _load_packet(self, run: int, skb: int, offset: int, size: int) -> int:
@@ -522,14 +434,14 @@ class NativeProgram:
             found = self._env.load_packet(skb, s32(offset & 0xFFFF_FFFF), size)
             return U64 if found is None else found
         except BaseException as error:
-            _states[run].fail(error)
+            STATES[run].fail(error)
             return 0
 
     def _address_cast(self, run: int, value: int, to: int, from_: int) -> int:
         try:
             return self._env.address_cast(value, to, from_) & U64
         except BaseException as error:
-            _states[run].fail(error)
+            STATES[run].fail(error)
             return 0
 
 

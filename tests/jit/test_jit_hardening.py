@@ -135,7 +135,7 @@ def test_programs_come_and_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     """Loading and dropping many programs (10,000 with BOMBUS_FULL=1), of different size, needs no more memory than a
     few; those with helpers have a way into Python each."""
     monkeypatch.setenv("BOMBUS_CACHE", str(tmp_path))
-    from bombus.jit import engine
+    from bombus.jit import engine, state
 
     env = PlainEnv()
     env.helpers[1] = lambda *_: 3
@@ -150,7 +150,7 @@ def test_programs_come_and_go(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
         del made
         if number % 200 == 199:
             gc.collect()
-            sizes.append((len(PAGES.chunks), len(engine._programs), len(engine._states)))
+            sizes.append((len(PAGES.chunks), len(engine._programs), len(state.STATES)))
             memory.append(resident())
     assert len(set(sizes)) == 1, sizes
     assert max(memory) - memory[0] < 4096, memory

@@ -1,0 +1,118 @@
+"""`struct run` and what Python keeps beside it; how native code finds memory that it has not met yet."""
+
+from __future__ import annotations
+
+import ctypes
+import struct
+from functools import cache
+from typing import Final
+
+from bombus.bits import U64
+from bombus.errors import VmFault
+from bombus.jit import abi
+from bombus.jit.upcall import Upcall
+from bombus.vm.memory import Memory, Region
+from bombus.vm.run import FRAME_STRIDE, Run
+
+# Words (u64) and halves (u32) of `struct run`.
+STATUS, INSN, FAULT, TAIL_CALLS = (abi.RUN[name][0] // 4 for name in ("status", "insn", "fault", "tail_calls"))
+_COUNT, CPU = abi.RUN["count"][0] // 4, abi.RUN["cpu"][0] // 4
+BUDGET, FRAME, TOP, RESULT, PROGRAM, ORDINARY = (
+    abi.RUN[name][0] // 8 for name in ("budget", "frame", "top", "result", "program", "ordinary")
+)
+_REGIONS: Final = abi.RUN["regions"][0]
+_REGION = struct.Struct("<QQQ")
+_KINDS: Final = ("load", "store", "atomic", "load")
+
+STATES: dict[int, State] = {}  # by address of `struct run`
+
+
+class State:
+    """One run's `struct run` and what Python keeps beside it. It is used again for later runs."""
+
+    __slots__ = ("address", "base", "buffer", "epoch", "error", "halves", "keep", "memory", "next", "run", "words")
+
+    def __init__(self, memory: Memory) -> None:
+        self.buffer = ctypes.create_string_buffer(abi.RUN_BYTES + 8)
+        self.address = ctypes.addressof(self.buffer)
+        view = memoryview(self.buffer).cast("B")[: abi.RUN_BYTES]
+        self.halves, self.words = view.cast("I"), view.cast("Q")
+        self.memory = memory
+        self.epoch = -1
+        self.error: BaseException | None = None
+        self.keep: list[object] = []  # programs that were jumped to
+        self.next = 0  # the entry of the table of regions that goes next
+        self.run: Run | None = None
+        self.base = 0
+        STATES[self.address] = self
+
+    def begin(self, run: Run, budget: int | None, cpu: int) -> None:
+        """Be ready for a run in the frame that `run` is in now."""
+        self.run = run
+        self.base = run.stack.bases[0]
+        halves, words = self.halves, self.words
+        words[0] = words[1] = 0
+        halves[TAIL_CALLS] = run.tail_calls
+        halves[CPU] = cpu
+        words[BUDGET] = U64 if budget is None else budget
+        words[FRAME] = self.base + run.frame * FRAME_STRIDE
+        words[TOP] = self.base + run.top * FRAME_STRIDE
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Forget the regions when some may be gone."""
+        if self.epoch != self.memory.epoch:
+            self.epoch = self.memory.epoch
+            self.halves[_COUNT] = 0
+            self.next = 0
+
+    def frame(self) -> int:
+        """The number of the frame that runs now."""
+        return (self.words[FRAME] - self.base) // FRAME_STRIDE
+
+    def fail(self, error: BaseException) -> None:
+        """Stop the run: the error leaves when native code has returned."""
+        self.error = error
+        self.halves[STATUS] = abi.ERROR
+
+    def find(self, address: int, size: int, kind: int) -> int:
+        """Enter the region of an access into the table. Raises VmFault."""
+        self.refresh()
+        memory = self.memory
+        region = memory.find(address, size)
+        if region is None:
+            raise VmFault(_KINDS[kind], memory.explain(address, size), address=address, size=size)
+        if kind in (abi.STORE, abi.ATOMIC) and not region.writable:
+            raise VmFault("readonly", f"{region.name} is read-only", address=address, size=size)
+        start, length = _slot(region, address)
+        number = self.next
+        self.next = (number + 1) % abi.MAX_REGIONS
+        count = self.halves[_COUNT]
+        if number >= count:
+            self.halves[_COUNT] = number + 1
+        _REGION.pack_into(
+            self.buffer, _REGIONS + number * abi.REGION_BYTES, start, length, length if region.writable else 0
+        )
+        return number
+
+
+def _slot(region: Region, address: int) -> tuple[int, int]:
+    """Where the bytes begin that an access may touch, and how many they are."""
+    if not region.stride:
+        return region.start, region.size
+    return address - (address - region.start) % region.stride, region.limit
+
+
+def _find(run: int, address: int, size: int, kind: int) -> int:
+    state = STATES[run]
+    try:
+        return state.find(address, size, kind)
+    except BaseException as error:
+        if kind != abi.PROBE or not isinstance(error, VmFault):
+            state.fail(error)
+        return abi.NOT_FOUND
+
+
+@cache
+def find_upcall() -> Upcall:
+    return Upcall(_find, "find")
