@@ -31,6 +31,7 @@ class Facts:
     stack_arguments: calls that get pointers into the stack. depths: bytes of stack that the function starting there
     uses at most. maps: id of the map that a call always works on. loops: the function that a
     bpf_loop always calls, with flags 0. probes: loads through typed pointers, which may lead nowhere and then give 0.
+    inner: type (number) of the map that a call works on, where it is one out of a map of maps.
     """
 
     access: Mapping[int, int] = field(default_factory=dict)
@@ -41,3 +42,4 @@ class Facts:
     loops: Mapping[int, int] = field(default_factory=dict)
     steps: Mapping[int, tuple[int, int]] = field(default_factory=dict)
     probes: frozenset[int] = frozenset()
+    inner: Mapping[int, int] = field(default_factory=dict)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from bombus.isa.facts import CTX, PACKET
@@ -10,7 +11,7 @@ from bombus.jit import abi
 from bombus.jit.access import TAGS
 from bombus.jit.ops import number
 from bombus.jit.writer import Left, Writer
-from bombus.vm.env import ASK
+from bombus.vm.env import ASK, HANDLE_BASE, HANDLE_STRIDE, HANDLES
 from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, MAX_LOOPS, MAX_TAIL_CALLS
 
 if TYPE_CHECKING:
@@ -93,7 +94,11 @@ def asks(code: MapCode, helper: int) -> bool:
 def map_call(w: Writer, code: MapCode, helper: int) -> None:
     """A map helper as a call of the map's own code, which LLVM inlines."""
     name, params = code.calls[helper]
-    args = [f"i64 {w.ops.emit(f'ptrtoint ptr @{abi.map_symbol(w.here)} to i64')}"]
+    memory = w.ops.emit(f"ptrtoint ptr @{abi.map_symbol(w.here)} to i64")
+    merge = None
+    if code.by_handle:
+        memory, merge = _memory_of(w, memory, abi.helper_symbol(helper))
+    args = [f"i64 {memory}"]
     for param in params:
         if param == "c":
             cpu = w.ops.emit(f"load i32, ptr {w.field('cpu')}, align 4")
@@ -106,11 +111,48 @@ def map_call(w: Writer, code: MapCode, helper: int) -> None:
         else:
             args.append(f"i64 {w.read(int(param))}")
     result = w.ops.emit(f"call i64 @{name}({', '.join(args)})")
-    if asks(code, helper):
+    if merge is not None:
+        result = merge(result)
+    elif asks(code, helper):
         result = _or_helper(w, result, abi.helper_symbol(helper))
     place = w.ops.emit(f"inttoptr i64 {result} to ptr") if helper in _POINTERS else None
     w.forget()
     w.write(0, result, place)
+
+
+def _memory_of(w: Writer, table: str, symbol: str) -> tuple[str, Callable[[str], str]]:
+    """Where the memory of the map in r1 lies; goes on there. What is returned brings the result together with that of
+    the helper, which is called where the map has no such memory."""
+    emit = w.ops.emit
+    w.module.out.helpers.setdefault(symbol, w.here)
+    arguments = _arguments(w)
+    number_ = emit(f"lshr i64 {emit(f'sub i64 {w.read(1)}, {HANDLE_BASE}')}, {HANDLE_STRIDE.bit_length() - 1}")
+    look, there, ask, asked, done = (w.ops.name() for _ in range(5))
+    inside = emit(f"icmp ult i64 {number_}, {HANDLES}")
+    w.line(f"br i1 {inside}, label {look}, label {ask}, !prof !0")
+    w.label(look)
+    slot = emit(f"getelementptr i64, ptr {emit(f'inttoptr i64 {table} to ptr')}, i64 {number_}")
+    memory = emit(f"load atomic i64, ptr {slot} monotonic, align 8")
+    native = emit(f"icmp ne i64 {memory}, 0")
+    w.line(f"br i1 {native}, label {there}, label {ask}, !prof !0")
+    w.label(ask)
+    w.outside()
+    other = emit(f"call i64 @{symbol}(ptr %run, {arguments})")
+    w.leave_if_stopped()
+    w.line(f"br label {asked}")
+    w.label(asked)
+    w.line(f"br label {done}")
+    w.label(there)
+
+    def merge(result: str) -> str:
+        here = w.ops.name()
+        w.line(f"br label {here}")
+        w.label(here)
+        w.line(f"br label {done}")
+        w.label(done)
+        return emit(f"phi i64 [ {result}, {here} ], [ {other}, {asked} ]")
+
+    return memory, merge
 
 
 def _or_helper(w: Writer, answer: str, symbol: str) -> str:

@@ -358,7 +358,8 @@ class NativeProgram:
             found[name] = _address(getattr(_LIBC, name))
         for symbol, index in lowered.helpers.items():
             found[symbol] = self._upcall(self._helper(self._bound[index]), "helper")
-            self._python |= index not in self._options.maps
+            code = self._options.maps.get(index)
+            self._python |= code is None or code.by_handle
         self._python |= bool(lowered.needs - {abi.FIND})
         if abi.TAIL_CALL in lowered.needs:
             found[abi.TAIL_CALL] = self._upcall(self._tail_call, "service")
@@ -505,6 +506,9 @@ class NativeEngine:
         maps = {
             i: code for i, code in codes.items() if code is not None and insns[i].imm in code.calls and i not in arrays
         }
+        if facts is not None and not checked:
+            held = {i: env.inner_code(type_) for i, type_ in facts.inner.items()}
+            maps |= {i: code for i, code in held.items() if code is not None and insns[i].imm in code.calls}
         others = None if facts is None or checked else env.helper_code()
         if others is not None:
             maps |= {

@@ -104,7 +104,8 @@ class Module:
         self.maps = {} if options.checked else options.maps
         self.jumps = {} if options.checked else options.jumps
         self.loops = {} if options.checked else facts.loops
-        outside = facts.stack_arguments - self.arrays.keys() - self.maps.keys() - self.loops.keys()
+        inlined = {index for index, code in self.maps.items() if not code.by_handle}
+        outside = facts.stack_arguments - self.arrays.keys() - inlined - self.loops.keys()
         self.native_frames = not options.checked and not (options.outside_stack and outside)
         self.calls = any(insn.opcode in (op.CALL, op.CALLX) for insn in insns)
         self._blocks: dict[int, dict[int, Block]] = {}
@@ -172,7 +173,8 @@ class Module:
             target = index + 1 + insn.imm
             return not 0 <= target < len(self.insns) or self.stops(target)
         if index in self.arrays or index in self.maps:
-            return index in self.maps and asks(self.maps[index], insn.imm)
+            code = self.maps.get(index)
+            return code is not None and (code.by_handle or asks(code, insn.imm))
         if index in self.loops:
             return self.stops(self.loops[index])
         if insn.opcode & 0xE7 in (op.BPF_LD | op.BPF_ABS, op.BPF_LD | op.BPF_IND):

@@ -29,6 +29,11 @@ class ArrayPlace(NamedTuple):
     cpu_stride: int = 0
 
 
+# A map is HANDLE_BASE + HANDLE_STRIDE * id to programs: no address, and it looks like one of the kernel's.
+HANDLE_BASE = 0xFFFF_C900_0000_0000
+HANDLE_STRIDE = 0x1000
+HANDLES = 1 << 20  # ids that tables of native memory have room for
+
 ASK = 0xFFFF_FFFF_FFFF_FFFF
 """What code that does not know says: ask the helper."""
 
@@ -40,7 +45,8 @@ class MapCode:
     address: of the map's memory, which `keep` owns. calls: helper -> function, and what it gets after that address: "1"
     to "5" for registers, "c" for the CPU, "y" for 1, "w" for whether the world is ordinary (where it is not, the
     function may answer ASK: then the helper is called); all u64. head, definitions, declarations: the text. digest:
-    names it.
+    names it. by_handle: it serves all maps of a type; address is then that of a table, by id, of where their memory
+    lies (0: the helper has to be called).
     """
 
     address: int
@@ -50,6 +56,7 @@ class MapCode:
     declarations: frozenset[str]
     digest: str
     keep: object
+    by_handle: bool = False
 
 
 class Compiled(Protocol):
@@ -113,6 +120,9 @@ class Env(Protocol):
 
     def helper_code(self) -> MapCode | None:
         """Helpers as code that take no map; None where there is none."""
+
+    def inner_code(self, map_type: int) -> MapCode | None:
+        """The operations of maps of a type (its number) that maps of maps hold; None where only helpers do them."""
 
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
         """The table beside an array of programs, by its id or as programs name it; None where there is none."""
@@ -180,6 +190,9 @@ class PlainEnv:
         return None
 
     def helper_code(self) -> MapCode | None:
+        return None
+
+    def inner_code(self, map_type: int) -> MapCode | None:
         return None
 
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:

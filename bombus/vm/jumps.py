@@ -11,6 +11,13 @@ busy: set[int] = set()  # runs of native code that go on now
 _retired: list[object] = []  # programs that left a table while native code ran
 
 
+def retire(thing: object) -> None:
+    """Keep what native code may be using until none runs."""
+    _retired.append(thing)
+    if not busy:
+        _retired.clear()
+
+
 class JumpTable:
     """Entry i: address of the code in slot i, 0 where native code has to ask. All entries go when a slot changes."""
 

@@ -17,6 +17,7 @@ from bombus.kernel.user.fds import FdTable, File
 from bombus.kernel.user.objects import Ids, KernelObject
 from bombus.kernel.user.progverify import check_mode
 from bombus.spec.version import KernelVersion
+from bombus.vm.env import HANDLE_BASE, HANDLE_STRIDE
 from bombus.vm.memory import Memory
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from bombus.kernel.sites import Sites
     from bombus.kernel.user.devices import Network
     from bombus.kernel.user.maps.base import Map
+    from bombus.kernel.user.maps.outer import InnerMaps
     from bombus.kernel.user.pins import BpfFs
     from bombus.kernel.user.sockets import UserSocket
     from bombus.kernel.user.world.cgroups import CgroupTree
@@ -83,6 +85,7 @@ class UserKernel:
         self._kconfig = dict(kconfig or {})
         self._kallsyms = dict(kallsyms or {})
         self._maps: dict[int, Map] = {}
+        self.inner_maps: InnerMaps | None = None
         self._printk: list[str] = []
         self._bpffs: BpfFs | None = None
         self.wakeup = threading.Condition()
@@ -304,15 +307,25 @@ class UserKernel:
 
     def adopt_map(self, item: Map) -> None:
         """Give a new map id and handle."""
-        from bombus.kernel.user.maps.base import HANDLE_BASE, HANDLE_STRIDE
-
         number = self.ids["map"].add(item)
         item.handle = HANDLE_BASE + number * HANDLE_STRIDE
         self._maps[item.handle] = item
+        if self.inner_maps is not None:
+            self.inner_maps.add(item)
 
     def forget_map(self, item: Map) -> None:
         self.ids["map"].remove(item)
         self._maps.pop(item.handle, None)
+        if self.inner_maps is not None:
+            self.inner_maps.remove(item)
+
+    def native_inner_maps(self) -> InnerMaps:
+        """The table that native code finds the maps in maps of maps by."""
+        if self.inner_maps is None:
+            from bombus.kernel.user.maps.outer import InnerMaps
+
+            self.inner_maps = InnerMaps(self._maps.values())
+        return self.inner_maps
 
     def allocate(self, size: int, *, name: str, stride: int = 0, limit: int = 0, kind: str = "map_value") -> Region:
         """Zeroed memory for values. KernelError(ENOMEM) when the machine has not that much."""

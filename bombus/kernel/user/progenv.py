@@ -77,6 +77,13 @@ class ProgEnv:
         version = self.kernel.version
         return helper_code({"version": version[0] << 8 | version[1], "words": self.packet_words})
 
+    def inner_code(self, map_type: int) -> MapCode | None:
+        if self.kernel.maps == "python":
+            return None
+        from bombus.kernel.user.maps.mapcode import problem
+
+        return None if problem() else self.kernel.native_inner_maps().code(map_type)
+
     def jump_table(self, map_id: int = 0, *, handle: int = 0) -> JumpTable | None:
         item = next((one for one in self.prog.maps if one.id == map_id or one.handle == handle), None)
         return item.jump_table() if isinstance(item, ProgArrayMap) else None

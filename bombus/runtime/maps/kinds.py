@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from bombus.spec.maptypes import MAP_TYPE
+
 HELPERS: Final = "helpers"
 OF_PACKETS: Final = (26, 68)  # helpers whose code reads the words behind a packet's context
 ROOM: Final = "bombus.runtime.maps"
@@ -59,8 +61,20 @@ KINDS: Final[dict[str, Kind]] = {
          125: ("boottime", "w"), 132: ("submit", "12"), 133: ("discard", "12"), 160: ("coarse", "w"),
          208: ("tai", "w")},
     ),
+    "outer_array": Kind("outer", ("of_array",), {}, {1: ("of_array", "2")}),
+    "outer_hash": Kind("outer", ("of_hash",), {}, {1: ("of_hash", "2")}),
     "bloom": Kind(
         "bloom", ("push", "contains"), _python("push", "contains", write="py_keyless_write"),
         _PUSH | {89: ("contains", "2")},
     ),
+}  # fmt: skip
+
+# Map types (their numbers) that maps of maps can hold and that have bodies here -> kind.
+INNER: Final[dict[int, str]] = {
+    MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id: kind
+    for name, kind in (
+        ("HASH", "hash"), ("PERCPU_HASH", "hash"), ("LRU_HASH", "lru"), ("LRU_PERCPU_HASH", "lru"), ("ARRAY", "array"),
+        ("PERCPU_ARRAY", "array"), ("LPM_TRIE", "lpm"), ("QUEUE", "queue"), ("STACK", "queue"),
+        ("BLOOM_FILTER", "bloom"), ("RINGBUF", "ringbuf"),
+    )
 }  # fmt: skip

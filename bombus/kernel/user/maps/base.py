@@ -77,10 +77,6 @@ NOTSUPP = -ENOTSUPP
 
 INT_SIZES = frozenset({1, 2, 4, 8})  # bytes of keys and values that Python may give as ints
 
-# Where map handles lie: kernel addresses, which no region of a process can have.
-HANDLE_BASE = 0xFFFF_C900_0000_0000
-HANDLE_STRIDE = 0x1000
-
 
 @dataclass(frozen=True, slots=True)
 class MapAttr:

@@ -49,9 +49,13 @@ class FdArray(Map):
             return item
         old = self.slots.get(index)
         self.slots[index] = item
+        self.changed(index, item)
         if old is not None:
             old.put()
         return 0
+
+    def changed(self, index: int, item: KernelObject | None) -> None:
+        """A slot has another object now, or none."""
 
     def read(self, key: bytes, flags: int) -> bytes | int:
         return NOTSUPP
@@ -63,6 +67,7 @@ class FdArray(Map):
         old = self.slots.pop(index, None)
         if old is None:
             return ENOENT
+        self.changed(index, None)
         old.put()
         return 0
 
@@ -78,7 +83,8 @@ class FdArray(Map):
 
     def clear(self) -> None:
         slots, self.slots = self.slots, {}
-        for item in slots.values():
+        for index, item in slots.items():
+            self.changed(index, None)
             item.put()
 
     def free(self) -> None:

@@ -147,9 +147,19 @@ def program_code(kind: str, numbers: Mapping[str, int], address: int, keep: obje
     )  # fmt: skip
 
 
-def specialised(kind: str, text: Text, numbers: Mapping[str, int]) -> MapCode:
-    """The bodies of a kind for a shape, with no memory yet."""
-    key = kind, tuple(sorted(numbers.items())), text
+@cache
+def _any(kind: str) -> MapCode:
+    return replace(specialised(kind, _bodies(kind), None), by_handle=True)
+
+
+def any_code(kind: str, address: int, keep: object) -> MapCode:
+    """Code for all maps of a kind, whose memory it finds in a table by their handles."""
+    return replace(_any(kind), address=address, keep=keep)
+
+
+def specialised(kind: str, text: Text, numbers: Mapping[str, int] | None) -> MapCode:
+    """The bodies of a kind for a shape (None: for all of them), with no memory yet."""
+    key = kind, tuple(sorted(numbers.items())) if numbers is not None else None, text
     digest = hashlib.sha256(repr(key).encode()).hexdigest()[:16]
     prefix = f"map.{digest}."
     named = text.named(prefix)

@@ -19,6 +19,9 @@ from bombus.spec.maptypes import BPF_EXIST, BPF_F_LOCK
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
+    from bombus.kernel.user.maps.outer import Handles, HandleTable
+    from bombus.vm.env import MapCode
+
 
 class Template:
     """What later inner maps must look like: the map that inner_map_fd named, as it was then (bpf_map_meta_alloc).
@@ -57,11 +60,25 @@ def _inner(kernel: UserKernel, template: Template, fd: int) -> KernelObject | in
 class ArrayOfMapsMap(FdArray):
     btf_rule = "never"
 
-    __slots__ = ("template",)
+    __slots__ = ("handles", "template")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
         self.template = Template(kernel, attr.inner_map_fd)
+        self.handles: Handles | None = None
+
+    def settle(self, attr: MapAttr) -> Map:
+        from bombus.kernel.user.maps.outer import handles_of
+
+        self.handles = handles_of(self.kernel, self.max_entries)
+        return self
+
+    def code(self) -> MapCode | None:
+        return None if self.handles is None else self.handles.code()
+
+    def changed(self, index: int, item: KernelObject | None) -> None:
+        if self.handles is not None:
+            self.handles.set(index, item.handle if isinstance(item, Map) else 0)
 
     def accept(self, fd: int, file: File | None) -> KernelObject | int:
         return _inner(self.kernel, self.template, fd)
@@ -78,7 +95,7 @@ class ArrayOfMapsMap(FdArray):
 class HashOfMapsMap(Map):
     btf_rule = "never"
 
-    __slots__ = ("inner", "table", "template")
+    __slots__ = ("handles", "inner", "table", "template")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
@@ -86,6 +103,16 @@ class HashOfMapsMap(Map):
         self.template = Template(kernel, attr.inner_map_fd)
         self.table = Table()
         self.inner: dict[bytes, Map] = {}
+        self.handles: HandleTable | None = None
+
+    def settle(self, attr: MapAttr) -> Map:
+        from bombus.kernel.user.maps.outer import handle_table_of
+
+        self.handles = handle_table_of(self, attr)
+        return self
+
+    def code(self) -> MapCode | None:
+        return None if self.handles is None else self.handles.code()
 
     @classmethod
     def check(cls, kernel: UserKernel, attr: MapAttr) -> int:
@@ -116,6 +143,8 @@ class HashOfMapsMap(Map):
                 return E2BIG
             self.table.add(key, (0, memoryview(b"")))
         self.inner[key] = item
+        if self.handles is not None:
+            self.handles.set(key, item.handle)
         if old is not None:
             old.put()
         return 0
@@ -139,6 +168,8 @@ class HashOfMapsMap(Map):
         if inner is None:
             return ENOENT
         self.table.remove(self.table.elements[key])
+        if self.handles is not None:
+            self.handles.set(key, 0)
         inner.put()
         return 0
 
