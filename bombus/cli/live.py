@@ -396,7 +396,8 @@ def ready_to_pin(path: str) -> None:
 
     if libc().mount(b"bpf", os.fsencode(folder), b"bpf", ctypes.c_ulong(0), b"mode=0700"):
         number = ctypes.get_errno()
-        raise KernelError(number, "mount", f"a bpf file system on {folder}, to pin {path} in it")
+        hint = "CAP_SYS_ADMIN is needed" if number == errno.EPERM else ""
+        raise KernelError(number, "mount", f"a bpf file system on {folder}, to pin {path} in it", hint=hint)
 
 
 def pin(handle: Handle, path: str) -> None:

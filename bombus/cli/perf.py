@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bombus.cli import live, output
@@ -39,7 +39,14 @@ def show(words: Words) -> None:
 
 def _rows() -> Iterator[dict[str, Any]]:
     buffer = bytearray(_ROOM)
-    for pid, fd in _descriptors():
+    # One of our own first: it says whether we may ask at all, also where no other can be seen.
+    with open(os.devnull, "rb") as mine:
+        yield from _queried([(os.getpid(), mine.fileno())], buffer)
+    yield from _queried(_descriptors(), buffer)
+
+
+def _queried(descriptors: Iterable[tuple[int, int]], buffer: bytearray) -> Iterator[dict[str, Any]]:
+    for pid, fd in descriptors:
         attr = Attr("BPF_TASK_FD_QUERY", pid=pid, fd=fd, buf=buffer, buf_len=len(buffer))
         try:
             live.kernel().bpf(attr)
