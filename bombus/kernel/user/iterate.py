@@ -9,11 +9,12 @@ import errno
 import struct
 from collections.abc import Callable
 from itertools import count
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final, NamedTuple, Protocol
 
 from bombus.errors import KernelError, NotSupported
 from bombus.kernel.user.commands import command
 from bombus.kernel.user.hooks.testrun import repeat
+from bombus.kernel.user.iterobjects import ById, Elements, map_of
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.seqfile import SeqFile
 from bombus.kernel.user.userlink import UserLink
@@ -33,48 +34,71 @@ _MAX_OBJECTS: Final = 1_000_000  # MAX_ITER_OBJECTS
 _sessions = count(1)
 
 Found = tuple[int, tuple[int, ...]]
-Source = Callable[[int], Found | None]
-"""Of a position: where the first object at or after it is, and what the context has of it behind `meta`."""
 
 
-class Target:
-    """What programs iterate over. open: a source, from union bpf_iter_link_info; words: of the context behind meta."""
+class Source(Protocol):
+    """Objects one after the other. stop: what the context has behind `meta` in the last run."""
 
-    def __init__(self, words: int, facts: Callable[[bytes], dict[str, int]], open: Callable[[Any, bytes], Source]):
-        self.words = words
-        self.facts = facts
-        self.open = open
+    stop: tuple[int, ...]
+
+    def __call__(self, position: int) -> Found | None:
+        """Where the first object at or after a position is, and what the context has of it behind `meta`."""
+
+    def close(self) -> None: ...
 
 
-def _task_facts(info: bytes) -> dict[str, int]:
+class Target(NamedTuple):
+    """What programs iterate over. bind: members of bpf_link_info, and what the link keeps, from union
+    bpf_iter_link_info; open: a source, from the same and what is kept."""
+
+    bind: Callable[[UserKernel, bytes], tuple[dict[str, int], KernelObject | None]]
+    open: Callable[[UserKernel, bytes, Any], Source]
+
+
+def _nothing(kernel: UserKernel, info: bytes) -> tuple[dict[str, int], KernelObject | None]:
+    return {}, None
+
+
+def _task(kernel: UserKernel, info: bytes) -> tuple[dict[str, int], KernelObject | None]:
     """bpf_iter_attach_task: one of thread, process, descriptor of a process."""
     tid, pid, pid_fd = struct.unpack_from("<III", info)
     if bool(tid) + bool(pid) + bool(pid_fd) > 1:
         raise KernelError(errno.EINVAL, CALL, "tid, pid and pid_fd exclude each other")
     if pid_fd:
         raise NotSupported("iterators over the process of a pidfd", "the user kernel has no pidfds; give its pid")
-    return {"iter_task_tid": tid, "iter_task_pid": pid}
+    return {"iter_task_tid": tid, "iter_task_pid": pid}, None
 
 
-def _tasks(kernel: UserKernel, info: bytes) -> Source:
+class Tasks:
     """By rising pid (task_seq_get_next)."""
-    tid, pid, _ = struct.unpack_from("<III", info)
-    objects = objects_of(kernel)
 
-    def wanted(task: Task) -> bool:
-        return (not tid or task.pid == tid) and (not pid or task.tgid == pid)
+    stop: tuple[int, ...] = (0,)
 
-    def at(position: int) -> Found | None:
-        later = [task for task in objects.tasks() if task.pid >= max(position, 1) and wanted(task)]
+    def __init__(self, kernel: UserKernel, info: bytes) -> None:
+        self._tid, self._pid, _ = struct.unpack_from("<III", info)
+        self._objects = objects_of(kernel)
+
+    def _wanted(self, task: Task) -> bool:
+        return (not self._tid or task.pid == self._tid) and (not self._pid or task.tgid == self._pid)
+
+    def __call__(self, position: int) -> Found | None:
+        later = [task for task in self._objects.tasks() if task.pid >= max(position, 1) and self._wanted(task)]
         if not later:
             return None
         task = min(later, key=lambda one: one.pid)
-        return task.pid, (objects.task(task),)
+        return task.pid, (self._objects.task(task),)
 
-    return at
+    def close(self) -> None:
+        """Tasks are the world's."""
 
 
-TARGETS: Final = {"task": Target(1, _task_facts, _tasks)}
+TARGETS: Final = {
+    "task": Target(_task, lambda kernel, info, kept: Tasks(kernel, info)),
+    "bpf_map": Target(_nothing, lambda kernel, info, kept: ById(kernel, "map")),
+    "bpf_prog": Target(_nothing, lambda kernel, info, kept: ById(kernel, "prog")),
+    "bpf_link": Target(_nothing, lambda kernel, info, kept: ById(kernel, "link")),
+    "bpf_map_elem": Target(map_of, lambda kernel, info, kept: Elements(kernel, kept)),
+}
 
 
 def target_of(name: str) -> Target:
@@ -90,24 +114,26 @@ class IterRun(KernelObject):
 
     kind: ClassVar[str] = "iter"
 
-    __slots__ = ("_close", "_ctx", "_done", "_kernel", "_meta", "_position", "_run", "_seq", "_seq_num", "_session",
-                 "_source", "_started", "_words")  # fmt: skip
+    __slots__ = ("_close", "_ctx", "_done", "_kept", "_kernel", "_meta", "_position", "_run", "_seq", "_seq_num",
+                 "_session", "_source")  # fmt: skip
 
     def __init__(
         self, kernel: UserKernel, target: Target, info: bytes, run: Callable[[int], int],
-        close: Callable[[], None] | None = None,
+        close: Callable[[], None] | None = None, kept: KernelObject | None = None,
     ) -> None:  # fmt: skip
         super().__init__()
         objects = objects_of(kernel)
         self._kernel = kernel
         self._run = run
         self._close = close
-        self._source = target.open(kernel, info)
-        self._words = target.words
+        self._kept = kept
+        if kept is not None:
+            kept.get()
+        self._source = target.open(kernel, info, kept)
         self._seq = SeqFile(objects.new("seq_file"))
         self._meta = objects.new("bpf_iter_meta")
         self._meta.set("seq", self._seq.address)
-        self._ctx = kernel.memory.allocate(8 * (1 + target.words), name="the context", kind="ctx")
+        self._ctx = kernel.memory.allocate(8 * (1 + len(self._source.stop)), name="the context", kind="ctx")
         self._session = next(_sessions)
         self._position = 0
         self._seq_num = 0
@@ -119,6 +145,9 @@ class IterRun(KernelObject):
         self._kernel.memory.remove(self._ctx)
         self._meta.close()
         self._seq.close()
+        self._source.close()
+        if self._kept is not None:
+            self._kept.put()
         if self._close is not None:
             self._close()
 
@@ -154,7 +183,7 @@ class IterRun(KernelObject):
     def _stop(self) -> None:
         """The last run, with nothing in the context."""
         before = self._seq.count
-        self._show((0,) * self._words)
+        self._show(self._source.stop)
         if not self._seq.overflowed:
             self._done = True
             return
@@ -177,13 +206,20 @@ class IterRun(KernelObject):
 class IterLink(UserLink):
     """What BPF_ITER_CREATE opens."""
 
-    __slots__ = ("info", "target")
+    __slots__ = ("info", "kept", "target")
 
     def __init__(self, kernel: UserKernel, prog: Prog, target: str, info: bytes) -> None:
-        facts = target_of(target).facts(info)
+        facts, self.kept = target_of(target).bind(kernel, info)
         super().__init__(kernel, "iter", prog, facts, name=("iter_target_name", target))
         self.target = target
         self.info = info
+        if self.kept is not None:
+            self.kept.get()
+
+    def release(self) -> None:
+        super().release()
+        if self.kept is not None:
+            self.kept.put()
 
 
 def create_link(kernel: UserKernel, attr: Attr, prog: Prog) -> UserLink:
@@ -218,5 +254,6 @@ def iter_create(kernel: UserKernel, attr: Attr) -> int:
         raise KernelError(errno.EINVAL, call, f"a {link.row.short} link is no iterator")  # type: ignore[attr-defined]
     prog = link.prog
     prog.get()
-    made = IterRun(kernel, target_of(link.target), link.info, lambda ctx: repeat(prog, ctx, 1)[0], prog.put)
+    made = IterRun(kernel, target_of(link.target), link.info, lambda ctx: repeat(prog, ctx, 1)[0], prog.put,
+                   link.kept)  # fmt: skip
     return kernel.install(made, call, writable=False)
