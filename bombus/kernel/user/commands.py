@@ -28,7 +28,8 @@ CommandFn = Callable[["UserKernel", Attr], int]
 BODIES: dict[int, CommandFn] = {}
 
 # Modules that bind command bodies when imported.
-MODULES = ("mapcmds", "batch", "ids", "pins", "info", "btf", "stats", "prog", "run", "link", "attach", "iterate")
+MODULES = ("mapcmds", "batch", "ids", "pins", "info", "btf", "stats", "prog", "run", "link", "attach", "iterate",
+           "tracelink")  # fmt: skip
 
 
 def command(name: str) -> Callable[[CommandFn], CommandFn]:

@@ -77,6 +77,7 @@ class UserKernel:
         self.cpu_word = array("I", [0])  # native maps look at it
         self.maps = _maps_mode(maps)
         self.stats_users = 0  # descriptors of BPF_ENABLE_STATS that are open
+        self.on_bpf: Callable[[UserKernel, Attr], None] | None = None  # a security hook of every call
         self.on_verify: Callable[[Program], None] | None = None  # sees what the verifier is about to judge
         self.on_fields_freed: Callable[[Map, int], None] | None = None
         self._btf = btf
@@ -116,7 +117,10 @@ class UserKernel:
         return tuple(range(self._cpus))
 
     def bpf(self, attr: Attr) -> int:
-        return check_attr(self._version, attr)(self, attr)
+        body = check_attr(self._version, attr)
+        if self.on_bpf is not None:
+            self.on_bpf(self, attr)
+        return body(self, attr)
 
     def close(self, fd: int) -> None:
         self.fds.close(fd)
@@ -248,6 +252,13 @@ class UserKernel:
         from bombus.kernel.user.sockets import sockets_of
 
         return sockets_of(self).make(family, type, cgroup)
+
+    def trace(self, name: str, *args: int) -> int:
+        """Reach a tracepoint ("sched_switch"): programs of raw_tp/NAME and tp_btf/NAME run with the arguments. Returns
+        how many."""
+        from bombus.kernel.user.trampoline import reached
+
+        return reached(self, name, args)
 
     def check_device(self, kind: str, major: int, minor: int, access: str, *, cgroup: str = "/") -> None:
         """A process of a cgroup opens ("r", "w") or makes ("m") a device ("c" or "b"). KernelError(EPERM) as programs

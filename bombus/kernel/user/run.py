@@ -6,8 +6,9 @@ The runs themselves are in `hooks`. Here: what holds for every type, and running
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bombus.errors import KernelError, UsageError
 from bombus.kernel.user import proginfo as _proginfo
@@ -15,6 +16,7 @@ from bombus.kernel.user.commands import ENOTSUPP, command
 from bombus.kernel.user.hooks import load_runners, runner_of
 from bombus.kernel.user.hooks.testrun import CALL
 from bombus.kernel.user.prog import Prog
+from bombus.kernel.user.trampoline import hooks_of, reached
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
@@ -37,7 +39,38 @@ def prog_test_run(kernel: UserKernel, attr: Attr) -> int:
     since = prog.type.test_run
     if runner is None or since is None or since > kernel.version:
         raise KernelError(ENOTSUPP, CALL, f"{prog.type.short} programs have no test run in Linux {kernel.version}")
-    return runner(kernel, prog, attr)
+    if prog.type.name in _NO_FINISH or not hooks_of(kernel).points.get(_FINISH):
+        return runner(kernel, prog, attr)
+    return _finished(kernel, lambda: runner(kernel, prog, attr))
+
+
+def _finished(kernel: UserKernel, run: Callable[[], int]) -> int:
+    """The end of a run is a tracepoint, whose programs see the errno and may change it (raw_tp.w)."""
+    number = 0
+    try:
+        run()
+    except KernelError as error:
+        if error.errno not in _AT_THE_END:
+            raise
+        number = error.errno
+    place = kernel.memory.allocate(4, name="the errno", kind="btf", writable=True)
+    try:
+        place.view[:] = (-number).to_bytes(4, "little", signed=True)
+        reached(kernel, _FINISH, (place.start,))
+        number = -int.from_bytes(place.view, "little", signed=True)
+    finally:
+        kernel.memory.remove(place)
+    if number:
+        raise KernelError(number, CALL, f"at the tracepoint {_FINISH}")
+    return 0
+
+
+# Linux 6.12 net/bpf/test_run.c: trace_bpf_test_finish. These have no such end; refusals before the end do not reach it.
+_FINISH: Final = "bpf_test_finish"
+_NO_FINISH: Final = frozenset(
+    f"BPF_PROG_TYPE_{name}" for name in ("RAW_TRACEPOINT", "RAW_TRACEPOINT_WRITABLE", "SYSCALL")
+)
+_AT_THE_END: Final = frozenset({errno.ENOSPC, errno.EFAULT})
 
 
 @dataclass(frozen=True, slots=True)

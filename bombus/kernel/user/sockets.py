@@ -21,6 +21,7 @@ from bombus.kernel.user.helpers.checksum import fold, partial
 from bombus.kernel.user.hooks.skbrun import borrow, give_back, prepare
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.options import Options, get_option, set_option
+from bombus.kernel.user.trampoline import allowed
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import Attached, Cgroup, CgroupTree
 from bombus.spec.attachtypes import ATTACH_TYPE
@@ -397,6 +398,7 @@ class Sockets:
         return iter(self._all)
 
     def make(self, family: int, type: int, cgroup: str) -> UserSocket:
+        allowed(self.kernel, "bpf_lsm_socket_create", "socket", int(family), int(type), 0, 0)
         made = UserSocket(self.kernel, family, type, cgroups_of(self.kernel).find(cgroup))
         self._all.append(made)
         made.fd = self.kernel.install(made, "socket")

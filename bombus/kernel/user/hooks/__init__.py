@@ -18,7 +18,7 @@ Runner = Callable[["UserKernel", "Prog", "Attr"], int]
 
 _RUNNERS: dict[str, Runner] = {}
 
-MODULES = ("xdprun", "skbrun", "raw", "flow", "lookup")
+MODULES = ("xdprun", "skbrun", "raw", "tracing", "flow", "lookup")
 
 
 def test_run(*short: str) -> Callable[[Runner], Runner]:

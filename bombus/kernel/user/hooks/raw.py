@@ -8,19 +8,16 @@ from __future__ import annotations
 import errno
 from typing import TYPE_CHECKING
 
-from bombus.errors import NotSupported
 from bombus.kernel.user.commands import put
 from bombus.kernel.user.hooks import test_run
 from bombus.kernel.user.hooks.testrun import F_ON_CPU, forbid, refuse, repeat
 from bombus.kernel.user.world import world_of
-from bombus.spec.attachtypes import ATTACH_TYPE
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.prog import Prog
 
-_TP_BTF = ATTACH_TYPE["BPF_TRACE_RAW_TP"].id
 _MAX_ARGS = 12  # MAX_BPF_FUNC_ARGS
 
 
@@ -45,14 +42,6 @@ def run_raw_tp(kernel: UserKernel, prog: Prog, attr: Attr) -> int:
         world.cpu = before
     put(attr, "retval", retval)
     return 0
-
-
-@test_run("TRACING")
-def run_tracing(kernel: UserKernel, prog: Prog, attr: Attr) -> int:
-    """Linux test-runs no program of a tracepoint with types; here it gets its arguments as a raw tracepoint does."""
-    if prog.expected_attach_type != _TP_BTF:
-        raise NotSupported("test runs of tracing programs other than tp_btf", "there are no functions to trace")
-    return run_raw_tp(kernel, prog, attr)
 
 
 @test_run("SYSCALL")

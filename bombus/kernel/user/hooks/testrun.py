@@ -6,6 +6,7 @@ import errno
 import time
 from typing import TYPE_CHECKING, Final
 
+from bombus.bits import U64
 from bombus.errors import KernelError, VmFault
 from bombus.kernel.user.commands import put
 from bombus.kernel.user.maps.storage import drop_test_run
@@ -92,7 +93,13 @@ def finish(attr: Attr, data: bytes, size: int, retval: int, duration: int, frags
 
 
 def repeat(prog: Prog, ctx: int, count: int) -> tuple[int, int]:
-    """Run `count` times (0: once) on one context. Returns (the last r0, nanoseconds of one run)."""
+    """Run `count` times (0: once) on one context. Returns (the last r0 as u32, nanoseconds of one run)."""
+    result, spent = whole(prog, ctx, count)
+    return result & U32, spent
+
+
+def whole(prog: Prog, ctx: int, count: int = 1) -> tuple[int, int]:
+    """As `repeat`, with all 64 bits of r0."""
     run = prog.compiled.run
     count = count or 1
     start = time.perf_counter_ns()
@@ -108,4 +115,4 @@ def repeat(prog: Prog, ctx: int, count: int) -> tuple[int, int]:
     if prog.kernel.stats_users:
         prog.run_count += count
         prog.run_time += spent
-    return result & U32, spent // count
+    return result & U64, spent // count

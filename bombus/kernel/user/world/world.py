@@ -110,6 +110,7 @@ class World:
     cookies_of: dict[int, int] = field(default_factory=dict)  # socket's address -> cookie
     sent: list[tuple[int, bool, bytes]] = field(default_factory=list)  # (ifindex, ingress, packet) of clones
     timers: dict[int, Any] = field(default_factory=dict)  # address of the bpf_timer -> helpers.timers.Timer
+    cookie: int = 0  # of the link whose program runs: bpf_get_attach_cookie
     retval: int = 0  # of cgroup hooks: bpf_get_retval, bpf_set_retval
     spare: dict[str, list[Any]] = field(default_factory=dict)
     net: Any = None  # kernel.user.devices.Network

@@ -1,0 +1,84 @@
+"""BPF_RAW_TRACEPOINT_OPEN, and links of tracing and LSM programs. Linux 6.12 kernel/bpf/syscall.c
+(bpf_raw_tracepoint_open, bpf_raw_tp_link_attach, bpf_tracing_prog_attach)."""
+
+from __future__ import annotations
+
+import errno
+from typing import TYPE_CHECKING, Final
+
+from bombus.btf.types import Kind
+from bombus.errors import KernelError, NotSupported
+from bombus.kernel.user.commands import command
+from bombus.kernel.user.prog import Prog
+from bombus.kernel.user.progcheck import read_string
+from bombus.kernel.user.trampoline import CALL, CALLED, KINDS, check_bpf, hooks_of
+from bombus.kernel.user.userlink import UserLink
+from bombus.spec.attachtypes import ATTACH_TYPE, ATTACH_TYPE_BY_ID
+
+if TYPE_CHECKING:
+    from bombus.kernel.api import Attr
+    from bombus.kernel.user.kernel import UserKernel
+
+_NAME_ROOM: Final = 128
+_RAW_TP: Final = ATTACH_TYPE["BPF_TRACE_RAW_TP"].id
+_PREFIX: Final = "btf_trace_"
+_RAW: Final = frozenset({"BPF_PROG_TYPE_RAW_TRACEPOINT", "BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE"})
+_BY_BTF: Final = frozenset({"BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM"})
+
+
+@command(CALL)
+def raw_tracepoint_open(kernel: UserKernel, attr: Attr) -> int:
+    prog = kernel.object(CALL, attr.get("prog_fd"), "prog")
+    assert isinstance(prog, Prog)
+    cookie = attr.get("cookie") if "cookie" in attr.command.by_name else 0
+    if prog.type.name in _RAW:
+        name = read_string(attr, attr.get("name"), _NAME_ROOM)
+        return kernel.install(_point(kernel, prog, name, cookie), CALL)
+    if prog.type.name not in _BY_BTF:
+        raise KernelError(errno.EINVAL, CALL, f"a {prog.type.short} program does not attach this way")
+    if attr.get("name"):
+        raise KernelError(errno.EINVAL, CALL, "the program was loaded for its target: give no name")
+    return kernel.install(create_link(kernel, prog, cookie), CALL)
+
+
+def create_link(kernel: UserKernel, prog: Prog, cookie: int) -> UserLink:
+    """The link of a tracing or LSM program to the target that it was loaded for."""
+    if prog.expected_attach_type == _RAW_TP:
+        return _point(kernel, prog, _type_name(kernel, prog).removeprefix(_PREFIX), cookie)
+    row = ATTACH_TYPE_BY_ID[prog.expected_attach_type]
+    kind = KINDS.get(row.name)
+    if kind is None:
+        raise NotSupported(f"{row.name} links", "the user kernel has no such hook")
+    name = kernel.function_name(prog.attach_btf_id)
+    if name not in CALLED:
+        raise NotSupported(f"{row.name} of {name}", f"the user kernel calls no such function; there are {_CALLED_TEXT}")
+    facts = {"tracing_attach_type": row.id, "tracing_target_btf_id": prog.attach_btf_id}
+    link = UserLink(kernel, "tracing", prog, facts)
+    try:
+        hooks_of(kernel).add_function(name, kind, link, cookie)
+    except KernelError:
+        link.attached = False
+        prog.put()
+        raise
+    if name == "bpf_lsm_bpf":
+        kernel.on_bpf = check_bpf
+    return link
+
+
+_CALLED_TEXT: Final = ", ".join(CALLED)
+
+
+def _type_name(kernel: UserKernel, prog: Prog) -> str:
+    types = kernel.types()
+    assert types is not None  # the program was loaded by a number of it
+    return types.name(prog.attach_btf_id)
+
+
+def _point(kernel: UserKernel, prog: Prog, name: str, cookie: int) -> UserLink:
+    """A tracepoint is there when the kernel's types have it; a kernel without types takes every name."""
+    types = kernel.types()
+    if types is not None and types.find(_PREFIX + name, Kind.TYPEDEF) is None:
+        raise KernelError(errno.ENOENT, CALL, f"the kernel has no tracepoint {name!r}")
+    link = UserLink(kernel, "raw_tracepoint", prog, {}, name=("raw_tracepoint_tp_name", name))
+    hooks_of(kernel).add_point(name, link, cookie)
+    return link
