@@ -12,7 +12,7 @@ from bombus.bits import U64, s64
 from bombus.isa import opcodes as op
 from bombus.isa.facts import DST, NEGATIVE, SRC
 from bombus.isa.insn import Insn
-from bombus.verifier import memory, tnum
+from bombus.verifier import regions, tnum
 from bombus.verifier.bounds import ANY32, S64_MAX, S64_MIN, Bounds
 from bombus.verifier.env import EACCES, EINVAL, MAX_STACK, MAX_VAR_OFF, Env
 from bombus.verifier.log import bits_text
@@ -300,7 +300,7 @@ def _check_stays_inside(env: Env, regno: int, reg: Reg) -> None:
             )
     elif reg.type == PTR_TO_MAP_VALUE:
         try:
-            memory.check_map_value(env, regno, reg.off, 1, False, by_helper=True)
+            regions.check_map_value(env, regno, reg.off, 1, False, by_helper=True)
         except Refused:
             env.fail(
                 EACCES, f"R{regno} pointer arithmetic of map value goes out of range, prohibited for !root"

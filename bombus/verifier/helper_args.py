@@ -12,7 +12,19 @@ from bombus.btf.parse import Btf
 from bombus.errors import NotSupported
 from bombus.spec.maptypes import MAP_TYPE
 from bombus.spec.progtypes import PROG_TYPE
-from bombus.verifier import dynptr, early_dynptr, graph, locks, memory, records, refs, special, stack, typed_args
+from bombus.verifier import (
+    dynptr,
+    early_dynptr,
+    graph,
+    locks,
+    memory,
+    records,
+    refs,
+    regions,
+    special,
+    stack,
+    typed_args,
+)
 from bombus.verifier.const_keys import note_key
 from bombus.verifier.env import EACCES, EFAULT, EINVAL, MAX_VAR_SIZE, READ, WRITE, Env
 from bombus.verifier.live import use
@@ -172,7 +184,7 @@ def check(env: Env, i: int, spec: ArgSpec, meta: Meta, proto: Proto) -> None:
         if env.is_pointer(reg):
             env.fail(EACCES, f"R{regno} leaks addr into helper function")
         return
-    if reg.type & BASE_MASK in (PTR_TO_PACKET, PTR_TO_PACKET_META) and not memory.may_access_packet(
+    if reg.type & BASE_MASK in (PTR_TO_PACKET, PTR_TO_PACKET_META) and not regions.may_access_packet(
         env, READ, meta.packet_access
     ):
         env.fail(EACCES, "helper access to the packet is not allowed")
@@ -257,13 +269,13 @@ def check_offset(env: Env, reg: Reg, regno: int, *, release: bool, dynptr: bool 
                 EINVAL,
                 f"R{regno} must have zero offset when passed to release func or trusted arg to kfunc",
             )
-        memory.check_plain_pointer(env, reg, regno)
+        regions.check_plain_pointer(env, reg, regno)
         return
     if reg.type in _FREELY_MOVED:
         if dynptr and reg.type == PTR_TO_STACK and reg.off % 8 and not env.rules.dynptrs_guarded:
             env.fail(EINVAL, "cannot pass in dynptr at an offset")
         return
-    memory.check_plain_pointer(env, reg, regno, fixed_ok=reg.type in _FIXED_OFFSET)
+    regions.check_plain_pointer(env, reg, regno, fixed_ok=reg.type in _FIXED_OFFSET)
 
 
 def _check_release(env: Env, regno: int, reg: Reg, kind: str) -> None:
@@ -316,7 +328,7 @@ def _memory(env: Env, regno: int, reg: Reg, spec: ArgSpec, meta: Meta, _proto: P
     if spec.size:
         check_memory(env, regno, spec.size, WRITE if spec.write else READ, meta=meta, raw=spec.uninit)
         if spec.aligned:
-            memory.check_alignment(env, reg, 0, spec.size, strict=True)
+            regions.check_alignment(env, reg, 0, spec.size, strict=True)
 
 
 def _size(env: Env, regno: int, reg: Reg, spec: ArgSpec, meta: Meta, proto: Proto) -> None:
@@ -379,13 +391,13 @@ def check_string(env: Env, regno: int, reg: Reg) -> None:
     map_ = reg.map
     if reg.type != PTR_TO_MAP_VALUE or map_ is None:
         env.fail(EINVAL)
-    if not map_.flags & memory.F_RDONLY_PROG or not map_.frozen:
+    if not map_.flags & regions.F_RDONLY_PROG or not map_.frozen:
         env.fail(EACCES, f"R{regno} does not point to a readonly map'")
     if reg.bounds.bits[1]:
         env.fail(EACCES, f"R{regno} is not a constant address'")
     if map_.type != _ARRAY:
         env.fail(EACCES, "no direct value access support for this map type")
-    memory.check_map_value(env, regno, reg.off, map_.value_size - reg.off, False, by_helper=True)
+    regions.check_map_value(env, regno, reg.off, map_.value_size - reg.off, False, by_helper=True)
     if map_.max_entries != 1 or map_.contents is None:
         env.fail(EINVAL, "direct value access on string failed")
     off = reg.off + s64(reg.bounds.bits[0])
@@ -487,23 +499,23 @@ def check_memory(
             meta.raw_reg = regno
             meta.access_size = size
     elif base == PTR_TO_MAP_VALUE:
-        memory.check_map_flags(env, regno, reg.off, size, access)
-        memory.check_map_value(env, regno, reg.off, size, zero_ok, by_helper=True)
+        regions.check_map_flags(env, regno, reg.off, size, access)
+        regions.check_map_value(env, regno, reg.off, size, zero_ok, by_helper=True)
     elif base in (PTR_TO_PACKET, PTR_TO_PACKET_META):
-        memory.check_packet(env, regno, reg.off, size, zero_ok)
+        regions.check_packet(env, regno, reg.off, size, zero_ok)
     elif base == PTR_TO_MAP_KEY:
         if access == WRITE:
             env.fail(EACCES, f"R{regno} cannot write into {type_name(reg.type)}")
         assert reg.map is not None
-        memory.check_region(env, regno, reg.off, size, reg.map.key_size, False)
+        regions.check_region(env, regno, reg.off, size, reg.map.key_size, False)
     elif base == PTR_TO_MEM:
         if reg.type & MEM_RDONLY and access == WRITE:
             env.fail(EACCES, f"R{regno} cannot write into {type_name(reg.type)}")
-        memory.check_region(env, regno, reg.off, size, reg.number, zero_ok)
+        regions.check_region(env, regno, reg.off, size, reg.number, zero_ok)
     elif base == PTR_TO_BUF:
         if reg.type & MEM_RDONLY and access == WRITE:
             env.fail(EACCES, f"R{regno} cannot write into {type_name(reg.type)}")
-        memory.check_buffer(env, "rdonly" if reg.type & MEM_RDONLY else "rdwr", regno, reg.off, size)
+        regions.check_buffer(env, "rdonly" if reg.type & MEM_RDONLY else "rdwr", regno, reg.off, size)
     elif base == PTR_TO_BTF_ID:
         memory.access_typed(env, regno, reg.off, size)
     elif base == PTR_TO_CTX and env.program.prog_type in _PLAIN_CONTEXT:

@@ -20,6 +20,7 @@ from bombus.verifier import (
     memory,
     records,
     refs,
+    regions,
     sections,
     special,
     stack,
@@ -152,7 +153,7 @@ def _note_map(env: Env, number: int, meta: Meta) -> None:
     if number in special.MAP_OPERATIONS:
         if map_ is None:
             env.fail(EINVAL, "kernel subsystem misconfigured verifier")
-        if memory.read_only(map_) and number in special.MAP_WRITERS:
+        if regions.read_only(map_) and number in special.MAP_WRITERS:
             env.fail(EACCES, "write into map forbidden")
     if number in special.MAP_OPERATIONS or number in special.RING_OPERATIONS:  # the latter for our own JIT only
         if aux.map is not None and aux.map is not map_:

@@ -17,7 +17,7 @@ from bombus.spec.attachable import modifiable
 from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
 from bombus.spec.kfuncs import KFUNC
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
-from bombus.verifier import btfkit, calls, graph, irqreg, iters, records, refs
+from bombus.verifier import btfkit, calls, graph, irqreg, iters, records, refs, regions
 from bombus.verifier.attach import MAX_ERRNO, distill, kind_name
 from bombus.verifier.bounds import sync
 from bombus.verifier.btf_walk import target_of
@@ -366,14 +366,12 @@ def _dynamic(env: Env, kfunc: Kfunc, meta: Meta) -> Reg | None:
         what = "a struct or void" if env.rules.leaf_pointers else "a struct"
         env.fail(EINVAL, f"kfunc bpf_rdonly_cast type ID argument must be of {what}")
     if name in ("bpf_dynptr_slice", "bpf_dynptr_slice_rdwr"):
-        from bombus.verifier.memory import may_access_packet
-
         if not meta.has_constant:
             env.defect("bpf_dynptr_slice(_rdwr) no constant size")
         flags = 0
         if name == "bpf_dynptr_slice":
             flags = MEM_RDONLY
-        elif not may_access_packet(env, WRITE, None):
+        elif not regions.may_access_packet(env, WRITE, None):
             env.fail(EINVAL, "the prog does not allow writes to packet data")
         kind = meta.dynptr_kind
         return Reg(

@@ -14,7 +14,7 @@ from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier import calls, refs, sections
 from bombus.verifier.env import EINVAL, Env
 from bombus.verifier.live import define, use
-from bombus.verifier.memory import check_plain_pointer
+from bombus.verifier.regions import check_plain_pointer
 from bombus.verifier.regs import CONST_PTR_TO_MAP, PTR_TO_CTX, PTR_TO_FUNC, PTR_TO_MAP_VALUE, ZERO, Reg
 
 _ARENA: Final = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id

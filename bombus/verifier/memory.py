@@ -1,4 +1,4 @@
-"""Loads and stores: which memory a pointer may reach, and what a load yields.
+"""Loads and stores: whether they are allowed, and what a load yields. Limits of memory are in `regions`.
 
 Linux 6.12 kernel/bpf/verifier.c: check_mem_access and what it calls.
 """
@@ -13,16 +13,14 @@ from bombus.isa import facts
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.spec.contexts import access as context_access
-from bombus.spec.maptypes import MAP_TYPE, MAP_TYPE_BY_ID
-from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
-from bombus.verifier import records, stack, tnum, typed_access, typed_args, typed_context
+from bombus.verifier import records, regions, stack, typed_access, typed_args, typed_context
 from bombus.verifier.bounds import const
 from bombus.verifier.bounds_alu import sign_extend
-from bombus.verifier.env import EACCES, EINVAL, EPERM, MAX_VAR_OFF, READ, WRITE, Env
+from bombus.verifier.env import EACCES, EINVAL, EPERM, READ, WRITE, Env
 from bombus.verifier.live import define, use
-from bombus.verifier.log import bits_text, print_source
+from bombus.verifier.log import print_source
 from bombus.verifier.precision import mark_precise
-from bombus.verifier.program import Field, MapInfo
+from bombus.verifier.program import Field
 from bombus.verifier.regs import (
     BASE_MASK,
     CONST_PTR_TO_MAP,
@@ -52,173 +50,9 @@ from bombus.verifier.regs import (
     Reg,
     type_name,
 )
-from bombus.verifier.state import FP, LIVE_WRITTEN
+from bombus.verifier.state import FP
 
-SOCKS: Final = {
-    PTR_TO_SOCK_COMMON: "sock_common",
-    PTR_TO_SOCKET: "bpf_sock",
-    PTR_TO_TCP_SOCK: "bpf_tcp_sock",
-    PTR_TO_XDP_SOCK: "bpf_xdp_sock",
-}
-_WORDS: Final = {
-    PTR_TO_FLOW_KEYS: "flow keys ",
-    PTR_TO_MAP_KEY: "key ",
-    PTR_TO_MAP_VALUE: "value ",
-    PTR_TO_CTX: "context ",
-    PTR_TO_STACK: "stack ",
-    PTR_TO_SOCKET: "sock ",
-    PTR_TO_SOCK_COMMON: "sock_common ",
-    PTR_TO_TCP_SOCK: "tcp_sock ",
-    PTR_TO_XDP_SOCK: "xdp_sock ",
-}
-_SOCKOPT: Final = PROG_TYPE["BPF_PROG_TYPE_CGROUP_SOCKOPT"].id
-_NET_IP_ALIGN: Final = 2
 _FLOW_KEYS_SIZE: Final = 56  # struct bpf_flow_keys
-# Map types whose values lie at an address that programs can hold (map_direct_value_addr).
-_ARRAY: Final = MAP_TYPE["BPF_MAP_TYPE_ARRAY"].id
-F_RDONLY: Final = 1 << 3
-F_WRONLY: Final = 1 << 4
-F_RDONLY_PROG: Final = 1 << 7
-F_WRONLY_PROG: Final = 1 << 8
-# Linux 6.12 kernel/bpf/devmap.c: these maps are made read-only for programs, whatever their flags.
-_READ_ONLY: Final = tuple(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("DEVMAP", "DEVMAP_HASH"))
-
-
-def check_alignment(env: Env, reg: Reg, off: int, size: int, *, strict: bool) -> None:
-    type_ = reg.type
-    strict = strict or env.strict_alignment or type_ == PTR_TO_STACK
-    if not strict or size == 1 or type_ == PTR_TO_ARENA:
-        return
-    packet = type_ in (PTR_TO_PACKET, PTR_TO_PACKET_META)
-    fixed = reg.off + off + (_NET_IP_ALIGN if packet else 0)
-    value, mask = tnum.add(reg.bounds.bits, (fixed & (1 << 64) - 1, 0))
-    if (value | mask) & (size - 1) == 0:
-        return
-    text = bits_text(env, reg.bounds.bits)
-    if packet:
-        env.fail(EACCES, f"misaligned packet access off {_NET_IP_ALIGN}+{text}+{reg.off}+{off} size {size}")
-    env.fail(EACCES, f"misaligned {_WORDS.get(type_, '')}access off {text}+{reg.off}+{off} size {size}")
-
-
-def check_plain_pointer(env: Env, reg: Reg, regno: int, *, fixed_ok: bool = False) -> None:
-    """A pointer that may not have been moved (__check_ptr_off_reg)."""
-    name = env.name(reg.type)
-    if reg.off < 0:
-        env.fail(EACCES, f"negative offset {name} ptr R{regno} off={reg.off} disallowed")
-    if not fixed_ok and reg.off:
-        env.fail(EACCES, f"dereference of modified {name} ptr R{regno} off={reg.off} disallowed")
-    if reg.bounds.bits != (0, 0):
-        env.fail(EACCES, f"variable {name} access var_off={bits_text(env, reg.bounds.bits)} disallowed")
-
-
-def _fits(env: Env, regno: int, off: int, size: int, limit: int, zero_ok: bool) -> bool:
-    """Whether [off, off+size) lies in [0, limit); says why not (__check_mem_access)."""
-    if 0 <= off <= limit - size and (size > 0 or (size == 0 and zero_ok)):
-        return True
-    reg = env.regs[regno]
-    off = (off + (1 << 31)) % (1 << 32) - (1 << 31)
-    if reg.type == PTR_TO_MAP_KEY:
-        env.say(f"invalid access to map key, key_size={limit} off={off} size={size}\n")
-    elif reg.type == PTR_TO_MAP_VALUE:
-        env.say(f"invalid access to map value, value_size={limit} off={off} size={size}\n")
-    elif reg.type in (PTR_TO_PACKET, PTR_TO_PACKET_META):
-        env.say(
-            f"invalid access to packet, off={off} size={size}, R{regno}(id={reg.id},off={off},r={limit})\n"
-        )
-    else:
-        env.say(f"invalid access to memory, mem_size={limit} off={off} size={size}\n")
-    return False
-
-
-def check_region(env: Env, regno: int, off: int, size: int, limit: int, zero_ok: bool) -> None:
-    """An access to memory of known size, over the whole range of the pointer (check_mem_region_access)."""
-    _umin, umax, smin, _smax = env.regs[regno].bounds.r64
-    if 0 <= smin <= umax < MAX_VAR_OFF and smin + off >= 0 < size and umax + off + size <= limit:
-        return
-    if smin < 0 and (smin == -(1 << 63) or not -(1 << 31) <= off + smin < 1 << 31 or smin + off < 0):
-        env.fail(
-            EACCES,
-            f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
-        )
-    if not _fits(env, regno, smin + off, size, limit, zero_ok):
-        env.fail(EACCES, f"R{regno} min value is outside of the allowed memory range")
-    if umax >= MAX_VAR_OFF:
-        env.fail(EACCES, f"R{regno} unbounded memory access, make sure to bounds check any such access")
-    if not _fits(env, regno, umax + off, size, limit, zero_ok):
-        env.fail(EACCES, f"R{regno} max value is outside of the allowed memory range")
-
-
-def check_packet(env: Env, regno: int, off: int, size: int, zero_ok: bool) -> None:
-    reg = env.regs[regno]
-    if reg.bounds.r64[2] < 0:
-        env.fail(
-            EACCES,
-            f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
-        )
-    if reg.number < 0:
-        env.fail(EINVAL, f"R{regno} offset is outside of the packet")
-    if not _fits(env, regno, off, size, reg.number, zero_ok):
-        env.fail(EACCES, f"R{regno} offset is outside of the packet")
-
-
-def may_access_packet(env: Env, access: int, helper_allows: bool | None) -> bool:
-    """Whether programs of this type, or the helper that is called, may touch packet bytes."""
-    row = PROG_TYPE_BY_ID[env.program.prog_type]
-    if row.id == _SOCKOPT:
-        return True
-    if not row.packet or (row.packet == "read" and access == WRITE):
-        return False
-    return True if helper_allows is None else helper_allows
-
-
-def read_only(map_: MapInfo) -> bool:
-    """Whether programs may not write the map's values."""
-    return bool(map_.flags & F_RDONLY_PROG) or map_.type in _READ_ONLY
-
-
-def check_map_flags(env: Env, regno: int, off: int, size: int, access: int) -> None:
-    map_ = env.regs[regno].map
-    assert map_ is not None
-    if access == WRITE and read_only(map_):
-        env.fail(EACCES, f"write into map forbidden, value_size={map_.value_size} off={off} size={size}")
-    if access == READ and map_.flags & F_WRONLY_PROG:
-        env.fail(EACCES, f"read from map forbidden, value_size={map_.value_size} off={off} size={size}")
-
-
-def check_map_value(env: Env, regno: int, off: int, size: int, zero_ok: bool, *, by_helper: bool) -> None:
-    """An access to a map value, which must not touch its locks, timers and kptrs (check_map_access)."""
-    reg = env.regs[regno]
-    map_ = reg.map
-    assert map_ is not None
-    check_region(env, regno, off, size, map_.value_size, zero_ok)
-    _umin, umax, smin, _smax = reg.bounds.r64
-    for field in map_.fields:
-        if not (smin + off < field.offset + field.size and field.offset < umax + off + size):
-            continue
-        if field.kind not in records.POINTERS:
-            env.fail(EACCES, f"{field.name} cannot be accessed directly by load/store")
-        if by_helper:
-            name = field.name if env.rules.kptr_kinds_named else "kptr"
-            env.fail(EACCES, f"{name} cannot be accessed indirectly by helper")
-        value, mask = reg.bounds.bits
-        name = field.name if env.rules.kptr_kinds_named else "kptr"
-        if mask:
-            env.fail(EACCES, f"{name} access cannot have variable offset")
-        if field.offset != off + value:
-            env.fail(EACCES, f"{name} access misaligned expected={field.offset} off={off + value}")
-        if size != 8:
-            env.fail(EACCES, f"{name} access size must be BPF_DW")
-
-
-def constant_of(map_: MapInfo, off: int, size: int, *, signed: bool) -> int | None:
-    """The bytes at `off` of a map that can never change again, or None."""
-    if not map_.flags & F_RDONLY_PROG or not map_.frozen or map_.type != _ARRAY or map_.contents is None:
-        return None
-    return int.from_bytes(map_.contents[off : off + size], "little", signed=signed)
-
-
-def _is_rdonly(map_: MapInfo) -> bool:
-    return bool(map_.flags & F_RDONLY_PROG) and map_.frozen
 
 
 def _kptr(env: Env, regno: int, value: int, field: Field) -> None:
@@ -266,8 +100,8 @@ def _map_value(env: Env, regno: int, off: int, size: int, access: int, value: in
     map_ = reg.map
     assert map_ is not None
     _no_leak(env, access, value, "map")
-    check_map_flags(env, regno, off, size, access)
-    check_map_value(env, regno, off, size, False, by_helper=False)
+    regions.check_map_flags(env, regno, off, size, access)
+    regions.check_map_value(env, regno, off, size, False, by_helper=False)
     bits = reg.bounds.bits
     if bits[1] == 0:
         for field in map_.fields:
@@ -275,8 +109,8 @@ def _map_value(env: Env, regno: int, off: int, size: int, access: int, value: in
                 _kptr(env, regno, value, field)
                 return
     if access == READ and value >= 0:
-        if bits[1] == 0 and _is_rdonly(map_) and map_.type == _ARRAY:
-            found = constant_of(map_, off + s64(bits[0]), size, signed=signed)
+        if bits[1] == 0 and regions.is_rdonly(map_) and map_.type == regions.ARRAY:
+            found = regions.constant_of(map_, off + s64(bits[0]), size, signed=signed)
             if found is not None:
                 precise = regs[value].precise or not env.bpf_capable
                 regs[value] = Reg(SCALAR_VALUE, const(found), precise=precise)
@@ -294,7 +128,7 @@ def _context(env: Env, regno: int, off: int, size: int, access: int, value: int,
     regs = env.regs
     program = env.program
     _no_leak(env, access, value, "ctx")
-    check_plain_pointer(env, regs[regno], regno)
+    regions.check_plain_pointer(env, regs[regno], regno)
     if env.target is not None:
         loaded = typed_context.load(env, env.target, off, size, access)
         if loaded is None:
@@ -352,7 +186,7 @@ def access(
     env.aux[env.insn_idx].access |= _KINDS.get(type_, facts.OTHER)
     if type_ == PTR_TO_STACK:
         if (reg.off + off) % size or reg.bounds.bits[1]:
-            check_alignment(env, reg, off, size, strict=strict)
+            regions.check_alignment(env, reg, off, size, strict=strict)
         off += reg.off
         stack.within_bounds(env, regno, off, size, kind, by_helper=False)
         if kind == READ:
@@ -361,7 +195,7 @@ def access(
             stack.write(env, reg, off, size, value)
     else:
         if strict or env.strict_alignment:
-            check_alignment(env, reg, off, size, strict=strict)
+            regions.check_alignment(env, reg, off, size, strict=strict)
         off += reg.off
         base = type_ & BASE_MASK
         if type_ == PTR_TO_MAP_VALUE:
@@ -370,10 +204,10 @@ def access(
             _context(env, regno, off, size, kind, value, signed)
         elif type_ in (PTR_TO_PACKET, PTR_TO_PACKET_META):
             if kind == WRITE:
-                if not may_access_packet(env, WRITE, None):
+                if not regions.may_access_packet(env, WRITE, None):
                     env.fail(EACCES, "cannot write into packet")
                 _no_leak(env, kind, value, "packet")
-            check_packet(env, regno, off, size, False)
+            regions.check_packet(env, regno, off, size, False)
             if kind == READ and value >= 0:
                 regs[value] = env.unknown
         elif base == PTR_TO_MEM:
@@ -382,7 +216,7 @@ def access(
             if kind == WRITE:
                 env.fail(EACCES, f"write to change key R{regno} not allowed")
             assert reg.map is not None
-            check_region(env, regno, off, size, reg.map.key_size, False)
+            regions.check_region(env, regno, off, size, reg.map.key_size, False)
             if value >= 0:
                 regs[value] = env.unknown
         elif type_ == PTR_TO_FLOW_KEYS:
@@ -391,10 +225,10 @@ def access(
                 env.fail(EACCES, f"invalid access to flow keys off={off} size={size}")
             if kind == READ and value >= 0:
                 regs[value] = env.unknown
-        elif type_ in SOCKS:
+        elif type_ in regions.SOCKS:
             _socket(env, regno, off, size, kind, value)
         elif type_ == PTR_TO_TP_BUFFER:
-            check_buffer(env, "tracepoint", regno, off, size)
+            regions.check_buffer(env, "tracepoint", regno, off, size)
             if kind == READ and value >= 0:
                 regs[value] = env.unknown
         elif base == PTR_TO_BTF_ID and not type_ & PTR_MAYBE_NULL:
@@ -405,7 +239,7 @@ def access(
             read_only = bool(type_ & MEM_RDONLY)
             if read_only and kind == WRITE:
                 env.fail(EACCES, f"R{regno} cannot write into {type_name(type_)}")
-            check_buffer(env, "rdonly" if read_only else "rdwr", regno, off, size)
+            regions.check_buffer(env, "rdonly" if read_only else "rdwr", regno, off, size)
             if value >= 0 and (read_only or kind == READ):
                 regs[value] = env.unknown
         elif type_ == PTR_TO_ARENA:
@@ -433,7 +267,7 @@ def _sized(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> 
         env.fail(EACCES, f"R{regno} cannot write into {type_name(reg.type)}")
     _no_leak(env, kind, value, "mem")
     if not (read_only and reg.type & PTR_UNTRUSTED):  # that is read with probes
-        check_region(env, regno, off, size, reg.number, False)
+        regions.check_region(env, regno, off, size, reg.number, False)
     if value >= 0 and (kind == READ or read_only):
         regs[value] = env.unknown
 
@@ -448,7 +282,7 @@ def _socket(env: Env, regno: int, off: int, size: int, kind: int, value: int) ->
             EACCES,
             f"R{regno} min value is negative, either use unsigned index or do a if (index >=0) check.",
         )
-    if not records.socket_access(SOCKS[reg.type], off, size):
+    if not records.socket_access(regions.SOCKS[reg.type], off, size):
         env.fail(EACCES, f"R{regno} invalid {type_name(reg.type)} access off={off} size={size}")
     if value >= 0:
         regs[value] = env.unknown
@@ -459,39 +293,10 @@ def access_typed(env: Env, regno: int, off: int, size: int) -> None:
     typed_access.check(env, regno, off, size, READ, -1)
 
 
-def check_buffer(env: Env, name: str, regno: int, off: int, size: int) -> None:
-    reg = env.regs[regno]
-    if off < 0:
-        env.fail(EACCES, f"R{regno} invalid {name} buffer access: off={off}, size={size}")
-    if reg.bounds.bits != (0, 0):
-        env.fail(
-            EACCES,
-            f"R{regno} invalid variable buffer offset: off={off}, var_off={bits_text(env, reg.bounds.bits)}",
-        )
-
-
-# The kernel's structs of maps (map_btf_id of their map_ops), by the end of the map type's name.
-_MAP_STRUCTS: Final = (
-    ("_STORAGE_DEPRECATED", "bpf_cgroup_storage_map"), ("CGROUP_STORAGE", "bpf_cgroup_storage_map"),
-    ("_STORAGE", "bpf_local_storage_map"), ("REUSEPORT_SOCKARRAY", "reuseport_array"), ("ARRAY", "bpf_array"),
-    ("ARRAY_OF_MAPS", "bpf_array"), ("HASH_OF_MAPS", "bpf_htab"), ("SOCKHASH", "bpf_shtab"), ("SOCKMAP", "bpf_stab"),
-    ("DEVMAP_HASH", "bpf_dtab"), ("HASH", "bpf_htab"), ("DEVMAP", "bpf_dtab"), ("CPUMAP", "bpf_cpu_map"),
-    ("XSKMAP", "xsk_map"), ("STACK_TRACE", "bpf_stack_map"), ("TRIE", "lpm_trie"), ("BLOOM_FILTER", "bpf_bloom_filter"),
-    ("QUEUE", "bpf_queue_stack"), ("STACK", "bpf_queue_stack"), ("RINGBUF", "bpf_ringbuf_map"), ("ARENA", "bpf_arena"),
-    ("STRUCT_OPS", "bpf_struct_ops_map"),
-)
-
-
-def map_struct(map_type: int) -> str:
-    """The name of the kernel's struct that a map of this type is."""
-    row = MAP_TYPE_BY_ID.get(map_type)
-    return next((struct for end, struct in _MAP_STRUCTS if row is not None and row.name.endswith(end)), "bpf_map")
-
-
 def _map_pointer(env: Env, regno: int, off: int, size: int, kind: int, value: int) -> None:
     """A load from struct bpf_map itself (check_ptr_to_map_access): its members need kernel BTF."""
     map_ = env.regs[regno].map
-    name = map_struct(map_.type) if map_ is not None else "bpf_map"
+    name = regions.map_struct(map_.type) if map_ is not None else "bpf_map"
     if not env.leaks_allowed:
         shown = f"'struct {name}'" if env.rules.any_memory_for_keys else name
         env.fail(EPERM, f"{shown} access is allowed only to CAP_PERFMON and CAP_SYS_ADMIN")
@@ -653,7 +458,7 @@ def _atomic_ok(reg: Reg, what: int) -> bool:
     if type_ & BASE_MASK == PTR_TO_ARENA:
         return what not in _NOT_IN_ARENA
     return type_ != PTR_TO_CTX and type_ not in (PTR_TO_PACKET, PTR_TO_PACKET_META, PTR_TO_FLOW_KEYS) \
-        and type_ & BASE_MASK not in SOCKS
+        and type_ & BASE_MASK not in regions.SOCKS
 
 
 def _acquire_release(env: Env, insn: Insn) -> None:
@@ -678,6 +483,3 @@ def _acquire_release(env: Env, insn: Insn) -> None:
     save_pointer_type(env, type_)
     if not _atomic_ok(regs[insn.dst], insn.imm):
         env.fail(EACCES, f"BPF_ATOMIC stores into R{insn.dst} {type_name(type_)} is not allowed")
-
-
-__all__ = ["LIVE_WRITTEN", "access", "atomic", "load", "store", "store_imm"]

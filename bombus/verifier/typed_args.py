@@ -11,7 +11,7 @@ from bombus.btf.parse import Btf
 from bombus.btf.types import Kind, Struct, Union
 from bombus.errors import BtfError
 from bombus.spec.helpers.structs import ARGUMENT_STRUCTS, RESULT_STRUCTS
-from bombus.verifier import btf_walk, records, special
+from bombus.verifier import btf_walk, records, regions, special
 from bombus.verifier.env import EACCES, EINVAL, Env
 from bombus.verifier.program import Field, Refused
 from bombus.verifier.regs import (
@@ -143,9 +143,7 @@ def match_kptr(env: Env, field: Field, holder: Btf, reg: Reg, regno: int) -> Non
     if not env.rules.percpu_kptrs_mixed and (field.kind == "kptr_percpu") != bool(reg.type & MEM_PERCPU):
         bad()
     name = reg.btf.type(reg.btf_id).name
-    from bombus.verifier.memory import check_plain_pointer
-
-    check_plain_pointer(env, reg, regno, fixed_ok=True)
+    regions.check_plain_pointer(env, reg, regno, fixed_ok=True)
     if not btf_walk.matches(
         env, reg.btf, reg.btf_id, reg.off, btf, type_id, strict=field.kind != "kptr_unref",
         flexible=not reg.type & MEM_ALLOC,
