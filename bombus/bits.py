@@ -5,10 +5,12 @@ Every function takes any int and returns one inside the named width.
 
 from __future__ import annotations
 
-U8 = 0xFF
-U16 = 0xFFFF
-U32 = 0xFFFF_FFFF
-U64 = 0xFFFF_FFFF_FFFF_FFFF
+from typing import Final
+
+U8: Final = 0xFF
+U16: Final = 0xFFFF
+U32: Final = 0xFFFF_FFFF
+U64: Final = 0xFFFF_FFFF_FFFF_FFFF
 
 
 def u32(value: int) -> int:

@@ -263,10 +263,10 @@ _SHIFTS: dict[int, tuple[Callable[[Bounds, Bounds], Bounds], Callable[[Bounds, B
     op.BPF_RSH: (shr64, shr32),
     op.BPF_ARSH: (sar64, sar32),
 }
-SIGNED_MUL = {**_ANY_WIDTH, op.BPF_MUL: mul_signed}
-UNSIGNED_MUL = _ANY_WIDTH
-WRAPPING = {**SIGNED_MUL, op.BPF_ADD: add_wrapping, op.BPF_SUB: sub_wrapping}
-MUL_BY_CASES = {**WRAPPING, op.BPF_MUL: mul_by_cases}
+SIGNED_MUL: Final = {**_ANY_WIDTH, op.BPF_MUL: mul_signed}
+UNSIGNED_MUL: Final = _ANY_WIDTH
+WRAPPING: Final = {**SIGNED_MUL, op.BPF_ADD: add_wrapping, op.BPF_SUB: sub_wrapping}
+MUL_BY_CASES: Final = {**WRAPPING, op.BPF_MUL: mul_by_cases}
 
 
 # The same on two numbers, where the ranges of both are known to say no more than the bits do.
@@ -338,7 +338,7 @@ def _truncated(b: Bounds, size: int) -> Bounds:
 _ANY_OF_SIZE: Final = {size: _truncated(ANY, size) for size in (1, 2, 4)}
 
 
-_SIGNED = {1: s8, 2: s16, 4: s32}
+_SIGNED: Final = {1: s8, 2: s16, 4: s32}
 
 
 def sign_extend(b: Bounds, size: int) -> Bounds:

@@ -308,8 +308,8 @@ def _choose_checks(env: Env) -> None:
     env.straight.append(None)
 
 
-_RETURNED = -1
-_ENDED = -2
+_RETURNED: Final = -1
+_ENDED: Final = -2
 _FRAMES: Final = (op.CALL, op.EXIT)
 
 

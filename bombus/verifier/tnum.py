@@ -10,11 +10,13 @@ what is computed equals Linux 6.12 kernel/bpf/tnum.c.
 
 from __future__ import annotations
 
+from typing import Final
+
 from bombus.bits import U32, U64, s32, s64
 
 Tnum = tuple[int, int]
 
-UNKNOWN: Tnum = (0, U64)
+UNKNOWN: Final[Tnum] = (0, U64)
 
 
 def from_range(low: int, high: int) -> Tnum:

@@ -19,13 +19,6 @@ T = CODE.tnum
 FULL = bool(os.environ.get("BOMBUS_PROOFS"))
 
 
-@pytest.fixture(autouse=True)
-def width() -> Iterator[None]:
-    Sym.bits = 72
-    yield
-    Sym.bits = 72
-
-
 BINARY = {
     "add": lambda x, y: x + y, "sub": lambda x, y: x - y, "and_": lambda x, y: x & y, "or_": lambda x, y: x | y,
     "xor": lambda x, y: x ^ y,
