@@ -107,16 +107,22 @@ def selftests(version: str, big: bool = False, *, typed: bool = False) -> Iterat
 
 
 def tables(version: str) -> Iterator[Row]:
-    """The table cases of verifier/*.c. Those that were never verified (no statistics) are left out."""
+    """The table cases of verifier/*.c. Those that were never verified (no statistics) are left out.
+
+    What was recorded names functions of 6.12 that a program attaches to by their BTF ids there.
+    """
     answers = {(r["idx"], r["mode"]): r for r in corpus.rows(f"test_verifier.verdicts-{version}")}
     for load in corpus.rows("test_verifier.loads-6.12"):
         answer = answers.get((load["idx"], load["mode"]))
         if answer is None or not answer.get("stats"):
             continue
         found = _PROCESSED.search(answer["stats"])
+        typed = version in TYPED
+        if typed and load["attr"].get("attach_btf_id"):
+            load["attr"]["attach_btf_id"] = corpus.same_function(load["attr"]["attach_btf_id"], version)
         yield Row(
             f"table {load['idx']}: {answer['descr']}{' (unpriv)' if load['mode'] == 'unpriv' else ''}",
-            corpus.program_of(load, version, 4, {}), answer["err"], _last(answer["stats"]),
+            corpus.program_of(load, version, 4, {}, typed=typed), answer["err"], _last(answer["stats"]),
             int(found[1]) if found else 0, None,
         )  # fmt: skip
 

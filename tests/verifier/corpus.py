@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bombus.btf.parse import Btf
+from bombus.btf.types import Kind
 from bombus.errors import BtfError
 from bombus.isa.insn import decode
 from bombus.spec.version import KernelVersion
@@ -131,6 +132,13 @@ def vmlinux(version: str) -> Btf:
     """The recorded BTF of a kernel."""
     with gzip.open(ORACLE / "btf" / f"vmlinux-{VMLINUX[version]}.btf.gz") as file:
         return Btf.parse(file.read())
+
+
+def same_function(number: int, version: str) -> int:
+    """The BTF id that a function of 6.12 has in another kernel, 0 when it has none."""
+    name = vmlinux("6.12").type(number).name
+    btf = vmlinux(version)
+    return next((i for i in btf.find_all(name) if btf.kind(i) == Kind.FUNC), 0)
 
 
 def program_of(

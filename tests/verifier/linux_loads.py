@@ -26,6 +26,8 @@ from bombus.verifier import records
 from bombus.verifier.program import FuncInfo, LineInfo, MapInfo, Program
 
 _RDONLY_PROG = 1 << 7
+_ARENA = 33
+_MAPPED = 1 << 44  # loaders map arenas that do not say where
 _ADDRESS = re.compile(r"\(18\) (r\d+) = 0x[0-9a-f]+(?: +;)?")
 _TIME = re.compile(r"verification time \d+ usec")
 
@@ -84,7 +86,7 @@ class Loads:
             _name(attr, "map_name"), attr.get("map_flags"), len(self.maps) + 1,
             replace(inner, name="") if inner is not None else None, False, None, btf,
             attr.get("btf_key_type_id"), value_id, records.parse(btf, value_id) if btf is not None and value_id else (),
-            attr.get("map_extra"),
+            attr.get("map_extra") or (_MAPPED if attr.get("map_type") == _ARENA else 0),
         )  # fmt: skip
 
     def again(self, attr: Attr, **fields: Any) -> int:

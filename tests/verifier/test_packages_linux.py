@@ -1,7 +1,8 @@
 """Other people's objects and our own, of several compilers, against the running kernel: verdict, errno and whole logs.
 
 The objects are those of Debian's libxdp1, xdp-tools, xdp-tests and libbpf-tools, the C programs of bench/twins and
-examples built by every clang here (and gcc-bpf), and the programs of examples/bpf built by `bombus build`. Programs of
+examples built by every clang here (and gcc-bpf), those of tests and the programs of examples/bpf built by `bombus
+build`. Programs of
 which the kernel processes more than LONGEST instructions are left out; BOMBUS_WHOLE_CORPUS=1 takes all programs, and
 every compiler with every level and CPU version.
 """
@@ -20,7 +21,8 @@ import pytest
 from linux_loads import Answers, last, load_each, normal, package_objects
 
 from bombus.compiler.build import build_file
-from bombus.errors import KernelError, NotSupported
+from bombus.compiler.c import Options, build
+from bombus.errors import CodegenError, CompileError, KernelError, NotSupported, ObjectError
 from bombus.kernel.api import Attr
 from bombus.kernel.linux.kernel import LinuxKernel
 from bombus.object.model import Object
@@ -35,6 +37,8 @@ SOURCES = (*sorted((ROOT / "bench" / "twins").glob("*.c")), *sorted((ROOT / "exa
 COMPILERS = ("clang-16", "clang-19", "clang-22", "bpf-gcc")
 LEVELS = ("-O2", "-Os", "-O1")
 CPUS = ("v1", "v2", "v3", "v4")
+# C programs of the tests, that need vmlinux.h and other headers of bombus.
+TESTED = tuple(file for file in sorted((ROOT / "tests").rglob("*.c")) if "SEC(" in file.read_text())
 
 pytestmark = [pytest.mark.linux, pytest.mark.debian]
 
@@ -112,6 +116,26 @@ def test_compilers(answers: Answers, tmp_path: Path) -> None:
     compared, wrong = _differences(answers, _built(tmp_path))
     if not compared:
         pytest.skip("no compiler for BPF is installed")
+    assert not wrong, "\n".join(wrong[:10])
+
+
+def _driven() -> Iterator[Object]:
+    """Each C program of the tests by one way, by all of them when the whole corpus is wanted."""
+    ways = list(product([name for name in COMPILERS if shutil.which(name)], "2s13", CPUS))
+    for number, source in enumerate(TESTED):
+        for compiler, level, cpu in ways if WHOLE else ways[7 * number % len(ways) :][:1]:
+            try:
+                built = build(str(source), Options(level=level, cpu=cpu, compiler=compiler))
+                yield read_object(built.data, name=f"{source.stem}.{compiler}-O{level}{cpu}")
+            except (CompileError, CodegenError, ObjectError):
+                continue  # older compilers know fewer CPUs and builtins, and some of these files are parts of programs
+
+
+def test_programs_of_the_tests(answers: Answers) -> None:
+    if not any(map(shutil.which, COMPILERS)):
+        pytest.skip("no compiler for BPF is installed")
+    compared, wrong = _differences(answers, _driven())
+    assert compared >= len(TESTED), "hardly anything was built"
     assert not wrong, "\n".join(wrong[:10])
 
 
