@@ -80,6 +80,7 @@ CHANGES: tuple[Change, ...] = (
     Change("any_source", since("6.10"), "all but sums and 'and' are followed too when the second operand is unknown"),
     Change("linked_offsets", since("6.11"), "scalars that differ by a constant stay linked"),
     Change("cpu_number_bounded", since("6.10"), "the number of the CPU is known to be small"),
+    Change("zeros_beside_spills", since("6.8"), "zeros beside a narrower spill stay known"),
     Change("lazy_globals", since("6.8"), "global functions are verified after the program, when they are called"),
     Change("plain_constants", since("6.8"), "messages show known bits of which all are known as a plain number"),
     Change("zero_size_named", since("6.8"), "a size that may be zero has a message of its own"),
@@ -183,6 +184,7 @@ class Rules:
     any_source: bool
     linked_offsets: bool
     cpu_number_bounded: bool
+    zeros_beside_spills: bool
     lazy_globals: bool
     plain_constants: bool
     zero_size_named: bool

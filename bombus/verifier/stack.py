@@ -156,14 +156,15 @@ def _fastcall_contract(env: Env, frame: Frame, insn: int, off: int) -> None:
         aux.fastcall_pattern = False
 
 
-def _save(frame: Frame, at: int, reg: Reg, size: int) -> None:
+def _save(env: Env, frame: Frame, at: int, reg: Reg, size: int) -> None:
     """Spill `size` bytes of a register into a slot (save_register_state)."""
     if size == 8:
         frame.stack_live[at] |= LIVE_WRITTEN
         frame.stack[at] = Slot(SPILLED, reg)
         return
     kinds = frame.stack[at].kinds
-    low = tuple(kind if kind in (ZEROED, INVALID) else MISC for kind in kinds[: 8 - size])
+    kept = (ZEROED, INVALID) if env.rules.zeros_beside_spills else (INVALID,)
+    low = tuple(kind if kind in kept else MISC for kind in kinds[: 8 - size])
     frame.stack[at] = Slot(low + SPILLED[8 - size :], reg)
 
 
@@ -211,19 +212,19 @@ def _write_fixed(env: Env, frame: Frame, off: int, size: int, value: int) -> Non
         fits = width(reg) <= 8 * size
         if fits and not older:
             reg = linked(env, current, value)
-        _save(frame, at, reg, size)
+        _save(env, frame, at, reg, size)
         if not fits:
             slot = frame.stack[at]
             frame.stack[at] = Slot(slot.kinds, slot.reg.but(id_=0))
     elif reg is None and off % 8 == 0 and is_store_imm and env.bpf_capable and not (older and insn.imm == 0):
-        _save(frame, at, Reg(SCALAR_VALUE, const(insn.imm)), size)
+        _save(env, frame, at, Reg(SCALAR_VALUE, const(insn.imm)), size)
     elif reg is not None and reg.type & BASE_MASK in SPILLABLE:
         if size != 8:
             print_source(env, env.insn_idx, "; ")
             env.fail(EACCES, "invalid size of register spill")
         if frame is not current and reg.type == PTR_TO_STACK:
             env.fail(EINVAL, "cannot spill pointers to stack into stack frame of the caller")
-        _save(frame, at, reg, size)
+        _save(env, frame, at, reg, size)
     else:
         new = list(_scrubbed(frame.stack[at]).kinds)
         kind = MISC
