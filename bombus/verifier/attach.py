@@ -94,7 +94,7 @@ def check(env: Env) -> None:
         env.fail(
             EINVAL, "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable",
         )
-    if row.id == _EXT or program.attach_prog:
+    if row.id == _EXT or (program.attach_prog and program.attach_btf_fd not in program.modules):
         raise NotSupported(
             "verification of programs that are attached to programs or kernel modules", "their types are not here"
         )
@@ -112,11 +112,17 @@ def _type(btf: Btf, type_id: int) -> Type | None:
         return None
 
 
+def _kernel_types(env: Env, what: str) -> Btf:
+    """The types that attach_btf_id is an id of: the kernel's or a module's."""
+    btf = env.kernel_btf(what)
+    return env.module_btf(env.program.attach_btf_fd, what) if env.program.attach_btf_fd else btf
+
+
 def _find(env: Env, attach: str) -> Target:
     btf_id = env.program.attach_btf_id
     if not btf_id:
         env.fail(EINVAL, "Tracing programs must provide btf_id")
-    btf = env.kernel_btf(f"{PROG_TYPE_BY_ID[env.program.prog_type].short} programs")
+    btf = _kernel_types(env, f"{PROG_TYPE_BY_ID[env.program.prog_type].short} programs")
     type_ = _type(btf, btf_id)
     if type_ is None:
         env.fail(EINVAL, f"attach_btf_id {btf_id} is invalid")
@@ -271,7 +277,7 @@ def _struct_ops(env: Env) -> None:
         env.fail(EINVAL, "struct ops programs must have a GPL compatible license")
     if not program.attach_btf_id:
         env.fail(ENOTSUPP)
-    btf = env.kernel_btf("struct_ops programs")
+    btf = _kernel_types(env, "struct_ops programs")
     struct = _type(btf, program.attach_btf_id)
     if not isinstance(struct, Struct) or btf.find(f"bpf_struct_ops_{struct.name}", Kind.STRUCT) is None:
         env.fail(ENOTSUPP, f"attach_btf_id {program.attach_btf_id} is not a supported struct")

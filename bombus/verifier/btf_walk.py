@@ -197,8 +197,11 @@ def access(env: Env, btf: Btf, type_id: int, off: int, size: int, *, flexible: b
 
 
 def same_types(btf: Btf, type_id: int, other: Btf, other_id: int) -> bool:
-    """Whether two ids name one type."""
-    return type_id == other_id and btf is other
+    """Whether two ids name one type: those of vmlinux are the same in all modules (btf_types_are_same)."""
+    if type_id != other_id or btf is other:
+        return type_id == other_id
+    base = btf if btf.base is None else btf.base
+    return base is (other if other.base is None else other.base) and type_id < len(base)
 
 
 def matches(

@@ -14,8 +14,8 @@ def _helper(number: int) -> str | None:
     return "bpf_unspec" if number == 0 else None
 
 
-def _kfunc(env: Env, number: int) -> str | None:
-    found = env.kfuncs.get(number)
+def _kfunc(env: Env, number: int, place: int) -> str | None:
+    found = env.kfuncs.get((number, place))
     return found.name if found is not None else None
 
 
@@ -31,7 +31,7 @@ def insn_text(env: Env, index: int) -> str:
             style = env.style = KernelStyle(env.program.version, leak=env.leaks_allowed)
         names = _NAMES
         if env.kfuncs:
-            names = NameHooks(helper=_helper, kfunc=lambda number, _off: _kfunc(env, number))
+            names = NameHooks(helper=_helper, kfunc=lambda number, place: _kfunc(env, number, place))
         text = env.texts[index] = style.format(env.insns, index, names)
     return text
 

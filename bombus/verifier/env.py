@@ -349,7 +349,7 @@ class Env:
 
         self.state: State = State([Frame(-1, 0, 0, marked=self.marked)], 0)
         self.pending: list[Pending] = []
-        self.kfuncs: dict[int, Kfunc] = {}  # by BTF id, those that the program calls
+        self.kfuncs: dict[tuple[int, int], Kfunc] = {}  # by BTF id and place in fd_array, those that the program calls
         self.throws = False
         self.exception_callback = -1  # where the program's callback for exceptions begins
         self.explored: dict[tuple[int, int], list[State]] = {}  # checkpoints, by the kernel's list and instruction
@@ -401,6 +401,13 @@ class Env:
                 f"verification of {what} as Linux {self.program.version} does",
                 f"bombus knows how kernel types are checked from {TYPED_SINCE} on",
             )
+        return btf
+
+    def module_btf(self, fd: int, what: str) -> Btf:
+        """The types of a kernel module. NotSupported, naming `what` needs them, when they were not given."""
+        btf = self.program.modules.get(fd)
+        if btf is None:
+            raise NotSupported(f"verification of {what}", "their BTF is not here")
         return btf
 
     # Registers of the running frame.

@@ -235,7 +235,7 @@ def in_less_callback(env: Env) -> bool:
     for frame in env.state.frames[1:]:
         if frame.in_callback:
             insn = env.insns[frame.callsite]
-            kfunc = env.kfuncs.get(insn.imm)
+            kfunc = env.kfuncs.get((insn.imm, insn.off))
             if kfunc is not None and kfunc.name in _TREE:
                 return True
     return False

@@ -21,7 +21,7 @@ from bombus.verifier import btfkit, calls, graph, irqreg, iters, records, refs, 
 from bombus.verifier.attach import MAX_ERRNO, distill, kind_name
 from bombus.verifier.bounds import sync
 from bombus.verifier.btf_walk import target_of
-from bombus.verifier.env import E2BIG, EACCES, EFAULT, EINVAL, WRITE, Env
+from bombus.verifier.env import E2BIG, EACCES, EFAULT, EINVAL, EPROTO, WRITE, Env
 from bombus.verifier.iterreg import IterReg, untrusted
 from bombus.verifier.live import mark_read
 from bombus.verifier.regs import (
@@ -97,9 +97,12 @@ def add(env: Env, insn: Insn) -> None:
     if not env.gpl:
         env.fail(EINVAL, "cannot call kernel function from non-GPL compatible program")
     number = insn.imm
+    if not number and not insn.off:
+        return
     if insn.off:
-        raise NotSupported("verification of calls of kernel modules' functions", "their BTF is not here")
-    if not number or number in env.kfuncs:
+        btf = _module(env, insn.off)
+    place = number, insn.off
+    if place in env.kfuncs:
         return
     func = btfkit.type_or_none(btf, number)
     if not isinstance(func, Func):
@@ -123,9 +126,21 @@ def add(env: Env, insn: Insn) -> None:
             allowed = False
         if not _is_kfunc(btf, number) and any("bpf_kfunc" in tags for tags in tags_of(btf).values()):
             allowed = False  # this kernel's configuration leaves it out
-        env.kfuncs[number] = Kfunc(func.name, btf, number, proto, row.flags, allowed)
+        env.kfuncs[place] = Kfunc(func.name, btf, number, proto, row.flags, allowed)
     else:
-        env.kfuncs[number] = Kfunc(func.name, btf, number, proto, frozenset(), False)
+        env.kfuncs[place] = Kfunc(func.name, btf, number, proto, frozenset(), False)
+
+
+def _module(env: Env, place: int) -> Btf:
+    """The types of the module whose BTF stands in fd_array (find_kfunc_desc_btf)."""
+    if place < 0:
+        env.say("negative offset disallowed for kernel module function call\n")
+        env.fail(EINVAL, "failed to find BTF for kernel function")
+    array = env.program.fd_array
+    if not array:
+        env.say("kfunc offset > 0 without fd_array is invalid\n")
+        env.fail(EPROTO, "failed to find BTF for kernel function")
+    return env.module_btf(array[place] if place < len(array) else -1, "calls of kernel modules' functions")
 
 
 def _is_kfunc(btf: Btf, number: int) -> bool:
@@ -153,7 +168,7 @@ def tags_of(btf: Btf) -> dict[int, list[str]]:
 
 def of(env: Env, insn: Insn) -> Kfunc | None:
     """What a call instruction calls; None for a call that cannot be one of a kernel function."""
-    return env.kfuncs.get(insn.imm) if insn.src == 2 and not insn.off else None
+    return env.kfuncs.get((insn.imm, insn.off)) if insn.src == 2 else None
 
 
 def allowed_under_lock(env: Env, insn: Insn) -> bool:

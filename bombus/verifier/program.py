@@ -92,7 +92,11 @@ F_TEST_REG_INVARIANTS = 1 << 7
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """One program to verify. `maps` are by file descriptor, `fd_array` as in the attr."""
+    """One program to verify. `maps` are by file descriptor, `fd_array` as in the attr.
+
+    modules: BTF of kernel modules, over vmlinux, by descriptor; attach_btf_fd: which of them attach_btf_id is an id
+    of, 0 for none.
+    """
 
     insns: Sequence[Insn]
     prog_type: int
@@ -110,6 +114,8 @@ class Program:
     attach_btf_id: int = 0
     attach_prog: bool = False
     vmlinux: Btf | None = None
+    modules: Mapping[int, Btf] = field(default_factory=dict)
+    attach_btf_fd: int = 0
     log_level: int = 1
     cpus: int = 1  # that the kernel can have (nr_cpu_ids)
     other_fds: frozenset[int] = frozenset()  # open descriptors that are not maps

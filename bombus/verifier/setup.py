@@ -9,7 +9,7 @@ from typing import Final
 
 from bombus.btf.parse import Btf
 from bombus.btf.types import DataSec, Func, Kind, Struct, Union, Var
-from bombus.errors import BtfError, NotSupported
+from bombus.errors import BtfError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.spec.maptypes import MAP_TYPE, MAP_TYPE_BY_ID
@@ -214,7 +214,7 @@ def _kernel_symbol(env: Env, at: int) -> None:
     first, second = env.insns[at], env.insns[at + 1]
     btf = env.kernel_btf("addresses of kernel symbols")
     if second.imm:
-        raise NotSupported("verification of addresses of kernel modules' symbols", "their BTF is not here")
+        btf = env.module_btf(second.imm, "addresses of kernel modules' symbols")
     type_id = first.imm
     type_ = btfkit.type_or_none(btf, type_id)
     if type_ is None:

@@ -90,7 +90,7 @@ def _call_uses(env: Env, at: int) -> int:
             count = sum(argument.kind != "ARG_DONTCARE" for argument in proto.args)
             return (1 << (count + 1)) - 2
     if insn.src == op.BPF_PSEUDO_KFUNC_CALL:
-        kfunc = env.kfuncs.get(insn.imm)
+        kfunc = env.kfuncs.get((insn.imm, insn.off))
         if kfunc is not None and kfunc.allowed:
             return (1 << (len(kfunc.params) + 1)) - 2
     return _CALLER_SAVED & ~1

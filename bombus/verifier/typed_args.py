@@ -109,13 +109,15 @@ def _fits_kptr(env: Env, meta: Meta, reg: Reg, regno: int) -> None:
 
 def kptr_target(env: Env, btf: Btf, field: Field) -> tuple[Btf, int]:
     """The type of a kptr: the kernel's of that name, or the program's own. btf: of the map or object that holds it."""
-    kernel = env.kernel_btf("kptrs")
-    found = kernel.find(field.target, Kind.STRUCT)
-    return (kernel, found) if found is not None else (btf, field.target_id)
+    for kernel in (env.kernel_btf("kptrs"), *env.program.modules.values()):
+        found = kernel.find(field.target, Kind.STRUCT)
+        if found is not None:
+            return kernel, found
+    return btf, field.target_id
 
 
 def _is_kernels(env: Env, btf: Btf) -> bool:
-    return btf is env.program.vmlinux
+    return btf is env.program.vmlinux or any(btf is module for module in env.program.modules.values())
 
 
 def match_kptr(env: Env, field: Field, holder: Btf, reg: Reg, regno: int) -> None:

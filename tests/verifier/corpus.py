@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import gzip
 import json
+import lzma
 import os
 import re
 import struct
@@ -16,8 +17,11 @@ from typing import Any
 
 from bombus.btf.parse import Btf
 from bombus.btf.types import Kind
+from bombus.elf.read import read_elf
 from bombus.errors import BtfError
-from bombus.isa.insn import decode
+from bombus.isa.insn import Insn, decode
+from bombus.isa.opcodes import CALL
+from bombus.spec.kfuncs import KFUNC
 from bombus.spec.version import KernelVersion
 from bombus.verifier import records
 from bombus.verifier.program import NOBODY, ROOT, FuncInfo, LineInfo, MapInfo, Program
@@ -134,6 +138,51 @@ def vmlinux(version: str) -> Btf:
         return Btf.parse(file.read())
 
 
+# Kernel modules of the recorded 6.12 whose functions programs call, and where the guests' kernels are kept.
+MODULES = ("net/netfilter/nf_conntrack", "net/netfilter/nf_nat", "net/ipv4/tcp_bbr", "net/ipv4/tcp_dctcp")
+KERNELS = Path(os.environ.get("BOMBUS_GUEST_KERNELS", "/var/cache/bombus"))
+
+
+@lru_cache(maxsize=1)
+def modules() -> tuple[Btf, ...]:
+    """The BTF of MODULES as Debian's package of that kernel has it; () without the package."""
+    folder = KERNELS / "kernel-6.12" / "lib" / "modules" / f"{VMLINUX['6.12']}-cloud-amd64" / "kernel"
+    found = []
+    for name in MODULES:
+        file = folder / f"{name}.ko.xz"
+        if file.is_file():
+            with lzma.open(file) as packed:
+                elf = read_elf(packed.read())
+            data = next((section.data for section in elf.sections if section.name == ".BTF"), None)
+            if data is not None:
+                found.append(Btf.parse(data, vmlinux("6.12")))
+    return tuple(found)
+
+
+def _called(insns: list[Insn]) -> set[tuple[int, int]]:
+    """Functions of modules that instructions call: place of the module in fd_array, BTF id."""
+    return {(insn.off, insn.imm) for insn in insns if insn.opcode == CALL and insn.src == 2 and insn.off}
+
+
+@lru_cache(maxsize=1)
+def _fd_arrays() -> dict[str, dict[int, Btf]]:
+    """By object, the module at each place of fd_array, which was not recorded: libbpf has one for an object.
+
+    It is the module in which all numbers that the object's programs call there are those of kernel functions.
+    """
+    called: dict[str, set[tuple[int, int]]] = {}
+    for row in rows("loads-6.12"):
+        called.setdefault(row["obj"], set()).update(_called(decode(base64.b64decode(row["insns"]))))
+    found: dict[str, dict[int, Btf]] = {}
+    for obj, pairs in called.items():
+        for place in {place for place, _ in pairs}:
+            numbers = [number for at, number in pairs if at == place]
+            for btf in modules():
+                if all(btf.first_id <= i < len(btf) and btf.type(i).name in KFUNC for i in numbers):
+                    found.setdefault(obj, {})[place] = btf
+    return found
+
+
 def same_function(number: int, version: str) -> int:
     """The BTF id that a function of 6.12 has in another kernel, 0 when it has none."""
     name = vmlinux("6.12").type(number).name
@@ -168,12 +217,15 @@ def program_of(
             lines.append(
                 LineInfo(insn, name or "", text or "", place >> 10, place & 0x3FF, -1 if bad else file)
             )
+    insns = decode(base64.b64decode(row["insns"]))
+    array = _fd_arrays().get(row.get("obj", ""), {}) if typed and version == "6.12" and _called(insns) else {}
     return Program(
-        decode(base64.b64decode(row["insns"])), attr["prog_type"], VERSIONS[version],
+        insns, attr["prog_type"], VERSIONS[version],
         attr.get("expected_attach_type", 0), attr.get("license", ""), attr.get("name", ""),
         attr.get("prog_flags", 0), NOBODY if row.get("mode") == "unpriv" else ROOT, maps,
-        attr.get("fd_array", ()), btf, func_info, lines, attr.get("attach_btf_id", 0),
-        bool(attr.get("attach_prog_fd")), vmlinux(version) if typed else None, log_level, CPUS[version],
+        range(max(array) + 1) if array else attr.get("fd_array", ()), btf, func_info, lines,
+        attr.get("attach_btf_id", 0), bool(attr.get("attach_prog_fd")), vmlinux(version) if typed else None, array, 0,
+        log_level, CPUS[version],
         frozenset((0, 1, 2)), WITHOUT[version], data_symbols=version != "6.18",
     )
 
