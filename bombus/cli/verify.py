@@ -50,6 +50,8 @@ class Result:
 @click.option("--btf", "btf_path", metavar="FILE|vmlinux|none",
               help="The BTF of that kernel: for programs that use its types, and for CO-RE relocations. Default: this "
                    "machine's, for types only where it runs that version.")
+@click.option("--module", "modules", metavar="FILE", multiple=True, type=click.Path(exists=True, dir_okay=False),
+              help="A module of that kernel (.ko, .ko.xz, or its raw BTF), whose functions programs call or attach to.")
 @click.option("--log-level", type=click.IntRange(0, 7), default=None, metavar="0|1|2|4",
               help="0: a table of verdicts; 1: why programs are refused; 2: every instruction; 4: only figures; sums "
                    "are allowed. Without it: the end of the log of level 1, explained.")
@@ -61,7 +63,8 @@ class Result:
 @click.pass_context
 def verify(
     context: click.Context, files: tuple[str, ...], name: str | None, filters: tuple[str, ...], prog_type: str,
-    kernel: str, btf_path: str | None, log_level: int | None, stats: bool, as_csv: bool, old_path: str | None,
+    kernel: str, btf_path: str | None, modules: tuple[str, ...], log_level: int | None, stats: bool, as_csv: bool,
+    old_path: str | None,
 ) -> None:  # fmt: skip
     """Verify the programs of objects, of raw instructions (.bin, .raw) or assembly (.S, .asm) as a kernel would.
 
@@ -80,7 +83,7 @@ def verify(
         raise UsageError(f"--kernel {kernel}: the verifiers that bombus knows begin with Linux {OLDEST}")
     old = read_rows(Path(old_path).read_text(errors="replace"), old_path) if old_path else None
     typed = btf_path not in (None, "none") or (btf_path is None and _runs(version))
-    choice = Choice(kernel, name, filters, prog_type, _btf(btf_path), typed)
+    choice = Choice(kernel, name, filters, prog_type, _btf(btf_path), typed, _modules(modules))
     show = not (output.as_json() or stats or as_csv or old is not None or log_level == 0)
     results: list[Result] = []
     for result in _results(files, choice, log_level, bar=not show):
@@ -114,6 +117,27 @@ def _btf(path: str | None) -> bytes | None:
         return Path(VMLINUX).read_bytes()
     except OSError:
         return None
+
+
+def _modules(paths: tuple[str, ...]) -> dict[str, bytes]:
+    """The BTF of modules by name. ObjectError when a module has none."""
+    import lzma
+
+    from bombus.elf.read import read_elf
+    from bombus.errors import ObjectError
+
+    found = {}
+    for path in paths:
+        data = Path(path).read_bytes()
+        if data.startswith(b"\xfd7zXZ"):
+            data = lzma.decompress(data)
+        if data.startswith(b"\x7fELF"):
+            section = read_elf(data).section(".BTF")
+            if section is None:
+                raise ObjectError("no section .BTF", path=path)
+            data = bytes(section.data)
+        found[Path(path).name.split(".")[0].replace("-", "_")] = data
+    return found
 
 
 # Verifying

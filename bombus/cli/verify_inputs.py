@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import gzip
 import re
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from pathlib import Path
@@ -61,6 +61,7 @@ class Choice:
     type: str = ""
     btf: bytes | None = None
     typed: bool = False
+    modules: Mapping[str, bytes] = field(default_factory=dict)
 
     def wants(self, name: str) -> bool:
         if self.name is not None and name != self.name:
@@ -144,7 +145,7 @@ def _has_sections(path: str) -> bool:
 def _kernel(choice: Choice) -> UserKernel:
     from bombus.kernel.user.kernel import UserKernel
 
-    return UserKernel(choice.kernel, btf=choice.btf, kconfig=_kconfig())
+    return UserKernel(choice.kernel, btf=choice.btf, modules=choice.modules, kconfig=_kconfig())
 
 
 @cache
@@ -190,7 +191,7 @@ def _take(taken: list[Program], program: Program, choice: Choice) -> None:
     if choice.typed:
         taken.append(replace(program, data_symbols=_kconfig().get("CONFIG_KALLSYMS_ALL", "y") == "y"))
     else:
-        taken.append(replace(program, vmlinux=None))
+        taken.append(replace(program, vmlinux=None, modules={}))
     raise _Taken("seen")
 
 

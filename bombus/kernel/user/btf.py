@@ -6,7 +6,7 @@ Linux 6.12 kernel/bpf/btf.c (btf_parse, btf_parse_fields, btf_get_info_by_fd), k
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, ClassVar
 
 from bombus.btf.parse import Btf
@@ -55,21 +55,28 @@ _HOLDERS = {  # map types whose values may have a field
 
 
 class BtfObject(KernelObject):
-    """Loaded BTF. `types` is its parsed form, `data` its bytes."""
+    """Loaded BTF, or that of a module. `types` is its parsed form, `data` its bytes; in_kernel: it is the kernel's."""
 
     kind: ClassVar[str] = "btf"
 
-    __slots__ = ("_kernel", "data", "name", "types")
+    __slots__ = ("_kernel", "data", "in_kernel", "name", "types")
 
-    def __init__(self, kernel: UserKernel, data: bytes, types: Btf) -> None:
+    def __init__(self, kernel: UserKernel, data: bytes, types: Btf, module: str = "") -> None:
         super().__init__()
         self._kernel = kernel
         self.data = data
         self.types = types
-        self.name = b""
+        self.name = module.encode()
+        self.in_kernel = bool(module)
 
     def release(self) -> None:
         self._kernel.ids["btf"].remove(self)
+
+
+def add_modules(kernel: UserKernel, modules: Mapping[str, bytes]) -> None:
+    """Give the BTF of a new kernel's modules ids; it is there as long as the kernel."""
+    for name, data in modules.items():
+        kernel.ids["btf"].add(BtfObject(kernel, data, Btf.parse(data, kernel.types()), name))
 
 
 @command("BPF_BTF_LOAD")
@@ -146,7 +153,7 @@ def btf_info(kernel: UserKernel, obj: KernelObject, attr: Attr) -> None:
     if text:
         attr.write(text, whole if len(whole) <= text_size else whole[: text_size - 1] + b"\0")
     values: dict[str, int | bytes] = {
-        "btf_size": len(obj.data), "id": obj.id, "name_len": len(obj.name), "kernel_btf": 0,
+        "btf_size": len(obj.data), "id": obj.id, "name_len": len(obj.name), "kernel_btf": obj.in_kernel,
     }  # fmt: skip
     write_info(kernel, attr, name, data, values)
     if text and text_size < len(whole):

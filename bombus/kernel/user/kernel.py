@@ -90,6 +90,10 @@ class UserKernel:
         self._printk: list[str] = []
         self._bpffs: BpfFs | None = None
         self.wakeup = threading.Condition()
+        if self._modules and btf is not None:
+            from bombus.kernel.user.btf import add_modules
+
+            add_modules(self, self._modules)
 
     @property
     def cpu(self) -> int:

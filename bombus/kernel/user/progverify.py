@@ -132,10 +132,14 @@ def program_of(kernel: UserKernel, attr: Attr, prog: Prog) -> Program:
     maps: dict[int, MapInfo] = {}
     others: set[int] = set()
     infos: dict[int, MapInfo] = {}
-    for fd in fds:
+    modules: dict[int, Btf] = {}
+    target = attr.get("attach_prog_fd")  # or attach_btf_obj_fd, in its place
+    for fd in fds | {target} if target else fds:
         file = kernel.fds.find(fd)
         if file is None:
             continue
+        if file.obj.kind == "btf" and file.obj.in_kernel:  # type: ignore[attr-defined]
+            modules[fd] = file.obj.types  # type: ignore[attr-defined]
         if file.obj.kind != "map":
             others.add(fd)
             continue
@@ -150,7 +154,8 @@ def program_of(kernel: UserKernel, attr: Attr, prog: Prog) -> Program:
         line_info=lines_of(prog, btf) if btf is not None else (), log_level=attr.get("log_level") & ~_LOG_FIXED,
         log_size=0 if attr.get("log_level") & _LOG_FIXED else attr.get("log_size"), cpus=kernel.possible_cpus,
         other_fds=frozenset(others), attach_btf_id=attr.get("attach_btf_id"),
-        attach_prog=bool(attr.get("attach_prog_fd")), vmlinux=kernel.types(),
+        attach_prog=bool(target), vmlinux=kernel.types(), modules=modules,
+        attach_btf_fd=target if target in modules else 0,
     )  # fmt: skip
 
 
@@ -170,6 +175,8 @@ def _descriptors(attr: Attr, prog: Prog) -> tuple[set[int], tuple[int, ...]]:
                 fds.add(insn.imm)
             elif insn.src in _FROM_INDEX and 0 <= insn.imm < _MAX_FD_ARRAY:
                 last = max(last, insn.imm)
+        elif insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_KFUNC_CALL:
+            last = max(last, insn.off or -1)
     address = attr.get("fd_array")
     array: list[int] = []
     if address:
