@@ -441,6 +441,13 @@ RULES: Final[tuple[Rule, ...]] = (
           "Sections with RCU, preemption or interrupts held off are begun and ended in pairs, and nothing in them may "
           "sleep, end the program or call what is named.",
           "End the section before."),
+    _rule("module-function", r"(?:negative offset disallowed for kernel module|kfunc offset > 0 without fd_array|"
+          r"failed to find BTF for kernel function)",
+          "The call is one of a kernel module's function, and the loader did not say which module.",
+          "Use a loader that fills fd_array, while the module is loaded."),
+    _rule("missing-function", r"invalid kernel function call not eliminated",
+          "The kernel has no such function, and the call can be reached.",
+          "Call it only where bpf_ksym_exists() says that it is there, or use a kernel that has it."),
     _rule("sleeping-call", r"program must be sleepable to call sleepable kfunc",
           "The kernel function may sleep, and the program may not.",
           "Make the program sleepable (a section name with .s, such as fentry.s/)."),

@@ -12,6 +12,7 @@ from bombus.bits import u32
 from bombus.btf.parse import Btf
 from bombus.btf.types import Enum, Enum64, Func, FuncProto, Int, Kind, Param, Ptr, Struct, Type, Union, Void
 from bombus.errors import BtfError, NotSupported
+from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.spec.attachable import modifiable
 from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID
@@ -183,9 +184,9 @@ def call(env: Env, insn: Insn) -> bool:
     from bombus.verifier import kfunc_args
 
     kfunc = of(env, insn)
-    if kfunc is None:  # number 0: an error only if the call stays in the program
+    if kfunc is None:  # number 0: a missing function, an error only if the call stays in the program
         if insn.imm == 0:
-            raise NotSupported("verification of calls of missing kernel functions", "dead code decides on them")
+            return False
         env.fail(EINVAL)
     name = kfunc.name
     if not kfunc.allowed:
@@ -218,6 +219,13 @@ def call(env: Env, insn: Insn) -> bool:
             calls.check_return(env, 1)
     _finish(env, kfunc, meta)
     return name == "bpf_throw"
+
+
+def check_missing(env: Env) -> None:
+    """Calls of missing functions must have gone with dead code (fixup_kfunc_call)."""
+    for insn, aux in zip(env.insns, env.aux, strict=True):
+        if aux.seen and insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_KFUNC_CALL and not insn.imm:
+            env.fail(EINVAL, "invalid kernel function call not eliminated in verifier pass")
 
 
 def _sections(env: Env, kfunc: Kfunc, sleepable: bool) -> None:

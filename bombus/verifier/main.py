@@ -136,6 +136,7 @@ def _check(env: Env) -> None:
     flow.check_stack_depth(env)
     flow.count_inlined_loops(env)
     flow.count_may_goto(env)
+    kfuncs.check_missing(env)
     flow.check_tail_calls(env)
     flow.remove_dead_functions(env)
 

@@ -109,7 +109,7 @@ def selftests(version: str, big: bool = False, *, typed: bool = False) -> Iterat
 def tables(version: str) -> Iterator[Row]:
     """The table cases of verifier/*.c. Those that were never verified (no statistics) are left out.
 
-    What was recorded names functions of 6.12 that a program attaches to by their BTF ids there.
+    What was recorded names functions of 6.12 by their BTF ids there.
     """
     answers = {(r["idx"], r["mode"]): r for r in corpus.rows(f"test_verifier.verdicts-{version}")}
     for load in corpus.rows("test_verifier.loads-6.12"):
@@ -118,8 +118,8 @@ def tables(version: str) -> Iterator[Row]:
             continue
         found = _PROCESSED.search(answer["stats"])
         typed = version in TYPED
-        if typed and load["attr"].get("attach_btf_id"):
-            load["attr"]["attach_btf_id"] = corpus.same_function(load["attr"]["attach_btf_id"], version)
+        if typed and version != "6.12":
+            corpus.translate(load, version)
         yield Row(
             f"table {load['idx']}: {answer['descr']}{' (unpriv)' if load['mode'] == 'unpriv' else ''}",
             corpus.program_of(load, version, 4, {}, typed=typed), answer["err"], _last(answer["stats"]),

@@ -19,7 +19,7 @@ from bombus.btf.parse import Btf
 from bombus.btf.types import Kind
 from bombus.elf.read import read_elf
 from bombus.errors import BtfError
-from bombus.isa.insn import Insn, decode
+from bombus.isa.insn import Insn, decode, encode
 from bombus.isa.opcodes import CALL
 from bombus.spec.kfuncs import KFUNC
 from bombus.spec.version import KernelVersion
@@ -183,8 +183,19 @@ def _fd_arrays() -> dict[str, dict[int, Btf]]:
     return found
 
 
-def same_function(number: int, version: str) -> int:
-    """The BTF id that a function of 6.12 has in another kernel, 0 when it has none."""
+def translate(load: dict[str, Any], version: str) -> None:
+    """Give the functions of 6.12 that a load names the BTF ids that they have in another kernel, missing ones 0."""
+    attr = load["attr"]
+    if attr.get("attach_btf_id"):
+        attr["attach_btf_id"] = _same_function(attr["attach_btf_id"], version)
+    insns = decode(base64.b64decode(load["insns"]))
+    for i, insn in enumerate(insns):
+        if insn.opcode == CALL and insn.src == 2 and insn.imm:  # functions of modules are missing without modules
+            insns[i] = insn._replace(off=0, imm=0 if insn.off else _same_function(insn.imm, version))
+    load["insns"] = base64.b64encode(encode(insns)).decode()
+
+
+def _same_function(number: int, version: str) -> int:
     name = vmlinux("6.12").type(number).name
     btf = vmlinux(version)
     return next((i for i in btf.find_all(name) if btf.kind(i) == Kind.FUNC), 0)
@@ -218,12 +229,13 @@ def program_of(
                 LineInfo(insn, name or "", text or "", place >> 10, place & 0x3FF, -1 if bad else file)
             )
     insns = decode(base64.b64decode(row["insns"]))
-    array = _fd_arrays().get(row.get("obj", ""), {}) if typed and version == "6.12" and _called(insns) else {}
+    places = [place for place, _ in _called(insns)]
+    array = _fd_arrays().get(row.get("obj", ""), {}) if typed and version == "6.12" and places else {}
     return Program(
         insns, attr["prog_type"], VERSIONS[version],
         attr.get("expected_attach_type", 0), attr.get("license", ""), attr.get("name", ""),
         attr.get("prog_flags", 0), NOBODY if row.get("mode") == "unpriv" else ROOT, maps,
-        range(max(array) + 1) if array else attr.get("fd_array", ()), btf, func_info, lines,
+        range(max(places) + 1) if places else attr.get("fd_array", ()), btf, func_info, lines,
         attr.get("attach_btf_id", 0), bool(attr.get("attach_prog_fd")), vmlinux(version) if typed else None, array, 0,
         log_level, CPUS[version],
         frozenset((0, 1, 2)), WITHOUT[version], data_symbols=version != "6.18",

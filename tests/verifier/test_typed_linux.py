@@ -44,6 +44,14 @@ _END = "r0 = 0\nexit\n"
 _LOCK = "call {kfunc:bpf_rcu_read_lock}\n"
 _UNLOCK = "call {kfunc:bpf_rcu_read_unlock}\n"
 _TASK = "call bpf_get_current_task_btf\nr6 = r0\n"
+_OFF = "r1 = r10\nr1 += -8\ncall {kfunc:bpf_local_irq_save}\n"
+_ON = "r1 = r10\nr1 += -8\ncall {kfunc:bpf_local_irq_restore}\n"
+
+
+def _second(text: str) -> str:
+    """The same with another slot."""
+    return text.replace("-8", "-16")
+
 
 CASES = (
     Case("a task's number", "tp_btf/sched_switch", "r2 = *(u64 *)(r1 + 8)\nr0 = *(u32 *)(r2 + 100)\n" + _END),
@@ -111,6 +119,40 @@ CASES = (
     Case("preemption", "tc", "call {kfunc:bpf_preempt_disable}\ncall {kfunc:bpf_preempt_enable}\n" + _END),
     Case("preemption stays off", "tc", "call {kfunc:bpf_preempt_disable}\n" + _END),
     Case("preemption was on", "tc", "call {kfunc:bpf_preempt_enable}\n" + _END),
+    Case("interrupts", "tc", _OFF + _ON + _END),
+    Case("interrupts stay off", "tc", _OFF + _END),
+    Case("interrupts twice", "tc", _OFF + _second(_OFF) + _second(_ON) + _ON + _END),
+    Case("interrupts in the wrong order", "tc", _OFF + _second(_OFF) + _ON + _second(_ON) + _END),
+    Case("interrupts twice in one place", "tc", _OFF + _OFF + _ON + _END),
+    Case("interrupts that were on", "tc", _ON + _END),
+    Case("interrupts on twice", "tc", _OFF + _ON + _ON + _END),
+    Case("interrupts of a number", "tc", "r1 = 5\ncall {kfunc:bpf_local_irq_save}\n" + _END),
+    Case("interrupts of a value", "tc", "*(u64 *)(r10 - 8) = 0\n" + _ON + _END),
+    Case("interrupts over a value", "tc", "*(u64 *)(r10 - 8) = 7\n" + _OFF + _ON + _END),
+    Case("interrupts at an odd place", "tc", _OFF.replace("-8", "-12") + _END),
+    Case("interrupts above the stack", "tc", _OFF.replace("-8", "8") + _END),
+    Case("a look at saved interrupts", "tc", _OFF + "r6 = *(u64 *)(r10 - 8)\n" + _ON + _END),
+    Case("a byte over saved interrupts", "tc", _OFF + "*(u8 *)(r10 - 3) = 0\n" + _ON + _END),
+    Case("saved interrupts are lost", "tc", _OFF + "*(u64 *)(r10 - 8) = 0\n" + _END),
+    Case("interrupts on one way", "tc", "r6 = *(u32 *)(r1 + 0)\nr7 = 0\nif r6 == 0 goto out\n" + _OFF
+         + "r7 = 1\nout:\nif r7 == 0 goto end\n" + _ON + "end:\n" + _END),
+    Case("interrupts on both ways", "tc", "r6 = *(u32 *)(r1 + 0)\nif r6 == 0 goto two\n" + _OFF + "goto out\ntwo:\n"
+         + _OFF + "out:\n" + _ON + _END),
+    Case("sleeping without interrupts", "syscall", _OFF + "r1 = r10\nr1 += -16\nr2 = 8\nr3 = 0\n"
+         "call bpf_copy_from_user\n" + _ON + _END, SLEEPABLE),
+    Case("a sleeping function without interrupts", "syscall", _TASK + _OFF + "r1 = r10\nr1 += -24\nr2 = 8\nr3 = 0\n"
+         "r4 = 0\ncall {kfunc:bpf_copy_from_user_str}\n" + _ON + _END, SLEEPABLE),
+    Case("an exception without interrupts", "tc", _OFF + "r1 = 7\ncall {kfunc:bpf_throw}\n" + _END),
+    Case("a packet load without interrupts", "tc", "r6 = r1\n" + _OFF + "r0 = *(u8 *)skb[0]\n" + _ON + _END),
+    Case("interrupts of a caller", "tc", "r1 = r10\nr1 += -8\ncall off\n" + _ON + _END
+         + "off:\ncall {kfunc:bpf_local_irq_save}\n" + _END),
+    Case("interrupts that a function switched off", "tc", "call off\n" + _END + "off:\n" + _OFF + _END),
+    Case("a section without interrupts", "tc", _OFF + _LOCK + _ON + _UNLOCK + _END),
+    Case("a loop without interrupts", "tc", "r6 = *(u32 *)(r1 + 0)\nr6 &= 7\nagain:\n" + _OFF + _ON
+         + "r6 += -1\nif r6 s> 0 goto again\n" + _END),
+    Case("a reference without interrupts", "tp_btf/sched_switch", "r6 = *(u64 *)(r1 + 8)\n" + _OFF + "r1 = r6\n"
+         "call {kfunc:bpf_task_acquire}\nif r0 == 0 goto out\nr1 = r0\ncall {kfunc:bpf_task_release}\nout:\n"
+         + _ON + _END),
     Case("the members of congestion control", "struct_ops/tcp_congestion_ops.ssthresh",
          "r2 = *(u64 *)(r1 + 0)\nr0 = *(u32 *)(r2 + 100)\n" + _END),
     Case("a store to a connection", "struct_ops/tcp_congestion_ops.ssthresh", "r2 = *(u64 *)(r1 + 0)\nr3 = 1\n"
