@@ -114,14 +114,14 @@ class Program:
     attach_btf_id: int = 0
     attach_prog: bool = False
     vmlinux: Btf | None = None
-    modules: Mapping[int, Btf] = field(default_factory=dict)
-    attach_btf_fd: int = 0
     log_level: int = 1
     cpus: int = 1  # that the kernel can have (nr_cpu_ids)
     other_fds: frozenset[int] = frozenset()  # open descriptors that are not maps
     without: frozenset[str] = frozenset()  # helpers that the kernel's configuration leaves out
     data_symbols: bool = True  # the kernel knows the addresses of its variables (CONFIG_KALLSYMS_ALL)
     log_size: int = 0  # of the buffer that the log rolls through; 0: all of it is kept
+    modules: Mapping[int, Btf] = field(default_factory=dict)
+    attach_btf_fd: int = 0
 
 
 class Refused(BombusError):

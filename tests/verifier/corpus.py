@@ -236,9 +236,9 @@ def program_of(
         attr.get("expected_attach_type", 0), attr.get("license", ""), attr.get("name", ""),
         attr.get("prog_flags", 0), NOBODY if row.get("mode") == "unpriv" else ROOT, maps,
         range(max(places) + 1) if places else attr.get("fd_array", ()), btf, func_info, lines,
-        attr.get("attach_btf_id", 0), bool(attr.get("attach_prog_fd")), vmlinux(version) if typed else None, array, 0,
+        attr.get("attach_btf_id", 0), bool(attr.get("attach_prog_fd")), vmlinux(version) if typed else None,
         log_level, CPUS[version],
-        frozenset((0, 1, 2)), WITHOUT[version], data_symbols=version != "6.18",
+        frozenset((0, 1, 2)), WITHOUT[version], data_symbols=version != "6.18", modules=array,
     )
 
 
