@@ -17,7 +17,8 @@ LINUX = HERE.parent / "linux"
 VERSION = "6.12"
 TESTS = ["test_attach_kinds", "test_legacy_probes", "test_trampolines", "sections", "counting"]
 FILES = [LINUX / "sandbox.py", LINUX / "data", LINUX / "test_attach_kinds.py", LINUX / "test_legacy_probes.py",
-         LINUX / "test_trampolines.py", LINUX / "test_sections.py", HERE / "sections.py", HERE / "counting.py"]  # fmt: skip
+         LINUX / "test_trampolines.py", LINUX / "test_sections.py", HERE / "sections.py",
+         HERE / "counting.py"]  # fmt: skip
 if os.environ.get("BOMBUS_GUEST_PARITY"):  # twice as long
     TESTS.append("test_parity")
     FILES.append(LINUX / "test_parity.py")
