@@ -143,6 +143,8 @@ class Shower:
             found["values"] = [{"cpu": cpu, "value": live.hexes(piece)} for cpu, piece in enumerate(pieces)]
         else:
             found["value"] = live.hexes(value)
+        if self.elements.type in ("array_of_maps", "hash_of_maps"):
+            found["inner_map_id"] = int.from_bytes(value[:4], "little")
         return found | ({"formatted": self.formatted(key, value)} if self.typed else {})
 
     def error_json(self, key: bytes, error: KernelError) -> dict[str, Any]:

@@ -51,7 +51,7 @@ def shows_holders() -> bool:
 def newer() -> tuple[str, ...]:
     """Members that this bpftool is too old for (libbpf's version is its own: 1.1 is bpftool 7.1)."""
     version = json.loads(theirs("-j", "version").stdout)["version"]
-    return () if tuple(map(int, version.split(".")[:2])) >= (7, 2) else ("orphaned",)
+    return () if tuple(map(int, version.split(".")[:2])) >= (7, 4) else ("orphaned", "inner_map_id")
 
 
 class Beside:

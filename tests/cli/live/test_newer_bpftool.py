@@ -61,6 +61,36 @@ def by_id(noun: str, text: str) -> dict[int, Any]:
     return rows
 
 
+def test_features() -> None:
+    """Also helpers, of which bpftool 7.1 takes all for available on newer kernels."""
+    if not BPFTOOL.exists():
+        pytest.skip(f"no {BPFTOOL}: tools/build-test-kernel makes it")
+    here, there = in_process("-j", "feature", "probe", "kernel").json(), json.loads(theirs("-j", "feature", "probe"))
+    here["misc"].pop("have_v4_isa_extension")
+    for gone in ("CONFIG_BPFILTER", "CONFIG_BPFILTER_UMH"):
+        here["system_config"].pop(gone)
+    assert {name: sorted(text) for name, text in here["helpers"].items()} == {
+        name: sorted(text) for name, text in there["helpers"].items()
+    }
+    assert without(here, "helpers") == without(there, "helpers")
+
+
+def test_maps_of_maps() -> None:
+    if not BPFTOOL.exists():
+        pytest.skip(f"no {BPFTOOL}: tools/build-test-kernel makes it")
+    from bombus.kernel.handles import Map
+    from bombus.kernel.linux.kernel import LinuxKernel
+
+    kernel = LinuxKernel()
+    with (
+        Map.create(kernel, "array", 4, 4, 2) as inner,
+        Map.create(kernel, "hash_of_maps", 4, 4, 4, inner=inner) as outer,
+    ):
+        outer[7] = inner
+        (row,) = in_process("-j", "map", "dump", "id", outer.id).json()
+        assert [row] == json.loads(theirs("-j", "map", "dump", "id", str(outer.id))) and row["inner_map_id"] == inner.id
+
+
 def test_lists() -> None:
     def inside() -> list[int]:
         veth()
