@@ -18,7 +18,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 from jit_generate import FUNCTIONS, MapProgram, Shape, generate
 from vm_generate import VALUE_SIZE
@@ -32,7 +32,6 @@ from bombus.jit.engine import NativeProgram
 from bombus.jit.together import compile_together
 from bombus.kernel.api import Attr
 from bombus.kernel.user.kernel import UserKernel
-from bombus.kernel.user.maps.base import Map
 from bombus.kernel.user.maps.ringbuf import RingBufMap
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.runbatch import run_packets
@@ -75,10 +74,16 @@ class Machine:
 
     def _map(self, shape: Shape) -> int:
         flags = shape.flags | (_ZERO_SEED if shape.type in _SEEDED else 0)
-        return self.kernel.bpf(
+        inner = [self._map(shape.inner) for _ in range(3)] if shape.inner is not None else []
+        fd = self.kernel.bpf(
             Attr("BPF_MAP_CREATE", map_type=MAP_TYPE[f"BPF_MAP_TYPE_{shape.type}"].id, key_size=shape.key,
-                 value_size=shape.value, max_entries=shape.entries, map_flags=flags)
+                 value_size=shape.value, max_entries=shape.entries, map_flags=flags, inner_map_fd=(inner or [0])[0])
         )  # fmt: skip
+        for slot, one in enumerate(inner[1:]):
+            key, value = slot.to_bytes(4, "little"), one.to_bytes(4, "little")
+            self.kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=fd, key=key, value=value))
+        self.close(inner)
+        return fd
 
     def load(self, program: MapProgram) -> Loaded:
         """KernelError when the program is refused."""
@@ -121,14 +126,16 @@ class Machine:
                     kernel.bpf(attr)
                     results.append(attr.get("retval"))
                     left.append(bytes(out[: attr.get("data_size_out")]))
-            return results, [self.contents(fd) for fd in loaded.maps], [] if at_once else left
+            items: list[Any] = [kernel.object("BPF_MAP_LOOKUP_ELEM", fd, "map") for fd in loaded.maps]
+            return results, [self.contents(item) for item in items], [] if at_once else left
         finally:
             self.close((loaded.fd, *loaded.maps))
 
-    def contents(self, fd: int) -> list[object]:
-        item = self.kernel.object("BPF_MAP_LOOKUP_ELEM", fd, "map")
-        assert isinstance(item, Map)
+    def contents(self, item: Any) -> list[object]:
         kind = item.type.short
+        if kind.endswith("_of_maps"):
+            slots = range(2) if kind.startswith("array") else (bytes(4), b"\1\0\0\0")
+            return [self.contents(item.target(slot)) for slot in slots]
         if isinstance(item, RingBufMap):
             return [item.query(which) for which in (0, 2, 3)]
         if kind == "bloom_filter":

@@ -18,10 +18,10 @@ from bombus.isa.insn import Insn
 from bombus.isa.sample import number
 
 _KEY: Final = -96  # in the stack: 16 bytes of a key
+_OUTER_KEY: Final = -104  # and of one of a map of maps
 _LOOKUP, _UPDATE, _DELETE, _PUSH, _POP, _PEEK, _EACH = 1, 2, 3, 87, 88, 89, 164
 _RESERVE, _SUBMIT, _DISCARD, _OUTPUT, _QUERY, _LOOP = 131, 132, 133, 130, 134, 181
 _PRANDOM, _KTIME, _CPU, _CSUM_DIFF, _LOAD_BYTES = 7, 5, 8, 28, 26
-_FIVE: Final = range(1, 6)
 
 
 FUNCTIONS: Final = 4  # the most that a program has
@@ -36,6 +36,7 @@ class Shape:
     value: int
     entries: int
     flags: int = 0
+    inner: Shape | None = None
 
     @property
     def walks(self) -> bool:
@@ -48,6 +49,9 @@ SHAPES: Final = (
     Shape("LRU_HASH", 8, 8, 4, 2),
     Shape("ARRAY", 4, 24, 3), Shape("PERCPU_ARRAY", 4, 8, 3),
     Shape("LPM_TRIE", 8, 16, 6, 1), Shape("LPM_TRIE", 5, 8, 6, 1),
+    *(Shape(kind, 4, 4, 3, 0, inner) for kind in ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
+      for inner in (Shape("HASH", 8, 8, 5), Shape("LRU_HASH", 4, 16, 4), Shape("ARRAY", 4, 8, 3),
+                    Shape("PERCPU_HASH", 4, 8, 5), Shape("PERCPU_ARRAY", 4, 16, 2))),
     Shape("QUEUE", 0, 8, 3), Shape("STACK", 0, 12, 3), Shape("BLOOM_FILTER", 0, 8, 4096), Shape("RINGBUF", 0, 0, 4096),
 )  # fmt: skip
 
@@ -120,6 +124,8 @@ class MapFunction(Function):
             return self.ring(which)
         if not shape.key:
             return self.pushed(which, shape)
+        if shape.inner is not None:
+            return self.inner(which, shape.inner)
         code = [*self.key(shape), *self._map(which), b.mov(2, b.R10), b.add(2, _KEY)]
         choice = self.rng.randrange(7)
         if choice < 2 and shape.type != "LPM_TRIE":
@@ -128,6 +134,21 @@ class MapFunction(Function):
             flags = self.rng.choice((0, 0, 0, 1, 2, 3))
             return [*code, b.mov(3, b.R10), b.add(3, -64), b.mov(4, flags), *self.called(_UPDATE)]
         return [*code, *self.called(_LOOKUP), *self.value(shape.value)]
+
+    def inner(self, which: int, shape: Shape) -> list[Insn]:
+        """An operation on a map that a map of maps holds."""
+        rng = self.rng
+        start = [*self.key(shape), b.st("u64", 10, _OUTER_KEY, rng.choice((0, 0, 1, 2, 3))), *self._map(which),
+                 b.mov(2, b.R10), b.add(2, _OUTER_KEY), *self.called(_LOOKUP)]  # fmt: skip
+        choice = rng.randrange(5)
+        code = [b.mov(1, b.R0), b.mov(2, b.R10), b.add(2, _KEY)]
+        if choice == 0:
+            code += self.called(_DELETE)
+        elif choice < 3:
+            code += [b.mov(3, b.R10), b.add(3, -64), b.mov(4, rng.choice((0, 0, 1, 2))), *self.called(_UPDATE)]
+        else:
+            code += [*self.called(_LOOKUP), *self.value(shape.value)]
+        return [*start, b.jmp("==", 0, 0, len(code)), *code]
 
     def value(self, size: int) -> list[Insn]:
         """What is done with the pointer in r0, unless it is null; then r0 is a number again."""

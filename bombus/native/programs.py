@@ -7,6 +7,8 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Final
 
 from bombus.bits import align_up, u32
+from bombus.btf.build import Builder
+from bombus.btf.parse import Btf
 from bombus.errors import NotSupported, UsageError
 from bombus.isa import opcodes as op
 from bombus.isa.facts import CTX, OTHER, Facts
@@ -124,12 +126,16 @@ def _table(loaded: Loaded, name: str) -> tuple[str, ...]:
 
 
 def _little(obj: Object) -> Object:
-    """An object for the other byte order as this machine's verifier can judge it: without types and constants, whose
-    bytes are the wrong way round here."""
+    """An object for the other byte order as this machine's verifier can judge it: without constants, whose bytes are
+    the wrong way round here, and with types as they are written here."""
     if obj.byteorder == "little":
         return obj
-    maps = tuple(replace(one, frozen=False, key_type=0, value_type=0) for one in obj.maps)
-    return replace(obj, byteorder="little", btf=None, maps=maps)
+    maps = tuple(replace(one, frozen=False) for one in obj.maps)
+    if obj.btf is None or obj.btf_ext is None or obj.btf_ext.core_relo:
+        maps = tuple(replace(one, key_type=0, value_type=0) for one in maps)
+        return replace(obj, byteorder="little", btf=None, maps=maps)
+    btf = Btf.parse(Builder.from_btf(obj.btf).to_bytes("little"))
+    return replace(obj, byteorder="little", btf=btf, btf_ext=replace(obj.btf_ext, byteorder="little"), maps=maps)
 
 
 def _program(prog: Prog, name: str, maps: dict[int, str]) -> NativeProgram:

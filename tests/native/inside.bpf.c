@@ -19,13 +19,11 @@ struct {
 	__array(values, int(struct xdp_md *));
 } jumps SEC(".maps") = { .values = { [1] = (void *)&other, [3] = (void *)&last } };
 
-#ifndef NO_LOOP
 static long add(__u32 index, void *sum)
 {
 	*(__u32 *)sum += index;
 	return index == 6;
 }
-#endif
 
 SEC("xdp") int inside(struct xdp_md *ctx)
 {
@@ -37,9 +35,7 @@ SEC("xdp") int inside(struct xdp_md *ctx)
 	__u64 *count = bpf_map_lookup_elem(&counts, &key);
 	if (count)
 		(*count)++;
-#ifndef NO_LOOP
 	bpf_loop(key, add, &sum, 0);
-#endif
 	data[13] = sum;
 	bpf_tail_call(ctx, &jumps, key & 7);
 	return count ? XDP_PASS : XDP_DROP;
