@@ -5,32 +5,16 @@ from __future__ import annotations
 import errno
 
 from bombus import bpf
-from bombus.bpf import s64, u8, u32, u64
+from bombus.bpf import s64, u32, u64
 from bombus.runtime.maps.control import Control, shape_mask, shape_target, shape_value_size, shape_values
-from bombus.runtime.maps.table import MIX, MIX_TOO, Word2, Word4, Word8
+from bombus.runtime.maps.table import MIX, MIX_TOO, mixed
 
 EINVAL, ENOENT = -errno.EINVAL, -errno.ENOENT
 
 
 def hash_value(base: u64, value: u64) -> u64:
-    left = shape_value_size(base)
-    at = value
-    found = u64(bpf.at(base, Control).seed) * MIX_TOO + left
-    while left >= 8:
-        found = (found ^ bpf.at(at, Word8).value) * MIX
-        found = found ^ (found >> 29)
-        at = at + 8
-        left = left - 8
-    rest = u64(0)
-    if left & 4:
-        rest = u64(bpf.at(at, Word4).value)
-        at = at + 4
-    if left & 2:
-        rest = (rest << 16) | u64(bpf.at(at, Word2).value)
-        at = at + 2
-    if left & 1:
-        rest = (rest << 8) | u64(bpf.at(at, u8).value)
-    found = (found ^ rest) * MIX
+    size = shape_value_size(base)
+    found = mixed(u64(bpf.at(base, Control).seed) * MIX_TOO + size, value, size)
     found = (found ^ (found >> 32)) * MIX_TOO
     return found ^ (found >> 29)
 

@@ -23,7 +23,6 @@ from bombus.runtime.maps.table import (
     element,
     enter,
     find,
-    get_value,
     give,
     hash_key,
     inherit,
@@ -128,25 +127,3 @@ def drop(base: u64, at: u32) -> None:
     leave(base, at)
     inherit(base, at, u32(0))
     push(base, at)
-
-
-def grab(base: u64, key: u64, target: u64) -> s64:
-    """Copy a value (of all CPUs) out and delete its element."""
-    hashed = hash_key(base, key)
-    take(base)
-    at = find(base, key, hashed)
-    if at != 0:
-        get_value(base, value_of(base, at), target, u64(0))
-        drop(base, at)
-    give(base)
-    return s64(0) if at != 0 else s64(ENOENT)
-
-
-def delete(base: u64, key: u64) -> s64:
-    hashed = hash_key(base, key)
-    take(base)
-    at = find(base, key, hashed)
-    if at != 0:
-        drop(base, at)
-    give(base)
-    return s64(0) if at != 0 else s64(ENOENT)

@@ -15,8 +15,8 @@ ROOM: Final = "bombus.runtime.maps"
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """module: of the bodies in this room. bodies: functions of it. python: name of a call -> function of `python`.
-    helpers: number of a BPF helper -> body, and its arguments after the map (see `vm.env.MapCode`)."""
+    """module: of the bodies in this room. bodies: functions of it, or of `table`. python: name of a call -> function of
+    `python`. helpers: number of a BPF helper -> body, and its arguments after the map (see `vm.env.MapCode`)."""
 
     module: str
     bodies: tuple[str, ...]

@@ -19,7 +19,6 @@ from bombus.runtime.maps.control import (
     shape_slot_bytes,
     shape_stride,
     shape_target,
-    shape_user_size,
     shape_value_size,
 )
 from bombus.runtime.maps.table import (
@@ -441,25 +440,3 @@ def store(base: u64, key: u64, value: u64, flags: u64) -> s64:
     if shape_per_cpu(base) != 0:
         return put_own(base, key, value, flags, cpu, u32(1))
     return put_shared(base, key, value, flags, cpu)
-
-
-def grab(base: u64, key: u64, target: u64) -> s64:
-    """Copy a value (of all CPUs) out and delete its element."""
-    hashed = hash_key(base, key)
-    take(base)
-    at = find(base, key, hashed)
-    if at != 0:
-        bpf.copy(target, value_of(base, at), shape_user_size(base))
-        drop(base, at)
-    give(base)
-    return s64(0) if at != 0 else s64(ENOENT)
-
-
-def delete(base: u64, key: u64) -> s64:
-    hashed = hash_key(base, key)
-    take(base)
-    at = find(base, key, hashed)
-    if at != 0:
-        drop(base, at)
-    give(base)
-    return s64(0) if at != 0 else s64(ENOENT)

@@ -7,8 +7,10 @@ reader who arrives elsewhere starts again. An element is whole before it enters 
 
 from __future__ import annotations
 
+import errno
+
 from bombus import bpf
-from bombus.bpf import Struct, u8, u16, u32, u64
+from bombus.bpf import Struct, s64, u8, u16, u32, u64
 from bombus.runtime.maps.control import (
     Control,
     shape_buckets,
@@ -24,6 +26,7 @@ from bombus.runtime.maps.control import (
     shape_values,
 )
 
+ENOENT = -errno.ENOENT
 END = 0x8000_0000  # ends a chain, with the number of the bucket
 MIX, MIX_TOO = 0x9E37_79B9_7F4A_7C15, 0xD6E8_FEB8_6659_FD93  # odd, half of the bits set
 FREE_NUMBER = 0xFFFF_FFFF_FFFF_FFFF  # of an element that is in no table
@@ -89,10 +92,11 @@ def value_of(base: u64, at: u32) -> u64:
     return base + shape_values(base) + u64(at - 1) * shape_slot_bytes(base)
 
 
-def hash_key(base: u64, key: u64) -> u32:
-    bytes_left = shape_key_size(base)
-    at = key
-    value = u64(bpf.at(base, Control).seed) + bytes_left
+def mixed(start: u64, place: u64, size: u64) -> u64:
+    """A number that depends on `start` and on bytes."""
+    bytes_left = size
+    at = place
+    value = start
     while bytes_left >= 8:
         value = (value ^ bpf.at(at, Word8).value) * MIX
         value = value ^ (value >> 32)
@@ -110,7 +114,13 @@ def hash_key(base: u64, key: u64) -> u32:
     if bytes_left != 0:
         value = (value ^ rest) * MIX
         value = value ^ (value >> 32)
-    if shape_key_size(base) > 4:  # the upper half depends on all of a number of 32 bits already
+    return value
+
+
+def hash_key(base: u64, key: u64) -> u32:
+    size = shape_key_size(base)
+    value = mixed(u64(bpf.at(base, Control).seed) + size, key, size)
+    if size > 4:  # the upper half depends on all of a number of 32 bits already
         value = value * MIX_TOO
     return u32(value >> 32)
 
@@ -238,3 +248,29 @@ def get_value(base: u64, place: u64, target: u64, flags: u64) -> None:
         if flags & F_LOCK != 0:
             give(place + at - 1)
         bpf.at(target + at - 1, Word4).value = u32(0)
+
+
+@bpf.kfunc
+def map_drop(base: u64, at: u32) -> None: ...  # a map type's own `drop`
+
+
+def grab(base: u64, key: u64, target: u64) -> s64:
+    """Copy a value (of all CPUs) out and delete its element."""
+    hashed = hash_key(base, key)
+    take(base)
+    at = find(base, key, hashed)
+    if at != 0:
+        get_value(base, value_of(base, at), target, u64(0))
+        map_drop(base, at)
+    give(base)
+    return s64(0) if at != 0 else s64(ENOENT)
+
+
+def delete(base: u64, key: u64) -> s64:
+    hashed = hash_key(base, key)
+    take(base)
+    at = find(base, key, hashed)
+    if at != 0:
+        map_drop(base, at)
+    give(base)
+    return s64(0) if at != 0 else s64(ENOENT)

@@ -97,8 +97,8 @@ def write(module: str, names: tuple[str, ...], layout: str, triple: str, *, exte
 
     from bombus.compiler.host import module_parts
 
-    room = import_module(f"{ROOM}.{module}")
-    wanted = {f"{_MARK}{name}": getattr(room, name) for name in names}
+    room, table = import_module(f"{ROOM}.{module}"), import_module(f"{ROOM}.table")
+    wanted = {f"{_MARK}{name}": getattr(room if hasattr(room, name) else table, name) for name in names}
     linkage = "external" if external else "internal"
     parts = module_parts(wanted, linkage=linkage, prefix=f"{_MARK}{module}.", layout=layout, triple=triple)
     return Text(parts.head, parts.definitions, tuple(sorted(parts.declarations)))
