@@ -42,7 +42,7 @@ def loop(w: Writer, function: int) -> None:
     """bpf_loop as a loop: function(i, r3) until it returns other than 0; the rounds made are r0."""
     ops, emit = w.ops, w.ops.emit
     w.module.call(function)
-    count = ops.zext(ops.trunc(w.read(1), 64, 32), 32, 64)
+    count = w.read(1)
     context = w.read(3)
     frame = "0" if w.module.native_frames else emit(f"add i64 %frame, {FRAME_STRIDE}")
     begin, head, body, after, done = (ops.name() for _ in range(5))
@@ -65,7 +65,7 @@ def loop(w: Writer, function: int) -> None:
     ends = emit(f"icmp ne i64 {result}, 0")
     w.line(f"br i1 {ends}, label {done}, label {head}")
     w.label(done)
-    # Linux' inlined form sets the lower half of r0 only (inline_bpf_loop).
+    # Linux' inlined form looks at all of r1, and sets the lower half of r0 only (inline_bpf_loop).
     too_many = -errno.E2BIG & 0xFFFF_FFFF
     rounds = emit(f"phi i64 [ {too_many}, {begin} ], [ {index}, {head} ], [ {following}, {after} ]")
     w.forget()

@@ -10,11 +10,14 @@ import pytest
 from helper_programs import CASES, STRUCT_OPS, TOP, text_of
 
 from bombus.compiler.bindings import class_name
-from bombus.compiler.build import build_source
+from bombus.compiler.build import build_source, module_text
+from bombus.compiler.codegen import CODEGEN
+from bombus.compiler.importing import import_source
 from bombus.compiler.prototypes import INTS, argument_kinds, parameters, result_kind
 from bombus.errors import LoadError, ObjectError
 from bombus.isa import opcodes as op
 from bombus.kernel.api import Kernel
+from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load
 from bombus.object.model import Object
 from bombus.object.read import read_object
@@ -161,3 +164,18 @@ def test_numbers_for_helpers_have_no_more_bits(cpu: str, kernel: Kernel) -> None
     with load(read_object(build_source(ROUNDS, "rounds.py", cpu=cpu)), kernel) as loaded:
         verdict = loaded.programs["f"].test_run(number.to_bytes(8, "little") + bytes(56)).retval
     assert verdict == rounds * (rounds + 1) // 2 > 0
+
+
+def test_numbers_with_more_bits_are_as_in_linux(linux_kernel: Kernel) -> None:
+    """What a compiler may leave in the upper half of a register before cpu v3: bpf_loop finds the number too large."""
+    call = "helpers.loop(u32(data.number >> 13) % 7, each, work, 0)"
+    source = ROUNDS.replace(call, f"work.sum += u64({call})")
+    text = module_text(import_source(source, "rounds.py"), cpu="v1").replace("zeroext ", "")
+    obj = read_object(CODEGEN.compile(text, cpu="v1"))
+    packet = (0x591DA3DD3BED3040).to_bytes(8, "little") + bytes(56)
+    engines = [UserKernel(version="6.12", engine=engine) for engine in ("fast", "reference", "native")]
+    verdicts = []
+    for kernel in (linux_kernel, *engines):
+        with load(obj, kernel) as loaded:
+            verdicts.append(loaded.programs["f"].test_run(packet).retval)
+    assert verdicts == [-errno.E2BIG & 0xFFFF_FFFF] * 4

@@ -14,12 +14,11 @@ MAX_LOOPS: Final = 8 * 1024 * 1024  # BPF_MAX_LOOPS
 @helper("loop")
 def loop(env: ProgEnv, count: int, function: int, argument: int, flags: int) -> int:
     """Calls function(index, argument) until it returns other than 0; returns the rounds made."""
-    count &= 0xFFFF_FFFF
     if flags:
         return -errno.EINVAL
     if count > MAX_LOOPS:
-        # Linux replaces the call by instructions where flags are the constant 0 (inline_bpf_loop), and these set the
-        # lower half of r0 only.
+        # Linux replaces the call by instructions where flags are the constant 0 (inline_bpf_loop): these look at all of
+        # r1, and set the lower half of r0 only.
         return -errno.E2BIG & 0xFFFF_FFFF
     call = env.prog.compiled.call
     for index in range(count):
