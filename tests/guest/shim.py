@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import re
 from collections.abc import Callable
@@ -15,6 +16,13 @@ class Skipped(Exception):
 
 def skip(reason: str) -> None:
     raise Skipped(reason)
+
+
+def importorskip(name: str, reason: str = "") -> Any:
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        raise Skipped(reason or name) from None
 
 
 def fixture(*args: Any, **options: Any) -> Any:

@@ -40,9 +40,9 @@ def rows(item: Loaded) -> Rows:
     return found
 
 
-def user() -> UserKernel:
+def user(engine: str = "fast") -> UserKernel:
     linux = LinuxKernel()
-    made = UserKernel(f"{linux.version.major}.{linux.version.minor}", btf=linux.vmlinux_btf())
+    made = UserKernel(f"{linux.version.major}.{linux.version.minor}", btf=linux.vmlinux_btf(), engine=engine)
     world_of(made).task.tgid = os.getpid()
     return made
 
@@ -159,8 +159,11 @@ def test_both_kernels_see_the_same(name: str) -> None:
     assert found["user"] == found["linux"], found
 
 
-def test_what_the_user_kernel_does_by_itself() -> None:
-    kernel = user()
+@pytest.mark.parametrize("engine", ["fast", "reference", "native"])
+def test_what_the_user_kernel_does_by_itself(engine: str) -> None:
+    if engine == "native":
+        pytest.importorskip("llvmlite", reason="code is made by LLVM")
+    kernel = user(engine)
     found = functions(kernel)
     assert found[0] == ["nothing attached", 0, []] and found[-1] == ["twice", 16]
     (_, retval, seen) = found[1]

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from beside import RETURN_1, Beside, newer, theirs, without
@@ -261,6 +264,36 @@ def test_profile(bombus: Callable[..., Any], loaded: Any) -> None:
     done = bombus("prog", "profile", "id", program.id, "joy")
     assert done.code == 2 and "unknown metric 'joy'; there are cycles, instructions" in done.err
     assert "METRIC (cycles, " in bombus("prog", "profile", "id", program.id, "duration", 1).err
+
+
+@pytest.mark.parametrize("words", [("duration", 0), ()])
+def test_profile_ends_after_its_time_or_with_a_signal(
+    bombus: Callable[..., Any], loaded: Any, monkeypatch: pytest.MonkeyPatch, words: tuple[object, ...]
+) -> None:
+    """The verb around the counters, which this kernel may not have."""
+
+    class Counted(contextlib.nullcontext[Any]):
+        skipped: ClassVar[set[int]] = {3}
+
+        def __enter__(self) -> Any:
+            if not words:
+                threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            return self
+
+        def runs(self) -> int:
+            return 2
+
+        def readings(self) -> list[Reading]:
+            return [Reading(metric, 5, 7, 7) for metric in chosen]
+
+    chosen: list[Any] = []
+    monkeypatch.setattr(profiling, "_counting", lambda program, metrics: chosen.extend(metrics) or Counted())
+    program = next(iter(loaded.programs.values()))
+    done = bombus("-j", "prog", "profile", "id", program.id, *words, "instructions", "cycles", "cyc")
+    assert done.code == 0 and "not counted on CPUs 3, which are off" in done.err
+    assert [(row["metric"], row["run_cnt"], row["value"]) for row in done.json()] == [
+        ("cycles", 2, 5), ("instructions", 2, 5)
+    ]  # fmt: skip
 
 
 def test_what_profile_prints() -> None:
