@@ -135,8 +135,29 @@ def security(kernel: Any) -> list[Any]:
     return log
 
 
+def addresses(kernel: Any) -> list[Any]:
+    log: list[Any] = []
+    make = kernel.socket if isinstance(kernel, UserKernel) else socket.socket
+    with opened(kernel, "binds", "connects") as item, ExitStack() as stack:
+        for name in ("binds", "connects"):
+            stack.enter_context(item.programs[name].attach())
+        item.data.denied = socket.htons(41234)
+        for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+            for call in ("bind", "connect"):
+                for port in (41234, 41235):
+                    with make(family, socket.SOCK_DGRAM) as one:
+                        try:
+                            getattr(one, call)((host, port))
+                            log.append([call, host, port])
+                        except OSError as error:
+                            log.append(["refused", call, host, port, error.errno])
+        log.append(rows(item))
+    return log
+
+
 SCENARIOS: dict[str, Callable[[Any], list[Any]]] = {
     "functions": functions, "results": results, "points": points, "security": security,
+    "addresses": addresses,
 }  # fmt: skip
 
 
@@ -155,7 +176,7 @@ def test_both_kernels_see_the_same(name: str) -> None:
     def body() -> dict[str, Any]:
         return {"user": SCENARIOS[name](user()), "linux": on_linux(name)}
 
-    found = in_namespace(body, net=False)
+    found = in_namespace(body)
     assert found["user"] == found["linux"], found
 
 
@@ -187,3 +208,10 @@ def test_functions_that_are_never_called() -> None:
     with load(attach, kernel, programs=["fent"], data={"pid": 1}) as item, pytest.raises(NotSupported) as caught:
         item.programs["fent"].attach()
     assert "the user kernel calls no such function" in str(caught.value)
+
+
+def test_addresses_that_are_forbidden() -> None:
+    found = addresses(user())
+    refused = [row[1:4] for row in found[:-1] if row[0] == "refused"]
+    assert refused == [[call, host, 41234] for host in ("127.0.0.1", "::1") for call in ("bind", "connect")]
+    assert [row[:4] for row in found[-1][:2]] == [[14, 2, socket.htons(41234), 16], [14, 2, socket.htons(41235), 16]]

@@ -21,9 +21,10 @@ from bombus.kernel.user.helpers.checksum import fold, partial
 from bombus.kernel.user.hooks.skbrun import borrow, give_back, prepare
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.options import Options, get_option, set_option
-from bombus.kernel.user.trampoline import allowed
+from bombus.kernel.user.trampoline import allowed, hooks_of
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import Attached, Cgroup, CgroupTree
+from bombus.kernel.user.world.objects import objects_of
 from bombus.spec.attachtypes import ATTACH_TYPE
 
 if TYPE_CHECKING:
@@ -36,6 +37,7 @@ SOCK_STREAM, SOCK_DGRAM = 1, 2
 _PROTOCOLS: Final = {SOCK_STREAM: 6, SOCK_DGRAM: 17}
 _SOCK_SIZE: Final = 80  # struct bpf_sock
 _ADDR_SIZE: Final = 72  # struct bpf_sock_addr
+_SOCKADDR: Final = 128  # sizeof(struct sockaddr_storage)
 _EPHEMERAL: Final = 32768
 Address = tuple[str, int]
 _STATES: Final = {"closed": 7, "established": 1}
@@ -132,8 +134,27 @@ class UserSocket(KernelObject):
     def _show(place: tuple[bytes, int]) -> Address:
         return str(ipaddress.ip_address(place[0])), place[1]
 
+    def _secure(self, what: str, place: tuple[bytes, int]) -> tuple[bytes, int]:
+        """Ask the security hook of a bind or connect, which comes before those of cgroups. KernelError as it says."""
+        name = f"bpf_lsm_socket_{what}"
+        if hooks_of(self.kernel).watched(name):
+            address, port = place
+            v6 = len(address) == 16
+            data = struct.pack("=H", AF_INET6 if v6 else AF_INET) + port.to_bytes(2, "big") + bytes(4 if v6 else 0)
+            data += address + bytes(4 if v6 else 8)  # struct sockaddr_in6, sockaddr_in
+            made = objects_of(self.kernel).new("socket")
+            region = self.kernel.memory.allocate(_SOCKADDR, name="the address", kind="btf")
+            try:
+                made.set("type", int(self.type))
+                region.view[: len(data)] = data
+                allowed(self.kernel, name, what, made.address, region.start, len(data))
+            finally:
+                made.close()
+                self.kernel.memory.remove(region)
+        return place
+
     def bind(self, address: Address) -> None:
-        place = self._addr(f"INET{self._digit}_BIND", self._parse(address))
+        place = self._addr(f"INET{self._digit}_BIND", self._secure("bind", self._parse(address)))
         if place[1] == 0:
             place = place[0], self._free_port(place[0])
         elif any(self._clashes(other, place) for other in _table(self.kernel)):
@@ -164,7 +185,7 @@ class UserSocket(KernelObject):
             self.local = self.local[0], self._free_port(self.local[0])
 
     def connect(self, address: Address) -> None:
-        place = self._addr(f"INET{self._digit}_CONNECT", self._parse(address))
+        place = self._addr(f"INET{self._digit}_CONNECT", self._secure("connect", self._parse(address)))
         if self.type == SOCK_STREAM and not self._listener(place):
             raise KernelError(errno.ECONNREFUSED, "connect", str(self._show(place)))
         self._choose_local(place)

@@ -35,7 +35,7 @@ KINDS: Final = {
 # Functions that the user kernel calls: those that test runs call, and security hooks.
 CALLED: Final = (
     *(f"bpf_fentry_test{number}" for number in range(1, 11)), "bpf_modify_return_test", "bpf_modify_return_test2",
-    "bpf_lsm_bpf", "bpf_lsm_socket_create",
+    "bpf_lsm_bpf", "bpf_lsm_socket_create", "bpf_lsm_socket_bind", "bpf_lsm_socket_connect",
 )  # fmt: skip
 
 

@@ -86,4 +86,23 @@ SEC("lsm/socket_create") int sockets(u64 *ctx)
 	}
 	return 0;
 }
+// An address of this port (in network order) is forbidden.
+static __always_inline int address(u64 who, u64 *ctx)
+{
+	struct { unsigned short family, port; unsigned char rest[24]; } got = {};
+	struct row *row;
+
+	if (bpf_get_current_pid_tgid() >> 32 != pid || bpf_probe_read_kernel(&got, 8, (void *)ctx[1]))
+		return 0;
+	row = next(who);
+	if (row) {
+		row->args[0] = got.family;
+		row->args[1] = got.port;
+		row->args[2] = (int)ctx[2];
+		row->args[3] = got.rest[0];
+	}
+	return got.port == denied ? -1 : 0;
+}
+SEC("lsm/socket_bind") int binds(u64 *ctx) { return address(14, ctx); }
+SEC("lsm/socket_connect") int connects(u64 *ctx) { return address(15, ctx); }
 char _license[] SEC("license") = "GPL";
