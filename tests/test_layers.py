@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent / "bombus"
 
 # Same row: no edge between the rooms of it.
 LAYERS = [
-    {"errors", "bits"},
+    {"errors", "bits", "kept"},
     {"spec"},
     {"isa"},
     {"asm", "classic", "btf", "elf", "capture"},
@@ -23,6 +23,7 @@ LAYERS = [
     {"kernels", "replay", "plain", "trace", "profile", "native"},
     {"skeleton"},
     {"cli", ""},
+    {"__main__"},
 ]
 RANK = {room: rank for rank, rooms in enumerate(LAYERS) for room in rooms}
 

@@ -82,7 +82,7 @@ def _no_cache(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(None, "-V", "--version", package_name="bombus", message="bombus %(version)s")
 @click.option("--no-cache", is_flag=True, expose_value=False, callback=_no_cache,
-              help="Build sources anew (as the environment's BOMBUS_CACHE=off).")  # fmt: skip
+              help="Build, verify and compile anew, keep nothing (as the environment's BOMBUS_CACHE=off).")  # fmt: skip
 @output.live_options
 def cli() -> None:
     """bombus: write, link, inspect and run BPF, on an in-process kernel or on Linux."""

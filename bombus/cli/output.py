@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json as _json
+import os
 import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -106,7 +106,13 @@ def print_json(value: object) -> None:
     elif _mode == "pretty":
         click.echo(pretty(value))
     else:
-        click.echo(_json.dumps(value, separators=(",", ":"), default=str))
+        click.echo(_compact(value))
+
+
+def _compact(value: object) -> str:
+    import json  # by those alone who print it: a millisecond of a short command
+
+    return json.dumps(value, separators=(",", ":"), default=str)
 
 
 def print_rows(rows: Iterable[object]) -> None:
@@ -119,7 +125,7 @@ def print_rows(rows: Iterable[object]) -> None:
     count, failed = 0, False
 
     def put(row: object) -> None:
-        text = pretty(row, 1) if _mode == "pretty" else _json.dumps(row, separators=(",", ":"), default=str)
+        text = pretty(row, 1) if _mode == "pretty" else _compact(row)
         write(("," if count else "") + text)
 
     try:
@@ -142,15 +148,17 @@ def done() -> None:
 
 def pretty(value: object, depth: int = 0) -> str:
     """JSON as bpftool indents it: members on lines of their own, elements of arrays one after the other."""
+    import json
+
     line = "\n" + "    " * depth
     if isinstance(value, dict):
-        parts = [f'{line}    {_json.dumps(str(key))}: {pretty(item, depth + 1)}' for key, item in value.items()]
+        parts = [f'{line}    {json.dumps(str(key))}: {pretty(item, depth + 1)}' for key, item in value.items()]
         return "{" + ",".join(parts) + (line if parts else "") + "}"
     if isinstance(value, (list, tuple)):
         return "[" + ",".join(pretty(item, depth + 1) for item in value) + (line if value else "") + "]"
     if isinstance(value, Raw):
         return str(value)
-    return _json.dumps(value, default=str)
+    return json.dumps(value, default=str)
 
 
 def error(text: str) -> None:
@@ -192,14 +200,25 @@ def console() -> Console:
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], *, right: Sequence[str] = ()) -> None:
     """Print rows as a table; columns named in `right` are aligned to the right."""
-    from rich import box
-    from rich.table import Table
+    from bombus.cli.tables import render
 
-    out = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in columns:
-        out.add_column(column, justify="right" if column in right else "left", overflow="fold")
-    for row in rows:
-        out.add_row(*map(str, row))
+    width = None
+    if sys.stdout.isatty():
+        import shutil
+
+        width = shutil.get_terminal_size().columns
+    cells = (["\n".join(map(clean, str(cell).split("\n"))) for cell in row] for row in rows)
     if title:
         click.echo(title)
-    console().print(out)
+    drawn = render(columns, cells, right=right, width=width, bold=width is not None and styled())
+    lines(["", *drawn, ""])
+
+
+def styled() -> bool:
+    """Whether a terminal may get colours (no-color.org)."""
+    return not os.environ.get("NO_COLOR")
+
+
+def style(text: str, **how: Any) -> str:
+    """Text for `click.echo`, which leaves the style out where there is no terminal. how: as of `click.style`."""
+    return click.style(text, **how) if styled() else text

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -127,15 +127,15 @@ def _replay(
     from bombus.capture import create_capture, open_capture
     from bombus.replay import replay
 
-    capture = open_capture(path)
+    capture = open_capture(path, once=True)
     keep = None if output.as_json() else limit
     with contextlib.ExitStack() as stack:
         out = None
         if write:
-            if Path(write).exists() and Path(write).samefile(path):
+            if os.path.exists(write) and os.path.samefile(write, path):
                 raise UsageError("--write would overwrite the capture that is read")
             out = stack.enter_context(create_capture(write, linktype=1, nanoseconds=capture.nanoseconds))
-        progress = stack.enter_context(_progress(Path(path).name))
+        progress = stack.enter_context(_progress(os.path.basename(path)))
         return replay(loaded, name, capture, repeat=repeat, write=out, keep=keep, progress=progress)
 
 
@@ -164,7 +164,7 @@ def _report_capture(
         return
     total = outcome.total
     click.echo(f"{spec.name} ({program.type.short}, section {spec.section}) on {label}: "
-               f"{total.packets} packets, {total.bytes} bytes from {Path(path).name}")  # fmt: skip
+               f"{total.packets} packets, {total.bytes} bytes from {os.path.basename(path)}")  # fmt: skip
     click.echo()
     rows: list[tuple[object, ...]] = [
         (verdict.name, tally.packets, tally.bytes, f"{100 * tally.packets / total.packets:.1f}%")
@@ -201,9 +201,10 @@ def _time(ns: float) -> str:
 
 def _show_rest(loaded: Loaded, outcome: Outcome, event_types: tuple[str, ...], limit: int) -> None:
     """Maps, events and prints."""
-    from bombus.cli.maps import events_table, show_all
+    if loaded.maps:
+        from bombus.cli.maps import show_all
 
-    show_all(loaded, limit=limit)
+        show_all(loaded, limit=limit)
     types = _event_types(loaded, event_types, outcome)
     for name, count in outcome.event_counts.items():
         events = [event for event in outcome.events if event.map == name]
@@ -212,6 +213,8 @@ def _show_rest(loaded: Loaded, outcome: Outcome, event_types: tuple[str, ...], l
         note += f" as {why}" if why else ""
         if outcome.lost.get(name):
             note += f", {outcome.lost[name]} lost"
+        from bombus.cli.maps import events_table
+
         events_table(name, events, layout, btf, type_id, note)
     if outcome.printk_count:
         shown = len(outcome.printk)
@@ -225,6 +228,8 @@ def _event_types(
     loaded: Loaded, texts: tuple[str, ...], outcome: Outcome
 ) -> dict[str, tuple[Any, Any, int, str]]:
     """map -> (layout, BTF, type in it, words). Chosen by --event, else what `loader.events` finds."""
+    if not texts and not outcome.event_counts:
+        return {}
     from bombus.loader.events import event_type
 
     chosen: dict[str, str] = {}
@@ -342,7 +347,8 @@ def _written(data: bytes, path: str | None) -> bytes:
     if path == "-":
         return data
     if path is not None:
-        Path(path).write_bytes(data)
+        with open(path, "wb") as file:
+            file.write(data)
     return b""
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from bombus.compiler.sources import open_program
 
 __all__ = ["is_source", "open_program", "program_bytes"]
@@ -20,4 +18,7 @@ def program_bytes(path: str) -> bytes:
     """The object file's bytes, built (or taken from the cache) when `path` is a source."""
     from bombus.compiler.sources import build_cached
 
-    return build_cached(path) if is_source(path) else Path(path).read_bytes()
+    if is_source(path):
+        return build_cached(path)
+    with open(path, "rb") as file:
+        return file.read()

@@ -73,7 +73,8 @@ def verify(
     """
     from bombus.cli.verify_inputs import Choice
     from bombus.spec.version import KernelVersion
-    from bombus.verifier.rules import NEWEST, OLDEST
+    from bombus.verifier import OLDEST
+    from bombus.verifier.rules import NEWEST
     from bombus.verifier.stats import read as read_rows
 
     version = KernelVersion.parse(kernel)
@@ -174,7 +175,6 @@ def _progress(total: int) -> Iterator[Progress | None]:
 
 def judge(item: Input, level: int | None) -> Result:
     """Verify one program; explain it when it is refused."""
-    from bombus.verifier.explain import explain
     from bombus.verifier.main import verify as run
     from bombus.verifier.stats import Row, row_of
 
@@ -195,6 +195,8 @@ def judge(item: Input, level: int | None) -> Result:
     row = row_of(file, item.name, verdict, size)
     if verdict.accepted:
         return Result(item, row, verdict, log=verdict.log)
+    from bombus.verifier.explain import explain
+
     explanation = explain(detailed.log, program.insns, item.lines, insn=detailed.insn)
     return Result(item, row, verdict, explanation, explanation.message, verdict.log)
 
@@ -203,23 +205,21 @@ def judge(item: Input, level: int | None) -> Result:
 
 
 def _show(result: Result, level: int | None) -> None:
-    from rich.text import Text
-
     item = result.item
-    console = output.console()
-    mark, style = {"success": ("accepted", "green"), "failure": ("REFUSED", "bold red"),
-                   "unknown": ("not judged", "yellow")}.get(result.row.verdict, ("BROKEN", "bold red"))  # fmt: skip
+    bad: dict[str, Any] = {"fg": "red", "bold": True}
+    mark, style = {"success": ("accepted", {"fg": "green"}), "failure": ("REFUSED", bad),
+                   "unknown": ("not judged", {"fg": "yellow"})}.get(result.row.verdict, ("BROKEN", bad))  # fmt: skip
     kind = f" ({item.type}{', ' + item.section if item.section else ''})" if item.type else ""
-    head = Text.assemble((f"{item.name}", "bold"), kind, ": ", (mark, style))
+    head = f"{output.style(item.name, bold=True)}{kind}: {output.style(mark, **style)}"
     verdict = result.verdict
     if verdict is not None and not verdict.accepted:
-        head.append(f" with {_errno.errorcode.get(verdict.errno, verdict.errno)}")
+        head += f" with {_errno.errorcode.get(verdict.errno, verdict.errno)}"
     if verdict is not None and verdict.accepted:
         row = result.row
-        head.append(f", {row.total_insns} instructions processed, {row.total_states} states, {row.duration} us")
+        head += f", {row.total_insns} instructions processed, {row.total_states} states, {row.duration} us"
     if verdict is None:
-        head.append(f": {result.reason}")
-    console.print(head, soft_wrap=True)
+        head += f": {result.reason}"
+    click.echo(head)
     if result.log and (level is not None or (verdict is not None and not verdict.accepted)):
         click.echo()
         for line in _shortened(result.log, level):
