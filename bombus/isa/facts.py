@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 # Kinds of memory, as bits.
 CTX: Final = 1
@@ -21,8 +20,11 @@ SRC: Final = 2
 NEGATIVE: Final = 4  # the other operand may be below 0
 
 
-@dataclass(frozen=True, slots=True)
-class Facts:
+_NONE: Final[Mapping[int, int]] = {}
+_NO_STEPS: Final[Mapping[int, tuple[int, int]]] = {}
+
+
+class Facts(NamedTuple):
     """All by index of instruction.
 
     access: kinds of memory that a load, store or atomic may touch. pointer: which operand of an addition or subtraction
@@ -34,12 +36,12 @@ class Facts:
     inner: type (number) of the map that a call works on, where it is one out of a map of maps.
     """
 
-    access: Mapping[int, int] = field(default_factory=dict)
-    pointer: Mapping[int, int] = field(default_factory=dict)
+    access: Mapping[int, int] = _NONE
+    pointer: Mapping[int, int] = _NONE
     stack_arguments: frozenset[int] = frozenset()
-    depths: Mapping[int, int] = field(default_factory=dict)
-    maps: Mapping[int, int] = field(default_factory=dict)
-    loops: Mapping[int, int] = field(default_factory=dict)
-    steps: Mapping[int, tuple[int, int]] = field(default_factory=dict)
+    depths: Mapping[int, int] = _NONE
+    maps: Mapping[int, int] = _NONE
+    loops: Mapping[int, int] = _NONE
+    steps: Mapping[int, tuple[int, int]] = _NO_STEPS
     probes: frozenset[int] = frozenset()
     inner: Mapping[int, int] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from bombus.jit import index, loops
 from bombus.jit.compile import COMPILER
 from bombus.jit.link import Linked, link
 from bombus.jit.loops import BATCH, BATCH_BYTES, TALLIES, TALLY_OFFSET
-from bombus.jit.lower import Lowered, Options
+from bombus.jit.model import Lowered, Options
 from bombus.jit.target import host
 
 _NOTHING: Final[dict[str, int]] = {}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from bombus.isa.facts import CTX, PACKET
 from bombus.jit import abi
 from bombus.jit.access import TAGS
+from bombus.jit.model import asks
 from bombus.jit.ops import number
 from bombus.jit.writer import Left, Writer
 from bombus.vm.env import ASK, HANDLE_BASE, HANDLE_STRIDE, HANDLES
@@ -84,11 +85,6 @@ def array_lookup(w: Writer, array: ArrayPlace) -> None:
         offset = emit(f"add i64 {offset}, {own}")
     place = emit(f"getelementptr nusw nuw i8, ptr @{abi.array_symbol(w.here)}, i64 {offset}")
     w.write(0, None, emit(f"select i1 {inside}, ptr {place}, ptr null"))
-
-
-def asks(code: MapCode, helper: int) -> bool:
-    """May the code leave the answer to the helper?"""
-    return "w" in code.calls[helper][1]
 
 
 def map_call(w: Writer, code: MapCode, helper: int) -> None:

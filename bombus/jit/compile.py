@@ -7,18 +7,19 @@ LLVM ends a child only.
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
-import subprocess
 import sys
 from functools import cache
-from pathlib import Path
 from threading import Lock
+from typing import TYPE_CHECKING
 
 from bombus.errors import CodegenError, NotSupported
 from bombus.jit.target import Target
 
-_WORKER = Path(__file__).with_name("worker.py")
+if TYPE_CHECKING:
+    import subprocess
+
+_WORKER = os.path.join(os.path.dirname(os.path.abspath(__file__)), "worker.py")
 
 
 @cache
@@ -27,7 +28,7 @@ def llvmlite_folder() -> str:
     spec = importlib.util.find_spec("llvmlite")
     if spec is None or spec.origin is None:
         raise NotSupported("the native engine", "it needs llvmlite: pip install bombus[py]")
-    return str(Path(spec.origin).parent.parent)
+    return os.path.dirname(os.path.dirname(spec.origin))
 
 
 class Compiler:
@@ -47,15 +48,19 @@ class Compiler:
         """Start the child unless it runs: LLVM takes a moment to load. NotSupported without llvmlite."""
         if self._child is not None and self._owner == os.getpid() and self._child.poll() is None:
             return
+        import subprocess
+
         self._owner = os.getpid()
         # What it says itself (assertions, crashes) goes to the pipe that `_died` shows.
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-S", "-E", "-s", str(_WORKER), llvmlite_folder()],
+            [sys.executable, "-P", "-S", "-E", "-s", _WORKER, llvmlite_folder()],
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         )  # fmt: skip
 
     def compile(self, text: str, target: Target, *, level: int, emit: str = "object") -> bytes:
         """An object file, assembly or IR (see `worker`). CodegenError with what LLVM said."""
+        import json
+
         data = text.encode()
         request = {
             "length": len(data), "triple": target.triple, "cpu": target.cpu, "features": target.features,

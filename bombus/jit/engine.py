@@ -8,28 +8,24 @@ from __future__ import annotations
 
 import ctypes
 import itertools
+import os
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from threading import Lock
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
 
 from bombus.bits import U64, s32
-from bombus.elf.lines import line_table
-from bombus.elf.model import STT_FUNC
-from bombus.elf.read import read_elf
 from bombus.errors import NotSupported, UsageError, VmFault
 from bombus.isa import opcodes as op
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
-from bombus.jit import abi, gdb, perfmap
+from bombus.jit import abi
 from bombus.jit import cache as objects
 from bombus.jit.batch import Batch
 from bombus.jit.batch import loop as loop_of
-from bombus.jit.calls import TAIL_CALL, asks
 from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
-from bombus.jit.lower import NO_FACTS, Lowered, Options, lower
+from bombus.jit.model import NO_FACTS, Lowered, Options, asks
 from bombus.jit.state import (
     BUDGET,
     CPU,
@@ -47,11 +43,14 @@ from bombus.jit.state import (
     find_upcall,
 )
 from bombus.jit.target import host
-from bombus.jit.upcall import Upcall
 from bombus.vm import jumps
+from bombus.vm.binding import TAIL_CALL, at, bind_calls, function_base
 from bombus.vm.env import Compiled, Env, HelperFn
-from bombus.vm.reference import ReferenceProgram, at, bind_calls, function_base
 from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run
+
+if TYPE_CHECKING:
+    from bombus.jit.upcall import Upcall
+    from bombus.vm.reference import ReferenceProgram
 
 _U64_MAIN = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)
 _U64_FIVE = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, *[ctypes.c_uint64] * 5)
@@ -84,7 +83,7 @@ class NativeProgram:
         self._number = next(_serial)
         self._idle: list[State] = []
         self._active: list[State] = []  # runs of this program that are in a helper now
-        self._bound: dict[int, HelperFn] = bind_calls(self._insns, env)
+        self._bound: dict[int, HelperFn] | None = None
         self._keep: list[object] = []
         self._python = False  # does it call Python, whatever the world is like?
         self._asks = any(asks(code, self._insns[at].imm) for at, code in options.maps.items())
@@ -208,7 +207,12 @@ class NativeProgram:
         return self._lines
 
     def _make_lines(self, linked: Linked) -> list[tuple[int, int]]:
-        lowered = lower(self._insns, host(), replace(self._options, lines=True))
+        from bombus.elf.lines import line_table
+        from bombus.elf.model import STT_FUNC
+        from bombus.elf.read import read_elf
+        from bombus.jit.lower import lower
+
+        lowered = lower(self._insns, host(), self._options._replace(lines=True))
         elf = read_elf(COMPILER.compile(lowered.text, host(), level=self._chosen_level()))
         symbols = {symbol.name: symbol for symbol in elf.symbols if symbol.type == STT_FUNC}
         if {name: symbol.size for name, symbol in symbols.items()} != {n: f[1] for n, f in linked.functions.items()}:
@@ -270,6 +274,8 @@ class NativeProgram:
     def _reference(self) -> ReferenceProgram:
         """For what has no native code: callbacks to addresses that no instruction names, programs beyond reason."""
         if self._fallback is None:
+            from bombus.vm.reference import ReferenceProgram
+
             self._fallback = ReferenceProgram(self._insns, self._env, budget=self._budget, base=self.base)
         return self._fallback
 
@@ -326,6 +332,8 @@ class NativeProgram:
         """The text of its module; None when it has code, or never will."""
         if self._main is not None or self._fallback is not None or not self._insns:
             return None
+        from bombus.jit.lower import lower
+
         try:
             return lower(self._insns, host(), self._options)
         except NotSupported:
@@ -338,8 +346,14 @@ class NativeProgram:
         _programs[self._number] = self
         self._linked = linked
         self._functions = {entry: _U64_FIVE(linked.symbols[abi.function_symbol(entry)]) for entry in lowered.entries}
-        perfmap.note(self._env.label, linked)
-        gdb.note(self._env.label, linked)
+        if os.environ.get("BOMBUS_PERF_MAP"):
+            from bombus.jit import perfmap
+
+            perfmap.note(self._env.label, linked)
+        if os.environ.get("BOMBUS_GDB"):
+            from bombus.jit import gdb
+
+            gdb.note(self._env.label, linked)
         self._main = _U64_MAIN(linked.symbols[abi.MAIN]) if self._options.main else _no_main
 
     def symbols(self, lowered: Lowered) -> dict[str, int]:
@@ -371,7 +385,15 @@ class NativeProgram:
             found[abi.FIND] = find_upcall().address
         return found
 
+    def _bodies(self) -> dict[int, HelperFn]:
+        """Of calls that go back to Python: where all of them are native code, no body is looked for."""
+        if self._bound is None:
+            self._bound = bind_calls(self._insns, self._env)
+        return self._bound
+
     def _upcall(self, function: Callable[..., int], kind: str) -> int:
+        from bombus.jit.upcall import Upcall
+
         upcall = Upcall(function, kind)
         self._keep.append(upcall)
         return upcall.address

@@ -10,6 +10,7 @@ from bombus.isa import semantics as sem
 from bombus.isa.facts import DST, NEGATIVE, SRC
 from bombus.isa.insn import Insn, imm64
 from bombus.jit import abi, access, calls
+from bombus.jit.model import ADDRESSES
 from bombus.jit.ops import ADDRESS, number
 from bombus.jit.uses import base_of, reads_writes
 from bombus.jit.writer import Left, Writer, field_of
@@ -35,13 +36,6 @@ def _depth(module: Module, entry: int, blocks: dict[int, Block]) -> int:
             if insn.opcode & 7 in (op.BPF_LDX, op.BPF_ST, op.BPF_STX) and op.BPF_REG_FP in (insn.dst, insn.src):
                 known = max(known, -insn.off)
     return min((known + 15) // 16 * 16, _STACK)
-
-
-# ld_imm64 kinds whose immediate is an address of this process.
-ADDRESSES: Final = (
-    op.BPF_PSEUDO_MAP_FD, op.BPF_PSEUDO_MAP_VALUE, op.BPF_PSEUDO_BTF_ID, op.BPF_PSEUDO_MAP_IDX,
-    op.BPF_PSEUDO_MAP_IDX_VALUE,
-)  # fmt: skip
 
 
 class Function(Writer):

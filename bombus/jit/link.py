@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from bombus.bits import align_up
 from bombus.elf.model import SHF_ALLOC, SHN_ABS, SHN_UNDEF, SHT_NOBITS, STB_GLOBAL, STT_FUNC, Elf, Symbol
@@ -26,8 +25,7 @@ Resolve = Callable[[str], int]
 """The address of an outside symbol. KeyError for one that there is none of."""
 
 
-@dataclass(frozen=True, slots=True)
-class Linked:
+class Linked(NamedTuple):
     """symbols: address of each exported symbol; functions: address and bytes of each function, those of its own too;
     code: what keeps them in place."""
 

@@ -12,74 +12,26 @@ The text holds no address of this process, so its object can be kept and used el
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import cached_property
 from typing import Final
 
 from bombus.errors import NotSupported
 from bombus.isa import opcodes as op
-from bombus.isa.facts import MAP_KEY, MAP_VALUE, MEM, PACKET, STACK, Facts
 from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.access import TREE
-from bombus.jit.calls import TAIL_CALL, asks
-from bombus.jit.function import ADDRESSES, Function
+from bombus.jit.calls import TAIL_CALL
+from bombus.jit.function import Function
+from bombus.jit.model import Lowered, Options, asks
 from bombus.jit.target import Target
 from bombus.jit.writer import field_of
-from bombus.vm.env import ArrayPlace, MapCode
 from bombus.vm.flow import Block, blocks_from
 from bombus.vm.run import FRAME_STRIDE
-
-NO_FACTS: Final = Facts()
 
 # Functions that share code each get a copy of it; beyond this many instructions per instruction it is no program that
 # a compiler wrote.
 _MAX_COPIES: Final = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """checked: see above. budget: count instructions. facts: what the verifier of trusted code found. plain: kinds of
-    memory (`isa.facts`) that trusted code accesses without a check. outside_stack: callees look at the stack by its
-    address and need it in the run's frames. exported: functions that are exported whatever names them.
-    blind: no constant of the program stands in the code as it is (on machines of 64 bits). arrays: look-ups (indices of
-    calls) that are arithmetic. maps: calls of map helpers that are the map's own code. jumps: tail calls that have a
-    table, and its entries. packet: where the words of `vm.env.Env.packet_words` lie; trusted code uses them.
-    main: export bpf_main.
-    lines: a line table says which instruction code is for: line N is instruction N - 1.
-    """
-
-    checked: bool = True
-    budget: bool = True
-    facts: Facts = NO_FACTS
-    plain: int = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
-    outside_stack: bool = True
-    exported: tuple[int, ...] = ()
-    blind: bool = False
-    arrays: Mapping[int, ArrayPlace] = field(default_factory=dict)
-    maps: Mapping[int, MapCode] = field(default_factory=dict)
-    jumps: Mapping[int, int] = field(default_factory=dict)
-    packet: int = 0
-    main: bool = True
-    lines: bool = False
-
-
-@dataclass(slots=True)
-class Lowered:
-    """text: the module. faults: what status FAULT counts into: kind and message of a VmFault. immediates: value of each
-    bpf_imm_N; places: an instruction that has it. helpers: helpers and kernel functions that are called: symbol ->
-    index of a call. entries: exported functions by instruction. needs: other symbols of `abi` that are called."""
-
-    target: Target
-    options: Options
-    text: str = ""
-    faults: list[tuple[str, str]] = field(default_factory=list)
-    immediates: list[int] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    helpers: dict[str, int] = field(default_factory=dict)
-    entries: list[int] = field(default_factory=list)
-    needs: set[str] = field(default_factory=set)
 
 
 class Module:
@@ -184,11 +136,6 @@ class Module:
         if cls in (op.BPF_LDX, op.BPF_ST, op.BPF_STX):
             return index not in self.plain
         return insn.opcode == op.BPF_ALU64 | op.BPF_MOV | op.BPF_X and insn.off == op.BPF_ADDR_SPACE_CAST
-
-
-def is_address(insn: Insn) -> bool:
-    """Is the immediate of an ld_imm64 an address of this process?"""
-    return insn.src in ADDRESSES
 
 
 def lower(insns: Sequence[Insn], target: Target, options: Options | None = None) -> Lowered:

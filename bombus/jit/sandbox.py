@@ -17,10 +17,11 @@ from bombus.elf.read import read_elf
 from bombus.errors import EncodingError, UsageError
 from bombus.isa.insn import Insn, decode
 from bombus.jit.engine import NativeEngine, NativeProgram
-from bombus.jit.lower import Options
+from bombus.jit.model import Options
+from bombus.vm.binding import function_base
 from bombus.vm.env import HelperFn, PlainEnv
 from bombus.vm.memory import Region
-from bombus.vm.reference import ReferenceProgram, function_base
+from bombus.vm.reference import ReferenceProgram
 
 MAX_INSNS = 65536  # ubpf's limit, UBPF_MAX_INSTS
 

@@ -5,14 +5,16 @@ from __future__ import annotations
 import ctypes
 import struct
 from functools import cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from bombus.bits import U64
 from bombus.errors import VmFault
 from bombus.jit import abi
-from bombus.jit.upcall import Upcall
 from bombus.vm.memory import Memory, Region
 from bombus.vm.run import FRAME_STRIDE, Run
+
+if TYPE_CHECKING:
+    from bombus.jit.upcall import Upcall
 
 # Words (u64) and halves (u32) of `struct run`.
 STATUS, INSN, FAULT, TAIL_CALLS = (abi.RUN[name][0] // 4 for name in ("status", "insn", "fault", "tail_calls"))
@@ -115,4 +117,6 @@ def _find(run: int, address: int, size: int, kind: int) -> int:
 
 @cache
 def find_upcall() -> Upcall:
+    from bombus.jit.upcall import Upcall
+
     return Upcall(_find, "find")

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import platform
+import os
 import sys
-from dataclasses import dataclass
 from functools import cache
+from typing import NamedTuple
 
 from bombus.errors import NotSupported, UsageError
 from bombus.isa.insn import ByteOrder
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(NamedTuple):
     """triple: LLVM's; cpu, features: as LLVM takes them ("" for the triple's own; "host": this machine's).
 
     musttail: LLVM can turn a tail call into a jump there, so that chains of them need no stack, and knows calls that
@@ -69,7 +68,7 @@ def target(name: str) -> Target:
 @cache
 def host() -> Target:
     """This machine, with all that its CPU can do. NotSupported where code cannot be placed yet."""
-    machine = platform.machine()
+    machine = os.uname().machine
     if sys.platform != "linux" or machine not in ("x86_64",):
         raise NotSupported("native code", f"{sys.platform} on {machine}; the fast engine runs everywhere")
     row = TARGETS[machine]

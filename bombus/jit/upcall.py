@@ -16,7 +16,7 @@ from typing import Final
 from bombus.jit import cache as objects
 from bombus.jit.compile import COMPILER
 from bombus.jit.link import Linked, link
-from bombus.jit.lower import Lowered, Options
+from bombus.jit.model import Lowered, Options
 from bombus.jit.pages import PAGES
 from bombus.jit.target import host
 

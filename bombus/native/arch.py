@@ -5,7 +5,7 @@ Facts: Linux 6.12 arch/*/kernel/syscalls and entry code, the psABIs (registers o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache
 
 from bombus.errors import UsageError
@@ -65,9 +65,9 @@ def _arch(
     start: str = "",
 ) -> Arch:
     target = TARGETS[name]
-    target = replace(target, cpu=cpu or target.cpu)
+    target = target._replace(cpu=cpu or target.cpu)
     joined = ",".join(part for part in (target.features, features) if part)
-    static = replace(target, triple=triple or target.triple, features=joined, relocation="static")
+    static = target._replace(triple=triple or target.triple, features=joined, relocation="static")
     call = Syscall(bytes.fromhex(code), *numbers)
     return Arch(name, target, static, qemu or name, call, names, target.pointer_bits == 32, start)
 

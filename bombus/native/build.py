@@ -19,7 +19,8 @@ from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
 from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.compile import Compiler
-from bombus.jit.lower import Lowered, Options, lower
+from bombus.jit.lower import lower
+from bombus.jit.model import Lowered, Options
 from bombus.native import start
 from bombus.native.arch import WASM32, Arch
 from bombus.native.inside import FREE, TIMELESS, Codes

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
 from bombus.jit import abi
-from bombus.jit.lower import Lowered
+from bombus.jit.model import Lowered
 
 # What each program's module calls its own; everything else (helpers, the compiler's routines) is shared.
 _OWN: Final = re.compile(

@@ -15,7 +15,7 @@ from bombus.errors import EncodingError
 from bombus.isa import opcodes as op
 from bombus.isa import semantics as sem
 from bombus.isa.insn import Insn, imm64
-from bombus.vm.reference import TAIL_CALL
+from bombus.vm.binding import TAIL_CALL
 from bombus.vm.source import SOURCE, Truth, Value, clean, signed
 
 Line = list[Any]

@@ -19,12 +19,13 @@ from bombus.errors import NotSupported, VmFault
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.isa.ints import INTS
+from bombus.vm.binding import at, bind_calls, function_base
 from bombus.vm.body import ATOMIC, LOAD, Body
 from bombus.vm.dispatch import Dispatch
 from bombus.vm.env import Env
 from bombus.vm.flow import Irreducible, analyse, order_blocks
 from bombus.vm.memory import Memory, Region
-from bombus.vm.reference import ReferenceProgram, at, bind_calls, function_base
+from bombus.vm.reference import ReferenceProgram
 from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, NO_FRAME, ZEROS, Run
 from bombus.vm.structure import Structure
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import ctypes
 import mmap
 from bisect import bisect_right
-from dataclasses import dataclass, field
 from threading import Lock
 from typing import Any
 
@@ -23,24 +22,33 @@ _MAP_32BIT = 0x40
 _NEAR = 4096
 
 
-@dataclass(slots=True, eq=False)
 class Region:
     """A run of bytes that programs may touch.
 
     start: address of byte 0; size: bytes; kind: "stack", "ctx", "packet", "map_value", "mem", "btf";
     stride/limit: when stride is not 0, the region is an array of slots of `stride` bytes and an access must
-    lie inside the first `limit` bytes of one slot (map values: an access must not run into the next value).
+    lie inside the first `limit` bytes of one slot (map values: an access must not run into the next value); keep:
+    what owns the bytes.
     """
 
-    start: int
-    size: int
-    view: memoryview
-    name: str
-    kind: str
-    writable: bool = True
-    stride: int = 0
-    limit: int = 0
-    keep: object = field(default=None, repr=False)  # what owns the bytes
+    __slots__ = ("keep", "kind", "limit", "name", "size", "start", "stride", "view", "writable")
+
+    def __init__(
+        self, start: int, size: int, view: memoryview, name: str, kind: str, writable: bool = True, stride: int = 0,
+        limit: int = 0, keep: object = None,
+    ) -> None:  # fmt: skip
+        self.start = start
+        self.size = size
+        self.view = view
+        self.name = name
+        self.kind = kind
+        self.writable = writable
+        self.stride = stride
+        self.limit = limit
+        self.keep = keep
+
+    def __repr__(self) -> str:
+        return f"<Region {self.name}: {self.size} bytes at {self.start:#x}, {self.kind}>"
 
     @property
     def end(self) -> int:

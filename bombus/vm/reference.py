@@ -12,7 +12,6 @@ is defined here all the same, and every engine does the same:
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,57 +21,13 @@ from bombus.isa import opcodes as op
 from bombus.isa import semantics as sem
 from bombus.isa.insn import Insn, imm64
 from bombus.isa.ints import INTS
-from bombus.vm.env import Env, HelperFn
+from bombus.vm.binding import TAIL_CALL, at, bind_calls, function_base
+from bombus.vm.env import Env
 from bombus.vm.memory import Memory
 from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, Run
 
-TAIL_CALL = 12  # the one helper that engines carry out themselves
-
 Trace = Callable[[int, Sequence[int]], None]
 """Called before each instruction with its index and r0..r10, which it must not change."""
-
-# Addresses of functions: outside all memory, told apart by program and by instruction.
-_FUNCTION_SPACE = 0xFFFF_C000_0000_0000
-_programs = itertools.count()
-
-
-def function_base() -> int:
-    """A fresh run of 2**24 addresses for one program's functions: base + 8 * instruction index."""
-    return _FUNCTION_SPACE + (next(_programs) << 24)
-
-
-def bind_calls(insns: Sequence[Insn], env: Env) -> dict[int, HelperFn]:
-    """The body behind each helper and kfunc call, by index of the call.
-
-    Also in the second slots of ld_imm64, where only broken programs have something to jump to.
-    """
-    bound: dict[int, HelperFn] = {}
-    for index, insn in enumerate(insns):
-        if insn.opcode != op.CALL:
-            continue
-        try:
-            if insn.src == 0 and insn.imm != TAIL_CALL:
-                bound[index] = env.helper(insn.imm)
-            elif insn.src == op.BPF_PSEUDO_KFUNC_CALL:
-                bound[index] = env.kfunc(insn.imm, insn.off)
-        except VmFault as fault:
-            bound[index] = _raising(fault)
-    return bound
-
-
-def _raising(fault: VmFault) -> HelperFn:
-    def helper(r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-        raise VmFault(fault.kind, fault.message)
-
-    return helper
-
-
-def at(fault: VmFault, insn: int) -> VmFault:
-    """The fault with its instruction, if it did not have one."""
-    if fault.insn >= 0:
-        return fault
-    return VmFault(fault.kind, fault.message, insn=insn, address=fault.address, size=fault.size)
-
 
 class _Frame:
     """What a caller needs to go on: where, its registers, and its rounds of may_goto left."""

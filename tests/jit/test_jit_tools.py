@@ -19,7 +19,8 @@ from bombus.isa import build as b
 from bombus.jit import gdb
 from bombus.jit.compile import COMPILER
 from bombus.jit.engine import NativeProgram
-from bombus.jit.lower import Options, lower
+from bombus.jit.lower import lower
+from bombus.jit.model import Options
 from bombus.jit.target import host
 from bombus.kernel.handles.progsource import source_at
 from bombus.kernel.user.kernel import UserKernel
