@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from bombus.errors import NotSupported
 from bombus.spec.version import KernelVersion, since
+from bombus.verifier import OLDEST
 from bombus.verifier.bounds import Bounds
 from bombus.verifier.bounds_alu import MUL_BY_CASES, SIGNED_MUL, UNSIGNED_MUL, WRAPPING
 
@@ -121,7 +122,6 @@ CHANGES: tuple[Change, ...] = (
     Change("cpu_v4", since("6.6"), "gotol, bswap, sign-extending loads and moves, signed division"),
 )
 
-OLDEST = since("6.1")
 # The newest version whose verifier was compared with a real kernel's; newer ones are taken to be like it.
 NEWEST = since("6.18")
 

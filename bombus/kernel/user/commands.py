@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from functools import cache, lru_cache
+from functools import lru_cache
 from importlib import import_module
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, NeedsKernel, NotSupported
@@ -27,9 +26,27 @@ CommandFn = Callable[["UserKernel", Attr], int]
 
 BODIES: dict[int, CommandFn] = {}
 
-# Modules that bind command bodies when imported.
-MODULES = ("mapcmds", "batch", "ids", "pins", "info", "btf", "stats", "prog", "run", "link", "attach", "iterate",
-           "tracelink")  # fmt: skip
+# Modules that bind command bodies when imported, and to which commands: a command's module is imported when it is first
+# used. The test of this table imports all.
+MODULES: dict[str, tuple[str, ...]] = {
+    "mapcmds": ("BPF_MAP_CREATE", "BPF_MAP_LOOKUP_ELEM", "BPF_MAP_UPDATE_ELEM", "BPF_MAP_DELETE_ELEM",
+                "BPF_MAP_GET_NEXT_KEY", "BPF_MAP_LOOKUP_AND_DELETE_ELEM", "BPF_MAP_FREEZE"),
+    "batch": ("BPF_MAP_LOOKUP_BATCH", "BPF_MAP_LOOKUP_AND_DELETE_BATCH", "BPF_MAP_UPDATE_BATCH",
+              "BPF_MAP_DELETE_BATCH"),
+    "ids": tuple(f"BPF_{kind}_GET_{what}" for kind in ("PROG", "MAP", "BTF", "LINK")
+                 for what in ("NEXT_ID", "FD_BY_ID")),
+    "pins": ("BPF_OBJ_PIN", "BPF_OBJ_GET"),
+    "info": ("BPF_OBJ_GET_INFO_BY_FD",),
+    "btf": ("BPF_BTF_LOAD",),
+    "stats": ("BPF_ENABLE_STATS",),
+    "prog": ("BPF_PROG_LOAD", "BPF_PROG_BIND_MAP"),
+    "run": ("BPF_PROG_TEST_RUN",),
+    "link": ("BPF_LINK_CREATE", "BPF_LINK_UPDATE", "BPF_LINK_DETACH"),
+    "iterate": ("BPF_ITER_CREATE",),
+    "tracelink": ("BPF_RAW_TRACEPOINT_OPEN",),
+    "attach": ("BPF_PROG_ATTACH", "BPF_PROG_DETACH", "BPF_PROG_QUERY"),
+}  # fmt: skip
+_MODULE_OF = {name: module for module, names in MODULES.items() for name in names}
 
 
 def command(name: str) -> Callable[[CommandFn], CommandFn]:
@@ -45,13 +62,19 @@ def command(name: str) -> Callable[[CommandFn], CommandFn]:
     return bind
 
 
-@cache
+def body_of(row: Command) -> CommandFn | None:
+    """The body of a command; None when the user kernel has none."""
+    body = BODIES.get(row.id)
+    if body is None and row.name in _MODULE_OF:
+        import_module(f"bombus.kernel.user.{_MODULE_OF[row.name]}")
+        body = BODIES[row.id]
+    return body
+
+
 def load_bodies() -> None:
-    """Import every module that binds commands. Not at the top: they import the kernel's own modules."""
+    """Import every module that binds commands."""
     for name in MODULES:
-        path = f"bombus.kernel.user.{name}"
-        if find_spec(path) is not None:
-            import_module(path)
+        import_module(f"bombus.kernel.user.{name}")
 
 
 @lru_cache(maxsize=512)
@@ -81,7 +104,7 @@ def check_attr(kernel_version: KernelVersion, attr: Attr) -> CommandFn:
     known, union = attr_sizes(row.id, kernel_version)
     if len(attr.raw) > known and any(attr.raw[known:]):
         _refuse_tail(kernel_version, attr, row, known, union)
-    body = BODIES.get(row.id)
+    body = body_of(row)
     if body is None:
         raise NotSupported(row.name, "the user kernel does not have this command")
     return body

@@ -1,6 +1,7 @@
 """BPF_OBJ_GET_INFO_BY_FD. Linux 6.12 kernel/bpf/syscall.c, kernel/bpf/btf.c.
 
-Each kind of object binds its body with `@info_body("prog")`; `read_info` and `write_info` do the sizes.
+Each kind of object binds its body with `@info_body("prog")`, in the module that _MODULES names; `read_info` and
+`write_info` do the sizes.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import errno
 import hashlib
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
 
 InfoFn = Callable[["UserKernel", KernelObject, Attr], None]
 _BODIES: dict[str, InfoFn] = {}
+_MODULES = {"prog": "proginfo", "btf": "btf", "link": "userlink"}  # imported when the first info of the kind is read
 _SHA256_SIZE = 32
 
 
@@ -43,7 +46,10 @@ def obj_get_info_by_fd(kernel: UserKernel, attr: Attr) -> int:
     file = kernel.fds.find(attr.get("bpf_fd"))
     if file is None:
         raise KernelError(errno.EBADFD, attr.command.name, f"{attr.get('bpf_fd')} is not a descriptor of this kernel")
-    body = _BODIES.get(file.obj.kind)
+    kind = file.obj.kind
+    if kind not in _BODIES and kind in _MODULES:
+        import_module(f"bombus.kernel.user.{_MODULES[kind]}")
+    body = _BODIES.get(kind)
     if body is None:
         raise KernelError(errno.EINVAL, attr.command.name, f"a {file.obj.kind} has no info")
     body(kernel, file.obj, attr)

@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr, MapCalls
-from bombus.kernel.printk import PrintkRow
-from bombus.kernel.user.commands import check_attr, load_bodies
+from bombus.kernel.user.commands import check_attr
 from bombus.kernel.user.fds import FdTable, File
 from bombus.kernel.user.objects import Ids, KernelObject
 from bombus.kernel.user.progverify import check_mode
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from bombus.btf.parse import Btf
+    from bombus.kernel.printk import PrintkRow
     from bombus.kernel.sites import Sites
     from bombus.kernel.user.devices import Network
     from bombus.kernel.user.maps.base import Map
@@ -64,7 +64,6 @@ class UserKernel:
     ) -> None:  # fmt: skip
         if not 1 <= cpus <= MAX_CPUS:
             raise UsageError(f"{cpus} CPUs: the user kernel has 1 to {MAX_CPUS}")
-        load_bodies()
         self._version = KernelVersion.parse(version) if isinstance(version, str) else version
         self._cpus = cpus
         self.engine = engine
@@ -233,6 +232,8 @@ class UserKernel:
         return sites_of(self)
 
     def printk_rows(self) -> list[PrintkRow]:
+        from bombus.kernel.printk import PrintkRow
+
         return [PrintkRow("", 0, self.cpu, 0.0, line) for line in self.printk()]
 
     # What programs attach to, for those who drive it

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from bombus.errors import KernelError, NeedsKernel, NotSupported
 from bombus.kernel.api import Attr
 from bombus.kernel.user.commands import ENOTSUPP, command
-from bombus.kernel.user.maps.base import CLASSES, Map, MapAttr, load_classes
+from bombus.kernel.user.maps.base import Map, MapAttr, class_of
 from bombus.spec.maptypes import (
     BPF_F_LOCK,
     BPF_F_NUMA_NODE,
@@ -46,7 +46,6 @@ def _fail(attr: Attr, message: str, number: int = errno.EINVAL) -> KernelError:
 
 @command("BPF_MAP_CREATE")
 def map_create(kernel: UserKernel, attr: Attr) -> int:
-    load_classes()
     data = _decode(attr)
     flags = data.map_flags
     # Which of the later rules applies does not depend on the token, so the user kernel, where everybody has all
@@ -74,7 +73,7 @@ def map_create(kernel: UserKernel, attr: Attr) -> int:
             raise NeedsKernel(
                 errno.EINVAL, attr.command.name, feature=flag.name, since=str(flag.since), version=str(kernel.version)
             )
-    cls = CLASSES.get(row.id)
+    cls = class_of(row)
     if cls is None:
         raise NotSupported(row.name, "the user kernel does not have this map type")
     token = flags & BPF_F_TOKEN_FD

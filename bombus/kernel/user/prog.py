@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import time
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from bombus.errors import BombusError, EncodingError, KernelError, LoadError, NeedsKernel
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn, decode
-from bombus.isa.validate import validate
-from bombus.kernel.user import progcheck, progverify
+from bombus.kernel.user import progcheck, progverify, verdicts
 from bombus.kernel.user.commands import command
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.progenv import ProgEnv
@@ -126,17 +126,31 @@ def _load(kernel: UserKernel, attr: Attr) -> int:
 def _check_insns(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
     progverify.check_log(kernel, attr)
     progcheck.load_btf(kernel, attr, prog)
-    progverify.verify(kernel, attr, prog)
-    try:
-        validate(prog.insns, frame_pointer=False)  # in dead code r10 may be written; elsewhere the engines fault
-    except EncodingError as error:
-        raise refusal(attr, errno.EINVAL, f"insn {error.insn or 0}: {error.field}: {error.message}") from None
+    key = verdicts.key_of(kernel, attr, prog, *progverify.descriptors(attr, prog))
+    known = key is not None and verdicts.find(key, prog)
+    started = time.perf_counter_ns()
+    if not known:
+        progverify.verify(kernel, attr, prog)
+        _validate(attr, prog)
     prog.tag = tag(prog.insns, kernel.version)
     prog.xlated, prog.maps = resolve(kernel, attr, prog.insns)
     for item in prog.maps:
         item.get()
+    if known:
+        return
     progcheck.sleepable(attr, prog)
     progcheck.helpers(kernel, attr, prog)
+    if key is not None:
+        verdicts.keep(key, prog, time.perf_counter_ns() - started)
+
+
+def _validate(attr: Attr, prog: Prog) -> None:
+    from bombus.isa.validate import validate
+
+    try:
+        validate(prog.insns, frame_pointer=False)  # in dead code r10 may be written; elsewhere the engines fault
+    except EncodingError as error:
+        raise refusal(attr, errno.EINVAL, f"insn {error.insn or 0}: {error.field}: {error.message}") from None
 
 
 def _compile(kernel: UserKernel, prog: Prog) -> None:

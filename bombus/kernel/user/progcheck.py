@@ -7,12 +7,10 @@ include/linux/license.h.
 from __future__ import annotations
 
 import errno
-import string
 from typing import TYPE_CHECKING, Final
 
 from bombus.errors import KernelError, LoadError, NeedsKernel, NotSupported
 from bombus.isa import opcodes as op
-from bombus.kernel.user.helpers.registry import bound
 from bombus.spec.attachtypes import ATTACH_TYPE, ATTACH_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE_BY_ID, ProgType
 from bombus.spec.version import KernelVersion, since
@@ -27,7 +25,7 @@ MAX_INSNS: Final = 1_000_000
 _GPL: Final = frozenset(
     {"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
 )
-_NAME: Final = frozenset(string.ascii_letters + string.digits + "_.")
+_NAME: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
 
 F_SLEEPABLE: Final = 1 << 4
 F_XDP_HAS_FRAGS: Final = 1 << 5
@@ -182,6 +180,7 @@ def helpers(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
 
 
 def _helper(kernel: UserKernel, attr: Attr, prog: Prog, index: int, number: int) -> None:
+    from bombus.kernel.user.helpers.registry import bound
     from bombus.spec.helpers import HELPER_BY_ID, group_of_target, prototype_for
 
     row = HELPER_BY_ID.get(number)

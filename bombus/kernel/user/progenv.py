@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from random import SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from bombus.errors import VmFault
-from bombus.kernel.user.helpers.registry import bind
-from bombus.kernel.user.hooks.skb import CTX_SIZE
-from bombus.kernel.user.hooks.skbrun import KINDS
 from bombus.kernel.user.maps.fdarray import ProgArrayMap
 from bombus.kernel.user.world import world_of
+from bombus.kernel.user.world.world import SystemRandom
 from bombus.spec.verdicts import PACKET_TYPES
 from bombus.vm.env import ArrayPlace, Compiled, HelperFn, MapCode
 
@@ -46,6 +43,9 @@ class ProgEnv:
 
     @property
     def packet_words(self) -> int:
+        from bombus.kernel.user.hooks.skb import CTX_SIZE
+        from bombus.kernel.user.hooks.skbrun import KINDS
+
         return CTX_SIZE if self.prog.type.name in KINDS else 0
 
     @property
@@ -89,6 +89,8 @@ class ProgEnv:
         return item.jump_table() if isinstance(item, ProgArrayMap) else None
 
     def helper(self, number: int) -> HelperFn:
+        from bombus.kernel.user.helpers.registry import bind
+
         body = bind(number, self)
         if body is None:
             raise VmFault("helper", f"there is no helper {number} here")

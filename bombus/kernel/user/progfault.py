@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bombus.errors import VmFault
 from bombus.isa import opcodes as op
 from bombus.kernel.user.progverify import lines_of, types_of
-from bombus.vm.reference import TAIL_CALL
+from bombus.vm.binding import TAIL_CALL
 
 if TYPE_CHECKING:
     from bombus.kernel.user.prog import Prog

@@ -16,8 +16,7 @@ from bombus.isa import opcodes as op
 from bombus.kernel.user.commands import put
 from bombus.spec.maptypes import BPF_F_RDONLY_PROG, MAP_TYPE
 from bombus.spec.version import KernelVersion, since
-from bombus.verifier.program import FuncInfo, LineInfo, MapInfo, Program
-from bombus.verifier.rules import OLDEST
+from bombus.verifier import OLDEST
 
 if TYPE_CHECKING:
     from bombus.btf.parse import Btf
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.maps.base import Map
     from bombus.kernel.user.prog import Prog
-    from bombus.verifier.program import Verdict
+    from bombus.verifier.program import FuncInfo, LineInfo, MapInfo, Program, Verdict
 
 CALL: Final = "BPF_PROG_LOAD"
 MODES: Final = ("strict", "lenient", "off")
@@ -128,7 +127,9 @@ def _refusal(kernel: UserKernel, attr: Attr, prog: Prog, verdict: Verdict) -> Ke
 
 def program_of(kernel: UserKernel, attr: Attr, prog: Prog) -> Program:
     """What the verifier is given. `prog` has its instructions, BTF and its records."""
-    fds, array = _descriptors(attr, prog)
+    from bombus.verifier.program import Program
+
+    fds, array = descriptors(attr, prog)
     maps: dict[int, MapInfo] = {}
     others: set[int] = set()
     infos: dict[int, MapInfo] = {}
@@ -165,7 +166,7 @@ def types_of(obj: object) -> Btf | None:
     return obj.types if isinstance(obj, BtfObject) else None
 
 
-def _descriptors(attr: Attr, prog: Prog) -> tuple[set[int], tuple[int, ...]]:
+def descriptors(attr: Attr, prog: Prog) -> tuple[set[int], tuple[int, ...]]:
     """The descriptors that the program names, and its fd_array as far as it is used and can be read."""
     fds: set[int] = set()
     last = -1
@@ -192,30 +193,39 @@ def _descriptors(attr: Attr, prog: Prog) -> tuple[set[int], tuple[int, ...]]:
 def map_info(item: Map) -> MapInfo:
     """A map as the verifier sees it."""
     from bombus.verifier import records
+    from bombus.verifier.program import MapInfo
 
     btf = types_of(item.btf)
     key_type, value_type, _vmlinux = item.btf_ids
     template = getattr(item, "template", None)
-    contents = None
-    if item.type.id == _ARRAY and item.frozen and item.map_flags & BPF_F_RDONLY_PROG:
-        found = item.read(bytes(4), 0)
-        contents = found if isinstance(found, bytes) else None
     start = item.value_address(0)
     return MapInfo(
         item.type.id, item.key_size, item.value_size, item.max_entries, item.name.decode(), item.map_flags, item.id,
-        template.info if template is not None else None, item.frozen, contents, btf, key_type, value_type,
+        template.info if template is not None else None, item.frozen, map_contents(item), btf, key_type, value_type,
         records.parse(btf, value_type, item.kernel.version) if btf is not None and value_type else (), item.map_extra,
         start if start > 0 else 0, item.handle,
     )  # fmt: skip
 
 
+def map_contents(item: Map) -> bytes | None:
+    """A map's bytes when they can never change again."""
+    if item.type.id != _ARRAY or not item.frozen or not item.map_flags & BPF_F_RDONLY_PROG:
+        return None
+    found = item.read(bytes(4), 0)
+    return found if isinstance(found, bytes) else None
+
+
 def _functions(prog: Prog) -> tuple[FuncInfo, ...]:
+    from bombus.verifier.program import FuncInfo
+
     size, data = prog.func_info
     return tuple(FuncInfo(*struct.unpack_from("<II", data, at)) for at in range(0, len(data), size or 1))
 
 
 def lines_of(prog: Prog, btf: Btf) -> tuple[LineInfo, ...]:
     """Source lines, by the instructions where they begin."""
+    from bombus.verifier.program import LineInfo
+
     size, data = prog.line_info
     found = []
     for at in range(0, len(data), size or 1):

@@ -7,11 +7,9 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from bombus.errors import KernelError, UsageError
-from bombus.kernel.user import proginfo as _proginfo
 from bombus.kernel.user.commands import ENOTSUPP, command
 from bombus.kernel.user.hooks import load_runners, runner_of
 from bombus.kernel.user.hooks.testrun import CALL
@@ -22,8 +20,6 @@ if TYPE_CHECKING:
     from bombus.kernel.api import Attr
     from bombus.kernel.user.hooks.packets import PacketRunner
     from bombus.kernel.user.kernel import UserKernel
-
-assert _proginfo.NAME  # imported so that it binds its command body
 
 
 @command(CALL)
@@ -73,8 +69,7 @@ _NO_FINISH: Final = frozenset(
 _AT_THE_END: Final = frozenset({errno.ENOSPC, errno.EFAULT})
 
 
-@dataclass(frozen=True, slots=True)
-class PacketRun:
+class PacketRun(NamedTuple):
     """verdict: r0 as u32; data: the packet as the program left it (XDP metadata included)."""
 
     verdict: int

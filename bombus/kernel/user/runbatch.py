@@ -23,7 +23,6 @@ from bombus.kernel.user.hooks.skbrun import borrow as borrow_skb
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
 from bombus.kernel.user.run import packet_runner_of
 from bombus.kernel.user.world import world_of
-from bombus.spec.helpers import HELPER_BY_ID
 
 if TYPE_CHECKING:
     from bombus.jit.engine import NativeProgram
@@ -69,6 +68,8 @@ def runs_alone(prog: Prog) -> bool:
             continue
         if index in codes:
             continue
+        from bombus.spec.helpers import HELPER_BY_ID  # many rows: not for programs without calls
+
         row = HELPER_BY_ID.get(insn.imm) if not insn.src else None
         if row is None or "ARG_PTR_TO_CTX" in row.args or row.name == "get_local_storage":  # one for each run
             return False

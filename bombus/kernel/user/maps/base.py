@@ -37,7 +37,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
@@ -311,8 +310,25 @@ MapClass = TypeVar("MapClass", bound=type[Map])
 
 CLASSES: dict[int, type[Map]] = {}
 
-MODULES = ("array", "hash", "lru", "lpm", "queue", "bloom", "fdarray", "mapinmap", "ringbuf",
-           "redirect", "stacktrace", "storage", "socket", "arena", "structops")  # fmt: skip
+# Modules that bind map types when imported, and which: a type's module is imported when the first map of it is made.
+MODULES = {
+    "array": "array percpu_array",
+    "hash": "hash percpu_hash",
+    "lru": "lru_hash lru_percpu_hash",
+    "lpm": "lpm_trie",
+    "queue": "queue stack",
+    "bloom": "bloom_filter",
+    "fdarray": "prog_array perf_event_array cgroup_array",
+    "mapinmap": "array_of_maps hash_of_maps",
+    "ringbuf": "ringbuf user_ringbuf",
+    "redirect": "devmap devmap_hash cpumap xskmap",
+    "stacktrace": "stack_trace",
+    "storage": "sk_storage inode_storage task_storage cgrp_storage cgroup_storage percpu_cgroup_storage",
+    "socket": "sockmap sockhash reuseport_sockarray",
+    "arena": "arena",
+    "structops": "struct_ops",
+}
+_MODULE_OF = {short: module for module, types in MODULES.items() for short in types.split()}
 
 
 def map_type(*names: str) -> Callable[[MapClass], MapClass]:
@@ -333,7 +349,13 @@ def map_type(*names: str) -> Callable[[MapClass], MapClass]:
     return bind
 
 
-@cache
+def class_of(row: MapType) -> type[Map] | None:
+    """The class of a map type; None when the user kernel has none."""
+    if row.id not in CLASSES and row.short in _MODULE_OF:
+        import_module(f"bombus.kernel.user.maps.{_MODULE_OF[row.short]}")
+    return CLASSES.get(row.id)
+
+
 def load_classes() -> None:
     """Import every module that binds a map type."""
     for name in MODULES:

@@ -15,15 +15,15 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from pathlib import Path
 from threading import Lock
 from typing import Any, Final
 
+from bombus import kept
 from bombus.errors import NotSupported
 from bombus.jit import cache as objects
 from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
-from bombus.jit.lower import Lowered, Options
+from bombus.jit.model import Lowered, Options
 from bombus.jit.target import host
 from bombus.runtime.maps.kinds import HELPERS, KINDS, OF_PACKETS, ROOM
 from bombus.runtime.maps.shape import CONSTANTS, CONTROL
@@ -82,13 +82,7 @@ def _kept(name: str, make: Callable[[], str]) -> str:
 @cache
 def _sources() -> str:
     """What the text of bodies depends on."""
-    from bombus.compiler.cache import fingerprint
-
-    state = hashlib.sha256(fingerprint().encode())
-    for path in sorted((Path(__file__).parents[3] / "runtime" / "maps").glob("*.py")):
-        state.update(path.read_bytes())
-    state.update(Path(__file__).read_bytes())
-    return state.hexdigest()
+    return kept.stamp("bpf", "compiler", "spec", "spec/helpers", "runtime", "runtime/maps", "kernel/user/maps").hex()
 
 
 def write(module: str, names: tuple[str, ...], layout: str, triple: str, *, external: bool = False) -> Text:
