@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import gzip
 import mmap
-import platform
+import os
 import struct
 import sys
-import zlib
-from pathlib import Path
+from typing import Any
 
-from bombus.capture.model import CaptureReader, CaptureWriter
+from bombus.capture.model import CaptureReader, CaptureWriter, OpenFile
 from bombus.capture.pcap import MAGICS, PcapReader, PcapWriter
 from bombus.capture.pcapng import SECTION_HEADER, PcapngReader, PcapngWriter
 from bombus.errors import CaptureError
 
 # Linux 6.12 arch/x86/include/uapi/asm/mman.h, include/uapi/asm-generic/mman-common.h
-_LOW = 0x40 if sys.platform == "linux" and platform.machine() in ("x86_64", "AMD64") else 0  # MAP_32BIT
+_LOW = 0x40 if sys.platform == "linux" and os.uname().machine in ("x86_64", "AMD64") else 0  # MAP_32BIT
 _NO_RESERVE = 0x4000
 GZIP_LIMIT = 4 << 30  # bytes that a compressed capture may unpack to
 
 
-def read_capture(data: bytes | bytearray | memoryview | mmap.mmap) -> CaptureReader:
+def read_capture(data: bytes | bytearray | memoryview | mmap.mmap) -> PcapReader | PcapngReader:
     """A reader for capture bytes. CaptureError when they are neither pcap nor pcapng."""
     view = memoryview(data)
     if len(view) < 4:
@@ -34,8 +32,12 @@ def read_capture(data: bytes | bytearray | memoryview | mmap.mmap) -> CaptureRea
     raise CaptureError(f"neither pcap nor pcapng: the file begins with {bytes(view[:4]).hex(' ')}", offset=0)
 
 
-def open_capture(path: str | Path) -> CaptureReader:
-    """A reader for a pcap or pcapng file, gzip-compressed or not. CaptureError, OSError."""
+def open_capture(path: str | os.PathLike[str], *, once: bool = False) -> CaptureReader:
+    """A reader for a pcap or pcapng file, gzip-compressed or not. CaptureError, OSError.
+
+    once: its packets are wanted one time, in order. Batches then read the file, chunk by chunk, where they would run on
+    its mapping otherwise: that pays only for who comes back.
+    """
     with open(path, "rb") as file:
         start = file.read(2)
         try:
@@ -44,7 +46,10 @@ def open_capture(path: str | Path) -> CaptureReader:
                 return read_capture(_gunzip(file.read()))
             if len(start) < 2:
                 raise CaptureError("the file is empty" if not start else "1 byte is too few for a capture")
-            return read_capture(_mapped(file.fileno()))
+            found = read_capture(_mapped(file.fileno()))
+            if once:
+                found.file = OpenFile(os.dup(file.fileno()))
+            return found
         except CaptureError as error:
             raise CaptureError(error.message, offset=error.offset, path=str(path)) from None
 
@@ -62,6 +67,8 @@ def _mapped(file: int) -> mmap.mmap:
 
 
 def _gunzip(data: bytes) -> bytes:
+    import zlib
+
     unpack = zlib.decompressobj(16 + zlib.MAX_WBITS)
     try:
         out = unpack.decompress(data, GZIP_LIMIT)
@@ -72,10 +79,16 @@ def _gunzip(data: bytes) -> bytes:
     return out
 
 
-def create_capture(path: str | Path, *, linktype: int, nanoseconds: bool = False) -> CaptureWriter:
+def create_capture(path: str | os.PathLike[str], *, linktype: int, nanoseconds: bool = False) -> CaptureWriter:
     """A writer; `.pcapng` and `.pcapng.gz` names give pcapng, all others pcap; `.gz` compresses."""
-    name = Path(path).name
-    out = gzip.open(path, "wb") if name.endswith(".gz") else open(path, "wb")  # noqa: SIM115 (the writer closes it)
+    name = os.path.basename(path)
+    out: Any
+    if name.endswith(".gz"):
+        import gzip
+
+        out = gzip.open(path, "wb")  # noqa: SIM115
+    else:
+        out = open(path, "wb")  # noqa: SIM115 (the writer closes it)
     if name.removesuffix(".gz").endswith(".pcapng"):
-        return PcapngWriter(out)  # type: ignore[arg-type]
-    return PcapWriter(out, linktype=linktype, nanoseconds=nanoseconds)  # type: ignore[arg-type]
+        return PcapngWriter(out)
+    return PcapWriter(out, linktype=linktype, nanoseconds=nanoseconds)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -14,6 +15,18 @@ class Packet(NamedTuple):
     length: int
     linktype: int  # LINKTYPE_ number of the interface it was seen on
     interface: int = 0
+
+
+class OpenFile:
+    """A descriptor that is open as long as this object lives."""
+
+    __slots__ = ("number",)
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+
+    def __del__(self) -> None:
+        os.close(self.number)
 
 
 class CaptureReader(Protocol):

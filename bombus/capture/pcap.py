@@ -10,7 +10,7 @@ import struct
 from collections.abc import Iterator
 from typing import BinaryIO
 
-from bombus.capture.model import Packet
+from bombus.capture.model import OpenFile, Packet
 from bombus.errors import CaptureError, UsageError
 
 # magic as little endian number -> (byte order, nanoseconds, bytes of a record header)
@@ -29,13 +29,15 @@ SNAPLEN = 262_144
 class PcapReader:
     """Reads packets from the bytes of a pcap file (any object with the buffer interface, mmap too).
 
-    whole: the file. header: bytes of a record before its packet. A second iteration goes on at `position`.
+    whole: the file. file: the same to be read in order; None to use `whole`. header: bytes of a record before its
+    packet. A second iteration goes on at `position`.
     """
 
     format = "pcap"
 
     def __init__(self, data: memoryview) -> None:
         self.whole = data
+        self.file: OpenFile | None = None
         self.size = len(data)
         self.truncated: str | None = None
         if self.size < 24:

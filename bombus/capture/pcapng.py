@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
-from bombus.capture.model import Packet
+from bombus.capture.model import OpenFile, Packet
 from bombus.errors import CaptureError
 
 SECTION_HEADER = 0x0A0D0D0A
@@ -25,8 +24,7 @@ IF_TSRESOL = 9
 IF_TSOFFSET = 14
 
 
-@dataclass(frozen=True, slots=True)
-class Interface:
+class Interface(NamedTuple):
     linktype: int
     snaplen: int
     multiplier: int = 1000  # time_ns = ticks * multiplier // divisor + offset
@@ -44,6 +42,7 @@ class PcapngReader:
 
     def __init__(self, data: memoryview) -> None:
         self.whole = data
+        self.file: OpenFile | None = None
         self.size = len(data)
         self.position = 0
         self.truncated: str | None = None

@@ -25,12 +25,14 @@ class Index:
     """For captures of Ethernet frames in this machine's byte order.
 
     most: bytes of a stretch. head, wire: bytes of a record before its packet, and before the packet where its length
-    on the wire is. position: how far the index has come in the capture.
+    on the wire is. position: how far the index has come in the capture. origin: the address that records count from.
     """
 
     def __init__(self, capture: PcapReader | PcapngReader, most: int) -> None:
         self.capture = capture
         self.position = capture.position
+        self.origin = 0
+        self._shift = 0  # the address of the capture's first byte, were it in memory
         self.is_pcap = isinstance(capture, PcapReader)
         self.head = capture.header if isinstance(capture, PcapReader) else 28
         self.wire = self.head - 12 if self.is_pcap else 4
@@ -55,12 +57,14 @@ class Index:
         found: int = loop(name)(0, ctypes.addressof(self._chains) + chain * CHAIN_BYTES)
         return found
 
-    def stretch(self, base: int, end: int, stop: int) -> Iterator[tuple[int, int]]:
+    def stretch(self, shift: int, origin: int, end: int, stop: int) -> Iterator[tuple[int, int]]:
         """Address and number of records, in order, from where the capture is read next, until the address `stop` is
-        reached, or what lies at `position` is left to who reads packets one by one. base: address of the capture's
-        first byte; end: address behind the last that is there."""
+        reached, or what lies at `position` is left to who reads packets one by one. shift: address of the capture's
+        first byte, which need not be there itself; origin: one that is, within 4 GiB before all packets; end: address
+        behind the last byte that is there."""
         capture = self.capture
-        at = base + capture.position
+        self.origin, self._shift = origin, shift
+        at = shift + capture.position
         starts = [at]
         if self.is_pcap and stop - at >= _WORTH and stop + _MARGIN <= end:
             starts = self._starts(at, stop)
@@ -70,7 +74,7 @@ class Index:
         for chain, start in enumerate(starts):
             following = starts[chain + 1] if chain + 1 < len(starts) else stop
             self._set(
-                chain, at=start, stop=following, end=end, records=first + chain * room, count=0, base=base,
+                chain, at=start, stop=following, end=end, records=first + chain * room, count=0, base=origin,
                 header=self.head, interfaces=len(capture.interfaces) if isinstance(capture, PcapngReader) else 0,
             )  # fmt: skip
         if several:
@@ -81,14 +85,15 @@ class Index:
                 self._set(chain, at=at, count=0)
             result = self._call(name, chain)
             at = self._get(chain, "at")
-            self.position = at - base
+            self.position = at - shift
             yield first + chain * room, self._get(chain, "count")
             if result != REACHED:
                 return
 
     def packet_of(self, records: int, number: int) -> int:
         """Where the packet of a record lies in the capture."""
-        return int(ctypes.c_uint32.from_address(records + number * _RECORD_BYTES).value)
+        found = int(ctypes.c_uint32.from_address(records + number * _RECORD_BYTES).value)
+        return self.origin + found - self._shift
 
     def _starts(self, first: int, stop: int) -> list[int]:
         """Where records seem to begin, about the same distance from each other; only the first when some are not."""

@@ -8,13 +8,13 @@ from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, NamedTuple
 
 from bombus.kernel.api import Attr
-from bombus.spec.helpers import HELPER
 
 if TYPE_CHECKING:
     from bombus.kernel.handles import Program
 
 _ROOM = 1 << 17  # bytes: the largest packet that a test run takes, and what a program may add to it
 _XDP_MD = struct.Struct("<6I")
+_ADJUST_META = 54  # bpf_xdp_adjust_meta: include/uapi/linux/bpf.h
 
 
 class Run(NamedTuple):
@@ -36,7 +36,7 @@ def runner(program: Program, helpers: Collection[int], repeat: int = 1) -> Runne
     """
     if program.kernel.name == "user" and repeat == 1:
         return _direct(program)
-    return _test_run(program, repeat, HELPER["xdp_adjust_meta"].id in helpers)
+    return _test_run(program, repeat, _ADJUST_META in helpers)
 
 
 def _direct(program: Program) -> Runner:

@@ -6,8 +6,8 @@ import errno
 import os
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 from bombus.capture import CaptureReader, CaptureWriter, Packet
 from bombus.capture.link import ETHERNET, to_ethernet
@@ -15,7 +15,6 @@ from bombus.errors import CaptureError, KernelError, NotSupported, UsageError, V
 from bombus.isa import opcodes as op
 from bombus.kernel.handles import PerfBuffer, RingBuffer
 from bombus.replay.runner import Runner, runner
-from bombus.spec.helpers import HELPER
 from bombus.spec.verdicts import PACKET_TYPES, Verdict, verdict_of
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
 _ETH_HLEN = 14
 _LINEAR_ROOM = 3000  # bytes of a page that packets of every type may fill; Linux 6.12 net/bpf/test_run.c
 _SAMPLES = 1 << 20  # times that are kept for percentiles
-_PRINTS = frozenset({HELPER["trace_printk"].id, HELPER["trace_vprintk"].id})
+_PRINTS = frozenset({6, 177})  # bpf_trace_printk, bpf_trace_vprintk: include/uapi/linux/bpf.h
 _PROGRESS = 256  # packets between two reports
 
 
@@ -38,8 +37,7 @@ class Tally:
         self.bytes += size
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """One record of a ring or perf buffer. packet: number of the packet that made it, from 1 (0: none)."""
 
     map: str
@@ -47,7 +45,6 @@ class Event:
     data: bytes
 
 
-@dataclass(slots=True)
 class Outcome:
     """What a capture did. Sizes are of packets as the capture has them; ns: total time of one run of each packet.
 
@@ -57,19 +54,25 @@ class Outcome:
     their perf buffer full. truncated: what is missing at the end of the capture file.
     """
 
-    total: Tally = field(default_factory=Tally)
-    verdicts: dict[Verdict, Tally] = field(default_factory=dict)
-    skipped: dict[str, Tally] = field(default_factory=dict)
-    cut: int = 0
-    written: int = 0
-    ns: int = 0
-    times: list[int] = field(default_factory=list)
-    events: deque[Event] = field(default_factory=deque)
-    event_counts: dict[str, int] = field(default_factory=dict)
-    lost: dict[str, int] = field(default_factory=dict)
-    printk: deque[str] = field(default_factory=deque)
-    printk_count: int = 0
-    truncated: str | None = None
+    __slots__ = (
+        "cut", "event_counts", "events", "lost", "ns", "printk", "printk_count", "skipped", "times", "total",
+        "truncated", "verdicts", "written",
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self.total = Tally()
+        self.verdicts: dict[Verdict, Tally] = {}
+        self.skipped: dict[str, Tally] = {}
+        self.cut = 0
+        self.written = 0
+        self.ns = 0
+        self.times: list[int] = []
+        self.events: deque[Event] = deque()
+        self.event_counts: dict[str, int] = {}
+        self.lost: dict[str, int] = {}
+        self.printk: deque[str] = deque()
+        self.printk_count = 0
+        self.truncated: str | None = None
 
     @property
     def ran(self) -> int:

@@ -6,11 +6,10 @@ include/uapi/linux/pkt_cls.h (TC_ACT_*), kernel/bpf/cgroup.c (__cgroup_bpf_run_f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from typing import NamedTuple
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(NamedTuple):
     """name: the kernel's constant, or words where it has none. goes_on: whether the packet lives on in some way."""
 
     name: str
