@@ -6,7 +6,6 @@ Facts: Linux 6.12 tools/lib/bpf/relo_core.c (libbpf 1.5).
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bombus.btf.ext import CoreKind
@@ -65,16 +64,18 @@ class Accessor(NamedTuple):
     name: str
 
 
-@dataclass(slots=True)
 class Spec:
     """An access against one BTF. `raw` is the access string, one number a level; `bit_offset` from the root."""
 
-    btf: Btf
-    kind: CoreKind
-    root: int
-    steps: list[Accessor] = field(default_factory=list)
-    raw: list[int] = field(default_factory=list)
-    bit_offset: int = 0
+    __slots__ = ("bit_offset", "btf", "kind", "raw", "root", "steps")
+
+    def __init__(self, btf: Btf, kind: CoreKind, root: int) -> None:
+        self.btf = btf
+        self.kind = kind
+        self.root = root
+        self.steps: list[Accessor] = []
+        self.raw: list[int] = []
+        self.bit_offset = 0
 
     def __str__(self) -> str:
         btf = self.btf

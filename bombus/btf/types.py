@@ -5,8 +5,6 @@ Facts: Linux 6.12 Documentation/bpf/btf.rst and include/uapi/linux/btf.h. Type r
 of the enclosing struct, offsets inside a data section count bytes.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from enum import IntEnum
 from typing import ClassVar, NamedTuple

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from bombus.errors import NotSupported
@@ -19,7 +17,7 @@ LANGUAGES: Final = {".py": "Python", ".c": "C", ".S": "assembly", ".s": "assembl
 
 def language(path: str) -> str | None:
     """ "Python", "C", "assembly"; None for everything else."""
-    return LANGUAGES.get(Path(path).suffix)
+    return LANGUAGES.get(os.path.splitext(path)[1])
 
 
 def build_source_file(path: str, *, target: str = "bpfel") -> bytes:
@@ -41,7 +39,8 @@ def build_source_file(path: str, *, target: str = "bpfel") -> bytes:
 
         return assembly.build_file(path, target=target)
     raise NotSupported(
-        f"building {Path(path).suffix or 'this'} files", "programs in Python (.py), C (.c) and assembly (.S) are built"
+        f"building {os.path.splitext(path)[1] or 'this'} files",
+        "programs in Python (.py), C (.c) and assembly (.S) are built",
     )
 
 
@@ -77,6 +76,8 @@ _KERNEL = "/sys/kernel/btf/vmlinux"
 
 def _compiler() -> str:
     """The compiler that will be taken, and which edition of it."""
+    import shutil
+
     from bombus.compiler.c import toolchain
 
     tool = toolchain.find()

@@ -20,7 +20,6 @@ from bombus.btf.data import layout_of
 from bombus.btf.types import DataSec, DeclTag, Kind, Ptr, Struct, Union, Var
 from bombus.errors import UsageError
 from bombus.kernel.handles import Map, PerfBuffer, RingBuffer
-from bombus.spec.contexts import CONTEXT
 
 if TYPE_CHECKING:
     from bombus.btf.layouts import Layout
@@ -129,6 +128,8 @@ def declared_types(loaded: Loaded) -> list[EventType]:
 
 
 def _guess(loaded: Loaded, btf: Btf, size: int) -> EventType | None:
+    from bombus.spec.contexts import CONTEXT
+
     stored = {btf.resolve(t) for s in loaded.specs.values() for t in (s.key_type, s.value_type) if t}
     fit = [
         type_id

@@ -22,11 +22,6 @@ _TRISTATE = {"n": 0, "y": 1, "m": 2}
 _VIRTUAL = ("LINUX_KERNEL_VERSION", "LINUX_HAS_BPF_COOKIE", "LINUX_HAS_SYSCALL_WRAPPER")
 
 
-def version_code(version: KernelVersion) -> int:
-    """LINUX_VERSION_CODE of a kernel."""
-    return version.major << 16 | version.minor << 8 | min(version.patch, 255)
-
-
 class Modules(Protocol):
     """Kernel modules as the loader's state knows them."""
 
@@ -106,7 +101,7 @@ def _typed(obj: Object, extern: Extern, kind: Kind, vmlinux: Btf | None, modules
 def _config_value(obj: Object, extern: Extern, kernel: Kernel, known: dict[str, str]) -> bytes | None:
     """The bytes of one configuration value; None leaves zeros (weak and not set)."""
     if extern.name == "LINUX_KERNEL_VERSION":
-        return version_code(kernel.version).to_bytes(extern.size, "little")
+        return kernel.version.code.to_bytes(extern.size, "little")
     if extern.name == "LINUX_HAS_BPF_COOKIE":
         return int(features(kernel).has("bpf_cookie")).to_bytes(extern.size, "little")
     if extern.name == "LINUX_HAS_SYSCALL_WRAPPER":

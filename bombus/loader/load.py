@@ -5,20 +5,23 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bombus.btf.data import TypedValue, layout_of, value_of
 from bombus.btf.parse import Btf
 from bombus.errors import NotSupported, UsageError
 from bombus.isa.insn import Insn
 from bombus.kernel.api import Kernel
-from bombus.kernel.handles import Attachment, Group, Link, Map, PerfBuffer, Program, RingBuffer
+from bombus.kernel.handles import Map, Program
 from bombus.loader.passes import PASSES, choose, relocate_core
 from bombus.loader.state import Options, State
-from bombus.loader.structops import StructOps
 from bombus.object.model import MapSpec, Object, ProgramSpec
 from bombus.object.relocate import Flat, Symbol, flatten, resolve
 from bombus.spec.maptypes import BPF_F_MMAPABLE
+
+if TYPE_CHECKING:
+    from bombus.btf.data import TypedValue
+    from bombus.kernel.handles import Attachment, Group, Link, PerfBuffer, RingBuffer
+    from bombus.loader.structops import StructOps
 
 _PAGE = 4096
 
@@ -72,6 +75,8 @@ class Loaded:
         (before Linux 5.5): use `maps[name][0]` then.
         """
         if name not in self._sections:
+            from bombus.btf.data import layout_of, value_of
+
             spec = next((spec for spec in self.specs.values() if spec.section == name), None)
             if spec is None:
                 raise UsageError(f"{self.obj.name} has no section {name!r} with variables")

@@ -14,7 +14,6 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from bombus.bits import ring_size
-from bombus.btf.data import layout_of, to_bytes
 from bombus.btf.types import DataSec, Kind, Var
 from bombus.errors import BombusError, KernelError, LoadError, NeedsKernel, ObjectError, UsageError
 from bombus.isa.insn import Insn, encode
@@ -24,8 +23,6 @@ from bombus.kernel.handles import Map, Program
 from bombus.kernel.handles.attaching import Origin
 from bombus.kernel.handles.features import features
 from bombus.kernel.handles.refused import explainer
-from bombus.loader import externs, sanitize, structops
-from bombus.loader.signing import signed
 from bombus.loader.state import State
 from bombus.object.fixup import for_kernel
 from bombus.object.model import MapSpec, ProgramSpec
@@ -46,6 +43,7 @@ _ARENA = MAP_TYPE["BPF_MAP_TYPE_ARENA"].id
 _PROG_ARRAY = MAP_TYPE["BPF_MAP_TYPE_PROG_ARRAY"].id
 _PERF = MAP_TYPE["BPF_MAP_TYPE_PERF_EVENT_ARRAY"].id
 _RINGS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("RINGBUF", "USER_RINGBUF"))
+_PROBE_READS = range(112, 116)  # bpf_probe_read_{user,kernel}{,_str}: include/uapi/linux/bpf.h
 _PAGE = 4096
 _PINNED = 1
 _DEVMAPS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("DEVMAP", "DEVMAP_HASH"))
@@ -116,6 +114,8 @@ def load_btf(state: State) -> None:
         return
     except KernelError as error:
         refused = error
+    from bombus.loader import sanitize
+
     lacks = sanitize.lacking(state.types, state.kernel)
     if lacks:
         with suppress(KernelError):
@@ -130,6 +130,8 @@ def resolve_externs(state: State) -> None:
     """Values of kconfig externs, places of kernel symbols."""
     if not state.obj.externs:
         return
+    from bombus.loader import externs
+
     typed = any(extern.kind == "kfunc" or (extern.kind == "ksym" and extern.type) for extern in state.obj.externs)
     vmlinux = state.vmlinux() if typed else None
     state.symbols, state.kconfig = externs.resolve(state.obj, state.kernel, vmlinux, state)
@@ -200,6 +202,8 @@ def plan_struct_ops(state: State) -> None:
         vmlinux = state.vmlinux()
         if vmlinux is None or state.obj.btf is None:
             raise ObjectError("struct_ops need the kernel's BTF, and there is none", symbol=spec.name)
+        from bombus.loader import structops
+
         ops = state.struct_ops[spec.name] = structops.plan(spec, state.obj.btf, vmlinux, state.modules())
         ops.autoattach = state.options.autoattach.get(spec.name, True)
         for name, _, member in ops.functions:
@@ -343,6 +347,8 @@ def _contents(state: State, spec: MapSpec) -> bytes | None:
         for place in described.vars:
             var = btf.type(place.type)
             if isinstance(var, Var) and var.name in chosen:
+                from bombus.btf.data import layout_of, to_bytes
+
                 data[place.offset : place.offset + place.size] = to_bytes(
                     layout_of(btf, var.type), chosen[var.name]
                 )
@@ -435,10 +441,12 @@ def put_together(state: State, program: ProgramSpec) -> Ready:
     elif program.attach_btf:
         fields |= _attach_target(state, program)
     if state.options.sign is not None:
+        from bombus.loader.signing import signed
+
         fields |= signed(encode(insns), state.options.sign, state.options.keyring)
     # Kernels before 5.0 compare it for kprobes; libbpf sends it always.
     fields |= state.options.fields.get(program.name, {})
-    fields["kern_version"] = state.obj.version or externs.version_code(state.kernel.version)
+    fields["kern_version"] = state.obj.version or state.kernel.version.code
     return Ready(insns, attach_type, fields)
 
 
@@ -485,6 +493,8 @@ def _bind_rodata(state: State, program: Program) -> None:
 
 def _for_old_kernels(state: State, insns: list[Insn]) -> list[Insn]:
     """Kernels before 5.5 have one bpf_probe_read for user and kernel memory (libbpf: bpf_object__sanitize_prog)."""
+    if not any(insn.opcode == CALL and not insn.src and insn.imm in _PROBE_READS for insn in insns):
+        return insns
     if features(state.kernel).has("probe_read_kernel"):
         return insns
     from bombus.spec.helpers import HELPER  # many rows, which only old kernels need here

@@ -15,7 +15,6 @@ from bombus.errors import KernelError, NeedsKernel, NotSupported
 from bombus.isa import build as b
 from bombus.isa.insn import Insn, encode
 from bombus.kernel.api import Attr, Kernel, address_of
-from bombus.loader.externs import version_code
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.helpers import Helper
 from bombus.spec.maptypes import BPF_F_MMAPABLE, BPF_F_NO_PREALLOC, MAP_TYPE, PAGE_SIZE, MapType
@@ -117,7 +116,7 @@ class Prober:
         if row.name in _ATTACH:
             found["expected_attach_type"] = ATTACH_TYPE[_ATTACH[row.name]].id
         if row.name == "BPF_PROG_TYPE_KPROBE":
-            found["kern_version"] = version_code(self.kernel.version)
+            found["kern_version"] = self.kernel.version.code
         if row.name == "BPF_PROG_TYPE_SYSCALL":
             found["prog_flags"] = _SLEEPABLE
         if row.name in _REFUSED and row.name != "BPF_PROG_TYPE_STRUCT_OPS":

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from bombus.btf.core import Resolver, Result
 from bombus.btf.parse import Btf
 from bombus.errors import NotSupported, ObjectError
 from bombus.kernel.api import Kernel
 from bombus.kernel.handles import Btf as BtfHandle
 from bombus.kernel.handles import Map, Program, ids
-from bombus.loader.btfcache import vmlinux_of
-from bombus.loader.signing import Sign
-from bombus.loader.structops import StructOps
 from bombus.object.model import Function, MapSpec, Object, ProgramSpec
 from bombus.object.relocate import Flat, Symbol
 
+if TYPE_CHECKING:
+    from bombus.btf.core import Resolver, Result
+    from bombus.loader.signing import Sign
+    from bombus.loader.structops import StructOps
 
-@dataclass(frozen=True, slots=True)
+
 class Options:
     """What the caller chose.
 
@@ -36,53 +35,67 @@ class Options:
     (fd_array, ...).
     """
 
-    btf: Btf | bytes | None = None
-    programs: Sequence[str] | None = None
-    max_entries: Mapping[str, int] = field(default_factory=dict)
-    data: Mapping[str, Any] = field(default_factory=dict)
-    pin_root: str = "/sys/fs/bpf"
-    prog_type: str = ""
-    reuse: Mapping[str, Map] = field(default_factory=dict)
-    log_level: int = 0
-    targets: Mapping[str, Program | tuple[Program, str]] = field(default_factory=dict)
-    autoload: Mapping[str, bool] = field(default_factory=dict)
-    autoattach: Mapping[str, bool] = field(default_factory=dict)
-    pins: Mapping[str, str] = field(default_factory=dict)
-    device: str | int = 0
-    sign: Sign | None = None
-    keyring: str | int = "session"
-    fields: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    def __init__(
+        self, *, btf: Btf | bytes | None = None, programs: Sequence[str] | None = None,
+        max_entries: Mapping[str, int] | None = None, data: Mapping[str, Any] | None = None,
+        pin_root: str = "/sys/fs/bpf", prog_type: str = "", reuse: Mapping[str, Map] | None = None, log_level: int = 0,
+        targets: Mapping[str, Program | tuple[Program, str]] | None = None,
+        autoload: Mapping[str, bool] | None = None, autoattach: Mapping[str, bool] | None = None,
+        pins: Mapping[str, str] | None = None, device: str | int = 0, sign: Sign | None = None,
+        keyring: str | int = "session", fields: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:  # fmt: skip
+        self.btf = btf
+        self.programs = programs
+        self.max_entries = max_entries or {}
+        self.data = data or {}
+        self.pin_root = pin_root
+        self.prog_type = prog_type
+        self.reuse = reuse or {}
+        self.log_level = log_level
+        self.targets = targets or {}
+        self.autoload = autoload or {}
+        self.autoattach = autoattach or {}
+        self.pins = pins or {}
+        self.device = device
+        self.sign = sign
+        self.keyring = keyring
+        self.fields = fields or {}
 
 
-@dataclass(slots=True)
 class State:
-    """Filled in by the passes, in order."""
+    """Filled in by the passes, in order.
 
-    obj: Object
-    kernel: Kernel
-    options: Options
-    chosen: list[ProgramSpec] = field(default_factory=list)
-    functions: dict[str, Function] = field(default_factory=dict)
-    core: dict[str, list[Result]] = field(default_factory=dict)
-    btf: BtfHandle | None = None
-    func_info: bool = True  # whether the kernel takes records of functions
-    types: Btf | None = None  # the object's BTF with externs as plain variables
-    symbols: dict[str, Symbol] = field(default_factory=dict)
-    kconfig: bytes = b""
-    specs: dict[str, MapSpec] = field(default_factory=dict)
-    maps: dict[str, Map] = field(default_factory=dict)
-    arenas: dict[str, memoryview] = field(default_factory=dict)
-    flat: dict[str, Flat] = field(default_factory=dict)
-    programs: dict[str, Program] = field(default_factory=dict)
-    struct_ops: dict[str, StructOps] = field(default_factory=dict)
-    members: dict[str, tuple[StructOps, int]] = field(default_factory=dict)  # of struct_ops, by program
-    shared: dict[str, Any] = field(default_factory=dict)  # what attachments of the object keep together
-    links: list[Any] = field(default_factory=list)
-    fd_array: dict[str, int] = field(default_factory=dict)  # modules whose functions programs call
-    module_btf: dict[str, BtfHandle] = field(default_factory=dict)
-    _modules: dict[str, Btf] | None = None
-    _vmlinux: Btf | None = None
-    _asked: bool = False
+    func_info: whether the kernel takes records of functions. types: the object's BTF with externs as plain variables.
+    members: of struct_ops, by program. shared: what attachments of the object keep together. fd_array: modules whose
+    functions programs call.
+    """
+
+    def __init__(self, obj: Object, kernel: Kernel, options: Options) -> None:
+        self.obj = obj
+        self.kernel = kernel
+        self.options = options
+        self.chosen: list[ProgramSpec] = []
+        self.functions: dict[str, Function] = {}
+        self.core: dict[str, list[Result]] = {}
+        self.btf: BtfHandle | None = None
+        self.func_info = True
+        self.types: Btf | None = None
+        self.symbols: dict[str, Symbol] = {}
+        self.kconfig = b""
+        self.specs: dict[str, MapSpec] = {}
+        self.maps: dict[str, Map] = {}
+        self.arenas: dict[str, memoryview] = {}
+        self.flat: dict[str, Flat] = {}
+        self.programs: dict[str, Program] = {}
+        self.struct_ops: dict[str, StructOps] = {}
+        self.members: dict[str, tuple[StructOps, int]] = {}
+        self.shared: dict[str, Any] = {}
+        self.links: list[Any] = []
+        self.fd_array: dict[str, int] = {}
+        self.module_btf: dict[str, BtfHandle] = {}
+        self._modules: dict[str, Btf] | None = None
+        self._vmlinux: Btf | None = None
+        self._asked = False
 
     def vmlinux(self) -> Btf | None:
         """The kernel's BTF, given or its own; None when there is none."""
@@ -92,6 +105,8 @@ class State:
             if given is not None:
                 self._vmlinux = given if isinstance(given, Btf) else Btf.parse(given)
             else:
+                from bombus.loader.btfcache import vmlinux_of
+
                 try:
                     self._vmlinux = vmlinux_of(self.kernel)
                 except NotSupported:
@@ -102,6 +117,8 @@ class State:
         """Resolves CO-RE relocations of this object; None when it has no BTF."""
         if self.obj.btf is None:
             return None
+        from bombus.btf.core import Resolver
+
         vmlinux = self.vmlinux()
         targets = [vmlinux] if vmlinux is not None else []
         if self.options.btf is None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from collections import defaultdict
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from bombus.btf.ext import BtfExt
@@ -84,18 +84,18 @@ def is_data(name: str) -> bool:
     )
 
 
-@dataclass(slots=True)
 class _Reader:
-    elf: Elf
-    name: str
-    relaxed_maps: bool = False
-    btf: Btf | None = None
-    ext: BtfExt | None = None
-    maps: list[MapSpec] = field(default_factory=list)
-    map_at: dict[tuple[int, int], str] = field(default_factory=dict)
-    data_of: dict[int, str] = field(default_factory=dict)
-    functions: dict[tuple[int, int], Function] = field(default_factory=dict)
-    externs: dict[str, Extern] = field(default_factory=dict)
+    def __init__(self, elf: Elf, name: str, relaxed_maps: bool = False) -> None:
+        self.elf = elf
+        self.name = name
+        self.relaxed_maps = relaxed_maps
+        self.btf: Btf | None = None
+        self.ext: BtfExt | None = None
+        self.maps: list[MapSpec] = []
+        self.map_at: dict[tuple[int, int], str] = {}
+        self.data_of: dict[int, str] = {}
+        self.functions: dict[tuple[int, int], Function] = {}
+        self.externs: dict[str, Extern] = {}
 
     def read(self) -> Object:
         self.read_btf()

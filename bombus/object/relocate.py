@@ -13,17 +13,18 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import NamedTuple
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
 
 from bombus.bits import s32
-from bombus.btf.core import Resolver, Result
-from bombus.btf.core import relocate as relocate_core
 from bombus.btf.ext import FuncInfo, LineInfo
 from bombus.errors import RelocationError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.object.model import Extern, Function, Object, ProgramSpec, Reference
+
+if TYPE_CHECKING:
+    from bombus.btf.core import Resolver, Result
 
 
 class Flat(NamedTuple):
@@ -47,6 +48,8 @@ def core(function: Function, resolver: Resolver) -> tuple[Function, list[Result]
     """A function with its CO-RE relocations applied. RelocationError when one cannot be."""
     if not function.core:
         return function, []
+    from bombus.btf.core import relocate as relocate_core
+
     insns = list(function.insns)
     relos = [relo._replace(insn_off=relo.insn_off * 8) for relo in function.core]
     results = relocate_core(relos, insns, resolver.local, resolver=resolver)
@@ -93,16 +96,18 @@ def flatten(program: ProgramSpec, functions: Mapping[str, Function]) -> Flat:
     )
 
 
-@dataclass(frozen=True, slots=True)
 class Symbol:
     """What the kernel has for an extern. kind: "kconfig" (offset in the .kconfig map), "btf" (id and descriptor of
     the BTF that has it), "address", "kfunc" (id, descriptor of its module's BTF, and index of that in fd_array; both
     0 for vmlinux), or "missing" (weak and not there)."""
 
-    kind: str
-    value: int = 0
-    fd: int = 0
-    index: int = 0
+    __slots__ = ("fd", "index", "kind", "value")
+
+    def __init__(self, kind: str, value: int = 0, fd: int = 0, index: int = 0) -> None:
+        self.kind = kind
+        self.value = value
+        self.fd = fd
+        self.index = index
 
 
 # Calls of kernel functions that are not there become calls that no kernel accepts; so does the verifier's message

@@ -6,7 +6,6 @@ the BTF of Linux 6.18. A field's `since` is given only where it is younger than 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from bombus.spec.version import KernelVersion, since
@@ -27,7 +26,6 @@ class Field(NamedTuple):
     out: bool = False
 
 
-@dataclass(frozen=True, slots=True)
 class Command:
     """One value of enum bpf_cmd.
 
@@ -35,16 +33,18 @@ class Command:
     lie in an anonymous struct. Members of a nested named struct carry its name as prefix (`kprobe_multi_flags`).
     """
 
-    name: str  # "BPF_MAP_CREATE"
-    id: int
-    since: KernelVersion
-    fields: tuple[Field, ...]
-    doc: str = ""
-    member: str = ""
-    by_name: dict[str, Field] = field(init=False, repr=False, compare=False)
+    __slots__ = ("by_name", "doc", "fields", "id", "member", "name", "since")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by_name", {f.name: f for f in self.fields})
+    def __init__(
+        self, name: str, id: int, since: KernelVersion, fields: tuple[Field, ...], doc: str = "", member: str = ""
+    ) -> None:
+        self.name = name  # "BPF_MAP_CREATE"
+        self.id = id
+        self.since = since
+        self.fields = fields
+        self.doc = doc
+        self.member = member
+        self.by_name = {f.name: f for f in fields}
 
     @property
     def size(self) -> int:

@@ -7,24 +7,21 @@ byte 16 on are a union chosen by `type`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 from bombus.spec.commands import Field
 from bombus.spec.version import KernelVersion, since
 
 
-@dataclass(frozen=True, slots=True)
 class InfoStruct:
     """One uapi struct. size: bytes in Linux 6.18; an older kernel fills a prefix and says so in info_len."""
 
-    name: str
-    size: int
-    since: KernelVersion
-    fields: tuple[Field, ...]
-    by_name: dict[str, Field] = field(init=False, repr=False, compare=False)
+    __slots__ = ("by_name", "fields", "name", "since", "size")
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by_name", {f.name: f for f in self.fields})
+    def __init__(self, name: str, size: int, since: KernelVersion, fields: tuple[Field, ...]) -> None:
+        self.name = name
+        self.size = size
+        self.since = since
+        self.fields = fields
+        self.by_name = {f.name: f for f in fields}
 
 
 def _f(kind: str, name: str, offset: int, version: str | None = None) -> Field:

@@ -29,6 +29,11 @@ class KernelVersion(NamedTuple):
             raise UsageError(f"{text!r} is not a kernel version; write it as 5.15 or 6.12.3")
         return cls(int(match[1]), int(match[2]), int(match[3] or 0))
 
+    @property
+    def code(self) -> int:
+        """LINUX_VERSION_CODE."""
+        return self.major << 16 | self.minor << 8 | min(self.patch, 255)
+
     def __str__(self) -> str:
         return f"{self.major}.{self.minor}" + (f".{self.patch}" if self.patch else "")
 

@@ -12,7 +12,6 @@ from bombus.btf.types import DataSec, Var
 from bombus.errors import NotSupported, UsageError
 from bombus.isa import opcodes as op
 from bombus.loader.events import EventType, event_type, is_buffer, named, open_reader
-from bombus.spec.helpers import HELPER
 from bombus.spec.maptypes import MAP_TYPE
 
 if TYPE_CHECKING:
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from bombus.loader.load import Loaded
     from bombus.object.model import Object
 
-_PRINTS = frozenset({HELPER["trace_printk"].id, HELPER["trace_vprintk"].id})
+_PRINTS = frozenset({6, 177})  # bpf_trace_printk, bpf_trace_vprintk: include/uapi/linux/bpf.h
 # Variables by which tools of the field take the process to trace, processes before threads.
 PID_VARIABLES = (
     "target_tgid", "targ_tgid", "filter_tgid", "tgid_filter", "tgid_target", "target_pid", "targ_pid", "filter_pid",

@@ -17,11 +17,12 @@ if TYPE_CHECKING:
     from bombus.kernel.handles.links import IterLink, Link
     from bombus.kernel.handles.maps import Map, map_type_of
     from bombus.kernel.handles.perfbuf import PerfBuffer, PerfError
-    from bombus.kernel.handles.programs import Program, TestRun, attach_type_of, prog_type_of
+    from bombus.kernel.handles.programs import Program, attach_type_of, prog_type_of
     from bombus.kernel.handles.rawmap import RawMap
     from bombus.kernel.handles.reader import Reader
     from bombus.kernel.handles.readers import Readers
     from bombus.kernel.handles.ringbuf import RingBuffer, RingError
+    from bombus.kernel.handles.testrun import TestRun
     from bombus.kernel.handles.token import Token
     from bombus.kernel.handles.userring import Sample, UserRing
 
@@ -72,7 +73,7 @@ _ROOMS = {
     "RingBuffer": "ringbuf",
     "RingError": "ringbuf",
     "Sample": "userring",
-    "TestRun": "programs",
+    "TestRun": "testrun",
     "Token": "token",
     "UserRing": "userring",
     "attach_type_of": "programs",

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -12,19 +11,24 @@ if TYPE_CHECKING:
     from bombus.kernel.handles.links import IterLink, Link
 
 
-@dataclass(frozen=True, slots=True)
 class Origin:
     """Where a program comes from: its section ("kprobe/do_unlinkat"), attach type, the maps and BTF of its object.
 
     shared: what attachments of one object keep together.
     """
 
-    section: str = ""
-    attach_type: str = ""
-    autoattach: bool = True
-    maps: Mapping[str, Any] = field(default_factory=dict)
-    shared: dict[str, Any] = field(default_factory=dict)
-    btf: Btf | None = None
+    __slots__ = ("attach_type", "autoattach", "btf", "maps", "section", "shared")
+
+    def __init__(
+        self, section: str = "", attach_type: str = "", autoattach: bool = True, maps: Mapping[str, Any] | None = None,
+        shared: dict[str, Any] | None = None, btf: Btf | None = None,
+    ) -> None:  # fmt: skip
+        self.section = section
+        self.attach_type = attach_type
+        self.autoattach = autoattach
+        self.maps = {} if maps is None else maps
+        self.shared = {} if shared is None else shared
+        self.btf = btf
 
 
 class Attaching:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from bombus.errors import KernelError, LoadError, UsageError
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from bombus.kernel.handles.progsource import Source
+    from bombus.kernel.handles.testrun import TestRun
 
 LOG_SIZE_FIRST = 1 << 16
 LOG_SIZE_MAX = 0x3FFF_FFFF  # Linux 6.12 kernel/bpf/log.c: bpf_verifier_log_attr_valid (UINT_MAX >> 2)
@@ -35,27 +35,6 @@ _LIVE_FRAMES = 2  # BPF_F_TEST_XDP_LIVE_FRAMES
 _NO_CTX_OUT = frozenset(
     "BPF_PROG_TYPE_" + name for name in ("SYSCALL", "RAW_TRACEPOINT", "TRACING", "NETFILTER")
 )
-
-
-@dataclass(frozen=True, slots=True)
-class TestRun:
-    """Result of a test run. retval: r0 as u32. data: the packet afterwards. ctx: the context afterwards (b"" when
-    none was given). duration: mean ns of one run, as the kernel measured it."""
-
-    __test__ = False  # not a pytest class
-
-    retval: int
-    data: bytes
-    ctx: bytes
-    duration: int
-
-    @property
-    def data_out(self) -> bytes:
-        return self.data
-
-    @property
-    def ctx_out(self) -> bytes:
-        return self.ctx
 
 
 def prog_type_of(kind: str | int | ProgType) -> ProgType:
@@ -267,6 +246,8 @@ class Program(Attaching, Handle):
         the results, None for plenty, 0 for none. Raises KernelError: ENOSPC when the room is too small, EINVAL for
         data or a ctx that the program type does not take, 524 (ENOTSUPP) for types without test runs.
         """
+        from bombus.kernel.handles.testrun import TestRun
+
         attr = Attr("BPF_PROG_TEST_RUN", prog_fd=self.fd, repeat=repeat, flags=flags, cpu=cpu, batch_size=batch_size)
         out = context = bytearray()
         if data is not None:

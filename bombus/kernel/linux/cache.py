@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 VMLINUX = "/sys/kernel/btf/vmlinux"
@@ -26,12 +25,12 @@ def identity() -> str:
     return f"{name.release} {name.version} {name.machine} {size}"
 
 
-def folder() -> Path | None:
+def folder() -> str | None:
     """Where files lie; None when there is no place for them, or BOMBUS_CACHE=off forbids it."""
     if os.environ.get("BOMBUS_CACHE") == "off":
         return None
     base = os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache")
-    return Path(base) / "bombus" if os.path.isabs(base) else None
+    return os.path.join(base, "bombus") if os.path.isabs(base) else None
 
 
 def cached(name: str, compute: Callable[[], dict[str, Any]], *, key: str = "", refresh: bool = False) -> dict[str, Any]:
@@ -50,21 +49,22 @@ _known: dict[tuple[str, str], dict[str, Any]] = {}  # what this process has aske
 
 def _kept_or_computed(name: str, compute: Callable[[], dict[str, Any]], whole: str, refresh: bool) -> dict[str, Any]:
     place = folder()
-    path = place / f"{name}.json" if place is not None else None
+    path = os.path.join(place, f"{name}.json") if place is not None else None
     if path is not None and not refresh:
         with contextlib.suppress(OSError, ValueError):
-            kept = json.loads(path.read_bytes())
+            with open(path, "rb") as file:
+                kept = json.loads(file.read())
             if isinstance(kept, dict) and kept.get("for") == whole and isinstance(kept.get("fact"), dict):
                 fact: dict[str, Any] = kept["fact"]
                 return fact
     fact = compute()
     if path is not None and fact:
         with contextlib.suppress(OSError):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            os.makedirs(os.path.dirname(path), exist_ok=True)
             import tempfile
 
             # Renamed into place, so that readers see all of it or nothing.
-            with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-                json.dump({"for": whole, "fact": fact}, file)
-            os.replace(file.name, path)
+            with tempfile.NamedTemporaryFile("w", dir=os.path.dirname(path), delete=False) as new:
+                json.dump({"for": whole, "fact": fact}, new)
+            os.replace(new.name, path)
     return fact

@@ -11,7 +11,6 @@ import itertools
 import os
 import struct
 import time
-from dataclasses import dataclass, field
 from typing import Any
 
 from bombus.errors import BombusError, KernelError, NotSupported
@@ -29,12 +28,14 @@ _TASK_INFO = struct.Struct("=IIII")  # union bpf_iter_link_info: task.tid, task.
 _CHUNK = 1 << 16
 
 
-@dataclass(slots=True)
 class Holders:
     """Processes that have an object open: (pid, name of the main thread), each once. cookie: of a perf event link."""
 
-    processes: list[tuple[int, str]] = field(default_factory=list)
-    cookie: int | None = None
+    __slots__ = ("cookie", "processes")
+
+    def __init__(self) -> None:
+        self.processes: list[tuple[int, str]] = []
+        self.cookie: int | None = None
 
 
 # Context: struct bpf_iter__task_file { meta; task; fd; file }, each in 8 bytes. Entry on the stack at -40.
