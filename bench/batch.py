@@ -4,8 +4,9 @@
 
 In memory: the capture is mapped and was read before; its packets are found and run by native loops on one core (CPU
 time), as an XDP program and as a tc program; for packets of 60 bytes and for a mix up to 1,200 (443 MB a million).
-Whole command: CPU time and wall time of `bombus run --pcap` beside `tcpdump -r FILE -w /dev/null` with the same filter,
-runs in turn. Needs clang; tcpdump where installed. Medians.
+Whole command: wall time and CPU time of `bombus run --pcap` beside `tcpdump -r FILE -w /dev/null` with the same filter,
+runs in turn, and their ratios; the first run of bombus, with an empty cache, verifies and compiles. Modules are
+compiled to .pyc before. Needs clang; tcpdump where installed. Medians.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import json
 import os
 import random
+import resource
 import shutil
 import statistics
 import struct
@@ -87,15 +89,12 @@ def in_memory(obj: bytes, name: str, path: Path, rounds: int) -> tuple[float, in
     return statistics.median(times[1:]), found.packets
 
 
-def whole(command: list[str], rounds: int) -> tuple[list[float], list[float]]:
-    cpu, wall = [], []
-    for _ in range(rounds):
-        before, start = os.times(), time.perf_counter()
-        subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        after = os.times()
-        wall.append(time.perf_counter() - start)
-        cpu.append(after.children_user + after.children_system - before.children_user - before.children_system)
-    return cpu, wall
+def whole(command: list[str], env: dict[str, str]) -> tuple[float, float]:
+    """CPU and wall time of a process, seconds."""
+    before, start = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=env)
+    wall, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, wall
 
 
 def main() -> None:
@@ -119,22 +118,27 @@ def main() -> None:
             for name in ("xdp_tcp80", "tc_tcp80"):
                 ns, matches = in_memory(obj.read_bytes(), name, path, arguments.rounds)
                 result[f"{name}, {label}"] = {"ns": round(ns, 1), "million/s": round(1e3 / ns, 1), "matches": matches}
-        bombus = [sys.executable, "-c", "from bombus.cli.main import run; run()", "run", str(obj)]
+        env = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+        bombus = [sys.executable, "-m", "bombus", "run", str(obj)]
         bombus += ["--prog", "xdp_tcp80", "--pcap", str(path), "--engine", "native"]
         commands = {"bombus run --pcap": bombus}
         tcpdump = shutil.which("tcpdump")
         if tcpdump:
             commands["tcpdump"] = [tcpdump, "-r", str(path), "-w", "/dev/null", FILTER]
-        runs: dict[str, tuple[list[float], list[float]]] = {name: ([], []) for name in commands}
+        whole(bombus, env | {"BOMBUS_CACHE": f"{folder}/warm-up"})  # writes .pyc files
+        env["BOMBUS_CACHE"] = f"{folder}/cache"
+        first = whole(bombus, env)
+        runs: dict[str, list[tuple[float, float]]] = {name: [] for name in commands}
         for _ in range(arguments.rounds + 1):
             for name, command in commands.items():
-                for into, found in zip(runs[name], whole(command, 1), strict=True):
-                    into += found
-        for name, (cpu, wall) in runs.items():
-            result[name] = {
-                "cpu s": round(statistics.median(cpu[1:]), 3), "wall s": round(statistics.median(wall[1:]), 3),
-                "MB": path.stat().st_size // 1_000_000,
-            }  # fmt: skip
+                runs[name].append(whole(command, env))
+        medians = {name: [statistics.median(column) for column in zip(*times[1:], strict=True)]
+                   for name, times in runs.items()}  # fmt: skip
+        rows = {"bombus run --pcap, first run": list(first), **medians}
+        for name, (cpu, wall) in rows.items():
+            result[name] = {"cpu s": round(cpu, 3), "wall s": round(wall, 3), "MB": path.stat().st_size // 1_000_000}
+            if "tcpdump" in medians:
+                result[name]["of tcpdump's wall"] = round(wall / medians["tcpdump"][1], 2)
     if arguments.json:
         print(json.dumps(result, indent=1))
         return
