@@ -65,7 +65,7 @@ def open_program(path: str | os.PathLike[str], *, relaxed_maps: bool = False) ->
     name = os.fspath(path)
     if language(name) is None:
         return open_object(path, relaxed_maps=relaxed_maps)
-    return read_object(build_cached(name), name=Path(name).stem, relaxed_maps=relaxed_maps)
+    return read_object(build_cached(name), name=os.path.splitext(os.path.basename(name))[0], relaxed_maps=relaxed_maps)
 
 
 # What changes how a C compiler works, beside its command line.

@@ -6,7 +6,6 @@ Facts: System V gABI chapter 4, include/uapi/linux/elf.h.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import NamedTuple
 
 EM_MIPS = 8
@@ -51,37 +50,47 @@ R_BPF_64_NODYLD32 = 4
 R_BPF_64_32 = 10
 
 
-@dataclass(frozen=True, slots=True)
 class Section:
     """One section. `data` is empty for SHT_NOBITS, whose `size` counts all the same."""
 
-    index: int
-    name: str
-    type: int
-    flags: int
-    offset: int
-    size: int
-    link: int
-    info: int
-    align: int
-    entsize: int
-    data: bytes
+    __slots__ = ("align", "data", "entsize", "flags", "index", "info", "link", "name", "offset", "size", "type")
+
+    def __init__(
+        self, index: int, name: str, type: int, flags: int, offset: int, size: int, link: int, info: int, align: int,
+        entsize: int, data: bytes,
+    ) -> None:  # fmt: skip
+        self.index = index
+        self.name = name
+        self.type = type
+        self.flags = flags
+        self.offset = offset
+        self.size = size
+        self.link = link
+        self.info = info
+        self.align = align
+        self.entsize = entsize
+        self.data = data
 
 
-@dataclass(frozen=True, slots=True)
 class Symbol:
     """One symbol; `section` is its section index after SHN_XINDEX was resolved, `other` the whole st_other, of which
     `visibility` is the low part."""
 
-    index: int
-    name: str
-    value: int
-    size: int
-    bind: int
-    type: int
-    visibility: int
-    section: int
-    other: int = 0
+    __slots__ = ("bind", "index", "name", "other", "section", "size", "type", "value", "visibility")
+
+    def __init__(
+        self, index: int, name: str, value: int, size: int, bind: int, type: int, visibility: int, section: int,
+        other: int = 0,
+    ) -> None:  # fmt: skip
+        self.index = index
+        self.name = name
+        self.value = value
+        self.size = size
+        self.bind = bind
+        self.type = type
+        self.visibility = visibility
+        self.section = section
+        self.other = other
 
 
 class Relocation(NamedTuple):
@@ -120,8 +129,7 @@ class Relocations(Mapping[int, tuple[Relocation, ...]]):
         return len(self._targets)
 
 
-@dataclass(frozen=True, slots=True)
-class Elf:
+class Elf(NamedTuple):
     """A parsed file. `relocations` maps the index of a target section to its entries."""
 
     bits: int

@@ -44,4 +44,4 @@ class Facts(NamedTuple):
     loops: Mapping[int, int] = _NONE
     steps: Mapping[int, tuple[int, int]] = _NO_STEPS
     probes: frozenset[int] = frozenset()
-    inner: Mapping[int, int] = field(default_factory=dict)
+    inner: Mapping[int, int] = _NONE

@@ -49,7 +49,6 @@ from bombus.vm.env import Compiled, Env, HelperFn
 from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run
 
 if TYPE_CHECKING:
-    from bombus.jit.upcall import Upcall
     from bombus.vm.reference import ReferenceProgram
 
 _U64_MAIN = ctypes.CFUNCTYPE(ctypes.c_uint64, ctypes.c_void_p, ctypes.c_uint64, ctypes.c_uint32)

@@ -8,8 +8,6 @@ from typing import NamedTuple
 
 from bombus.errors import UsageError
 
-_VERSION = re.compile(r"v?(\d+)\.(\d+)(?:\.(\d+))?")
-
 
 class KernelVersion(NamedTuple):
     """A Linux version. Compare with < and >=; `str()` drops a zero patch level."""
@@ -24,7 +22,7 @@ class KernelVersion(NamedTuple):
 
         Raises UsageError when the text does not begin with a version.
         """
-        match = _VERSION.match(text)
+        match = re.match(r"v?(\d+)\.(\d+)(?:\.(\d+))?", text)
         if match is None:
             raise UsageError(f"{text!r} is not a kernel version; write it as 5.15 or 6.12.3")
         return cls(int(match[1]), int(match[2]), int(match[3] or 0))
@@ -41,4 +39,4 @@ class KernelVersion(NamedTuple):
 @cache
 def since(text: str) -> KernelVersion:
     """Short spelling for the `since` column of spec rows."""
-    return KernelVersion.parse(text)
+    return KernelVersion(*map(int, text.split(".")))

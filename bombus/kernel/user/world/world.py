@@ -45,8 +45,8 @@ class Clock:
 
 
 class Task:
-    """A thread. pid: thread id, the kernel's task->pid. parent: None of the first process. start_time: nanoseconds of the
-    monotonic clock. exit_code: as wait(2) gives it, code << 8 | signal. Stacks: return addresses, innermost first.
+    """A thread. pid: thread id, the kernel's task->pid. parent: None of the first process. start_time: nanoseconds of
+    the monotonic clock. exit_code: as wait(2) gives it, code << 8 | signal. Stacks: return addresses, innermost first.
     """
 
     __slots__ = (
@@ -115,10 +115,10 @@ class World:
     that runs now. devices by ifindex (1 is the loopback).
 
     contexts: live contexts of programs by address. attached_to: (cgroup, attach type) of the running program, None in a
-    test run. spare: buffers of finished runs, by kind of hook. cookies_of: by the
-    socket's address. sent: (ifindex, ingress, packet) of clones. timers: helpers.timers.Timer by the bpf_timer's
-    address. cookie: of the link whose program runs, for bpf_get_attach_cookie. retval: of cgroup hooks, for bpf_get_retval and bpf_set_retval. net: kernel.user.devices.Network. cgroups:
-    world.cgroups.CgroupTree. sockets: kernel.user.sockets.Sockets.
+    test run. spare: buffers of finished runs, by kind of hook. cookies_of: by the socket's address. cookie: of the link
+    whose program runs, for bpf_get_attach_cookie. sent: (ifindex, ingress, packet) of clones. timers:
+    helpers.timers.Timer by the bpf_timer's address. retval: of cgroup hooks, for bpf_get_retval and bpf_set_retval.
+    net: kernel.user.devices.Network. cgroups: world.cgroups.CgroupTree. sockets: kernel.user.sockets.Sockets.
     """
 
     __slots__ = (
