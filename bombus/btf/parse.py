@@ -24,7 +24,6 @@ MAX_STRING = 4096
 MAX_TEXT = 1 << 28
 # A search costs about 0.5 ms in a kernel's strings, the index of all names 30 ms.
 SEARCHES = 12
-_FLAVOUR = re.compile(r"(.*[^_])___[^_]", re.DOTALL)
 VOID: Final = Void()
 
 Buffer = bytes | bytearray | memoryview
@@ -372,7 +371,7 @@ def essential_name(name: str) -> str:
 
     Fact: the last "___" that has something on both sides starts the flavour.
     """
-    found = _FLAVOUR.match(name) if "___" in name else None
+    found = re.match(r"(.*[^_])___[^_]", name, re.DOTALL) if "___" in name else None
     return found[1] if found else name
 
 

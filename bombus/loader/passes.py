@@ -6,7 +6,6 @@ Facts: Linux 6.12 tools/lib/bpf/libbpf.c (bpf_object_prepare, bpf_object__create
 from __future__ import annotations
 
 import os
-import re
 import sys
 from collections.abc import Callable
 from contextlib import suppress
@@ -138,7 +137,7 @@ def resolve_externs(state: State) -> None:
 
 
 def _map_name(spec: MapSpec) -> str:
-    return re.sub(r"[^A-Za-z0-9_.]", "_", spec.name)[:15]
+    return _kernel_name(spec.name)
 
 
 def _size(state: State, spec: MapSpec) -> MapSpec:
@@ -513,7 +512,12 @@ def _for_old_kernels(state: State, insns: list[Insn]) -> list[Insn]:
 
 
 def _prog_name(program: ProgramSpec) -> str:
-    return re.sub(r"[^A-Za-z0-9_.]", "_", program.name)[:15]
+    return _kernel_name(program.name)
+
+
+def _kernel_name(name: str) -> str:
+    """What a kernel takes as a name (bpf_obj_name_cpy): letters, digits, `_` and `.`, up to 15."""
+    return "".join(letter if (letter.isascii() and letter.isalnum()) or letter in "_." else "_" for letter in name[:15])
 
 
 def _attach_type(state: State, program: ProgramSpec) -> str | int:
