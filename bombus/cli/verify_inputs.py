@@ -145,7 +145,10 @@ def _has_sections(path: str) -> bool:
 def _kernel(choice: Choice) -> UserKernel:
     from bombus.kernel.user.kernel import UserKernel
 
-    return UserKernel(choice.kernel, btf=choice.btf, modules=choice.modules, kconfig=_kconfig())
+    # Maps are only looked at: no code of theirs is wanted.
+    return UserKernel(
+        choice.kernel, btf=choice.btf, modules=choice.modules, kconfig=_kconfig(), maps="python"
+    )  # fmt: skip
 
 
 @cache

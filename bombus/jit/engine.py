@@ -370,7 +370,7 @@ class NativeProgram:
         for name in _ROUTINES:
             found[name] = _address(getattr(_LIBC, name))
         for symbol, index in lowered.helpers.items():
-            found[symbol] = self._upcall(self._helper(self._bound[index]), "helper")
+            found[symbol] = self._upcall(self._helper(self._bodies()[index]), "helper")
             code = self._options.maps.get(index)
             self._python |= code is None or code.by_handle
         self._python |= bool(lowered.needs - {abi.FIND})
@@ -530,7 +530,8 @@ class NativeEngine:
         if facts is not None and not checked:
             held = {i: env.inner_code(type_) for i, type_ in facts.inner.items()}
             maps |= {i: code for i, code in held.items() if code is not None and insns[i].imm in code.calls}
-        others = None if facts is None or checked else env.helper_code()
+        calls_helpers = any(insn.opcode == op.CALL and not insn.src for insn in insns)
+        others = env.helper_code() if facts is not None and not checked and calls_helpers else None
         if others is not None:
             maps |= {
                 i: others

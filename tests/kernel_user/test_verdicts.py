@@ -269,7 +269,7 @@ def test_damage_is_judged_anew(place: Path, judged: Loads, how: str) -> None:
 
 
 @pytest.mark.parametrize("payload", [b"", b"junk", marshal.dumps(5), marshal.dumps((1, 2, 3)),
-                                     marshal.dumps((1, 0, {}, {}, frozenset(), {}, {5: 9}, {}, {}, frozenset()))])
+                                     marshal.dumps((1, 0, {"maps": {5: 9}})), marshal.dumps((1, 0, {"x": {}}))])
 def test_whole_files_that_are_no_verdicts(place: Path, judged: Loads, payload: bytes) -> None:
     load(UserKernel(), program("r0 = 2\nexit"))
     (file,) = place.iterdir()

@@ -93,13 +93,14 @@ def find(key: Key, prog: Prog) -> bool:
     if payload is None:
         return False
     try:
-        insns, context, access, pointer, stack, depths, maps, loops, steps, probes = marshal.loads(payload)
-        by_id = {index: key.maps[which].id for index, which in maps.items()}
+        insns, context, found = marshal.loads(payload)
+        facts = Facts(**found)
+        by_id = {index: key.maps[which].id for index, which in facts.maps.items()}
     except (ValueError, TypeError, EOFError, AttributeError, IndexError):
         return False  # whole, and yet no verdict
     prog.verified_insns = insns
     prog.max_ctx_offset = context
-    prog.facts = Facts(access, pointer, stack, depths, by_id, loops, steps, probes)
+    prog.facts = facts._replace(maps=by_id)
     return True
 
 
@@ -113,11 +114,8 @@ def keep(key: Key, prog: Prog, took: int) -> None:
     order = {item.id: which for which, item in enumerate(key.maps)}
     if not order.keys() >= set(facts.maps.values()):
         return
-    found = (
-        prog.verified_insns, prog.max_ctx_offset, dict(facts.access), dict(facts.pointer), facts.stack_arguments,
-        dict(facts.depths), {index: order[id_] for index, id_ in facts.maps.items()}, dict(facts.loops),
-        dict(facts.steps), facts.probes,
-    )  # fmt: skip
+    numbered = facts._replace(maps={index: order[id_] for index, id_ in facts.maps.items()})
+    found = prog.verified_insns, prog.max_ctx_offset, numbered._asdict()
     kept.write(_ROOM, key.name, _MAGIC, marshal.dumps(found))
 
 
