@@ -199,9 +199,9 @@ def test_all_that_the_verifier_is_given_counts() -> None:
     assert {field.name for field in dataclasses.fields(Program)} == {
         # in the key
         "insns", "prog_type", "version", "expected_attach_type", "license", "name", "flags", "maps", "fd_array", "btf",
-        "func_info", "line_info", "attach_btf_id", "attach_prog", "vmlinux", "cpus",
+        "func_info", "line_info", "attach_btf_id", "vmlinux", "cpus",
         # no other value where verdicts are kept
-        "log_level", "log_size", "other_fds",
+        "log_level", "log_size", "other_fds", "attach_prog", "modules", "attach_btf_fd",
         # the user kernel leaves them as they are
         "privileges", "without", "data_symbols",
     }  # fmt: skip

@@ -56,11 +56,12 @@ class Key:
 
 
 def key_of(kernel: UserKernel, attr: Attr, prog: Prog, fds: set[int], array: tuple[int, ...]) -> Key | None:
-    """None where nothing is kept: with a log, without verification, before the oldest verifier, for programs with
-    descriptors that are no maps. fds, array: the descriptors that the program names, and its fd_array."""
+    """None where nothing is kept: with a log, without verification, before the oldest verifier, for programs that
+    attach to another one or to a module, or have descriptors that are no maps. fds, array: the descriptors that the
+    program names, and its fd_array."""
     if kernel.verify == "off" or kernel.on_verify is not None or attr.get("log_level") or kernel.version < OLDEST:
         return None
-    if kept.folder(_ROOM) is None:
+    if attr.get("attach_prog_fd") or kept.folder(_ROOM) is None:  # or attach_btf_obj_fd, in the same place
         return None
     maps: list[Map] = []
     number: dict[int, int] = {}
@@ -79,7 +80,7 @@ def key_of(kernel: UserKernel, attr: Attr, prog: Prog, fds: set[int], array: tup
     facts = (
         sys.version_info[:3], marshal.version, tuple(kernel.version), prog.type.id, prog.expected_attach_type,
         prog.license, prog.name, prog.flags, kernel.possible_cpus, attr.get("attach_btf_id"),
-        bool(attr.get("attach_prog_fd")), tuple(number[fd] for fd in array), prog.func_info, prog.line_info,
+        tuple(number[fd] for fd in array), prog.func_info, prog.line_info,
         _digest(btf), _digest(kernel.types()), [_map(item) for item in maps],
     )  # fmt: skip
     state.update(repr(facts).encode())
