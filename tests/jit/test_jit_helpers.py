@@ -117,6 +117,9 @@ def test_random_numbers() -> None:
 
 def test_contexts_have_no_packet() -> None:
     kernel = UserKernel("6.18", engine="native")
-    fd, _ = load(kernel, [b.mov(6, b.R1), b.ld_abs("u8", 0), EXIT], SOCKET)
-    with pytest.raises(NotSupported, match="BPF_LD_ABS"):
-        run_contexts(kernel, fd, bytearray(192), 192)
+    loads = [b.mov(6, b.R1), b.ld_abs("u8", 0), EXIT]
+    bytes_ = [b.st("u64", 10, -8, 0), b.mov(2, 0), b.mov(3, b.R10), b.add(3, -8), b.mov(4, 8), b.call(26), EXIT]
+    for insns in (loads, bytes_):
+        fd, _ = load(kernel, insns, SOCKET)
+        with pytest.raises(NotSupported, match="reads its packet"):
+            run_contexts(kernel, fd, bytearray(192), 192)

@@ -25,6 +25,7 @@ from bombus.kernel.user.run import packet_runner_of
 from bombus.kernel.user.world import world_of
 
 if TYPE_CHECKING:
+    from bombus.isa.insn import Insn
     from bombus.jit.engine import NativeProgram
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.prog import Prog
@@ -240,14 +241,20 @@ def _run_share(
             first = last
 
 
+def _wants_packet(insn: Insn) -> bool:
+    from bombus.runtime.maps.kinds import OF_PACKETS
+
+    return insn.opcode & 0xE7 in _LOADS or (insn.opcode == op.CALL and not insn.src and insn.imm in OF_PACKETS)
+
+
 def run_contexts(
     kernel: UserKernel, program: Prog | int, contexts: bytearray | memoryview | array[int], stride: int
 ) -> array[int]:
     """Run a program over contexts that lie one after the other, `stride` bytes each (a numpy structured array, as a
     memoryview); returns each r0 as u64. The program sees and may change the contexts in place.
 
-    UsageError for a read-only buffer or a size that is no multiple of the stride, NotSupported for programs that load
-    from a packet (BPF_LD_ABS, BPF_LD_IND).
+    UsageError for a read-only buffer or a size that is no multiple of the stride, NotSupported for programs that read a
+    packet through their context.
     """
     from bombus.jit.batch import Batch
     from bombus.kernel.user.prog import Prog
@@ -260,8 +267,11 @@ def run_contexts(
         raise UsageError("contexts must be writable memory")
     if stride < 1 or len(view) % stride:
         raise UsageError(f"{len(view)} bytes are no whole number of contexts of {stride}")
-    if any(insn.opcode & 0xE7 in _LOADS for insn in prog.insns):
-        raise NotSupported("contexts for a program with BPF_LD_ABS or BPF_LD_IND", "they have no packet: run_packets")
+    if any(_wants_packet(insn) for insn in prog.insns):
+        raise NotSupported(
+            "contexts for a program that reads its packet (BPF_LD_ABS, BPF_LD_IND, bpf_skb_load_bytes)",
+            "they have none: run_packets",
+        )
     if prog.max_ctx_offset > stride:
         raise UsageError(f"the program reads {prog.max_ctx_offset} bytes of its context, which has {stride}")
     count = len(view) // stride
