@@ -119,7 +119,10 @@ def pin(words: Words) -> None:
     output.done()
 
 
-_LOAD = "OBJ PATH [type TYPE] [map {idx N | name NAME} MAP]... [dev NAME] [pinmaps DIR] [autoattach]"
+_LOAD = (
+    "OBJ PATH [type TYPE] [map {idx N | name NAME} MAP]... [{offload_dev | xdpmeta_dev} NAME] [pinmaps DIR] "
+    "[autoattach]"
+)
 
 
 _SIGN = (

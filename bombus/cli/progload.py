@@ -47,24 +47,29 @@ def load(words: Words, *, all_: bool, sign: Signer | None = None) -> None:
     """OBJ PATH [type TYPE] [map {idx N | name NAME} MAP]... [dev NAME] [pinmaps DIR] [autoattach]."""
     path, target = words.take("OBJ"), words.take("PATH")
     section: Section | None = None
-    pin_maps, attach, device = "", False, 0
+    pin_maps, attach = "", False
+    devices: dict[str, int] = {}
     with contextlib.ExitStack() as stack:
         given: dict[str | int, Map] = {}
         while words:
-            word = words.expect("type", "map", "dev", "pinmaps", "autoattach")
+            word = words.expect("type", "map", "dev", "offload_dev", "xdpmeta_dev", "pinmaps", "autoattach")
             if word == "type":
                 if section is not None:
                     raise UsageError("program type already specified")
                 section = _type(words.take("type"))
             elif word == "map":
                 _replacement(words, given, stack)
-            elif word == "dev":
-                device = live.interface(words.take("dev: a device"))
+            elif word in ("dev", "offload_dev"):
+                devices["device"] = live.interface(words.take(f"{word}: a device"))
+            elif word == "xdpmeta_dev":
+                devices["bound"] = live.interface(words.take(f"{word}: a device"))
             elif word == "pinmaps":
                 pin_maps = words.take("pinmaps: a directory")
             else:
                 attach = True
-        _load(path, target, section, given, pin_maps, attach, all_, device, sign)
+        if len(devices) > 1:
+            raise UsageError("offload_dev and xdpmeta_dev exclude each other")
+        _load(path, target, section, given, pin_maps, attach, all_, devices, sign)
     output.done()
 
 
@@ -112,7 +117,7 @@ def _list(names: Iterator[str]) -> str:
 
 def _load(
     path: str, target: str, section: Section | None, given: dict[str | int, Map], pin_maps: str, attach: bool,
-    all_: bool, device: int, sign: Signer | None,
+    all_: bool, devices: dict[str, int], sign: Signer | None,
 ) -> None:  # fmt: skip
     from bombus.cli.source import open_program
     from bombus.loader.load import load as load_object
@@ -130,7 +135,7 @@ def _load(
         raise UsageError(f"{obj.name} has no program that is loaded by default")
     live.ready_to_pin(os.path.join(target, "x") if all_ and os.path.isdir(target) else target)
     options: dict[str, Any] = {"reuse": _reuse(obj, given), "log_level": _LOG if output.flag("debug") else 0,
-                               "device": device, "sign": sign}  # fmt: skip
+                               "sign": sign, **devices}  # fmt: skip
     with load_object(obj, live.kernel(), **options) as loaded, _Undo() as undo:
         if output.flag("debug"):
             for name, program in loaded.programs.items():

@@ -43,6 +43,8 @@ _PROG_ARRAY = MAP_TYPE["BPF_MAP_TYPE_PROG_ARRAY"].id
 _PERF = MAP_TYPE["BPF_MAP_TYPE_PERF_EVENT_ARRAY"].id
 _RINGS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("RINGBUF", "USER_RINGBUF"))
 _PROBE_READS = range(112, 116)  # bpf_probe_read_{user,kernel}{,_str}: include/uapi/linux/bpf.h
+_XDP = "BPF_PROG_TYPE_XDP"
+_DEV_BOUND = 1 << 6  # BPF_F_XDP_DEV_BOUND_ONLY
 _PAGE = 4096
 _PINNED = 1
 _DEVMAPS = frozenset(MAP_TYPE[f"BPF_MAP_TYPE_{name}"].id for name in ("DEVMAP", "DEVMAP_HASH"))
@@ -321,10 +323,17 @@ def _create(state: State, spec: MapSpec) -> Map:
 
 def _of_device(state: State, field: str) -> dict[str, Any]:
     """The field that says which interface is to have a map or program."""
-    device = state.options.device
+    return _interface(state, field, state.options.device)
+
+
+def _interface(state: State, field: str, device: str | int) -> dict[str, Any]:
     if not device:
         return {}
     return {field: device if isinstance(device, int) else state.kernel.sites.ifindex(device)}
+
+
+def _is_bound(state: State, program: ProgramSpec) -> bool:
+    return bool(state.options.bound) and program.prog_type == _XDP
 
 
 def _contents(state: State, spec: MapSpec) -> bytes | None:
@@ -417,7 +426,8 @@ def put_together(state: State, program: ProgramSpec) -> Ready:
     flat = flatten(program, state.functions)
     state.flat[program.name] = flat
     insns = _for_old_kernels(state, resolve(flat, state.obj, lambda name: _map_fd(state, name), state.symbols))
-    fields = _of_device(state, "prog_ifindex")
+    bound = _is_bound(state, program)
+    fields = _interface(state, "prog_ifindex", state.options.bound) if bound else _of_device(state, "prog_ifindex")
     if state.btf is not None and state.func_info and flat.func_info:
         fields["prog_btf_fd"] = state.btf.fd
         records = flat.func_info_bytes()
@@ -454,7 +464,8 @@ def load_program(state: State, program: ProgramSpec, ready: Ready) -> None:
     try:
         loaded = state.programs[program.name] = Program.load(
             state.kernel, program.prog_type, ready.insns, license=state.obj.license, name=_prog_name(program),
-            attach_type=ready.attach_type, flags=program.flags, log_level=state.options.log_level,
+            attach_type=ready.attach_type,
+            flags=program.flags | (_DEV_BOUND if _is_bound(state, program) else 0), log_level=state.options.log_level,
             **ready.fields,
         )  # fmt: skip
     except LoadError as error:

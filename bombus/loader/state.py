@@ -30,7 +30,8 @@ class Options:
     program (and function) that they attach to; autoload: programs to load although their section starts with "?", or
     not to; autoattach: programs and struct_ops maps that `Loaded.attach` leaves out (False); pins: paths by map, which
     is found there or pinned there; device: an interface that runs the programs and keeps the maps itself (offload): its
-    name or number; sign: makes a signature of a program's instructions (`signing.Signer`); keyring: who may have made
+    name or number; bound: an interface that XDP programs are only for, so that they may read its driver's metadata
+    (Linux 6.3); sign: makes a signature of a program's instructions (`signing.Signer`); keyring: who may have made
     it, a name of `signing.KEYRINGS` or a serial number (Linux 6.18); fields: more of BPF_PROG_LOAD's attr by program
     (fd_array, ...).
     """
@@ -41,8 +42,8 @@ class Options:
         pin_root: str = "/sys/fs/bpf", prog_type: str = "", reuse: Mapping[str, Map] | None = None, log_level: int = 0,
         targets: Mapping[str, Program | tuple[Program, str]] | None = None,
         autoload: Mapping[str, bool] | None = None, autoattach: Mapping[str, bool] | None = None,
-        pins: Mapping[str, str] | None = None, device: str | int = 0, sign: Sign | None = None,
-        keyring: str | int = "session", fields: Mapping[str, Mapping[str, Any]] | None = None,
+        pins: Mapping[str, str] | None = None, device: str | int = 0, bound: str | int = 0,
+        sign: Sign | None = None, keyring: str | int = "session", fields: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:  # fmt: skip
         self.btf = btf
         self.programs = programs
@@ -57,6 +58,7 @@ class Options:
         self.autoattach = autoattach or {}
         self.pins = pins or {}
         self.device = device
+        self.bound = bound
         self.sign = sign
         self.keyring = keyring
         self.fields = fields or {}

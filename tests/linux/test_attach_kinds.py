@@ -659,3 +659,24 @@ def test_externs_of_the_kernel() -> None:
                 assert item.bss.found.active == 1
 
     in_namespace(body, net=False)
+
+
+def test_programs_that_are_bound_to_an_interface() -> None:
+    """XDP programs for one device alone, and what devices refuse."""
+
+    def body() -> None:
+        veth()
+        with load(ATTACH, LinuxKernel(), programs=["xdp_pass"], data={"pid": 1}, bound="vb") as item:
+            program = item.programs["xdp_pass"]
+            with program.attach_xdp("vb", mode="native"):
+                frames()
+                assert until(lambda: hits(item, 0) >= 3)
+            with pytest.raises(KernelError) as caught:
+                program.attach_xdp("va", mode="native")
+            assert caught.value.errno == errno.EINVAL
+        with pytest.raises(KernelError, match=r"takes no such program or map \(offload\)"):
+            load(ATTACH, LinuxKernel(), programs=["xdp_pass"], device="vb")
+        with pytest.raises(KernelError, match="no interface 'none'"):
+            load(ATTACH, LinuxKernel(), programs=["xdp_pass"], bound="none")
+
+    in_namespace(body)
