@@ -20,6 +20,7 @@ import re
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -33,6 +34,7 @@ import verifier_gen_raw
 import verifier_gen_scalar
 import verifier_gen_targets
 import verifier_sweeps
+from corpus import VERSIONS
 from fuzz_verifier_linux import (
     CLASSES,
     CONFIGURED,
@@ -48,6 +50,7 @@ from fuzz_verifier_linux import (
 )  # fmt: skip
 from kernel_guest import Batch, Guest, Reply
 from verifier_gen import Case, Generator
+from verifier_gen_mutate import mutate_generator
 from verifier_gen_world import ROWS, World, build_types, describe
 from verifier_kernel_types import KernelTypes
 
@@ -55,7 +58,7 @@ from bombus.btf.parse import Btf
 from bombus.errors import NotSupported
 from bombus.spec.version import KernelVersion
 from bombus.verifier.main import verify
-from bombus.verifier.program import NOBODY, ROOT, FuncInfo, Privileges, Program
+from bombus.verifier.program import NOBODY, ROOT, FuncInfo, MapInfo, Privileges, Program
 
 PRIVILEGES = {"root": ROOT, "bpf": Privileges(True, False, True), "nobody": NOBODY}
 LOGS_SINCE = KernelVersion(6, 12)
@@ -69,10 +72,28 @@ class Kernel:
     version: KernelVersion
 
 
+class GuestWorld(World):
+    """Maps and BTF are records of a batch: their slots stand for descriptors."""
+
+    batch: Batch
+
+    def load_btf(self, data: bytes) -> int:
+        if data not in self.btfs:
+            self.btfs[data] = self.batch.btf(data)
+        return self.btfs[data]
+
+    def make_map(self, info: MapInfo, btf_data: bytes = b"") -> int:
+        inner = self.make_map(info.inner, btf_data) if info.inner is not None else -1
+        btf = self.load_btf(btf_data) if info.value_type_id and btf_data else -1
+        return self.batch.map(info, inner=inner, btf=btf)
+
+
 def guest_world(version: KernelVersion, batch: Batch, vmlinux: Btf | None) -> World:
     """The maps of all rows as records of a batch: their slots stand for descriptors."""
     types = build_types()
-    world = World(Kernel(version), types, batch.btf(types.data), {}, {}, {}, [], vmlinux)
+    world = GuestWorld(Kernel(version), types, 0, {}, {}, {}, [], vmlinux)
+    world.batch = batch
+    world.btf_fd = world.load_btf(types.data)
     for number, row in enumerate(ROWS):
         inner = world.infos[world.maps[row.inner]] if row.inner else None
         info = describe(number, row, types, inner, version)
@@ -84,7 +105,7 @@ def guest_world(version: KernelVersion, batch: Batch, vmlinux: Btf | None) -> Wo
     return world
 
 
-def generators(world: World, user: str) -> dict[str, Generator]:
+def generators(world: World, user: str, wanted: Sequence[str]) -> dict[str, Generator]:
     """By topic. Programs of users without capabilities are of the types that they may load."""
     memory = verifier_gen_memory
     nobody = user == "nobody"
@@ -103,6 +124,11 @@ def generators(world: World, user: str) -> dict[str, Generator]:
         found["kfunc"] = targets.kernel_generator(world, "kfunc", (*targets.HERE, *targets.TRAMPOLINES),
                                                   targets.KfuncWriter)  # fmt: skip
         found["sweep"] = _sweep(world, world.vmlinux)
+    version = f"{world.kernel.version}"
+    if "mutate" in wanted and user == "root" and version in VERSIONS and version != "6.1":  # of 6.1, no loads
+        found["mutate"] = mutate_generator(world, version)
+    if "mutate_typed" in wanted and version in VERSIONS and world.vmlinux is not None:
+        found["mutate_typed"] = mutate_generator(world, version, typed=True, trampolines=True)
     return found
 
 
@@ -119,7 +145,7 @@ def _sweep(world: World, vmlinux: Btf) -> Generator:
 def verify_case(world: World, case: Case, user: str) -> Answer:
     program = Program(
         case.insns, case.prog_type, world.kernel.version, case.attach_type, case.license, "", case.flags,
-        PRIVILEGES[user], world.infos, (), world.types.btf if case.functions else None,
+        PRIVILEGES[user], world.infos, (), (case.btf or world.types.btf) if case.functions else None,
         [FuncInfo(*pair) for pair in case.functions], (), case.attach_btf_id, vmlinux=world.vmlinux,
         log_level=case.log_level, cpus=1,
     )  # fmt: skip
@@ -166,7 +192,7 @@ def run(package: Path, arguments: argparse.Namespace, found: list[dict[str, Any]
     world = guest_world(version, batch, guest.btf())
     cases: list[tuple[str, int, Case]] = []
     for user in arguments.user:
-        known = generators(world, user)
+        known = generators(world, user, arguments.topic or ())
         for topic in arguments.topic or known:
             seed, wanted = arguments.seed, arguments.count
             while wanted:
@@ -176,7 +202,8 @@ def run(package: Path, arguments: argparse.Namespace, found: list[dict[str, Any]
                 batch.program(
                     case.insns, case.prog_type, attach_type=case.attach_type, flags=case.flags,
                     log_level=case.log_level, license_=case.license, functions=case.functions,
-                    btf=world.btf_fd, user=user, seconds=arguments.each, attach_btf_id=case.attach_btf_id,
+                    btf=case.btf_fd or world.btf_fd, user=user, seconds=arguments.each,
+                    attach_btf_id=case.attach_btf_id,
                 )  # fmt: skip
                 cases.append((user, seed, case))
                 seed += 1

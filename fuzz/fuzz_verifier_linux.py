@@ -57,7 +57,8 @@ SECONDS = 40
 EPERM = 1  # without a log: programs of this type are not for this user
 EAGAIN = 11
 # Helpers that a kernel has or has not by its configuration, which is none of the program's doing.
-CONFIGURED = ("cannot use helper bpf_override_return", "cannot use helper bpf_probe_write_user")
+CONFIGURED = ("cannot use helper bpf_override_return", "cannot use helper bpf_probe_write_user",
+              "unknown func bpf_override_return")  # fmt: skip
 NR_CAPSET = 126  # x86-64
 CAP_NET_ADMIN, CAP_BPF = 12, 39
 

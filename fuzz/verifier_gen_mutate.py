@@ -63,15 +63,19 @@ def _similar(info: MapInfo) -> tuple[object, ...]:
 class Corpus:
     """Programs that this kernel may load, each with its maps: recorded ones, and those of installed packages.
 
-    typed: those that use the kernel's types, else those that need none.
+    typed: those that use the kernel's types, else those that need none. trampolines: programs attach to functions here.
     """
 
-    def __init__(self, world: World, version: str = "6.18", step: int = 1, *, typed: bool = False) -> None:
+    def __init__(
+        self, world: World, version: str = "6.18", step: int = 1, *, typed: bool = False, trampolines: bool = False
+    ) -> None:
         self.world = world
         self.maps: dict[tuple[object, ...], tuple[int, MapInfo] | None] = {}
         self.keep: list[Btf] = []
         self.seeds: list[Seed] = []
-        self.names = Names(corpus.vmlinux(version), world.vmlinux) if typed and world.vmlinux is not None else None
+        self.names = None
+        if typed and world.vmlinux is not None:
+            self.names = Names(corpus.vmlinux(version), world.vmlinux, trampolines)
         self._selftests(version, step, typed)
         if typed:
             self._packages()
@@ -207,8 +211,9 @@ class _Collected(Loads):
 class Names:
     """Ids of types in one kernel's BTF for those of the same names in another's."""
 
-    def __init__(self, old: Btf, new: Btf) -> None:
+    def __init__(self, old: Btf, new: Btf, trampolines: bool = False) -> None:
         self.old = old
+        self.trampolines = trampolines
         self.new = new
         self.tracepoints = [
             found for name in _TARGETS if (found := new.find(f"btf_trace_{name}", Kind.TYPEDEF)) is not None
@@ -251,7 +256,7 @@ class Names:
             assert isinstance(new, Struct)
             place = [at for at, one in enumerate(new.members) if one.name == member]
             return replace(program, attach_btf_id=found, expected_attach_type=place[0]) if place else None
-        if attach in (_RAW_TP, _ITERATES) and found:
+        if (attach in (_RAW_TP, _ITERATES) or self.trampolines) and found:
             return replace(program, attach_btf_id=found)
         # What attaches to functions is refused here: it gets a tracepoint.
         found = self.tracepoints[len(program.insns) % len(self.tracepoints)]
@@ -355,9 +360,11 @@ def _distance(insn: Insn, index: int, moved: Callable[[int], int]) -> Insn:
     return insn
 
 
-def mutate_generator(world: World, *, typed: bool = False) -> Callable[[random.Random], Case]:
+def mutate_generator(
+    world: World, version: str = "6.18", *, typed: bool = False, trampolines: bool = False
+) -> Callable[[random.Random], Case]:
     """Raises FileNotFoundError when the recorded programs are not there."""
-    recorded = Corpus(world, typed=typed)
+    recorded = Corpus(world, version, typed=typed, trampolines=trampolines)
     seeds = recorded.seeds
     if not seeds:
         raise FileNotFoundError("no recorded programs")

@@ -23,6 +23,15 @@ _ITERATORS = ("num", "num", "bits", "task", "css", "css_task", "task_vma", "kmem
 
 
 class SceneWriter(ObjectWriter):
+    def main(self, length: int) -> None:
+        """With a callback for exceptions now and then."""
+        main, handler = self.world.types.exceptions
+        if self.with_btf and main and self.chance(0.08):
+            self.main_type = main
+            write = self.inner_function({1: NUMBER}, self.rng.randint(0, 2), self.rng.choice((0, 0, 1)))
+            self.todo.append((Label(), handler, write))
+        super().main(length)
+
     # References.
 
     def reference(self) -> None:

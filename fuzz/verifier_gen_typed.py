@@ -55,6 +55,7 @@ class TypedWriter(Writer):
         self.todo: list[tuple[Label, int, Callable[[], None]]] = []
         self.functions: list[tuple[Label, int]] = []
         self.with_btf = False
+        self.main_type = 0  # the BTF id of the main program, when it is not any
         self.depth = 0
         self.idents = 0
         row = PROG_TYPE_BY_ID[prog_type]
@@ -398,7 +399,7 @@ def finish(w: TypedWriter, topic: str, prog_type: int, attach_type: int) -> Case
     functions: tuple[tuple[int, int], ...] = ()
     if w.with_btf:
         main = rng.choice(w.world.types.functions[:4]) if rng.random() < 0.9 else rng.choice(w.world.types.functions)
-        functions = ((0, main.type_id), *((label.at, type_id) for label, type_id in w.functions))
+        functions = ((0, w.main_type or main.type_id), *((label.at, type_id) for label, type_id in w.functions))
         if rng.random() < 0.03:
             functions = broken(rng, functions)
     flags = rng.choice((0, 0, 0, 0, 0, 0, 0, 8, 8, 1))  # BPF_F_TEST_STATE_FREQ, BPF_F_STRICT_ALIGNMENT

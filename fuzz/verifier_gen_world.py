@@ -140,6 +140,7 @@ class Types:
     key: int = 0
     typed: list[Function] = field(default_factory=list)  # with parameters of the kernel's types
     objects: dict[str, int] = field(default_factory=dict)  # structs that programs may allocate
+    exceptions: tuple[int, int] = (0, 0)  # a main program with a callback for exceptions, and that
 
 
 _CONTEXTS = ("__sk_buff", "xdp_md", "bpf_sock_addr", "bpf_sock_ops", "bpf_sockopt", "bpf_raw_tracepoint_args")
@@ -214,7 +215,7 @@ def build_types(
         Member("a", u64, 0), Member("plain", b.add(Ptr(kernel_type)), 64), Member("own", b.add(Ptr(referenced)), 128),
     )))  # fmt: skip
     # All that follows came later: the ids above stand in recorded programs.
-    typed, objects = [], {}
+    typed, objects, exceptions = [], {}, (0, 0)
     if not functions_named:
         objects = _objects(b, u64, u32, spin, task, values)
         typed = _typed_functions(b, names, task, objects)
@@ -222,8 +223,12 @@ def build_types(
         values["shared"] = b.add(Struct("shared", 24, (
             Member("a", u64, 0), Member("memory", shared, 64), Member("c", u64, 128),
         )))  # fmt: skip
+        handler = b.add(Func("handler", b.add(FuncProto(names["int"], (Param("cookie", u64),))), 1))
+        throwing = b.add(Func("throwing", b.add(FuncProto(names["int"], (Param("ctx", names["void*"]),))), 1))
+        b.add(DeclTag("exception_callback:handler", throwing, -1))
+        exceptions = (throwing, handler)
     data = b.to_bytes()
-    return Types(data, Btf.parse(data), functions, values, u32, typed, objects)
+    return Types(data, Btf.parse(data), functions, values, u32, typed, objects, exceptions)
 
 
 def _objects(b: Builder, u64: int, u32: int, spin: int, task: int, values: dict[str, int]) -> dict[str, int]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from bombus.bits import u32
+from bombus.bits import s64, u32
 from bombus.btf.parse import Btf
 from bombus.btf.types import Enum, Enum64, Func, FuncProto, Int, Kind, Param, Ptr, Struct, Type, Union, Void
 from bombus.errors import BtfError, NotSupported
@@ -381,7 +381,7 @@ def _dynamic(env: Env, kfunc: Kfunc, meta: Meta) -> Reg | None:
         type_id = u32(meta.constant)
         type_ = btfkit.type_or_none(kfunc.btf, type_id)
         if type_ is None and env.rules.leaf_pointers:
-            env.fail(EINVAL, f"Unknown type ID {type_id} passed to kfunc bpf_rdonly_cast")
+            env.fail(EINVAL, f"Unknown type ID {s64(meta.constant)} passed to kfunc bpf_rdonly_cast")
         if isinstance(type_, (Struct, Union)):
             return Reg(PTR_TO_BTF_ID | PTR_UNTRUSTED, ZERO, btf=kfunc.btf, btf_id=type_id)
         if env.rules.leaf_pointers and isinstance(type_, Void):

@@ -30,6 +30,7 @@ from bombus.verifier.regs import (
 )
 from bombus.verifier.trust import TRUSTED_FLAGS, is_trusted
 
+_CONNECTION_RULES: Final = "_nf_conntrack_btf_struct_access"
 _CONNECTION_FIELDS: Final[tuple[str, ...]] = ("mark",)
 _CONNTRACK_WRITERS: Final = ("BPF_PROG_TYPE_SCHED_CLS", "BPF_PROG_TYPE_SCHED_ACT", "BPF_PROG_TYPE_XDP")
 
@@ -142,6 +143,8 @@ def _write(env: Env, reg: Reg, off: int, size: int) -> bool:
     if rules is None:
         if PROG_TYPE_BY_ID[env.program.prog_type].name not in _CONNTRACK_WRITERS:
             return False
+        if btf.find(_CONNECTION_RULES, Kind.FUNC) is None:
+            env.fail(EACCES)  # they are in a module, which is not loaded
         struct, fields = "nf_conn", _CONNECTION_FIELDS
     else:
         struct, fields = rules.writable

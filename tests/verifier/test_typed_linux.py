@@ -43,6 +43,8 @@ _NEXT = "r1 = r10\nr1 += -8\ncall {kfunc:bpf_iter_num_next}\n"
 _END = "r0 = 0\nexit\n"
 _LOCK = "call {kfunc:bpf_rcu_read_lock}\n"
 _UNLOCK = "call {kfunc:bpf_rcu_read_unlock}\n"
+_SAVE = "r1 = r10\nr1 += -{}\ncall {{kfunc:bpf_local_irq_save}}\n"
+_RESTORE = "r1 = r10\nr1 += -{}\ncall {{kfunc:bpf_local_irq_restore}}\n"
 _TASK = "call bpf_get_current_task_btf\nr6 = r0\n"
 _OFF = "r1 = r10\nr1 += -8\ncall {kfunc:bpf_local_irq_save}\n"
 _ON = "r1 = r10\nr1 += -8\ncall {kfunc:bpf_local_irq_restore}\n"
@@ -159,6 +161,24 @@ CASES = (
          "*(u32 *)(r2 + {member:tcp_sock.snd_cwnd}) = r3\n" + _END),
     Case("a store beside it", "struct_ops/tcp_congestion_ops.ssthresh", "r2 = *(u64 *)(r1 + 0)\nr3 = 1\n"
          "*(u32 *)(r2 + {member:tcp_sock.rcv_nxt}) = r3\n" + _END),
+    Case("flags of interrupts", "tc", _SAVE.format(8) + _RESTORE.format(8) + _END),
+    Case("flags restored in the wrong order", "tc",
+         _SAVE.format(8) + _SAVE.format(16) + _RESTORE.format(8) + _RESTORE.format(16) + _END),
+    Case("flags that are not restored", "tc", _SAVE.format(8) + _END),
+    Case("flags that were written over", "tc", _SAVE.format(8) + "*(u8 *)(r10 - 3) = 0\n" + _RESTORE.format(8) + _END),
+    Case("a trap", "tc", "call {kfunc:__bpf_trap}\n" + _END),
+    Case("a session's function without a session", "kprobe", "call {kfunc:bpf_session_is_return}\n" + _END),
+    Case("a session's cookie", "kprobe.session", "call {kfunc:bpf_session_cookie}\n*(u64 *)(r0 + 0) = 1\n" + _END),
+    Case("an iterator over tasks outside of RCU", "syscall", _TASK + "r1 = r10\nr1 += -24\nr2 = r6\nr3 = 0\n"
+         "call {kfunc:bpf_iter_task_new}\n" + _END, SLEEPABLE),
+    Case("a cast to a type that there is not", "tc", "r2 = -2\ncall {kfunc:bpf_rdonly_cast}\n" + _END),
+    Case("a moved slice", "tc", "r2 = 0\nr3 = r10\nr3 += -16\ncall {kfunc:bpf_dynptr_from_skb}\nr1 = r10\nr1 += -16\n"
+         "r2 = 0\nr3 = r10\nr3 += -32\nr4 = 14\ncall {kfunc:bpf_dynptr_slice}\nif r0 == 0 goto out\nr1 = r0\n"
+         "r1 += 2\nr2 = 4\nr3 = 0\nr4 = 0\nr5 = 0\ncall bpf_csum_diff\nout:\n" + _END),
+    Case("an iterator named by the frame", "raw_tp", _CREATE + "r1 = r10\ncall {kfunc:bpf_iter_num_next}\n" + _DESTROY
+         + _END),
+    Case("a reference that is returned", "struct_ops/tcp_congestion_ops.release",
+         "r1 = 1\ncall {kfunc:bpf_task_from_pid}\nif r0 != 0 goto out\nr0 = 0\nout:\nexit\n"),
     Case("a member that nobody may implement", "struct_ops/tcp_congestion_ops.get_info", _END),
 )  # fmt: skip
 
@@ -205,10 +225,13 @@ def _attr(case: Case, btf: Btf) -> Attr:
     kind, _, target = case.target.partition("/")
     fields = {"prog_flags": case.flags}
     names = {"tp_btf": "TRACING", "iter": "TRACING", "syscall": "SYSCALL", "xdp": "XDP", "tc": "SCHED_CLS",
-             "raw_tp": "RAW_TRACEPOINT", "struct_ops": "STRUCT_OPS"}  # fmt: skip
+             "raw_tp": "RAW_TRACEPOINT", "struct_ops": "STRUCT_OPS", "kprobe": "KPROBE",
+             "kprobe.session": "KPROBE"}  # fmt: skip
     if kind == "tp_btf":
         fields |= {"expected_attach_type": ATTACH_TYPE["BPF_TRACE_RAW_TP"].id,
                    "attach_btf_id": btf.find(f"btf_trace_{target}", Kind.TYPEDEF) or 0}  # fmt: skip
+    elif kind == "kprobe.session":
+        fields |= {"expected_attach_type": ATTACH_TYPE["BPF_TRACE_KPROBE_SESSION"].id}
     elif kind == "iter":
         fields |= {"expected_attach_type": ATTACH_TYPE["BPF_TRACE_ITER"].id,
                    "attach_btf_id": btf.find(f"bpf_iter_{target}", Kind.FUNC) or 0}  # fmt: skip
