@@ -51,6 +51,7 @@ from fuzz_verifier_linux import (
 from kernel_guest import Batch, Guest, Reply
 from verifier_gen import Case, Generator
 from verifier_gen_mutate import mutate_generator
+from verifier_gen_wild import WildWriter
 from verifier_gen_world import ROWS, World, build_types, describe
 from verifier_kernel_types import KernelTypes
 
@@ -123,6 +124,7 @@ def generators(world: World, user: str, wanted: Sequence[str]) -> dict[str, Gene
         found["kernel"] = targets.kernel_generator(world, "kernel", (*targets.HERE, *targets.TRAMPOLINES))
         found["kfunc"] = targets.kernel_generator(world, "kfunc", (*targets.HERE, *targets.TRAMPOLINES),
                                                   targets.KfuncWriter)  # fmt: skip
+        found["wild"] = targets.kernel_generator(world, "wild", ("syscall", "other", "lsm"), WildWriter)
         found["sweep"] = _sweep(world, world.vmlinux)
     version = f"{world.kernel.version}"
     if "mutate" in wanted and user == "root" and version in VERSIONS and version != "6.1":  # of 6.1, no loads

@@ -42,6 +42,7 @@ import verifier_gen_targets
 import verifier_gen_typed
 from verifier_found import needs_other_btf, row_of
 from verifier_gen import Case, Generator
+from verifier_gen_wild import WildWriter
 from verifier_gen_world import World, make_world
 
 from bombus.errors import NotSupported
@@ -332,6 +333,7 @@ def generators(world: World, wanted: Sequence[str]) -> dict[str, Generator]:
     if world.vmlinux is not None:
         targets = verifier_gen_targets
         found["kernel"] = targets.kernel_generator(world, "kernel", targets.HERE)
+        found["wild"] = targets.kernel_generator(world, "wild", ("syscall", "other", "struct_ops"), WildWriter)
         found["kfunc"] = targets.kernel_generator(world, "kfunc", targets.HERE, targets.KfuncWriter)
     for topic in ("mutate", "mutate_typed"):
         if not wanted or topic in wanted:

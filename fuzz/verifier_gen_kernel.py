@@ -20,8 +20,9 @@ from bombus.btf.types import FuncProto, Int, Param, Ptr, Struct, Union, Void
 from bombus.spec.contexts import CONTEXT
 from bombus.spec.helpers import HELPER, HELPERS, Helper, allowed, prototype_for
 from bombus.spec.helpers.structs import ARGUMENT_STRUCTS, RESULT_STRUCTS
-from bombus.spec.progtypes import PROG_TYPE_BY_ID
+from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
 
+STRUCT_OPS = PROG_TYPE["BPF_PROG_TYPE_STRUCT_OPS"].id
 CURRENT_TASK = HELPER["get_current_task_btf"].id
 _CONTEXTS = frozenset(row.ctx for row in PROG_TYPE_BY_ID.values() if row.ctx)
 _TYPED = ("ARG_PTR_TO_BTF_ID", "ARG_KPTR_XCHG_DEST", "ARG_PTR_TO_PERCPU_BTF_ID")
@@ -225,7 +226,7 @@ class KernelWriter(CallWriter):
             off += rng.choice((1, 2, 4, -1, -4, 8, size))
         if self.slip():
             off = rng.choice((-8, 0, 1 << 14, 32000, off + 0x1000, self.end_of(kind.struct)))
-        if self.slip() or self.chance(0.04):
+        if self.slip() or self.chance(0.25 if self.prog_type == STRUCT_OPS else 0.04):
             self.write_through(reg, off, size)
             return
         to = self.any_reg()
@@ -278,9 +279,9 @@ class KernelWriter(CallWriter):
         to = self.any_reg()
         self.put(0xBF, to, reg)
         pick = rng.random()
-        if pick < 0.7:
+        if pick < 0.6:
             self.put(0x07, to, 0, 0, rng.choice((0, 8, 16, 4, -8, 1, 200)))
-        elif pick < 0.85:
+        elif pick < 0.88:
             self.put(0x0F, to, self.get_number(rng.choice((7, 64))))
         else:
             self.put(rng.choice((0x17, 0x27, 0x04, 0x57, 0x0F)), to, 0, 0, 8)

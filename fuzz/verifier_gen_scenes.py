@@ -23,6 +23,8 @@ _ITERATORS = ("num", "num", "bits", "task", "css", "css_task", "task_vma", "kmem
 
 
 class SceneWriter(ObjectWriter):
+    longest = 6  # statements of a main program
+
     def main(self, length: int) -> None:
         """With a callback for exceptions now and then."""
         main, handler = self.world.types.exceptions

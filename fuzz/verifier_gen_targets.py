@@ -117,6 +117,8 @@ class Targets:
 class KfuncWriter(SceneWriter):
     """Little but calls of kernel functions, with pointers that are trusted in all degrees."""
 
+    longest = 2
+
     def source(self, struct: int) -> int | None:
         if self.chance(0.35):
             return self.cast(struct)
@@ -139,7 +141,7 @@ def kernel_generator(
     def generate(rng: random.Random) -> Case:
         target = targets.choose(rng)
         w = writer(rng, world, types, target, rng.choice((0, 0, 0.01, 0.02, 0.05)))
-        w.main(rng.randint(1, 6 if writer is SceneWriter else 2))
+        w.main(rng.randint(1, writer.longest))
         case = finish(w, topic, target.prog_type, target.attach_type)
         return replace(case, attach_btf_id=target.btf_id, flags=case.flags | target.flags)
 

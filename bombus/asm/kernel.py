@@ -239,5 +239,6 @@ class KernelStyle:
         elif insn.src == op.BPF_PSEUDO_KFUNC_CALL:
             if names.kfunc is not None:
                 name = names.kfunc(insn.imm, insn.off)
-            name = name or "kernel-function"
-        return f"{name or 'unknown'}#{insn.imm}"
+            if name is None:
+                name = "kernel-function"
+        return f"{'unknown' if name is None else name}#{insn.imm}"

@@ -215,6 +215,7 @@ def matches(
     if strict:
         return False
     flags = 0
+    off &= 0xFFFFFFFF  # what lies before the struct is far behind it
     while True:
         try:
             found = _step(env, btf, type_id, off, 1, flags, flexible=flexible)

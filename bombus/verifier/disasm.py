@@ -15,6 +15,8 @@ def _helper(number: int) -> str | None:
 
 
 def _kfunc(env: Env, number: int, place: int) -> str | None:
+    if number == 0 and not place:
+        return ""  # the name of the type void
     found = env.kfuncs.get((number, place))
     return found.name if found is not None else None
 
@@ -30,7 +32,7 @@ def insn_text(env: Env, index: int) -> str:
         if style is None:
             style = env.style = KernelStyle(env.program.version, leak=env.leaks_allowed)
         names = _NAMES
-        if env.kfuncs:
+        if env.program.vmlinux is not None:
             names = NameHooks(helper=_helper, kfunc=lambda number, place: _kfunc(env, number, place))
         text = env.texts[index] = style.format(env.insns, index, names)
     return text

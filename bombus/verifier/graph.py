@@ -16,7 +16,6 @@ from bombus.verifier.program import Field
 from bombus.verifier.regs import (
     BASE_MASK,
     MEM_ALLOC,
-    MEM_PERCPU,
     MEM_RCU,
     NON_OWN_REF,
     PTR_TO_BTF_ID,
@@ -48,7 +47,7 @@ _NODES: Final = {"list_node": "bpf_list_node", "rb_node": "bpf_rb_node"}
 
 def is_object(reg: Reg) -> bool:
     """Whether a register points to an object that the program allocated (type_is_ptr_alloc_obj)."""
-    return reg.type & BASE_MASK == PTR_TO_BTF_ID and bool(reg.type & MEM_ALLOC) and not reg.type & MEM_PERCPU
+    return reg.type & BASE_MASK == PTR_TO_BTF_ID and bool(reg.type & MEM_ALLOC)
 
 
 def fields_of(env: Env, reg: Reg) -> tuple[Field, ...]:

@@ -106,6 +106,14 @@ def leave(env: Env, state: State) -> None:
     visit.back_edges = []
 
 
+def check_thrown(env: Env, state: State) -> None:
+    """An exception ends the path here: where that is a loop of which no checkpoint was kept yet, the kernel is lost."""
+    state.insn = env.insn_idx
+    chain = chain_of(env, state)
+    if chain is not None and chain not in env.visits:
+        env.defect(f"scc exit: no visit info for call chain {_text(chain)}")
+
+
 def _settle(env: Env, visit: Visit) -> None:
     from bombus.verifier.prune import propagate_precision
 

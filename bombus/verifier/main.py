@@ -22,6 +22,7 @@ from bombus.verifier import (
     helpers,
     kfuncs,
     load_imm,
+    loops,
     memory,
     prune,
     refs,
@@ -443,11 +444,10 @@ def leave(env: Env, *, thrown: bool = False) -> int:
     """The running function ends, or with an exception the program."""
     state = env.state
     outermost = len(state.frames) == 1
-    if thrown and env.rules.refs_in_state:
-        sections.check_ended(env, "bpf_throw", always=True)
-        return _ENDED
     if thrown:
         sections.check_thrown(env)
+        if env.rules.loops_by_scc and not state.speculative:
+            loops.check_thrown(env, state)
         return _ENDED
     if state.lock is not None and not env.rules.locks_across_functions:
         env.fail(EINVAL, "bpf_spin_unlock is missing")

@@ -177,6 +177,8 @@ CASES = (
          "r1 += 2\nr2 = 4\nr3 = 0\nr4 = 0\nr5 = 0\ncall bpf_csum_diff\nout:\n" + _END),
     Case("an iterator named by the frame", "raw_tp", _CREATE + "r1 = r10\ncall {kfunc:bpf_iter_num_next}\n" + _DESTROY
          + _END),
+    Case("an exception in a loop", "tc", "r6 = 0\nagain:\ncall bpf_get_prandom_u32\nif r0 == 0 goto on\nr1 = 0\n"
+         "call {kfunc:bpf_throw}\non:\nr6 += 1\nif r6 < 2 goto again\n" + _END),
     Case("a reference that is returned", "struct_ops/tcp_congestion_ops.release",
          "r1 = 1\ncall {kfunc:bpf_task_from_pid}\nif r0 != 0 goto out\nr0 = 0\nout:\nexit\n"),
     Case("a member that nobody may implement", "struct_ops/tcp_congestion_ops.get_info", _END),

@@ -26,7 +26,8 @@ _FUZZ = Path(__file__).resolve().parents[2] / "fuzz"
 COUNT = int(os.environ.get("BOMBUS_FUZZ_COUNT", "120"))
 EVERY = int(os.environ.get("BOMBUS_SWEEP_EVERY", "7"))  # of the many calls of functions, each so-manieth
 SEED = int(os.environ.get("BOMBUS_FUZZ_SEED", "31000000"))
-TOPICS = ("scalar", "memory", "packet", "context", "calls", "calls_any", "helper", "raw", "mutate", "kernel", "kfunc",
+TOPICS = ("scalar", "memory", "packet", "context", "calls", "calls_any", "helper", "raw", "mutate", "kernel",
+          "kfunc", "wild",
           "mutate_typed")
 _SAME = frozenset(("same", "log", "processed", "message", "not supported", "configuration", "too long"))
 
