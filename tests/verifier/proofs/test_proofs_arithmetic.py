@@ -305,6 +305,6 @@ def test_variable_part_of_pointers(forward: bool, monkeypatch: pytest.MonkeyPatc
         paths.solver.add(in_tnum(found, z))
         return found
 
-    monkeypatch.setattr(bombus.verifier.alu, "tnum", SimpleNamespace(add=tnums, sub=tnums))
+    monkeypatch.setattr(bombus.verifier.alu_pointer, "tnum", SimpleNamespace(add=tnums, sub=tnums))
     for result in paths.run(lambda: bombus.verifier.alu_pointer._moved(None, pointer, b, False, forward=forward)):  # type: ignore[arg-type]
         paths.prove(in_bounds(result.bounds, z))
