@@ -51,6 +51,8 @@ def test_answers_equal_the_kernels(version: str) -> None:
     surprises = []
     for row in _rows(version):
         result = answers.compare(row)
+        if "kernel modules" in result.unsupported and not corpus.modules():
+            continue  # tools/install-test-inputs fetches that kernel
         if set(result.differs) - set(known.get(result.name, ())):
             surprises.append((result.name, result.differs, result.want[:200], result.got[:200]))
         if result.unsupported:
