@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 
 _GAP = "   "
 _EDGE = " "
+_CUT = 40  # a longer word is cut where a terminal is too narrow
 
 
 def render(
@@ -22,7 +23,8 @@ def render(
         return []
     widths = [max(measure(line) for row in cells for line in row[at]) for at in range(len(columns))]
     if width is not None:
-        widths = _narrowed(widths, width - 2 * len(_EDGE) - len(_GAP) * (len(columns) - 1))
+        least = [max(_word(line) for row in cells for line in row[at]) for at in range(len(columns))]
+        widths = _narrowed(widths, least, width - 2 * len(_EDGE) - len(_GAP) * (len(columns) - 1))
         cells = [[[part for line in cell for part in fold(line, widths[at])] for at, cell in enumerate(row)]
                  for row in cells]  # fmt: skip
     aligned = [name in right for name in columns]
@@ -59,20 +61,22 @@ def _padded(text: str, width: int, right: bool) -> str:
     return blanks + text if right else text + blanks
 
 
-def _narrowed(widths: list[int], room: int) -> list[int]:
-    """The widest columns give way until all fit; each keeps one cell (a wide letter may stand out)."""
-    room = max(room, len(widths))
-    if sum(widths) <= room:
-        return widths
+def _word(line: str) -> int:
+    """Cells of the longest word: an address or a name that is cut can be neither read nor copied."""
+    return min(max(measure(word) for word in line.split(" ")), _CUT)
+
+
+def _narrowed(widths: list[int], least: list[int], room: int) -> list[int]:
+    """The widest columns give way until all fit, but none below its longest word: the terminal wraps what is left."""
     cap = max(widths)
-    while sum(min(one, cap) for one in widths) > room:
+    while cap > 1 and sum(map(max, least, (min(one, cap) for one in widths))) > room:
         cap -= 1
-    rest = room - sum(min(one, cap) for one in widths)
-    narrow = []
-    for one in widths:
-        more = 1 if one > cap and rest > 0 else 0
-        rest -= more
-        narrow.append(min(one, cap) + more)
+    narrow = [max(low, min(one, cap)) for one, low in zip(widths, least, strict=True)]
+    rest = room - sum(narrow)
+    for at, one in enumerate(widths):
+        if rest > 0 and one > narrow[at]:
+            narrow[at] += 1
+            rest -= 1
     return narrow
 
 
