@@ -26,6 +26,7 @@ from bombus.verifier.program import (
     Refused,
 )
 from bombus.verifier.regs import (
+    PTR_TO_STACK,
     SCALAR_VALUE,
     UNINIT,
     UNKNOWN,
@@ -145,7 +146,7 @@ class Aux:
         self.prune_point = False
         self.seen = False
         self.variable: Reg | None = None  # what a ld_imm64 of a kernel symbol yields
-        self.stack_argument = False  # a call that gets a pointer into the stack
+        self.stack_argument = False  # a pointer into the stack goes to a callee, or into memory
         self.step: tuple[int, int] | None = None  # of the other operand: smin, smax; it is precise, so all paths count
         # Paths mostly bring the same values to an instruction: what the last ones gave is kept.
         self.constant: Reg | None = None  # its immediate
@@ -439,6 +440,11 @@ class Env:
     def is_pointer(self, reg: Reg) -> bool:
         """Whether the register must be kept secret from the program's owner."""
         return not self.leaks_allowed and reg.type != SCALAR_VALUE
+
+    def note_stack_argument(self, regno: int) -> None:
+        """Whoever is called here, or reads what is stored here, may look at the stack by its address."""
+        if self.state.frames[-1].regs[regno].type == PTR_TO_STACK:
+            self.aux[self.insn_idx].stack_argument = True
 
     def references(self, frame: Frame) -> tuple[Reference, ...]:
         return frame.refs

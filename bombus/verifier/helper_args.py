@@ -178,8 +178,7 @@ def check(env: Env, i: int, spec: ArgSpec, meta: Meta, proto: Proto) -> None:
     if env.marked or reg.type == NOT_INIT:
         use(env, regno)
     env.touched_regs |= 1 << regno
-    if reg.type == PTR_TO_STACK:
-        env.aux[env.insn_idx].stack_argument = True
+    env.note_stack_argument(regno)
     if kind == "ARG_ANYTHING":
         if env.is_pointer(reg):
             env.fail(EACCES, f"R{regno} leaks addr into helper function")

@@ -9,6 +9,7 @@ from typing import Final
 
 from bombus.bits import s64
 from bombus.isa.insn import Insn
+from bombus.spec.helpers import HELPERS
 from bombus.spec.maptypes import MAP_TYPE_BY_ID
 from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier import (
@@ -64,6 +65,7 @@ _SOCKMAP_UPDATERS: Final = frozenset(
 )
 _TRAMPOLINES: Final = ("BPF_TRACE_FENTRY", "BPF_TRACE_FEXIT", "BPF_MODIFY_RETURN")
 _HELPER_TAKES: Final = special.helper_takes()
+_VARIADIC: Final = frozenset(row.id for row in HELPERS if row.c_params.endswith("..."))
 _RESULTS: Final = {
     "RET_PTR_TO_SOCKET": PTR_TO_SOCKET,
     "RET_PTR_TO_SOCK_COMMON": PTR_TO_SOCK_COMMON,
@@ -103,6 +105,8 @@ def call(env: Env, insn: Insn) -> None:
     for i, spec in enumerate(proto.args):
         if spec.kind != "ARG_DONTCARE":
             helper_args.check(env, i, spec, meta, proto)
+        elif number in _VARIADIC:
+            env.note_stack_argument(i + 1)
     _note_map(env, number, meta)
     if meta.access_size and not stack.clobber(env, meta.raw_reg, meta.access_size):
         for i in range(meta.access_size):

@@ -109,6 +109,7 @@ def check(env: Env, meta: Meta) -> None:
         env.fail(EINVAL, f"Function {kfunc.name} has {len(params)} > {MAX_ARGS} args")
     skip = False
     for i, param in enumerate(params):
+        env.note_stack_argument(i + 1)
         if skip:
             skip = False
             continue

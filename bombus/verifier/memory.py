@@ -389,6 +389,8 @@ def store(env: Env, insn: Insn) -> None:
         use(env, dst)
     env.touched_regs |= 1 << dst | 1 << src
     type_ = regs[dst].type
+    if type_ != PTR_TO_STACK:  # who reads it there may follow it
+        env.note_stack_argument(src)
     access(env, dst, off, op.SIZE_BYTES[code & 0x18], WRITE, src)
     save_pointer_type(env, type_)
 

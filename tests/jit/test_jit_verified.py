@@ -12,6 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[2] / "fuzz"))
 
 import fuzz_jit
 
+from bombus.capture.files import open_capture
 from bombus.compiler.build import build_file
 from bombus.isa import build as b
 from bombus.isa import opcodes as op
@@ -222,3 +223,34 @@ def test_offsets_of_all_paths_are_known() -> None:
             assert "@llvm.assume(i1 %" in written
         found.append([run_packet(kernel, prog, bytes([first, *range(1, 60)])).verdict for first in range(16)])
     assert found[0] == found[1] == [1 + (40 if first == 9 else first & 7) for first in range(16)]
+
+
+def test_printed_addresses_of_the_stack() -> None:
+    """What follows a helper's "..." has no type in its prototype, and may lie on the stack all the same."""
+    root = Path(__file__).parents[2] / "examples"
+    obj = read_object((root / "traffic.bpf.o").read_bytes())
+    packets = [bytes(one.data) for one in open_capture(str(root / "traffic.pcap"))]
+    for engine in ("fast", "native", "tiered"):
+        kernel = UserKernel("6.18", engine=engine)
+        with load_object(obj, kernel) as loaded:
+            prog = kernel.object("test", loaded.programs["traffic"].fd, "prog")
+            assert isinstance(prog, Prog)
+            for packet in packets:
+                run_packet(kernel, prog, packet)
+        assert kernel.printk() == ["blocked port 23 from 192.0.2.10"] * 2, engine
+
+
+def test_addresses_of_the_stack_kept_in_memory() -> None:
+    """A helper gets such an address as a mere number: out of a map."""
+    found = []
+    for engine in ("fast", "native"):
+        kernel = UserKernel("6.18", engine=engine)
+        array = kernel.bpf(Attr("BPF_MAP_CREATE", map_type=2, key_size=4, value_size=16, max_entries=1))
+        insns = [
+            b.st("u64", 10, -8, 0x1234), b.st("u32", 10, -16, 0), b.mov(2, b.FP), b.add(2, -16),
+            *b.ld_imm64(1, array, src=op.BPF_PSEUDO_MAP_FD), b.call(1), b.jmp("==", 0, 0, 10), b.mov(6, b.R0),
+            b.mov(1, b.FP), b.add(1, -8), b.stx("u64", 6, 0, 1), b.ldx("u64", 3, 6, 0), b.mov(1, b.R6), b.add(1, 8),
+            b.mov(2, 8), b.call(113), b.ldx("u64", 0, 6, 8), EXIT,
+        ]  # fmt: skip
+        found.append(run_packet(kernel, load(kernel, insns), bytes(64)))
+    assert [one.verdict for one in found] == [0x1234] * 2
