@@ -22,6 +22,7 @@ _PRIVATE_STACKS: Final = frozenset(
     PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id for name in ("KPROBE", "TRACEPOINT", "PERF_EVENT", "RAW_TRACEPOINT")
 )
 _PRIVATE_STACK_MIN: Final = 64
+_STRUCT_OPS: Final = PROG_TYPE["BPF_PROG_TYPE_STRUCT_OPS"].id
 _FAST_KFUNCS: Final = ("bpf_cast_to_kern_ctx", "bpf_rdonly_cast")
 _DISCOVERED: Final = 0x10
 _EXPLORED: Final = 0x20
@@ -217,6 +218,8 @@ def _note_kfunc(env: Env, at: int) -> None:
 
 
 def _sleeps(env: Env, helper: int) -> bool:
+    if env.program.prog_type == _STRUCT_OPS:
+        return False  # which helpers they get is known only when what they attach to was looked at, after this
     try:
         proto = prototype(env, helper)
     except UnknownHelper:
@@ -381,7 +384,7 @@ def _depth_from(env: Env, number: int, apart: set[int]) -> None:
         called = False
         while insn < subprog.end:
             code, _dst, src, _off, imm = env.insns[insn]
-            if env.throws and code == op.CALL and src == op.BPF_PSEUDO_KFUNC_CALL and (
+            if code == op.CALL and src == op.BPF_PSEUDO_KFUNC_CALL and (
                 subprog.is_callback or any(subprogs[caller].is_callback for caller, _ in chain)
             ):
                 kfunc = kfuncs.of(env, env.insns[insn])
