@@ -168,7 +168,7 @@ def _report_capture(
     click.echo()
     rows: list[tuple[object, ...]] = [
         (verdict.name, tally.packets, tally.bytes, f"{100 * tally.packets / total.packets:.1f}%")
-        for verdict, tally in sorted(outcome.verdicts.items(), key=lambda item: -item[1].packets)
+        for verdict, tally in outcome.by_verdict()
     ]
     rows += [
         (f"not run: {reason}", tally.packets, tally.bytes, f"{100 * tally.packets / total.packets:.1f}%")
@@ -259,7 +259,7 @@ def _capture_json(
                     "cut_packets": outcome.cut, "truncated": outcome.truncated},
         "verdicts": [
             {"verdict": v.name, "value": v.value, "packets": t.packets, "bytes": t.bytes}
-            for v, t in outcome.verdicts.items()
+            for v, t in outcome.by_verdict()
         ],
         "not_run": [{"reason": r, "packets": t.packets, "bytes": t.bytes} for r, t in outcome.skipped.items()],
         "repeat": repeat,

@@ -78,6 +78,10 @@ class Outcome:
     def ran(self) -> int:
         return sum(tally.packets for tally in self.verdicts.values())
 
+    def by_verdict(self) -> list[tuple[Verdict, Tally]]:
+        """Most packets first; the same order whatever the engine met first."""
+        return sorted(self.verdicts.items(), key=lambda item: (-item[1].packets, item[0].value))
+
     @property
     def mean_ns(self) -> float:
         """Nanoseconds of one run; 0 when nothing ran."""
