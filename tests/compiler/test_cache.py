@@ -170,7 +170,7 @@ def test_what_others_do_meanwhile(source: Source) -> None:
     other.start()
     try:
         assert busy.wait(60)
-        source.write("import gc\nfor n in range(30000): x = []; x.append(x)\nVALUE = 1")
+        source.write("import gc\nfor n in range(1000000): x = []; x.append(x)\nVALUE = 1")
         late = Late()
         late.self = late  # type: ignore[attr-defined]
         (source.folder / "late").mkdir()

@@ -24,7 +24,7 @@ COMPARED: Final = frozenset({
     "spin_lock", "spin_unlock", "timer_init", "timer_set_callback", "timer_start", "timer_cancel",
     "check_mtu", "redirect_map", "skb_set_tunnel_key", "skb_set_tunnel_opt", "skb_get_tunnel_opt", "probe_read",
     "probe_read_str", "skb_get_xfrm_state", "get_socket_uid", "skb_set_tstamp", "map_lookup_percpu_elem",
-    # tests/kernel_user/test_iterators.py
+    # tests/kernel_user/test_iter_tasks.py
     "get_stackid", "get_stack", "seq_write", "seq_printf",
     # tests/linux/test_trampolines.py
     "get_func_arg", "get_func_arg_cnt", "get_func_ret", "get_attach_cookie",
