@@ -10,7 +10,7 @@ import errno as _errno
 import functools
 import os
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Self
 
 
 class BombusError(Exception):
@@ -32,6 +32,10 @@ class FormatError(BombusError):
         where = f" at byte {offset}" if offset is not None else ""
         prefix = f"{path}: " if path else ""
         super().__init__(f"{prefix}bad {self.what}{where}: {message}")
+
+    def in_file(self, path: str) -> Self:
+        """The same error, with the name of the file that the bytes are from."""
+        return type(self)(self.message, offset=self.offset, path=path)
 
 
 class ElfError(FormatError):

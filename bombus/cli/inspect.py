@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bombus.object.inspect import CoreReport, ProgramReport, Report
 
 VMLINUX = "/sys/kernel/btf/vmlinux"
+_XZ = b"\xfd7zXZ"
 
 
 @click.command("inspect")
@@ -42,22 +43,43 @@ def inspect(obj: str, btf_path: str | None, program: str | None) -> None:
 
 
 def read_btf(path: str, base: Btf | None = None) -> Btf:
-    """BTF from raw bytes or from an ELF file; `base` is what split BTF builds on. ObjectError when an ELF file has
-    none."""
+    """BTF from a file (`btf_bytes`); `base` is what split BTF builds on."""
     from bombus.btf.parse import Btf
+    from bombus.errors import FormatError
+
+    data = btf_bytes(path)
+    try:
+        return Btf.parse(data, base)
+    except FormatError as error:
+        raise error.in_file(path) from None
+
+
+def btf_bytes(path: str) -> bytes:
+    """Raw BTF: of the kernel ("vmlinux"), a file of just that, or an ELF file (.xz, too). FormatError; ObjectError when
+    an ELF file has none."""
     from bombus.elf.read import read_elf
-    from bombus.errors import ObjectError
+    from bombus.errors import ElfError, FormatError, ObjectError
 
     if path == "vmlinux":
         path = VMLINUX
     with open(path, "rb") as file:
         data = file.read()
-    if data[:4] == b"\x7fELF":
+    if data.startswith(_XZ):
+        import lzma
+
+        try:
+            data = lzma.decompress(data)
+        except lzma.LZMAError as error:
+            raise ElfError(f"compressed by xz, and damaged: {error}", path=path) from None
+    if not data.startswith(b"\x7fELF"):
+        return data
+    try:
         section = read_elf(data).section(".BTF")
-        if section is None:
-            raise ObjectError("no section .BTF", path=path)
-        data = section.data
-    return Btf.parse(data, base)
+    except FormatError as error:
+        raise error.in_file(path) from None
+    if section is None:
+        raise ObjectError("no section .BTF", path=path)
+    return bytes(section.data)
 
 
 def as_dict(report: Report) -> dict[str, Any]:

@@ -122,23 +122,9 @@ def _btf(path: str | None) -> bytes | None:
 
 def _modules(paths: tuple[str, ...]) -> dict[str, bytes]:
     """The BTF of modules by name. ObjectError when a module has none."""
-    import lzma
+    from bombus.cli.inspect import btf_bytes
 
-    from bombus.elf.read import read_elf
-    from bombus.errors import ObjectError
-
-    found = {}
-    for path in paths:
-        data = Path(path).read_bytes()
-        if data.startswith(b"\xfd7zXZ"):
-            data = lzma.decompress(data)
-        if data.startswith(b"\x7fELF"):
-            section = read_elf(data).section(".BTF")
-            if section is None:
-                raise ObjectError("no section .BTF", path=path)
-            data = bytes(section.data)
-        found[Path(path).name.split(".")[0].replace("-", "_")] = data
-    return found
+    return {Path(path).name.split(".")[0].replace("-", "_"): btf_bytes(path) for path in paths}
 
 
 # Verifying

@@ -194,6 +194,23 @@ def test_errors_name_the_file(capsys: pytest.CaptureFixture[str], files: Path) -
     assert "broken.o: BROKEN: " in out and "good (xdp): accepted" in out
 
 
+@pytest.mark.parametrize(
+    ("option", "name", "data", "part"),
+    [
+        ("--btf", "types", b"text", "types: bad BTF"),
+        ("--btf", "types.o", b"\x7fELF", "types.o: bad ELF"),
+        ("--module", "nf_nat.ko", b"\x7fELF", "nf_nat.ko: bad ELF"),
+        ("--module", "nf_nat.ko.xz", b"\xfd7zXZ", "nf_nat.ko.xz: bad ELF file: compressed by xz, and damaged"),
+    ],
+)
+def test_bad_types_name_their_file(
+    capsys: pytest.CaptureFixture[str], files: Path, option: str, name: str, data: bytes, part: str
+) -> None:
+    Path(name).write_bytes(data)
+    code, _, err = run(capsys, "good.S", option, name)
+    assert code == 1 and part in err
+
+
 def test_maps_that_user_space_sizes(capsys: pytest.CaptureFixture[str], files: Path) -> None:
     sizes = "array, 4, 8, 0\n        .map stacks, stack_trace, 4, 0, 0"
     text = OBJECT.replace("array, 4, 8, 16", sizes)

@@ -74,9 +74,13 @@ class BtfObject(KernelObject):
 
 
 def add_modules(kernel: UserKernel, modules: Mapping[str, bytes]) -> None:
-    """Give the BTF of a new kernel's modules ids; it is there as long as the kernel."""
+    """Give the BTF of a new kernel's modules ids; it is there as long as the kernel. BtfError names the module."""
     for name, data in modules.items():
-        kernel.ids["btf"].add(BtfObject(kernel, data, Btf.parse(data, kernel.types()), name))
+        try:
+            types = Btf.parse(data, kernel.types())
+        except BtfError as error:
+            raise error.in_file(f"module {name}") from None
+        kernel.ids["btf"].add(BtfObject(kernel, data, types, name))
 
 
 @command("BPF_BTF_LOAD")
