@@ -46,15 +46,18 @@ def _find_starts(env: Env, starts: set[int]) -> None:
         if is_kfunc:
             kfuncs.add(env, insn)
             continue
-        target = i + insn.imm + 1
-        if not 0 <= target < len(env.insns):
-            env.fail(EINVAL, "call to invalid destination")
-        if target not in starts and len(starts) >= MAX_SUBPROGS:
-            env.fail(E2BIG, "too many subprograms")
-        starts.add(target)
+        _add_start(env, starts, i + insn.imm + 1)
     setup.find_exception_callback(env)
     if env.exception_callback > 0:
-        starts.add(env.exception_callback)
+        _add_start(env, starts, env.exception_callback)
+
+
+def _add_start(env: Env, starts: set[int], target: int) -> None:
+    if not 0 <= target < len(env.insns):
+        env.fail(EINVAL, "call to invalid destination")
+    if target not in starts and len(starts) >= MAX_SUBPROGS:
+        env.fail(E2BIG, "too many subprograms")
+    starts.add(target)
 
 
 def find_subprograms(env: Env) -> None:
