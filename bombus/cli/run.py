@@ -165,7 +165,6 @@ def _report_capture(
     total = outcome.total
     click.echo(f"{spec.name} ({program.type.short}, section {spec.section}) on {label}: "
                f"{total.packets} packets, {total.bytes} bytes from {os.path.basename(path)}")  # fmt: skip
-    click.echo()
     rows: list[tuple[object, ...]] = [
         (verdict.name, tally.packets, tally.bytes, f"{100 * tally.packets / total.packets:.1f}%")
         for verdict, tally in outcome.by_verdict()
