@@ -166,9 +166,10 @@ def boot(
         image, console = Path(directory) / "initramfs", Path(directory) / "console"
         build(image, version, tests, files, modules)
         command = [
-            "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "1024", "-nographic", "-no-reboot",
-            "-nodefaults", "-serial", f"file:{console}", "-kernel", str(next(kernel.glob("boot/vmlinuz-*"))),
-            "-initrd", str(image), "-append",
+            # a thread for each CPU runs old code after the other CPU has patched it: oops, int3
+            "qemu-system-x86_64", "-accel", "tcg,thread=single", "-cpu", "max", "-smp", "2", "-m", "1024", "-nographic",
+            "-no-reboot", "-nodefaults", "-serial", f"file:{console}",
+            "-kernel", str(next(kernel.glob("boot/vmlinuz-*"))), "-initrd", str(image), "-append",
             "console=ttyS0 quiet panic=-1 lsm=bpf mitigations=off random.trust_cpu=on rdinit=/init",
         ]  # fmt: skip
         with contextlib.suppress(subprocess.TimeoutExpired):
