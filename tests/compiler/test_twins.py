@@ -20,7 +20,6 @@ from bombus.bpf.machine import pointed, use
 from bombus.compiler.build import build_module
 from bombus.compiler.importing import import_file
 from bombus.kernel.linux.kernel import LinuxKernel
-from bombus.kernel.user.hooks.testrun import repeat
 from bombus.kernel.user.kernel import UserKernel
 from bombus.kernel.user.maps.storage import LocalStorageMap
 from bombus.kernel.user.world import set_world, world_of
@@ -179,15 +178,18 @@ def test_sysctl_guard(machine: PlainMachine) -> None:
     with use(machine):
         plain = [int(module.guard.run(ctx=BpfSysctl(write=write)).verdict) for write in asked]
     kernel = UserKernel(version="6.12")
-    with load(obj, kernel) as loaded:
-        prog: Any = kernel.object("a test", loaded.programs["guard"].fd, "prog")
-        region = kernel.memory.allocate(8, name="bpf_sysctl", kind="ctx")
-        verdicts = []
+    kernel.cgroups.mkdir("/g")
+    answers = []
+    with load(obj, kernel) as loaded, loaded.programs["guard"].attach_cgroup("/g"):
+        setting = kernel.sysctl("net/ipv4/ip_forward", cgroup="/g")
         for write in asked:
-            region.view[:4] = write.to_bytes(4, "little")
-            verdicts.append(repeat(prog, region.start, 1)[0])
+            try:
+                setting.write(b"1") if write else setting.read()
+                answers.append(1)
+            except OSError:
+                answers.append(0)
         assert contents(loaded.maps["asked"]) == contents(machine.map(module.asked))
-    assert verdicts == plain == [1, 0, 0, 1, 0]
+    assert answers == plain == [1, 0, 0, 1, 0]
 
 
 def test_kfunc_iterate_is_loaded_by_the_user_kernel(kernel: UserKernel) -> None:

@@ -405,11 +405,11 @@ def test_devices(linux_kernel: LinuxKernel) -> None:
     both_sockets(scenario)
 
 
-@pytest.mark.parametrize("kind", ["cgroup_sysctl", "cgroup_sock_ops"])
+@pytest.mark.parametrize("kind", ["cgroup_sock_ops"])
 def test_hooks_that_never_happen_are_refused(kind: str) -> None:
     kernel = UserKernel(running())
     kernel.cgroups.mkdir("/x")
-    types = {"cgroup_sysctl": "cgroup_sysctl", "cgroup_sock_ops": "sock_ops"}
+    types = {"cgroup_sock_ops": "sock_ops"}
     with Program.load(kernel, types[kind], bytes.fromhex("b7000000010000009500000000000000")) as program:
         for mode in ("link", "multi"):
             with pytest.raises(NotSupported, match="the user kernel"):

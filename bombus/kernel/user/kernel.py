@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from bombus.kernel.user.maps.outer import InnerMaps
     from bombus.kernel.user.pins import BpfFs
     from bombus.kernel.user.sockets import UserSocket
+    from bombus.kernel.user.sysctls import SysctlFile
     from bombus.kernel.user.world.cgroups import CgroupTree
     from bombus.kernel.user.world.objects import TypedObject
     from bombus.verifier.program import Program
@@ -271,6 +272,13 @@ class UserKernel:
         from bombus.kernel.user.options import check_device
 
         check_device(self, self.cgroups.find(cgroup), kind, major, minor, access)
+
+    def sysctl(self, name: str, *, cgroup: str = "/") -> SysctlFile:
+        """Open "net/ipv4/ip_forward" as a process of a cgroup: `read` and `write` it. KernelError(ENOENT) for one that
+        the user kernel has not."""
+        from bombus.kernel.user.sysctls import SysctlFile
+
+        return SysctlFile(self, name, self.cgroups.find(cgroup))
 
     # For commands, helpers and hooks
 

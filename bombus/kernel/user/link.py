@@ -29,7 +29,6 @@ _CGROUP_ORDER = since("6.17")
 
 # Hooks of cgroups where nothing happens in a user kernel.
 _NEVER = {
-    "BPF_CGROUP_SYSCTL": "the user kernel has no sysctls",
     "BPF_CGROUP_SOCK_OPS": "TCP sockets of the user kernel have addresses and no connections",
     "BPF_LSM_CGROUP": "the user kernel has no security hooks",
 }

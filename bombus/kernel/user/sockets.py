@@ -14,7 +14,6 @@ import struct
 from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
-from bombus.bits import s32
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.user.devices import Delivery, network_of
 from bombus.kernel.user.helpers.checksum import fold, partial
@@ -23,7 +22,7 @@ from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.options import Options, get_option, set_option
 from bombus.kernel.user.trampoline import allowed, hooks_of
 from bombus.kernel.user.world import world_of
-from bombus.kernel.user.world.cgroups import Attached, Cgroup, CgroupTree
+from bombus.kernel.user.world.cgroups import Cgroup, CgroupTree, run_programs
 from bombus.kernel.user.world.objects import objects_of
 from bombus.spec.attachtypes import ATTACH_TYPE
 
@@ -340,22 +339,12 @@ class UserSocket(KernelObject):
         world.contexts[ctx.start] = SockAddr(ctx, self.region)
         try:
             ctx.view[:] = self.region.view
-            result = self._all(programs, ctx.start)
+            result = min(run_programs(self.kernel, programs, ctx.start), 0)
         finally:
             del world.contexts[ctx.start]
             self.kernel.memory.remove(ctx)
         if result and not quiet:
             raise KernelError(-result, hook.lower(), "a cgroup program forbids it")
-
-    def _all(self, programs: list[Attached], ctx: int) -> int:
-        """bpf_prog_run_array_cg: all run; 0, or the errno that one of them chose."""
-        world = world_of(self.kernel)
-        world.retval = 0
-        for one in programs:
-            if not one.run(ctx) & 1 and s32(world.retval) >= 0:
-                world.retval = -errno.EPERM
-        result, world.retval = s32(world.retval), 0
-        return min(result, 0)
 
     def _addr(self, hook: str, place: tuple[bytes, int], *, bind: bool = True) -> tuple[bytes, int]:
         number = ATTACH_TYPE[f"BPF_CGROUP_{hook}"].id
@@ -380,7 +369,7 @@ class UserSocket(KernelObject):
             struct.pack_into("<III", view, 28, self.family, self.type, _PROTOCOLS[self.type])
             view[source_at : source_at + size] = source
             struct.pack_into("<Q", view, 64, self.region.start)
-            result = self._all(self.cgroup.effective(number), ctx.start)
+            result = min(run_programs(self.kernel, self.cgroup.effective(number), ctx.start), 0)
             if result:
                 raise KernelError(-result, call, "a cgroup program forbids it")
             found = bytes(view[at : at + size]), int.from_bytes(view[24:26], "big")

@@ -26,6 +26,9 @@ COMPARED: Final = frozenset({
     "probe_read_str", "skb_get_xfrm_state", "get_socket_uid", "skb_set_tstamp", "map_lookup_percpu_elem",
     # tests/kernel_user/test_iter_tasks.py
     "get_stackid", "get_stack", "seq_write", "seq_printf",
+    # tests/linux/test_parity_sysctl.py
+    "sysctl_get_name", "sysctl_get_current_value", "sysctl_get_new_value", "sysctl_set_new_value", "set_retval",
+    "get_retval",
     # tests/linux/test_trampolines.py
     "get_func_arg", "get_func_arg_cnt", "get_func_ret", "get_attach_cookie",
 })  # fmt: skip

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from bombus.bits import s32
 from bombus.errors import KernelError
 from bombus.kernel.user.chain import F_ALLOW_MULTI, F_ALLOW_OVERRIDE, F_PREORDER, Chain
 from bombus.kernel.user.maps.storage import CgroupStorageMap, storages
@@ -88,6 +89,17 @@ class Attached:
             return self.prog.compiled.run(ctx)
         finally:
             world.attached_to = before
+
+
+def run_programs(kernel: UserKernel, programs: list[Attached], ctx: int) -> int:
+    """bpf_prog_run_array_cg: all run; 0, or what one of them chose: an errno, negative, or any other number."""
+    world = world_of(kernel)
+    world.retval = 0
+    for one in programs:
+        if not one.run(ctx) & 1 and s32(world.retval) >= 0:
+            world.retval = -errno.EPERM
+    result, world.retval = s32(world.retval), 0
+    return result
 
 
 def check_flags(call: str, flags: int) -> None:
