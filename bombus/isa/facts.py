@@ -32,8 +32,8 @@ class Facts(NamedTuple):
     steps: the lowest and highest value (s64) of the other operand, where it is a register.
     stack_arguments: calls that get pointers into the stack, and stores of such into other memory. depths: bytes of
     stack that the function starting there uses at most. maps: id of the map that a call always works on. loops: the
-    function that a bpf_loop always calls, with flags 0. probes: loads through typed pointers, which may lead nowhere
-    and then give 0.
+    function that a bpf_loop always calls, with flags 0, or another helper with whatever flags. probes: loads through
+    typed pointers, which may lead nowhere and then give 0.
     inner: type (number) of the map that a call works on, where it is one out of a map of maps.
     """
 

@@ -372,7 +372,7 @@ class NativeProgram:
         for symbol, index in lowered.helpers.items():
             found[symbol] = self._upcall(self._helper(self._bodies()[index]), "helper")
             code = self._options.maps.get(index)
-            self._python |= code is None or code.by_handle
+            self._python |= code is None or code.by_handle or not asks(code, self._insns[index].imm)
         self._python |= bool(lowered.needs - {abi.FIND})
         if abi.TAIL_CALL in lowered.needs:
             found[abi.TAIL_CALL] = self._upcall(self._tail_call, "service")

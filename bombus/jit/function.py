@@ -9,7 +9,7 @@ from bombus.isa import opcodes as op
 from bombus.isa import semantics as sem
 from bombus.isa.facts import DST, NEGATIVE, SRC
 from bombus.isa.insn import Insn, imm64
-from bombus.jit import abi, access, calls
+from bombus.jit import abi, access, calls, walks
 from bombus.jit.model import ADDRESSES
 from bombus.jit.ops import ADDRESS, number
 from bombus.jit.uses import base_of, reads_writes
@@ -101,6 +101,7 @@ class Function(Writer):
                 lines += [f"  %c{reg}{part} = alloca i64, align 8", f"  store i64 0, ptr %c{reg}{part}, align 8"]
         if self.loops:
             lines += ["  %loops = alloca i64, align 8", f"  store i64 {MAX_LOOPS}, ptr %loops, align 8"]
+        lines += [f"  {name} = alloca [{size} x i8], align 8" for name, size in self.rooms]
         return [*lines, *self._stack(), f"  br label %b{self.entry}"]
 
     def _stack(self) -> list[str]:
@@ -286,6 +287,8 @@ class Function(Writer):
                 calls.tail_call(self)
             case sem.CallHelper() if self.here in self.module.arrays:
                 calls.array_lookup(self, self.module.arrays[self.here])
+            case sem.CallHelper(helper) if self.here in self.module.walks:
+                walks.walk(self, self.module.maps[self.here], helper, self.module.walks[self.here])
             case sem.CallHelper(helper) if self.here in self.module.maps:
                 calls.map_call(self, self.module.maps[self.here], helper)
             case sem.CallHelper() if self.here in self.module.loops:

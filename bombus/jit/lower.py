@@ -12,7 +12,7 @@ The text holds no address of this process, so its object can be kept and used el
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
 
@@ -25,6 +25,7 @@ from bombus.jit.calls import TAIL_CALL
 from bombus.jit.function import Function
 from bombus.jit.model import Lowered, Options, asks
 from bombus.jit.target import Target
+from bombus.jit.walks import LOOP, WALKS
 from bombus.jit.writer import field_of
 from bombus.vm.flow import Block, blocks_from
 from bombus.vm.run import FRAME_STRIDE
@@ -55,13 +56,36 @@ class Module:
         self.arrays = {} if options.checked else options.arrays
         self.maps = {} if options.checked else options.maps
         self.jumps = {} if options.checked else options.jumps
-        self.loops = {} if options.checked else facts.loops
+        loops = {} if options.checked else facts.loops
+        self.loops = {index: function for index, function in loops.items() if insns[index].imm == LOOP}
+        self._blocks: dict[int, dict[int, Block]] = {}
+        self._stops: dict[int, bool] = {}
+        self._calls_out: dict[int, bool] = {}
+        self.walks: dict[int, int] = {}  # calls that are loops over what a map holds: the function that they call
+        self._choose_walks(loops)
         inlined = {index for index, code in self.maps.items() if not code.by_handle}
         outside = facts.stack_arguments - self.arrays.keys() - inlined - self.loops.keys()
         self.native_frames = not options.checked and not (options.outside_stack and outside)
         self.calls = any(insn.opcode in (op.CALL, op.CALLX) for insn in insns)
-        self._blocks: dict[int, dict[int, Block]] = {}
-        self._stops: dict[int, bool] = {}
+
+    def _choose_walks(self, loops: Mapping[int, int]) -> None:
+        """Calls of WALKS that stay native; the others go to the helper. What the callback gets lies in a frame of
+        native code where the map does not have it as it is: then no helper of Python's may be among what it calls."""
+        todo = {index: code for index, code in self.maps.items() if self.insns[index].imm in WALKS}
+        self.maps = {index: code for index, code in self.maps.items() if index not in todo}
+        while todo:  # the innermost first: what a callback itself walks over
+            chosen = {
+                index: code for index, code in todo.items()
+                if index in loops and not code.by_handle
+                and ("o" in code.calls[self.insns[index].imm][1] or not self.calls_out(loops[index]))
+            }  # fmt: skip
+            if not chosen:
+                return
+            for index, code in chosen.items():
+                del todo[index]
+                self.maps = {**self.maps, index: code}
+                self.walks[index] = loops[index]
+            self._calls_out.clear()
 
     def fault(self, kind: str, message: str) -> int:
         """The number of a fault."""
@@ -103,6 +127,30 @@ class Module:
             )
         return self._stops[entry]
 
+    def calls_out(self, entry: int) -> bool:
+        """May a function, or what it calls, give something to a helper outside of the code?"""
+        if entry not in self._calls_out:
+            self._calls_out[entry] = False  # for what calls itself
+            self._calls_out[entry] = any(
+                self._leaving(index)
+                for block in self.blocks(entry).values()
+                for index in range(block.start, block.end)
+            )
+        return self._calls_out[entry]
+
+    def _leaving(self, index: int) -> bool:
+        insn = self.insns[index]
+        if insn.opcode not in (op.CALL, op.CALLX):
+            return False
+        if insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL:
+            target = index + 1 + insn.imm
+            return not 0 <= target < len(self.insns) or self.calls_out(target)
+        called = self.loops.get(index, self.walks.get(index))
+        if called is not None:
+            return self.calls_out(called)
+        code = self.maps.get(index)
+        return index not in self.arrays and (code is None or code.by_handle)
+
     @cached_property
     def counts_in_register(self) -> bool:
         """Is the number of tail calls at hand where they are made: does main alone make them?"""
@@ -124,6 +172,8 @@ class Module:
         if insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_CALL:
             target = index + 1 + insn.imm
             return not 0 <= target < len(self.insns) or self.stops(target)
+        if index in self.walks:
+            return self.stops(self.walks[index])
         if index in self.arrays or index in self.maps:
             code = self.maps.get(index)
             return code is not None and (code.by_handle or asks(code, insn.imm))

@@ -50,6 +50,7 @@ class Writer:
         self.slots: set[str] = set()
         self.caches: set[int] = set()  # base registers whose accesses are checked
         self.resets: list[int] = []  # lines that forget the caches
+        self.rooms: list[tuple[str, int]] = []  # names and bytes of what the function has on its native stack
         self.here = entry
         self.marks: list[tuple[int, int]] = []  # line where an instruction begins, and its index
 
@@ -61,6 +62,12 @@ class Writer:
 
     def field(self, name: str) -> str:
         return self.ops.emit(f"getelementptr i8, ptr %run, i64 {abi.RUN[name][0]}")
+
+    def room(self, size: int) -> str:
+        """A pointer to bytes on the native stack, as long as the function runs."""
+        name = self.ops.name()
+        self.rooms.append((name, size))
+        return name
 
     # ------------------------------------------------------------------------------------------ registers
 

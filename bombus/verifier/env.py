@@ -86,6 +86,9 @@ F_STACK_ACCESS: Final = 1
 F_DST_STACK: Final = 2
 F_SRC_STACK: Final = 4
 
+NO_CALLBACK: Final = -1  # Aux.callback
+SEVERAL_CALLBACKS: Final = -2
+
 
 class Aux:
     """What the verifier learns about one instruction over all paths."""
@@ -100,6 +103,7 @@ class Aux:
         "before_a",
         "before_b",
         "bounds_after",
+        "callback",
         "calls_callback",
         "constant",
         "fastcall_pattern",
@@ -129,6 +133,7 @@ class Aux:
         self.alu: tuple[int, int] | None = None
         self.barrier = False  # against speculation, before the instruction
         self.barrier_after = False  # after a store that could hide what it overwrites
+        self.callback = NO_CALLBACK  # where the function begins that another helper than bpf_loop always calls
         self.calls_callback = False
         self.fastcall_pattern = False
         self.fastcall_spills = 0

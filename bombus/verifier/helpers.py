@@ -28,7 +28,17 @@ from bombus.verifier import (
     typed_args,
 )
 from bombus.verifier.bounds import Bounds, const, sync
-from bombus.verifier.env import ALL_TOUCHED, EACCES, EFAULT, EINVAL, ENOTSUPP, WRITE, Env
+from bombus.verifier.env import (
+    ALL_TOUCHED,
+    EACCES,
+    EFAULT,
+    EINVAL,
+    ENOTSUPP,
+    NO_CALLBACK,
+    SEVERAL_CALLBACKS,
+    WRITE,
+    Env,
+)
 from bombus.verifier.formats import check_format
 from bombus.verifier.helper_args import Meta
 from bombus.verifier.precision import mark_precise
@@ -237,6 +247,7 @@ def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
     elif number == special.LOOP:
         _loop(env, meta)
     elif number in calls.SETUPS:
+        _note_callback(env, meta)
         calls.push_callback(env, number, meta.subprog)
     elif number == special.SNPRINTF:
         _snprintf(env)
@@ -259,10 +270,20 @@ def _special(env: Env, number: int, meta: Meta, insn: Insn) -> bool:
     return False
 
 
+def _called(env: Env, meta: Meta) -> int:
+    return env.subprogs[meta.subprog].start if meta.subprog < len(env.subprogs) else len(env.insns)
+
+
+def _note_callback(env: Env, meta: Meta) -> None:
+    aux = env.aux[env.insn_idx]
+    called = _called(env, meta)
+    aux.callback = called if aux.callback in (NO_CALLBACK, called) else SEVERAL_CALLBACKS
+
+
 def _loop(env: Env, meta: Meta) -> None:
     aux = env.aux[env.insn_idx]
     first = aux.loop_function < 0
-    called = env.subprogs[meta.subprog].start if meta.subprog < len(env.subprogs) else len(env.insns)
+    called = _called(env, meta)
     if first or aux.loop_inlines:  # update_loop_inline_state
         no_flags = stack.is_null(env.regs[4])
         if no_flags:

@@ -101,11 +101,12 @@ def _facts(env: Env) -> Facts:
         frozenset(i for i, one in enumerate(aux) if one.stack_argument),
         {subprog.start: subprog.stack_depth for subprog in env.subprogs},
         {i: one.map.id for i, one in enumerate(aux) if one.map is not None and not one.map_poisoned and one.map.id},
-        {i: one.loop_function for i, one in enumerate(aux) if one.loop_inlines},
+        {i: one.loop_function if one.loop_inlines else one.callback
+         for i, one in enumerate(aux) if one.loop_inlines or one.callback >= 0},
         {i: one.step for i, one in enumerate(aux) if one.step is not None},
         frozenset(i for i, one in enumerate(aux) if one.pointer_type and _is_probe(env, i)),
         {i: map_.type for i, one in enumerate(aux) if (map_ := one.map) and not one.map_poisoned and not map_.id},
-    )
+    )  # fmt: skip
 
 
 def _check(env: Env) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 
 from bombus import bpf
-from bombus.bpf import s64, u64
+from bombus.bpf import s64, u32, u64
 from bombus.runtime.maps.control import (
     shape_lock_at,
     shape_max_entries,
@@ -15,7 +15,7 @@ from bombus.runtime.maps.control import (
     shape_user_size,
     shape_values,
 )
-from bombus.runtime.maps.table import F_LOCK, Word4, put_value
+from bombus.runtime.maps.table import F_LOCK, Walk, Word4, put_value
 
 NOEXIST, EXIST = 1, 2
 E2BIG, EEXIST, EINVAL = -errno.E2BIG, -errno.EEXIST, -errno.EINVAL
@@ -64,6 +64,19 @@ def store(base: u64, key: u64, value: u64, flags: u64) -> s64:
         else:
             put_value(base, seen(base, key), value, flags)
     return result
+
+
+def each(base: u64, state: u64, cpu: u64) -> u64:
+    """See `table.each`."""
+    walk = bpf.at(state, Walk)
+    index = walk.position
+    if index >= shape_max_entries(base):
+        return u64(0)
+    walk.position = index + 1
+    walk.index = u32(index)
+    walk.key = state + 32
+    place = value_of(base, index)
+    return place + cpu * shape_stride(base) if shape_per_cpu(base) != 0 else place
 
 
 def delete(base: u64, key: u64) -> s64:

@@ -25,8 +25,10 @@ class Kind:
 
 
 _KEYED: Final = ("lookup", "update", "delete", "read", "write", "get", "set", "update_many", "delete_many", "read_many")
-_TABLE: Final = ("lookup", "seen", "update", "store", "delete", "grab", "drop")
+_TABLE: Final = ("lookup", "seen", "update", "store", "delete", "grab", "drop", "each")
 _HELPERS: Final = {1: ("lookup", "2c"), 2: ("update", "234c"), 3: ("delete", "2")}
+_EACH: Final = {164: ("each", "")}  # the key lies in the native frame
+_EACH_OWN: Final = {164: ("each", "o")}
 _PUSH: Final = {87: ("push", "23")}
 
 
@@ -35,9 +37,12 @@ def _python(*names: str, **others: str) -> dict[str, str]:
 
 
 KINDS: Final[dict[str, Kind]] = {
-    "array": Kind("array", ("lookup", "seen", "update", "store", "delete"), _python(*_KEYED, "indexes"), _HELPERS),
-    "hash": Kind("hash", _TABLE, _python(*_KEYED, "take", "next", "walk"), _HELPERS),
-    "lru": Kind("lru", _TABLE, _python(*_KEYED, "take", "next", "walk"), _HELPERS),
+    "array": Kind(
+        "array", ("lookup", "seen", "update", "store", "delete", "each"), _python(*_KEYED, "indexes"),
+        _HELPERS | _EACH,
+    ),
+    "hash": Kind("hash", _TABLE, _python(*_KEYED, "take", "next", "walk", "each"), _HELPERS | _EACH_OWN),
+    "lru": Kind("lru", _TABLE, _python(*_KEYED, "take", "next", "walk", "each"), _HELPERS | _EACH_OWN),
     "lpm": Kind(
         "lpm", ("lookup", "seen", "update", "store", "delete", "drop", "stored"), _python(*_KEYED, "walk", "stored"),
         _HELPERS,

@@ -177,6 +177,10 @@ def map_commit(sample: u64, flags: u64, extra: u32) -> u64: ...  # type: ignore[
 
 
 @bpf.kfunc
+def map_each(base: u64, state: u64, cpu: u64) -> u64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
 def map_drop(base: u64, at: u32) -> None: ...
 
 
@@ -448,6 +452,13 @@ def py_walk(self: u64, args: u64, count: u64) -> u64:
     control.element = at
     give(base)
     return PyLong_FromUnsignedLongLong(done)
+
+
+def py_each(self: u64, args: u64, count: u64) -> u64:
+    """(address of the state of a walk, cpu) -> address of a value or 0"""
+    state = PyLong_AsUnsignedLongLong(argument(args, u64(0)))
+    cpu = PyLong_AsUnsignedLongLong(argument(args, u64(1)))
+    return PyLong_FromUnsignedLongLong(map_each(base_of(self), state, cpu))
 
 
 # Queues, stacks, bloom filters: no keys.

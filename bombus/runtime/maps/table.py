@@ -20,7 +20,9 @@ from bombus.runtime.maps.control import (
     shape_key_size,
     shape_lock_at,
     shape_mask,
+    shape_per_cpu,
     shape_slot_bytes,
+    shape_stride,
     shape_user_size,
     shape_value_size,
     shape_values,
@@ -219,6 +221,54 @@ def inherit(base: u64, old: u32, new: u32) -> None:
     else:
         control.newest = older
     control.count = control.count - 1
+
+
+class Walk(Struct):
+    """A walk over the elements that are there when it begins: it is zeros then.
+
+    position: the number of the next element. end: new elements have numbers from here on. element: the next element,
+    unless it went. key: where the key of the last one lies; index: that key, in arrays.
+    """
+
+    position: u64
+    end: u64
+    element: u64
+    key: u64
+    index: u32
+
+
+def each(base: u64, state: u64, cpu: u64) -> u64:
+    """The value of the next element; 0 at the end.
+
+    As in Linux (bpf_for_each_hash_elem), elements may go and be replaced during the walk, the present one too. What
+    goes before its turn is not seen. Linux sees some of those that are new, we see none.
+    """
+    walk = bpf.at(state, Walk)
+    take(base)
+    control = bpf.at(base, Control)
+    at = u32(0)
+    if walk.end == 0:
+        walk.end = control.number
+        at = control.oldest
+    elif walk.position < walk.end:
+        at = u32(walk.element)
+        if bpf.at(element(base, at), Element).number != walk.position:
+            at = control.oldest
+            while at != 0 and bpf.at(element(base, at), Element).number < walk.position:
+                at = bpf.at(element(base, at), Element).younger
+    place = u64(0)
+    walk.position = walk.end
+    if at != 0 and bpf.at(element(base, at), Element).number < walk.end:
+        following = bpf.at(element(base, at), Element).younger
+        if following != 0:
+            walk.element = u64(following)
+            walk.position = bpf.at(element(base, following), Element).number
+        walk.key = key_of(base, at)
+        place = value_of(base, at)
+        if shape_per_cpu(base) != 0:
+            place = place + cpu * shape_stride(base)
+    give(base)
+    return place
 
 
 F_LOCK = 4  # BPF_F_LOCK: copy under the value's lock

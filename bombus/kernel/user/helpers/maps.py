@@ -78,10 +78,11 @@ def for_each_map_elem(env: ProgEnv, handle: int, function: int, argument: int, f
     key = env.memory.allocate(max(item.key_size, 1), name="the key", kind="mem", writable=False)
     count = 0
     try:
-        for name, address in item.elements(env.world.cpu):
-            key.view[: len(name)] = name
+        for name, address in item.each(env.world.cpu):
+            if not isinstance(name, int):
+                key.view[: len(name)] = name
             count += 1
-            if env.call(function, handle, key.start, address, argument):
+            if env.call(function, handle, name if isinstance(name, int) else key.start, address, argument):
                 break
     finally:
         env.memory.remove(key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from bombus.bits import align_up
@@ -111,6 +111,11 @@ class _Array(Map):
     def elements(self, cpu: int = 0) -> list[tuple[bytes, int]]:
         start = self.region.start + cpu * self.stride if self.elem_size != self.stride else self.region.start
         return [(i.to_bytes(4, "little"), start + i * self.elem_size) for i in range(self.max_entries)]
+
+    def each(self, cpu: int) -> Iterator[tuple[bytes | int, int]]:
+        start = self.region.start + cpu * self.stride if self.elem_size != self.stride else self.region.start
+        for index in range(self.max_entries):
+            yield index.to_bytes(4, "little"), start + index * self.elem_size
 
     def free(self) -> None:
         self.kernel.memory.remove(self.region)

@@ -13,7 +13,8 @@ For programs (`cpu` is the CPU the program runs on; keys and values are exactly 
     map.delete(key) -> int                              map_delete_elem
     map.push(value, flags) / pop() / peek()             map_push_elem ...; pop, peek -> bytes | int
     map.contains(value) -> int                          bloom filter's peek: 0 or -ENOENT
-    map.elements(cpu=0) -> list[(key bytes, address)]   for_each_map_elem: a snapshot, so it ends
+    map.each(cpu) -> iterator of (key, address)         for_each_map_elem; the key is bytes, or an address as well
+    map.elements(cpu=0) -> list[(key bytes, address)]   all that is there now
     map.value_address(offset) -> address or -errno      BPF_PSEUDO_MAP_VALUE
     ringbuf: reserve(size, flags) -> address | 0, submit(address, flags), discard(address, flags),
              output(data, flags) -> int, query(what) -> int
@@ -35,7 +36,7 @@ sets them. When an element that has some goes away, `kernel.fields_freed(map, ad
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
@@ -233,6 +234,9 @@ class Map(KernelObject):
 
     def elements(self, cpu: int = 0) -> list[tuple[bytes, int]]:
         return []
+
+    def each(self, cpu: int) -> Iterator[tuple[bytes | int, int]]:
+        return iter(())
 
     def push(self, value: bytes, flags: int) -> int:
         return NOTSUPP

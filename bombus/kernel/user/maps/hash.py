@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from bombus.bits import align_up
@@ -138,6 +139,19 @@ class TableMap(Map):
             found.append((element.key, element.address))
             element = element.after
         return found
+
+    def each(self, cpu: int) -> Iterator[tuple[bytes | int, int]]:
+        # runtime.maps.table.each says how.
+        table, own = self.table, cpu * self.stride if self.type.per_cpu else 0
+        end = table.end
+        element: Element | None = table.from_number(0)
+        while element is not None and element.number < end:
+            following = element.after
+            number = following.number
+            yield element.key, element.address + own
+            if following is table.head:
+                return
+            element = following if table.elements.get(following.key) is following else table.from_number(number)
 
     def free(self) -> None:
         if self.fields:

@@ -11,7 +11,7 @@ import mmap
 import os
 import struct
 from bisect import bisect_right
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import islice
 from operator import itemgetter
@@ -41,6 +41,8 @@ LRU_HEAD: Final = 48
 LISTS_BYTES: Final = 80  # of a CPU's lists
 UNBORN_AT: Final = 64  # in them: how many elements were never used, and whom to rob
 _LATE: Final = 64
+_WALK_WORDS: Final = 5  # runtime.maps.table.Walk, and where in it the address of a key is
+_WALK_KEY: Final = 3
 _MAP_NORESERVE: Final = 0x4000  # Linux include/uapi/asm-generic/mman-common.h
 
 
@@ -105,9 +107,9 @@ def _program_code(kind: str, numbers: Mapping[str, int], address: int, keep: obj
 
 
 class Native:
-    """What a map with native memory keeps: its block, the region of its values, its functions."""
+    """What a map with native memory keeps: its block, the regions of its values and keys, its functions."""
 
-    __slots__ = ("calls", "kind", "memory", "numbers", "region")
+    __slots__ = ("calls", "keys", "kind", "memory", "numbers", "region")
 
     def __init__(self, kind: str, memory: Memory, shape: HashShape, api: Api, name: str) -> None:
         self.kind = kind
@@ -117,6 +119,13 @@ class Native:
         self.region = Region(
             memory.address + shape.values, shape.slots * shape.slot_bytes, memory.view[shape.values :], name,
             "map_value", stride=shape.stride, limit=shape.value_size, keep=memory,
+        )  # fmt: skip
+        # What callbacks get: read, and given to helpers.
+        first = shape.elements + shape.head
+        size = shape.slots * shape.element_bytes - shape.head
+        self.keys = Region(
+            memory.address + first, size, memory.view[first : first + size], f"keys of {name}", "mem", writable=False,
+            stride=shape.element_bytes, limit=shape.key_size, keep=memory,
         )  # fmt: skip
 
     def code(self) -> MapCode:
@@ -175,6 +184,7 @@ class NativeTable(TableMap):
         self.max_entries, self.user_value_size, self.stride = old.max_entries, old.user_value_size, old.stride
         self.native = native
         kernel.memory.add(native.region)
+        kernel.memory.add(native.keys)
 
     def code(self) -> MapCode | None:
         return self.native.code()
@@ -224,8 +234,15 @@ class NativeTable(TableMap):
             for i, place in enumerate(memoryview(places).cast("Q")[:found])
         ]
 
+    def each(self, cpu: int) -> Iterator[tuple[bytes | int, int]]:
+        state = (ctypes.c_uint64 * _WALK_WORDS)()
+        at, step = ctypes.addressof(state), self.native.calls["each"]
+        while place := step(at, cpu):
+            yield state[_WALK_KEY], place
+
     def free(self) -> None:
         self.kernel.memory.remove(self.native.region)
+        self.kernel.memory.remove(self.native.keys)
 
 
 class NativeHashMap(NativeTable, HashMap):
