@@ -369,6 +369,11 @@ def _mark(function: F, how: Literal["noinline", "inline", "global"]) -> F:
     return function
 
 
+def struct_of(function: Any) -> Any:
+    """The struct class that a function is a method of, None for others."""
+    return getattr(function, "__bpf_struct__", None)
+
+
 def linkage_of(function: Any) -> str:
     """ "noinline", "inline", "global" or "" (the compiler decides)."""
     return str(getattr(function, "__bpf_linkage__", ""))

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Iterator
 from enum import IntEnum, IntFlag
 from inspect import get_annotations
-from types import FrameType
+from types import FrameType, FunctionType
 from typing import Any, ClassVar, Generic, Self, TypeVar, cast
 
 from bombus.bpf.ints import Scalar, u8
@@ -195,6 +195,9 @@ class Struct(View):
         annotations = get_annotations(cls)
         if not cls.__module__.startswith("bombus."):
             _refuse(cls, annotations)
+            for value in vars(cls).values():
+                if isinstance(value, FunctionType):
+                    value.__bpf_struct__ = cls  # type: ignore[attr-defined]  # the type of its `self`
         if cls.__dict__.get("_UNION") or all(_is_class_variable(text) for text in annotations.values()):
             return
         annotations = {_as_written(cls.__name__, member): text for member, text in annotations.items()}
@@ -278,8 +281,10 @@ def _refuse(cls: type[Struct], annotations: dict[str, Any]) -> None:
         if member in _TAKEN:
             raise UsageError(f"{name}.{member}: structs use this name themselves")
     for member, value in vars(cls).items():
-        if member in _FIXED and member not in annotations and callable(value):
+        if member in _FIXED | _TAKEN and member not in annotations and callable(value):
             raise UsageError(f"{name}.{member}: a struct does not change it; write a function that takes the struct")
+        if member in annotations and isinstance(value, FunctionType):
+            raise UsageError(f"{name}.{member} is a member and a method; give one of them another name")
         if member in annotations or member.startswith("__"):
             continue
         if isinstance(value, (Scalar, _Length, _Bits)) or (isinstance(value, type) and is_member_type(value)):

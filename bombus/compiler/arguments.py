@@ -26,7 +26,8 @@ def bind(c: Checker, node: ast.Call, names: list[str], optional: int = 0) -> lis
     """Arguments in the order of `names`; the last `optional` may be missing."""
     name = c.text(node.func)
     if len(node.args) > len(names):
-        c.wrong(node, f"{name} takes {len(names)} arguments ({', '.join(names)}), not {len(node.args)}",
+        plural = "" if len(names) == 1 else "s"
+        c.wrong(node, f"{name} takes {len(names)} argument{plural} ({', '.join(names)}), not {len(node.args)}",
                 f"write {name}({', '.join(names)})")  # fmt: skip
     found: list[ast.expr | None] = [*node.args, *[None] * (len(names) - len(node.args))]
     for keyword in node.keywords:

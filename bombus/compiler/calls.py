@@ -10,6 +10,7 @@ from typing import Any, NewType
 from bombus.bpf import core, helpers, maps
 from bombus.bpf.context import REACH, Context, PacketContext
 from bombus.bpf.ints import Scalar
+from bombus.bpf.layout import name_of
 from bombus.bpf.objects import Place
 from bombus.bpf.program import Program
 from bombus.bpf.struct import Ref, Struct
@@ -23,6 +24,8 @@ from bombus.compiler.types import BOOL, NONE, IntT, LitT, ObjectT, RefT
 from bombus.compiler.words import WORDS
 from bombus.spec.helpers import HELPER
 
+_NO_CLASS_METHOD = "make it a @staticmethod, which names its class itself"
+
 
 def call(c: Checker, node: ast.Call) -> tree.Expr:
     for argument in node.args:
@@ -31,7 +34,7 @@ def call(c: Checker, node: ast.Call) -> tree.Expr:
     for keyword in node.keywords:
         if keyword.arg is None:
             c.wrong(keyword.value, "** in a call is not part of the language", "write the arguments out")
-    if isinstance(node.func, ast.Attribute) and not isinstance(node.func.value, ast.Call):
+    if isinstance(node.func, ast.Attribute):
         method = _method(c, node, node.func)
         if method is not None:
             return method
@@ -79,7 +82,8 @@ def _call_object(c: Checker, node: ast.Call, value: Any) -> tree.Expr:
     if function is not None and not function.__module__.startswith("bombus.bpf"):
         return _user_call(c, node, function)
     text = c.text(node.func)
-    c.wrong(node.func, f"{text} cannot be called in a program", suggest.for_call(value, text))
+    hint = _NO_CLASS_METHOD if is_struct_class(owner) else suggest.for_call(value, text)
+    c.wrong(node.func, f"{text} cannot be called in a program", hint)
 
 
 def _convert(c: Checker, node: ast.Call, kind: type[Scalar]) -> tree.Expr:
@@ -159,9 +163,24 @@ def _method(c: Checker, node: ast.Call, func: ast.Attribute) -> tree.Expr | None
         if kind.space == "config":
             c.wrong(func, "a setting of bpf.config(...) is constant for the program", "use bpf.var(...)")
         return tree.CopyTo(at, NONE, base, value)
+    found = vars(kind.target).get(func.attr) if kind.is_struct else None
+    if isinstance(found, FunctionType) and not core.is_python_only(found):
+        return _user_call(c, node, found, this=base)
+    static = found.__func__ if isinstance(found, staticmethod) else None
+    if isinstance(static, FunctionType):
+        return _user_call(c, node, static)
     hint = "write a function that takes it"
-    if kind.is_struct and isinstance(vars(kind.target).get(func.attr), FunctionType):
-        hint = f"methods are not part of the language; write a function: def {func.attr}(this: {kind.present()}) -> ..."
+    if isinstance(found, FunctionType):
+        hint = "take @bpf.python_only away"
+    elif isinstance(found, classmethod):
+        hint = _NO_CLASS_METHOD
+    elif found is not None:
+        hint = f"write it as def {func.attr}(self) -> ..., without @"
+    elif kind.is_struct and hasattr(kind.target, func.attr):
+        hint = f"methods stand in the struct itself: def {func.attr}(self) -> ... in {name_of(kind.target)}"
+    elif kind.is_struct:
+        methods = [name for name, value in vars(kind.target).items() if isinstance(value, FunctionType)]
+        hint = suggest.closest(func.attr, methods, hint)
     c.wrong(func, f"{kind} has no method {func.attr!r}", hint)
 
 
@@ -186,14 +205,23 @@ def _parse(c: Checker, node: ast.Call, ctx: tree.Expr) -> tree.Expr:
     return tree.Parse(at, RefT(target.value, "packet", True), ctx, offset)
 
 
-def _user_call(c: Checker, node: ast.Call, function: FunctionType, *, kfunc: bool = False) -> tree.Expr:
+def _user_call(
+    c: Checker, node: ast.Call, function: FunctionType, *, kfunc: bool = False, this: tree.Expr | None = None
+) -> tree.Expr:
+    """this: what a method is called of."""
     target = c.program.function(function, c, node, linkage="kfunc" if kfunc else "")
     if target.wrong:
         raise Wrong
-    names = [variable.name for variable in target.params]
+    params = target.params
     args: list[tree.Expr] = []
-    given = bind(c, node, names, optional=len(target.defaults))
-    for variable, arg in zip(target.params, given, strict=True):
+    if this is not None:
+        assert isinstance(node.func, ast.Attribute)
+        if not params:
+            c.wrong(node, f"{c.text(node.func)} takes no self", f"def {node.func.attr}(self) -> ...")
+        args.append(c.coerce(this, params[0].type, node.func.value, params[0].name))
+        params = params[1:]
+    given = bind(c, node, [variable.name for variable in params], optional=len(target.defaults))
+    for variable, arg in zip(params, given, strict=True):
         if arg is None:
             args.append(target.defaults[variable.name])
             continue

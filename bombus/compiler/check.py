@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import IntEnum, IntFlag
 from types import FunctionType, UnionType
-from typing import Annotated, Any, NewType, NoReturn, Union, get_args, get_origin
+from typing import Annotated, Any, NewType, NoReturn, Self, Union, get_args, get_origin
 
 from bombus.bpf import core
 from bombus.bpf.core import KernelEnum
@@ -260,9 +260,11 @@ class Checker:
         """The type that an annotation names."""
         return self.meaning(node, self.annotation(node), space)
 
-    def meaning(self, node: ast.expr, value: Any, space: str) -> Type:
+    def meaning(self, node: ast.expr | ast.arg, value: Any, space: str) -> Type:
         while get_origin(value) is Annotated or isinstance(value, NewType):
             value = value.__supertype__ if isinstance(value, NewType) else get_args(value)[0]
+        if value is Self:
+            value = core.struct_of(self.function.python) or value
         if value is bool:
             return BOOL
         if value is None or value is type(None):

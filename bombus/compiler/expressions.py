@@ -180,7 +180,9 @@ def _member(c: Checker, node: ast.Attribute, base: tree.Expr) -> tree.Spot:
             more = ("length", "parse") if issubclass(kind.target, PacketContext) else ()
             hint = suggest.members_of(kind.target, node.attr, more)
             found = vars(kind.target).get(node.attr)
-            if isinstance(found, (property, FunctionType)):
+            if isinstance(found, FunctionType):
+                hint = f"it is a method: {c.text(node)}()"
+            elif isinstance(found, property):
                 hint = f"only its members are there; write a function: def {node.attr}(this: {kind.present()}) -> ..."
             elif found is not None:
                 hint = f"it is the class's: {name_of(kind.target)}.{node.attr}"

@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from types import FunctionType, UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Any, Self, Union, get_args, get_origin
 
 from bombus.bpf import core
 from bombus.bpf.ints import Scalar
@@ -19,6 +19,7 @@ from bombus.bpf.tracing import Operation
 from bombus.compiler import tree
 from bombus.compiler.check import Wrong
 from bombus.compiler.diagnostics import Diagnostic, at_node, in_order
+from bombus.compiler.expressions import is_struct_class
 from bombus.compiler.program import Builder
 from bombus.compiler.source import definition
 from bombus.errors import DialectError, UsageError
@@ -100,8 +101,10 @@ def lost(names: Mapping[str, Any], programs: Collection[Program[Any, Any]]) -> l
 def _idle(builder: Builder, names: Mapping[str, Any]) -> list[FunctionType]:
     """Functions of the module that nothing calls though they are BPF's: by a mark (`@bpf.noinline` and so on), or
     by the types of all that they take and return. Others are for the import, or for user space."""
+    classes = [value for value in names.values() if is_struct_class(value)]
+    found = [*names.values(), *(value for one in classes for value in vars(one).values())]
     return [
-        value for value in dict.fromkeys(v for v in names.values() if isinstance(v, FunctionType))
+        value for value in dict.fromkeys(v for v in found if isinstance(v, FunctionType))
         if not builder.has(value) and value.__code__.co_filename == builder.unit.path
         and (core.linkage_of(value) or (_looks_like_bpf(value) and not core.is_python_only(value)))
     ]
@@ -115,6 +118,9 @@ def _looks_like_bpf(function: FunctionType) -> bool:
         return False
     code = function.__code__
     names = code.co_varnames[: code.co_argcount + code.co_kwonlyargcount]
+    owner = core.struct_of(function)
+    if owner is not None:
+        kinds = {name: owner if kind is Self else kind for name, kind in ({names[0]: owner} | kinds).items()}
     if "return" not in kinds or any(name not in kinds for name in names):
         return False
     flat = [item for kind in kinds.values() for item in _parts(kind)]

@@ -166,7 +166,9 @@ class Builder:
             known_text = linecache.getlines(python.__code__.co_filename)
             c.wrong(node, *(not_a_def(python.__code__) if known_text else (str(error), "define it with def in a file")))
         linkage = linkage or core.linkage_of(python) or "static"
-        made = tree.Function(source.name, file.path, source.lineno, [], NONE, linkage, python=python)
+        owner = core.struct_of(python)
+        name = source.name if owner is None else f"{owner.__name__}_{source.name}"
+        made = tree.Function(name, file.path, source.lineno, [], NONE, linkage, python=python)
         self._declare(made, file, source)
         if made.linkage != "kfunc":
             self._pending.append((made, file, source))
@@ -191,7 +193,7 @@ class Builder:
 
     def _declare(self, made: tree.Function, file: SourceFile, node: ast.FunctionDef) -> None:
         taken = {function.name for function in self.unit.functions} | {*self.unit.maps, *self.unit.globals, *_OWN}
-        count = 0
+        first, count = made.name, 0
         if made.linkage == "kfunc" and made.name in taken:
             if all(f.linkage == "kfunc" for f in self.unit.functions if f.name == made.name):
                 taken.clear()  # declared elsewhere too
@@ -199,7 +201,7 @@ class Builder:
                 message = f"{made.name} is the name of a function of the program too"
                 self.diagnostics.append(at_node(file.path, file.lines, node, message, "rename the other one"))
         while made.name in taken:
-            made.name = f"{node.name}_{node.lineno}" + (f"_{count}" if count else "")
+            made.name = f"{first}_{node.lineno}" + (f"_{count}" if count else "")
             count += 1
         self._functions[made.python] = made
         self.unit.functions.append(made)

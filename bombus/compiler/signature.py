@@ -9,7 +9,7 @@ import ast
 from collections.abc import Callable
 from typing import Any, get_origin
 
-from bombus.bpf import helpers
+from bombus.bpf import core, helpers
 from bombus.bpf.context import Context
 from bombus.bpf.contexts import BpfRawTracepointArgs, PtRegs
 from bombus.bpf.ints import s32, u8
@@ -48,11 +48,16 @@ def signature(c: Checker, made: tree.Function, node: ast.FunctionDef) -> None:
     if args.defaults and made.linkage in ("program", "callback", "kfunc"):
         c.wrong(args.defaults[0], "who calls this function passes every argument", "take the default value away")
     program = made.linkage == "program"
+    owner = core.struct_of(made.python)
     for arg in args.args:
+        if arg.annotation is None and owner is not None and arg is args.args[0]:
+            made.params.append(tree.Variable(arg.arg, c.meaning(arg, owner, "mem")))
+            continue
         if arg.annotation is None:
             wanted = "u32"
             if arg.arg in ("self", "cls"):
-                c.wrong(arg, f"{node.name} is a method of a class", "define it at module level, without self")
+                c.wrong(arg, f"{node.name} is a method of a class that is no struct",
+                        "define it at module level, without self")  # fmt: skip
             if program and arg is args.args[0]:
                 wanted = context_text(made)
             c.wrong(arg, f"{arg.arg} has no type", f"annotate it: {arg.arg}: {wanted}")

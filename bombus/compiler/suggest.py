@@ -96,7 +96,7 @@ _CLASSES: Final[dict[type, str]] = {
     bytearray: "use bpf.zeros(u8, 64)", range: "it stands in a for loop: for i in range(n):",
     type: "types are known when compiling", object: "class Name(Struct), with members", slice: "write a loop",
     frozenset: "declare a map: map.hash(u32, u8, max_entries=1024)", complex: "BPF has no floating point",
-    memoryview: "use a struct, or an array", super: "methods are not part of the language: write functions",
+    memoryview: "use a struct, or an array", super: "structs do not inherit",
 }  # fmt: skip
 
 
