@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from bombus.kernel.user.pins import BpfFs
     from bombus.kernel.user.sockets import UserSocket
     from bombus.kernel.user.sysctls import SysctlFile
+    from bombus.kernel.user.unixsocket import UnixSocket
     from bombus.kernel.user.world.cgroups import CgroupTree
     from bombus.kernel.user.world.objects import TypedObject
     from bombus.verifier.program import Program
@@ -258,6 +259,12 @@ class UserKernel:
         from bombus.kernel.user.sockets import sockets_of
 
         return sockets_of(self).make(family, type, cgroup)
+
+    def unix_socket(self, type: int, *, cgroup: str = "/") -> UnixSocket:
+        """A UNIX socket (SOCK_STREAM, SOCK_DGRAM) of a process in a cgroup: see `kernel.user.unixsocket`."""
+        from bombus.kernel.user.unixsocket import make
+
+        return make(self, type, self.cgroups.find(cgroup))
 
     def trace(self, name: str, *args: int) -> int:
         """Reach a tracepoint ("sched_switch"): programs of raw_tp/NAME and tp_btf/NAME run with the arguments. Returns

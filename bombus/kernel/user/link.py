@@ -36,7 +36,7 @@ _NEVER = {
 
 def check_runs(call: str, row: AttachType) -> None:
     """NotSupported for a hook at which a program would never run."""
-    why = _NEVER.get(row.name, "the user kernel has no UNIX sockets" if "_UNIX_" in row.name else "")
+    why = _NEVER.get(row.name)
     if why:
         raise NotSupported(f"{call} of {row.name}", why)
 

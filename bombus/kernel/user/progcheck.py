@@ -172,7 +172,8 @@ def helpers(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
             continue
         if insn.src == op.BPF_PSEUDO_KFUNC_CALL:
             name = kernel.function_name(insn.imm) if not insn.off else ""
-            if not name or not kfuncs.bound(name):
+            cast = name == "bpf_cast_to_kern_ctx" and not kfuncs.castable(prog.expected_attach_type)
+            if not name or cast or not kfuncs.bound(name):
                 what = f"calls {name}" if name else f"calls BTF id {insn.imm}"
                 raise NotSupported("this kernel function (kfunc) in the user kernel", f"instruction {index} {what}")
         if insn.src == 0:

@@ -72,7 +72,8 @@ class UserSocket(KernelObject):
     def __init__(self, kernel: UserKernel, family: int, type: int, cgroup: Cgroup) -> None:
         super().__init__()
         if family not in (AF_INET, AF_INET6) or type not in _PROTOCOLS:
-            raise NotSupported(f"sockets of family {family} and type {type}", "the user kernel has inet TCP and UDP")
+            why = "the user kernel has inet TCP and UDP; unix_socket() makes others"
+            raise NotSupported(f"sockets of family {family} and type {type}", why)
         self.kernel, self.family, self.type, self.cgroup = kernel, int(family), int(type), cgroup
         self.local: tuple[bytes, int] = (self._any, 0)
         self.remote: tuple[bytes, int] | None = None

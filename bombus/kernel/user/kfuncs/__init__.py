@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 Body = Callable[..., int]
 BodyT = TypeVar("BodyT", bound=Body)
 BODIES: dict[str, Body] = {}
-MODULES = ("sections", "numbers", "tasks", "casts")
+MODULES = ("sections", "numbers", "tasks", "casts", "addresses")
 
 
 def kfunc(*names: str) -> Callable[[BodyT], BodyT]:
@@ -45,6 +45,13 @@ def load_bodies() -> None:
 def bound(name: str) -> bool:
     load_bodies()
     return name in BODIES
+
+
+def castable(attach_type: int) -> bool:
+    """Whether bpf_cast_to_kern_ctx can be called by programs of an attach type."""
+    from bombus.kernel.user.kfuncs import casts
+
+    return casts.castable(attach_type)
 
 
 def bind(name: str, env: ProgEnv) -> HelperFn | None:
