@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 LOOKUP: Final = 1  # bpf_map_lookup_elem
 TAIL_CALL: Final = 12
-_POINTERS: Final = (LOOKUP, 131)  # give an address, or 0: bpf_ringbuf_reserve
+_POINTERS: Final = (LOOKUP, 131, 203)  # give an address, or 0: bpf_ringbuf_reserve, bpf_dynptr_data
 _FIVE: Final = range(1, 6)
 _NETWORK: Final = -0x100000  # SKF_NET_OFF, SKF_LL_OFF: Linux 6.12 include/uapi/linux/filter.h
 _LINK: Final = -0x200000

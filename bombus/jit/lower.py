@@ -25,7 +25,7 @@ from bombus.jit.calls import TAIL_CALL
 from bombus.jit.function import Function
 from bombus.jit.model import Lowered, Options, asks
 from bombus.jit.target import Target
-from bombus.jit.walks import LOOP, WALKS
+from bombus.jit.walks import LOOP, OWN, WALKS
 from bombus.jit.writer import field_of
 from bombus.vm.flow import Block, blocks_from
 from bombus.vm.run import FRAME_STRIDE
@@ -77,7 +77,7 @@ class Module:
             chosen = {
                 index: code for index, code in todo.items()
                 if index in loops and not code.by_handle
-                and ("o" in code.calls[self.insns[index].imm][1] or not self.calls_out(loops[index]))
+                and (code.calls[self.insns[index].imm][1] == OWN or not self.calls_out(loops[index]))
             }  # fmt: skip
             if not chosen:
                 return

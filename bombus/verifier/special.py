@@ -26,7 +26,9 @@ POINTER_CASTS: Final = _ids(
     "skc_to_tcp_timewait_sock", "skc_to_tcp_request_sock",
 )
 STORAGE_GETTERS: Final = _ids("sk_storage_get", "inode_storage_get", "task_storage_get", "cgrp_storage_get")
-RING_OPERATIONS: Final = _ids("ringbuf_output", "ringbuf_reserve", "ringbuf_query")
+RING_OPERATIONS: Final = _ids(
+    "ringbuf_output", "ringbuf_reserve", "ringbuf_query", "ringbuf_reserve_dynptr", "user_ringbuf_drain"
+)
 MAP_OPERATIONS: Final = _ids(
     "tail_call", "map_lookup_elem", "map_update_elem", "map_delete_elem", "map_push_elem", "map_pop_elem",
     "map_peek_elem", "for_each_map_elem", "redirect_map", "map_lookup_percpu_elem",

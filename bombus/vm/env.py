@@ -45,7 +45,8 @@ class MapCode:
     address: of the map's memory, which `keep` owns. calls: helper -> function, and what it gets after that address: "1"
     to "5" for registers, "c" for the CPU, "y" for 1, "w" for whether the world is ordinary (where it is not, the
     function may answer ASK: then the helper is called); all u64. For helpers that walk over the map
-    (`jit.walks`) only "o": keys are memory of the map. head, definitions, declarations: the text. digest: names it.
+    (`jit.walks`) only "o": keys are memory of the map, or "b": there are `begin` and
+    `finish`, too. head, definitions, declarations: the text. digest: names it.
     by_handle: it serves all maps of a type; address is then that of a table, by id, of where their memory lies (0: the
     helper has to be called).
     """

@@ -548,3 +548,45 @@ def test_equal_to_linux(family: str) -> None:
             wrong.append(f"{name}\n  Linux {shown(expected)}\n  user  {shown(got)}")
     assert not wrong, f"{len(wrong)} of {count}:\n" + "\n".join(wrong[:5])
     assert count >= 3
+
+
+@pytest.mark.parametrize("family", ["user_rings", "dynptrs", "each"])
+def test_native_code(family: str) -> None:
+    """The same in native code, over native maps. Every fourth: compiling takes its time."""
+    pytest.importorskip("llvmlite", reason="native code is LLVM's")
+    slow = UserKernel("6.18", cpus=2, engine="reference", maps="python")
+    fast = UserKernel("6.18", cpus=2, engine="native", maps="native")
+    for name, scene in list(FAMILIES[family](random.Random(6)))[::4]:
+        assert play(slow, scene) == play(fast, scene), name
+
+
+def test_drains_without_python() -> None:
+    """Nobody of Python's is asked, and a drain inside of a drain of the same map is refused, as on Linux."""
+    pytest.importorskip("llvmlite", reason="native code is LLVM's")
+    drain = [b.st("u64", 10, -8, 0), *helper("user_ringbuf_drain", map_(1, 1), func(2, 0), stack_(3, -8), 0), *note(0)]
+    callback = b.program(
+        b.mov(3, b.R1), stack_(1, -8), b.mov(2, 8), b.mov(4, 0), b.mov(5, 0), call("dynptr_read"), value_(9, 0),
+        b.ldx("u64", 1, 10, -8), b.ldx("u64", 2, 9, 16), b.add(2, b.R1), b.stx("u64", 9, 16, b.R2),
+        b.st("u64", 10, -16, 0), helper("user_ringbuf_drain", map_(1, 1), func(2, 1), stack_(3, -16), 0),
+        b.stx("u64", 9, 8, b.R0), b.mov(0, 0), b.exit_(),
+    )  # fmt: skip
+    nothing = b.program(b.mov(0, 0), b.exit_())
+
+    def scene(stage: Stage) -> object:
+        maps = (stage.report(), stage.map("user_ringbuf", 0, 0, 4096))
+        program = stage.load(main(drain), callback, nothing, maps=maps)
+        ring = UserRing(maps[1])
+        for number in (5, 70, 900):
+            ring.send(struct.pack("<Q", number))
+        stage.run(program)
+        if isinstance(stage.kernel, UserKernel) and stage.kernel.maps == "native":
+            compiled: Any = stage.kernel.object("test", program.fd, "prog").compiled  # type: ignore[attr-defined]
+            assert compiled.is_native
+            assert not compiled.calls_python
+        return struct.unpack_from("<QqQ", maps[0][ZERO]), ring.room
+
+    wanted = ((3, -errno.EBUSY, 975), 4096)
+    for kernel in (UserKernel("6.18", engine="fast", maps="python"),
+                   UserKernel("6.18", engine="native", maps="native"), linux()):  # fmt: skip
+        if kernel is not None:
+            assert play(kernel, scene) == wanted

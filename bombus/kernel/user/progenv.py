@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from bombus.errors import VmFault
+from bombus.isa import opcodes as op
 from bombus.kernel.user.maps.fdarray import ProgArrayMap
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.world import SystemRandom
+from bombus.runtime.maps.kinds import OF_DYNPTRS
 from bombus.spec.verdicts import PACKET_TYPES
 from bombus.vm.env import ArrayPlace, Compiled, HelperFn, MapCode
 
@@ -75,7 +78,16 @@ class ProgEnv:
         from bombus.kernel.user.maps.mapcode import helper_code
 
         version = self.kernel.version
-        return helper_code({"version": version[0] << 8 | version[1], "words": self.packet_words})
+        code = helper_code({"version": version[0] << 8 | version[1], "words": self.packet_words})
+        if code is not None and self._has_other_dynptrs():
+            code = replace(code, calls={n: call for n, call in code.calls.items() if n not in OF_DYNPTRS})
+        return code
+
+    def _has_other_dynptrs(self) -> bool:
+        """Those over packets are made by kernel functions, or by the program that an extension is part of."""
+        return self.prog.type.name == "BPF_PROG_TYPE_EXT" or any(
+            insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_KFUNC_CALL for insn in self.prog.insns
+        )
 
     def inner_code(self, map_type: int) -> MapCode | None:
         if self.kernel.maps == "python":

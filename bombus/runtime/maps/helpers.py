@@ -8,9 +8,11 @@ import time
 from bombus import bpf
 from bombus.bpf import Struct, s32, s64, u8, u32, u64
 from bombus.runtime.maps.control import shape_version, shape_words
+from bombus.runtime.maps.dynptr import Dynptr, dynptr_data, dynptr_from_mem, dynptr_read, dynptr_write, put
 from bombus.runtime.maps.ringbuf import DISCARDED, commit
 from bombus.runtime.maps.table import MIX, Word2, Word4, give, take
 
+__all__ = ["dynptr_data", "dynptr_from_mem", "dynptr_read", "dynptr_write"]  # bodies here, too
 ASK = 0xFFFF_FFFF_FFFF_FFFF  # vm.env.ASK
 MONOTONIC, BOOTTIME, TAI = time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME, time.CLOCK_TAI
 MONOTONIC_COARSE = 6  # Linux include/uapi/linux/time.h
@@ -45,6 +47,23 @@ def submit(base: u64, sample: u64, flags: u64) -> u64:
 def discard(base: u64, sample: u64, flags: u64) -> u64:
     commit(sample, flags, u32(DISCARDED))
     return u64(0)
+
+
+def end(pointer: u64, flags: u64, extra: u32) -> u64:
+    """Hand the record of a dynptr over; a null pointer has none."""
+    data = bpf.at(pointer, Dynptr).data
+    if data != 0:
+        commit(data, flags, extra)
+        put(pointer, u64(0), u32(0))
+    return u64(0)
+
+
+def submit_dynptr(base: u64, pointer: u64, flags: u64) -> u64:
+    return end(pointer, flags, u32(0))
+
+
+def discard_dynptr(base: u64, pointer: u64, flags: u64) -> u64:
+    return end(pointer, flags, u32(DISCARDED))
 
 
 def lock(base: u64, place: u64) -> u64:

@@ -9,6 +9,7 @@ from typing import Final
 from bombus.spec.maptypes import MAP_TYPE
 
 HELPERS: Final = "helpers"
+OF_DYNPTRS: Final = (201, 202, 203)  # helpers whose code knows dynptrs that no kernel function made
 OF_PACKETS: Final = (26, 68)  # helpers whose code reads the words behind a packet's context
 ROOM: Final = "bombus.runtime.maps"
 
@@ -53,17 +54,23 @@ KINDS: Final[dict[str, Kind]] = {
         _PUSH | {88: ("pop", "2"), 89: ("peek", "2")},
     ),
     "ringbuf": Kind(
-        "ringbuf", ("reserve", "commit", "output", "query"), _python("reserve", "commit"),
-        {130: ("output", "234"), 131: ("reserve", "23"), 134: ("query", "2")},
+        "ringbuf", ("reserve", "commit", "output", "query", "reserve_dynptr"), _python("reserve", "commit"),
+        {130: ("output", "234"), 131: ("reserve", "23"), 134: ("query", "2"), 198: ("reserve_dynptr", "234")},
+    ),
+    "user_ringbuf": Kind(
+        "userring", ("begin", "each", "finish", "enter", "leave"), _python("enter", "leave"), {209: ("each", "b")}
     ),
     HELPERS: Kind(
         "helpers",
         ("submit", "discard", "lock", "unlock", "cpu", "monotonic", "boottime", "coarse", "tai", "random", "csum_diff",
-         "load_bytes", "load_relative"),
+         "load_bytes", "load_relative", "submit_dynptr", "discard_dynptr", "dynptr_from_mem", "dynptr_read",
+         "dynptr_write", "dynptr_data"),
         {},
         {5: ("monotonic", "w"), 7: ("random", "w"), 8: ("cpu", "c"), 26: ("load_bytes", "1234"),
          28: ("csum_diff", "12345"), 68: ("load_relative", "12345"), 93: ("lock", "1"), 94: ("unlock", "1"),
          125: ("boottime", "w"), 132: ("submit", "12"), 133: ("discard", "12"), 160: ("coarse", "w"),
+         197: ("dynptr_from_mem", "1234"), 199: ("submit_dynptr", "12"), 200: ("discard_dynptr", "12"),
+         201: ("dynptr_read", "12345"), 202: ("dynptr_write", "12345"), 203: ("dynptr_data", "123"),
          208: ("tai", "w")},
     ),
     "outer_array": Kind("outer", ("of_array",), {}, {1: ("of_array", "2")}),

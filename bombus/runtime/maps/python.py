@@ -181,6 +181,14 @@ def map_each(base: u64, state: u64, cpu: u64) -> u64: ...  # type: ignore[empty-
 
 
 @bpf.kfunc
+def map_enter(base: u64) -> u64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
+def map_leave(base: u64) -> u64: ...  # type: ignore[empty-body]
+
+
+@bpf.kfunc
 def map_drop(base: u64, at: u32) -> None: ...
 
 
@@ -545,3 +553,13 @@ def py_commit(self: u64, args: u64, count: u64) -> u64:
     flags = PyLong_AsUnsignedLongLong(argument(args, u64(1)))
     extra = u32(PyLong_AsUnsignedLongLong(argument(args, u64(2))))
     return PyLong_FromUnsignedLongLong(map_commit(sample, flags, extra))
+
+
+def py_enter(self: u64, args: u64, count: u64) -> u64:
+    """() -> 1, or 0 when somebody drains already"""
+    return PyLong_FromUnsignedLongLong(map_enter(base_of(self)))
+
+
+def py_leave(self: u64, args: u64, count: u64) -> u64:
+    """() -> 0"""
+    return PyLong_FromUnsignedLongLong(map_leave(base_of(self)))

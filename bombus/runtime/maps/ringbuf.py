@@ -12,6 +12,8 @@ import errno
 from bombus import bpf
 from bombus.bpf import Struct, s64, u32, u64
 from bombus.runtime.maps.control import Control, shape_mask
+from bombus.runtime.maps.dynptr import MOST as MOST_DYNPTR
+from bombus.runtime.maps.dynptr import RINGBUF, put
 from bombus.runtime.maps.table import give, take
 
 BUSY, DISCARDED = 1 << 31, 1 << 30
@@ -20,7 +22,7 @@ NO_WAKEUP, FORCE_WAKEUP = 1, 2
 PAGE = 4096
 DATA = 3 * PAGE
 MOST = 0xFFFF_FFFF // 4  # RINGBUF_MAX_RECORD_SZ
-EINVAL, EAGAIN = -errno.EINVAL, -errno.EAGAIN
+EINVAL, EAGAIN, E2BIG = -errno.EINVAL, -errno.EAGAIN, -errno.E2BIG
 
 
 class Record(Struct):
@@ -74,6 +76,20 @@ def reserve(base: u64, size: u64, flags: u64) -> u64:
         place = place + HEADER
     give(base)
     return place
+
+
+def reserve_dynptr(base: u64, size: u64, flags: u64, pointer: u64) -> s64:
+    put(pointer, u64(0), u32(0))
+    length = size & 0xFFFF_FFFF
+    if flags != 0:
+        return s64(EINVAL)
+    if length > MOST_DYNPTR:
+        return s64(E2BIG)
+    place = reserve(base, length, u64(0))
+    if place == 0:
+        return s64(EINVAL)
+    put(pointer, place, u32(length) | RINGBUF << 28)
+    return s64(0)
 
 
 def commit(sample: u64, flags: u64, extra: u32) -> u64:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.maps.mapcode import Api
-    from bombus.kernel.user.maps.ringbuf import RingBufMap
+    from bombus.kernel.user.maps.ringbuf import RingBufMap, UserRingBufMap
     from bombus.vm.env import MapCode
 
 _MOST: Final = 1 << 42  # bytes of address space for one map; larger ones are Python's
@@ -439,12 +439,12 @@ def keyless_of(item: Map, attr: MapAttr, kind: str, shape: PlainShape) -> Keyles
     return Keyless(kind, memory, shape.constants(), api)
 
 
-def ring_of(ring: RingBufMap) -> Keyless | None:
+def ring_of(ring: RingBufMap | UserRingBufMap, kind: str = "ringbuf") -> Keyless | None:
     """Native code over the memory of a ring buffer."""
-    api = api_for(ring.kernel, "ringbuf")
+    api = api_for(ring.kernel, kind)
     if api is None:
         return None
     memory = Memory(0, ring.block)
     numbers = PlainShape(0, ring.max_entries, 0, mask=ring.max_entries - 1).constants()
     memory.begin(ring.kernel, numbers)
-    return Keyless("ringbuf", memory, numbers, api)
+    return Keyless(kind, memory, numbers, api)

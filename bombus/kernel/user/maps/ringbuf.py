@@ -190,7 +190,33 @@ class RingBufMap(_Ring):
 class UserRingBufMap(_Ring):
     """User space produces, programs drain."""
 
-    __slots__ = ()
+    __slots__ = ("native",)
+
+    def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
+        super().__init__(kernel, attr)
+        self.native: Keyless | None = None
+
+    def settle(self, attr: MapAttr) -> Map:
+        from bombus.kernel.user.maps.native import ring_of
+
+        self.native = ring_of(self, "user_ringbuf")
+        return self
+
+    def code(self) -> MapCode | None:
+        return None if self.native is None else self.native.code()
+
+    def _enter(self) -> bool:
+        """Be the one who drains, native programs included."""
+        if self.native is not None:
+            return bool(self.native.calls["enter"]())
+        entered = not self._busy
+        self._busy = True
+        return entered
+
+    def _leave(self) -> None:
+        if self.native is not None:
+            self.native.calls["leave"]()
+        self._busy = False
 
     def drain(self, callback: Callable[[int, int], int], flags: int = 0) -> int:
         """bpf_user_ringbuf_drain: callback(address, size) for each sample until it returns not 0.
@@ -199,9 +225,8 @@ class UserRingBufMap(_Ring):
         """
         if flags & ~(NO_WAKEUP | FORCE_WAKEUP):
             return EINVAL
-        if self._busy:
+        if not self._enter():
             return EBUSY
-        self._busy = True
         samples = discarded = stop = 0
         try:
             while samples < _MAX_SAMPLES and not stop:
@@ -217,7 +242,7 @@ class UserRingBufMap(_Ring):
                     self._consumer[0] += align_up(found[1] + HEADER_SIZE, 8)
                 samples += 1
         finally:
-            self._busy = False
+            self._leave()
             if flags & FORCE_WAKEUP or (samples and not flags & NO_WAKEUP):
                 self.kernel.notify()
         return samples - discarded
