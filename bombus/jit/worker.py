@@ -55,12 +55,11 @@ def compile_module(
                 with builder.getModulePassManager() as manager:
                     manager.run(module, builder)
             else:
-                with llvm.create_new_function_pass_manager() as manager:
+                # One run over the module: a run for each function would register all analyses again each time.
+                with llvm.create_new_module_pass_manager() as manager:
                     manager.add_sroa_pass()
                     manager.add_simplify_cfg_pass()
-                    for function in module.functions:
-                        if not function.is_declaration:
-                            manager.run(function, builder)
+                    manager.run(module, builder)
         if emit == "assembly":
             return bytes(machine.emit_assembly(module), "utf-8")
         if emit == "ir":

@@ -12,10 +12,13 @@ import pytest
 from bombus.errors import CodegenError
 from bombus.isa import build as b
 from bombus.isa import opcodes as op
+from bombus.isa.facts import OTHER, Facts
 from bombus.isa.insn import Insn
 from bombus.jit import cache
 from bombus.jit.compile import Compiler
 from bombus.jit.engine import NativeEngine
+from bombus.jit.model import Options
+from bombus.jit.target import host
 from bombus.jit.tiers import TieredEngine
 from bombus.vm.env import PlainEnv
 
@@ -61,6 +64,16 @@ def test_addresses_do_not_count(place: Path, monkeypatch: pytest.MonkeyPatch) ->
     assert run(program(0x6000_0000_2000, 0x20)) == 0x6000_0000_1FE0
     with pytest.raises(CodegenError):  # the same address twice is another program
         run(program(0x6000_0000_2000, 0x6000_0000_2000))
+
+
+def test_loads_with_and_without_care_are_two_programs() -> None:
+    """The same instructions, attached to functions whose arguments are trusted and not."""
+    loads = [b.ldx("u64", 0, 1, 0), b.exit_()]
+    keys = [
+        cache.key_of(loads, host(), Options(checked=False, facts=Facts(access={0: OTHER}, probes=probes)), 2)
+        for probes in (frozenset[int](), frozenset({0}))
+    ]
+    assert keys[0] != keys[1]
 
 
 def test_a_broken_file_is_compiled_anew(place: Path) -> None:
