@@ -1,12 +1,15 @@
 """Compare the native engine with the reference interpreter on random programs that the verifier accepts.
 
-    python fuzz/fuzz_jit.py [--count N] [--seed S] [--batch B] [--thorough N]
+    python fuzz/fuzz_jit.py [--count N] [--seed S] [--batch B] [--thorough N] [--jobs N]
 
 Each program is verified by a user kernel, which runs it natively without checks of what the verifier proved, over maps
 in native memory, and is run by another on the reference interpreter with all checks, over maps in Python: each r0, the
-maps and the packets are compared. Every other program runs over its packets in one native call. --batch programs are
-compiled at a time, at level 0; every batch whose number --thorough divides at level 2. Prints a line per 10 batches and
-any program that differs with its seed. Exit status 1 when one did.
+maps, the packets and the lines that it printed are compared. Every other program runs over its packets in one native
+call. --batch programs are compiled at a time, at level 0; every batch whose number --thorough divides at level 2. The
+seeds are shared out to --jobs processes. Prints a line per batch and any program that differs with its seed. Exit
+status 1 when one did.
+
+Most of the time is the verifier's: a bombus that was built with BOMBUS_COMPILE=1 is faster here, too.
 """
 
 from __future__ import annotations
@@ -17,14 +20,17 @@ import struct
 import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from multiprocessing import get_context
 from typing import Any, Literal
 
-from jit_generate import FUNCTIONS, MapProgram, Shape, generate
+from jit_generate import FUNCTIONS, JUMPS, TEXTS, MapProgram, Shape, generate
+from jit_stack import KEPT, texts
 from vm_generate import VALUE_SIZE
 
 from bombus.btf.build import Builder
-from bombus.btf.types import Func, FuncProto, Int, Param
+from bombus.btf.types import Func, FuncProto, Int, Member, Param, Struct
 from bombus.errors import BombusError, KernelError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import encode
@@ -39,15 +45,17 @@ from bombus.spec.maptypes import MAP_TYPE
 
 _TYPES = {"socket": 1, "tc": 3, "xdp": 6}
 _ZERO_SEED = 64
+_RDONLY_PROG = 128
 _SEEDED = ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH", "BLOOM_FILTER")
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """fd of a program, and its maps': the array first."""
+    """fd of a program, its maps': the array first, and those of programs that it may jump to."""
 
     fd: int
     maps: list[int]
+    others: list[int] = field(default_factory=list)
 
 
 @dataclass
@@ -60,24 +68,33 @@ class Machine:
     """descriptor of BTF whose last types are functions"""
     first: int = field(init=False)
     """the first of them"""
+    locked: tuple[int, int] = field(init=False)
+    """types of a key, and of a value that begins with a lock"""
 
     def __post_init__(self) -> None:
         self.kernel = UserKernel("6.18", engine=self.engine, verify=self.verify, maps=self.maps)
         builder = Builder()
         number = builder.add(Int("long", 8, 1))
         proto = builder.add(FuncProto(number, (Param("given", number),)))
-        self.first = proto + 1
-        for place in range(FUNCTIONS):
-            builder.add(Func(f"f{place}", proto, 0))
+        word = builder.add(Int("int", 4, 1))
+        lock = builder.add(Struct("bpf_spin_lock", 4, (Member("val", word, 0),)))
+        members = Member("lock", lock, 0), Member("a", number, 64), Member("b", number, 128)
+        self.locked = word, builder.add(Struct("locked", 24, members))
+        functions = [builder.add(Func(f"f{place}", proto, 0)) for place in range(FUNCTIONS)]
+        self.first = functions[0]
         data = builder.to_bytes()
         self.functions = self.kernel.bpf(Attr("BPF_BTF_LOAD", btf=data, btf_size=len(data)))
 
     def _map(self, shape: Shape) -> int:
+        if shape is TEXTS:
+            return self._texts(shape)
         flags = shape.flags | (_ZERO_SEED if shape.type in _SEEDED else 0)
         inner = [self._map(shape.inner) for _ in range(3)] if shape.inner is not None else []
+        types = dict(zip(("btf_key_type_id", "btf_value_type_id"), self.locked, strict=True)) if shape.lock else {}
         fd = self.kernel.bpf(
             Attr("BPF_MAP_CREATE", map_type=MAP_TYPE[f"BPF_MAP_TYPE_{shape.type}"].id, key_size=shape.key,
-                 value_size=shape.value, max_entries=shape.entries, map_flags=flags, inner_map_fd=(inner or [0])[0])
+                 value_size=shape.value, max_entries=shape.entries, map_flags=flags, inner_map_fd=(inner or [0])[0],
+                 btf_fd=self.functions if shape.lock else 0, **types)
         )  # fmt: skip
         for slot, one in enumerate(inner[1:]):
             key, value = slot.to_bytes(4, "little"), one.to_bytes(4, "little")
@@ -85,33 +102,51 @@ class Machine:
         self.close(inner)
         return fd
 
+    def _texts(self, shape: Shape) -> int:
+        """For programs, and since it is frozen for everybody, a constant."""
+        fd = self._map(replace(shape, type="ARRAY", flags=_RDONLY_PROG))
+        value = texts().ljust(shape.value, b"\0")
+        self.kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=fd, key=bytes(4), value=value))
+        self.kernel.bpf(Attr("BPF_MAP_FREEZE", map_fd=fd))
+        return fd
+
     def load(self, program: MapProgram) -> Loaded:
-        """KernelError when the program is refused."""
+        """KernelError when it, or one that it may jump to, is refused."""
         maps = [self._map(shape) for shape in (Shape("ARRAY", 4, VALUE_SIZE, 1), *program.shapes)]
+        loaded = []
+        try:
+            for one in (program, *program.others):
+                loaded.append(self._program(one, maps))
+        except KernelError:
+            self.close((*loaded, *maps))
+            raise
+        for slot, fd in enumerate(loaded[1:]):
+            key, value = slot.to_bytes(4, "little"), fd.to_bytes(4, "little")
+            jumps = maps[program.shapes.index(JUMPS) + 1]
+            self.kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=jumps, key=key, value=value))
+        return Loaded(loaded[0], maps, loaded[1:])
+
+    def _program(self, program: MapProgram, maps: list[int]) -> int:
         insns = list(program.insns)
         for index, insn in enumerate(insns):
             if insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_MAP_VALUE:
-                insns[index] = insn._replace(imm=maps[0])
+                insns[index] = insn._replace(imm=maps[insn.imm])
             elif insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_MAP_FD:
                 insns[index] = insn._replace(imm=maps[insn.imm + 1])
         starts = b"".join(struct.pack("<II", at, self.first + number) for number, at in enumerate(program.starts))
-        try:
-            fd = self.kernel.bpf(
-                Attr("BPF_PROG_LOAD", prog_type=_TYPES[program.kind], insns=encode(insns), insn_cnt=len(insns),
-                     license=b"GPL\0", prog_btf_fd=self.functions, func_info=starts, func_info_rec_size=8,
-                     func_info_cnt=len(program.starts))
-            )  # fmt: skip
-        except KernelError:
-            self.close(maps)
-            raise
-        return Loaded(fd, maps)
+        return self.kernel.bpf(
+            Attr("BPF_PROG_LOAD", prog_type=_TYPES[program.kind], insns=encode(insns), insn_cnt=len(insns),
+                 license=b"GPL\0", prog_btf_fd=self.functions, func_info=starts, func_info_rec_size=8,
+                 func_info_cnt=len(program.starts))
+        )  # fmt: skip
 
     def close(self, fds: Iterable[int]) -> None:
         for fd in fds:
             self.kernel.close(fd)
 
     def outcome(self, loaded: Loaded, value: bytes, packets: Sequence[bytes], *, at_once: bool) -> tuple[object, ...]:
-        """Each r0 as u32, what is in the maps, the packets (unless they run at once). Closes the program."""
+        """Each r0 as u32, what is in the maps, the packets (unless they run at once), what was printed. Closes the
+        program."""
         kernel = self.kernel
         try:
             kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=loaded.maps[0], key=bytes(4), value=value))
@@ -127,9 +162,16 @@ class Machine:
                     results.append(attr.get("retval"))
                     left.append(bytes(out[: attr.get("data_size_out")]))
             items: list[Any] = [kernel.object("BPF_MAP_LOOKUP_ELEM", fd, "map") for fd in loaded.maps]
-            return results, [self.contents(item) for item in items], [] if at_once else left
+            for item in items:
+                if item.type.short == "prog_array":  # they and their maps hold each other
+                    for slot in range(len(loaded.others)):
+                        key = slot.to_bytes(4, "little")
+                        kernel.bpf(Attr("BPF_MAP_DELETE_ELEM", map_fd=loaded.maps[items.index(item)], key=key))
+            found = [self.contents(item) for item in items if item.type.short != "prog_array"]
+            found[0] = [(key, data[:KEPT]) for key, data in found[0]]  # an address lies behind that
+            return results, found, [] if at_once else left, kernel.printk()
         finally:
-            self.close((loaded.fd, *loaded.maps))
+            self.close((loaded.fd, *loaded.others, *loaded.maps))
 
     def contents(self, item: Any) -> list[object]:
         kind = item.type.short
@@ -157,6 +199,7 @@ class Judge:
 
     def __init__(self) -> None:
         self.slow, self.native = Machine("reference", "off", "python"), Machine("native", "strict", "native")
+        self.native.kernel.on_verify = lambda program: None  # verdicts are not kept on disk then
         self.refused = 0
 
     def compare(self, seeds: Iterable[int], level: int = 0) -> Iterator[tuple[int, str]]:
@@ -172,9 +215,10 @@ class Judge:
                 self.refused += 1
         compiled = []
         for _, _, loaded, _, _ in cases:
-            prog = self.native.kernel.object("BPF_PROG_TEST_RUN", loaded.fd, "prog")
-            assert isinstance(prog, Prog) and isinstance(prog.compiled, NativeProgram)
-            compiled.append(prog.compiled)
+            for fd in (loaded.fd, *loaded.others):
+                prog = self.native.kernel.object("BPF_PROG_TEST_RUN", fd, "prog")
+                assert isinstance(prog, Prog) and isinstance(prog.compiled, NativeProgram)
+                compiled.append(prog.compiled)
         compile_together(compiled, level=level)
         assert all(program.is_native for program in compiled)
         for seed, program, loaded, value, packets in cases:
@@ -182,33 +226,62 @@ class Judge:
             try:
                 got = self.native.outcome(loaded, value, packets, at_once=at_once)
             except BombusError as error:
+                self.native.kernel.printk()
                 yield seed, f"{type(error).__name__}: {error}"
                 continue
             expected = self.slow.outcome(self.slow.load(program), value, packets, at_once=at_once)
-            yield seed, "" if got == expected else f"{got} instead of {expected}"
+            yield seed, apart(got, expected)
+
+
+def apart(got: object, expected: object, where: str = "") -> str:
+    """The first place where two outcomes differ; "" when none does."""
+    if isinstance(got, list | tuple) and isinstance(expected, list | tuple) and len(got) == len(expected):
+        rows = zip(got, expected, strict=True)
+        return next((text for at, row in enumerate(rows) if (text := apart(*row, f"{where}[{at}]"))), "")
+    if got == expected:
+        return ""
+    if isinstance(got, bytes) and isinstance(expected, bytes):
+        got, expected = got.hex(" ", 8), expected.hex(" ", 8)
+    return f"{where}: {got} instead of {expected}"
+
+
+def batch(first: int, end: int, level: int) -> tuple[int, list[tuple[int, str]]]:
+    """How many programs of a batch were accepted, and those that differ."""
+    global _judge
+    if _judge is None:
+        _judge = Judge()
+    found = list(_judge.compare(range(first, end), level))
+    return len(found), [row for row in found if row[1]]
+
+
+_judge: Judge | None = None
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
     parser.add_argument("--count", type=int, default=10_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--batch", type=int, default=100)
-    parser.add_argument("--thorough", type=int, default=10)
+    parser.add_argument("--batch", type=int, default=300)
+    parser.add_argument("--thorough", type=int, default=8)
+    parser.add_argument("--jobs", type=int, default=1)
     arguments = parser.parse_args()
-    judge, different, done, start = Judge(), 0, 0, time.time()
     end = arguments.seed + arguments.count
-    for round_, first in enumerate(range(arguments.seed, end, arguments.batch), 1):
-        seeds, level = range(first, min(first + arguments.batch, end)), 0 if round_ % arguments.thorough else 2
-        for seed, difference in judge.compare(seeds, level):
-            done += 1
-            if difference:
-                different += 1
-                print(f"seed {seed}: {difference}", flush=True)
-        if not round_ % 10:
-            print(f"{done} programs, {different} differ, {judge.refused} refused, {time.time() - start:.0f} s",
-                  flush=True)  # fmt: skip
-    print(f"{done} programs, {different} differ, {judge.refused} refused")
-    return 1 if different else 0
+    batches = [
+        (first, min(first + arguments.batch, end), 0 if round_ % arguments.thorough else 2)
+        for round_, first in enumerate(range(arguments.seed, end, arguments.batch), 1)
+    ]
+    done = tried = differ = 0
+    start = time.time()
+    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
+        jobs = {pool.submit(batch, *row): row for row in batches}
+        for job in as_completed(jobs):
+            accepted, different = job.result()
+            done, tried, differ = done + accepted, tried + jobs[job][1] - jobs[job][0], differ + len(different)
+            for seed, difference in different:
+                print(f"seed {seed}: {difference}")
+            rate = done / (time.time() - start)
+            print(f"{done} programs, {differ} differ, {tried - done} refused, {rate:.0f}/s", flush=True)
+    return 1 if differ else 0
 
 
 if __name__ == "__main__":

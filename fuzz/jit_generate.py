@@ -1,16 +1,18 @@
 """Random programs over maps of every native type: `vm_generate`'s, with calls of helpers and functions for callbacks.
 
-A program has up to three maps of its own beside the array that all have. What helpers give back goes on in r0, values
-are read and written through the pointers that look-ups give, and loops and walks over maps call functions.
+A program has up to three maps of its own beside the array that all have, and other programs that it may jump to.
+What helpers give back goes on in r0, values are read and written through the pointers that look-ups give, and loops and
+walks over maps call functions. More steps: `jit_stack` (numbers of addresses), `jit_objects`.
 """
 
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
-from vm_generate import SCALARS, Function, join, prologue, results
+from jit_objects import ObjectSteps
+from vm_generate import SCALARS, join, prologue, results
 
 from bombus.isa import build as b
 from bombus.isa import opcodes as op
@@ -29,7 +31,8 @@ FUNCTIONS: Final = 4  # the most that a program has
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a program's map is made with. keys: sizes that it may be asked for; 0: it has none."""
+    """What a program's map is made with. key: 0 where it has none. lock: values begin with a lock. type TEXTS: an array
+    with `jit_stack.texts`, read-only."""
 
     type: str
     key: int
@@ -37,6 +40,7 @@ class Shape:
     entries: int
     flags: int = 0
     inner: Shape | None = None
+    lock: bool = False
 
     @property
     def walks(self) -> bool:
@@ -52,40 +56,50 @@ SHAPES: Final = (
     *(Shape(kind, 4, 4, 3, 0, inner) for kind in ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
       for inner in (Shape("HASH", 8, 8, 5), Shape("LRU_HASH", 4, 16, 4), Shape("ARRAY", 4, 8, 3),
                     Shape("PERCPU_HASH", 4, 8, 5), Shape("PERCPU_ARRAY", 4, 16, 2))),
-    Shape("QUEUE", 0, 8, 3), Shape("STACK", 0, 12, 3), Shape("BLOOM_FILTER", 0, 8, 4096), Shape("RINGBUF", 0, 0, 4096),
+    Shape("QUEUE", 0, 8, 3), Shape("STACK", 0, 12, 3), Shape("BLOOM_FILTER", 0, 8, 4096),
+    *[Shape("RINGBUF", 0, 0, 4096)] * 3,
+    *(Shape(kind, 4, 24, 3, lock=True) for kind in ("HASH", "ARRAY")),
 )  # fmt: skip
+TEXTS: Final = Shape("TEXTS", 4, 16 * 16, 1)
+JUMPS: Final = Shape("PROG_ARRAY", 4, 4, 3)
+_OTHERS: Final = 2  # the most programs to jump to
 
 
 @dataclass(frozen=True, slots=True)
 class MapProgram:
-    """kind, insns: as `vm_generate.Program`; BPF_PSEUDO_MAP_FD is for the shape that its immediate numbers. starts:
-    where functions begin."""
+    """kind, insns: as `vm_generate.Program`; BPF_PSEUDO_MAP_FD is for the shape that its immediate numbers,
+    BPF_PSEUDO_MAP_VALUE for the one before that. starts: where functions begin. others: programs on the same maps, for
+    the first slots of JUMPS."""
 
     kind: str
     shapes: list[Shape]
     insns: list[Insn]
     starts: list[int]
+    others: tuple[MapProgram, ...] = ()
 
 
-class MapFunction(Function):
+class MapFunction(ObjectSteps):
     """callbacks: (body's distance, what calls it: "loop" or the number of a map)."""
 
     def __init__(
         self, rng: random.Random, kind: str, main: bool, callees: int, shapes: list[Shape],
-        callbacks: list[tuple[int, str]],
+        callbacks: list[tuple[int, str]], *, entry: bool = True,
     ) -> None:  # fmt: skip
         super().__init__(rng, kind, main, callees, not main)
         self.shapes = shapes
+        self.own = [place for place, shape in enumerate(shapes) if shape not in (TEXTS, JUMPS)]
+        self.texts = shapes.index(TEXTS) if TEXTS in shapes else -1
         self.callbacks = callbacks
+        self.sets = rng.random() < 0.4
         self.steps += [self.helper] * 9
-        self.steps += [self.map_step] * 14 if shapes else []
+        self.steps += [self.told, self.told, self.string, self.kept, self.kept, self.distance, self.somewhere]
+        self.steps += [self.somewhere, self.written, self.written, self.walk, self.walk, self.bulk, self.over_value]
+        self.steps += [self.keep] * 3 if self.sets else []
+        if main and not entry and self.sets:
+            self.steps = [step for step in self.steps if step != self.legacy]  # which may leave at once
+        self.steps += [self.map_step] * 14 if self.own else []
+        self.steps += [self.jump_step] * 3 if JUMPS in shapes else []
         self.steps += [self.call_back] * 3 if callbacks else []
-
-    def called(self, helper: int) -> list[Insn]:
-        return [Insn(op.CALL, 0, 0, 0, helper), *self.lost()]
-
-    def _map(self, which: int) -> list[Insn]:
-        return b.ld_imm64(1, which, src=op.BPF_PSEUDO_MAP_FD)
 
     def helper(self, depth: int) -> list[Insn]:
         """One without a map."""
@@ -118,27 +132,46 @@ class MapFunction(Function):
         return [b.st("u32", 10, _KEY + 4, rng.choice((0, 0, 1))), *code]
 
     def map_step(self, depth: int) -> list[Insn]:
-        which = self.rng.randrange(len(self.shapes))
+        rng, which = self.rng, self.rng.choice(self.own)
         shape = self.shapes[which]
         if shape.type == "RINGBUF":
-            return self.ring(which)
+            return rng.choice((self.ring, self.ring, self.record, self.dynptr))(which)
         if not shape.key:
             return self.pushed(which, shape)
         if shape.inner is not None:
             return self.inner(which, shape.inner)
-        code = [*self.key(shape), *self._map(which), b.mov(2, b.R10), b.add(2, _KEY)]
-        choice = self.rng.randrange(7)
+        choice = rng.randrange(9)
+        place = [*self.key(shape), b.mov(2, b.R10), b.add(2, _KEY)]
+        if choice > 6 and shape.type.startswith(("PERCPU", "LRU_PERCPU")):
+            return self.of_cpu(which, place, shape.value)
+        if choice > 3 and shape.lock:
+            return self.locked(which, place, shape.value)
+        code = [*place, *self.map_of(which)]
         if choice < 2 and shape.type != "LPM_TRIE":
             return [*code, *self.called(_DELETE)]
         if choice < 4:
-            flags = self.rng.choice((0, 0, 0, 1, 2, 3))
+            flags = rng.choice((0, 0, 0, 1, 2, 3, *((4, 6) if shape.lock else ())))
             return [*code, b.mov(3, b.R10), b.add(3, -64), b.mov(4, flags), *self.called(_UPDATE)]
         return [*code, *self.called(_LOOKUP), *self.value(shape.value)]
+
+    def over_value(self, depth: int) -> list[Insn]:
+        return self.dynptr(-1)
+
+    def jump_step(self, depth: int) -> list[Insn]:
+        if not self.main or depth > 1:
+            return self.kept(depth)
+        return self.jump(self.shapes.index(JUMPS), JUMPS.entries)
+
+    def call(self, depth: int, callee: int | None = None) -> list[Insn]:
+        code = super().call(depth, callee)
+        if self.rng.random() < 0.3:  # memory of another kind
+            code[:2] = [b.mov(1, b.R8), b.add(1, 0)]
+        return code
 
     def inner(self, which: int, shape: Shape) -> list[Insn]:
         """An operation on a map that a map of maps holds."""
         rng = self.rng
-        start = [*self.key(shape), b.st("u64", 10, _OUTER_KEY, rng.choice((0, 0, 1, 2, 3))), *self._map(which),
+        start = [*self.key(shape), b.st("u64", 10, _OUTER_KEY, rng.choice((0, 0, 1, 2, 3))), *self.map_of(which),
                  b.mov(2, b.R10), b.add(2, _OUTER_KEY), *self.called(_LOOKUP)]  # fmt: skip
         choice = rng.randrange(5)
         code = [b.mov(1, b.R0), b.mov(2, b.R10), b.add(2, _KEY)]
@@ -168,7 +201,7 @@ class MapFunction(Function):
 
     def pushed(self, which: int, shape: Shape) -> list[Insn]:
         rng = self.rng
-        code = [*self._map(which), b.mov(2, b.R10), b.add(2, -64)]
+        code = [*self.map_of(which), b.mov(2, b.R10), b.add(2, -64)]
         bloom = shape.type == "BLOOM_FILTER"
         helper = rng.choice((_PUSH, _PUSH, _PEEK, *(() if bloom else (_POP,))))
         if helper == _PUSH:
@@ -180,14 +213,14 @@ class MapFunction(Function):
     def ring(self, which: int) -> list[Insn]:
         rng, choice = self.rng, self.rng.randrange(3)
         if choice == 0:
-            return [*self._map(which), b.mov(2, rng.randrange(4)), *self.called(_QUERY)]
+            return [*self.map_of(which), b.mov(2, rng.randrange(4)), *self.called(_QUERY)]
         size = rng.choice((1, 8, 60))
         if choice == 1:
-            return [*self._map(which), b.mov(2, b.R10), b.add(2, -64), b.mov(3, size), b.mov(4, rng.choice((0, 1, 2))),
-                    *self.called(_OUTPUT)]  # fmt: skip
+            return [*self.map_of(which), b.mov(2, b.R10), b.add(2, -64), b.mov(3, size),
+                    b.mov(4, rng.choice((0, 1, 2))), *self.called(_OUTPUT)]  # fmt: skip
         inner = [b.st("u8", 0, rng.randrange(size), number(rng, 8)), b.mov(1, b.R0), b.mov(2, 0),
                  Insn(op.CALL, 0, 0, 0, rng.choice((_SUBMIT, _DISCARD)))]  # fmt: skip
-        return [*self._map(which), b.mov(2, size), b.mov(3, 0), Insn(op.CALL, 0, 0, 0, _RESERVE),
+        return [*self.map_of(which), b.mov(2, size), b.mov(3, 0), Insn(op.CALL, 0, 0, 0, _RESERVE),
                 b.jmp("==", 0, 0, len(inner)), *inner, b.mov(0, number(rng, 32)), *self.lost()]  # fmt: skip
 
     def call_back(self, depth: int) -> list[Insn]:
@@ -200,12 +233,23 @@ class MapFunction(Function):
             reg = self.scalar()
             start = [b.mov(1, b.Reg(reg)), b.and_(1, 7)] if self.rng.random() < 0.5 else [b.mov(1, 3)]
             return [*start, *code, *self.called(_LOOP)]
-        return [*self._map(int(caller)), *code, *self.called(_EACH)]
+        return [*self.map_of(int(caller)), *code, *self.called(_EACH)]
 
 
 def generate(rng: random.Random, length: int = 8) -> MapProgram:
     kind = rng.choice(("socket", "tc", "xdp"))
-    shapes = rng.sample(SHAPES, rng.choice((0, 1, 1, 2, 3)))
+    choices = [shape for shape in SHAPES if not (shape.lock and kind == "socket")]  # no locks there
+    shapes = rng.sample(choices, rng.choice((0, 1, 1, 2, 3)))
+    shapes += [TEXTS] if rng.random() < 0.6 else []
+    others: list[MapProgram] = []
+    if rng.random() < 0.2:
+        shapes.append(JUMPS)
+        others = [_program(rng, kind, shapes, 3, entry=False) for _ in range(rng.randint(1, _OTHERS))]
+    return replace(_program(rng, kind, shapes, length), others=tuple(others))
+
+
+def _program(rng: random.Random, kind: str, shapes: list[Shape], length: int, *, entry: bool = True) -> MapProgram:
+    """entry: nothing jumps to it."""
     walked = [str(number_) for number_, shape in enumerate(shapes) if shape.walks]
     callers = [rng.choice(["loop", *walked]) for _ in range(rng.choice((0, 0, 0, 1, 2)))]
     subprograms = rng.choice((0, 0, 0, 1))
@@ -214,10 +258,13 @@ def generate(rng: random.Random, length: int = 8) -> MapProgram:
     for index in range(last + 1):
         main, caller = index == 0, callers[index - subprograms - 1] if index > subprograms else ""
         callbacks = [(at - index - 1, callers[at - subprograms - 1]) for at in range(subprograms + 1, last + 1)]
-        function = MapFunction(
-            rng, kind, main, max(subprograms - index, 0), shapes, callbacks if not caller else []
-        )  # fmt: skip
-        code: list[Insn] = prologue(rng, kind, main, 1 if not caller else 2 if caller == "loop" else 4)
+        if caller:  # loops in loops
+            callbacks = [row for row in callbacks if row[0] >= 0 and row[1] == caller == "loop"]
+        function = MapFunction(rng, kind, main, max(subprograms - index, 0), shapes, callbacks, entry=entry)
+        code: list[Insn] = _walker(rng, shapes[int(caller)]) if caller not in ("", "loop") else []
+        code += prologue(rng, kind, main, 1 if not caller else 2 if caller == "loop" else 4)
+        if main and entry:
+            code += function.forget()
         code += [b.st("u64", 10, _KEY, 0), b.st("u64", 10, _KEY + 8, 0)]
         code += function.block(0, rng.randint(2, length if main else 4))
         if index == 0 and subprograms and not _names(code, op.CALL, op.BPF_PSEUDO_CALL, 0):
@@ -225,10 +272,24 @@ def generate(rng: random.Random, length: int = 8) -> MapProgram:
         if main:
             code += _missing(function, code, callbacks)
             code += results()
+        if function.sets:
+            code += function.forget()
         if caller:
             code.append(b.and_(0, 1))
         bodies.append([*code, b.exit_()])
-    return MapProgram(kind, shapes, join(bodies), [sum(map(len, bodies[:index])) for index in range(last + 1)])
+    starts = [sum(map(len, bodies[:index])) for index in range(last + 1)]
+    return MapProgram(kind, shapes, join(bodies), starts)
+
+
+def _walker(rng: random.Random, shape: Shape) -> list[Insn]:
+    """What a function for each element does with its key and value."""
+    code: list[Insn] = []
+    if shape.key >= 4:
+        code += [b.ldx("u32", 0, 2, 0), b.stx("u64", 4, rng.randrange(0, 64, 8), 0)]
+    if not shape.lock and shape.value >= 8:
+        off = rng.randrange(0, shape.value - 7, 8)
+        code += [b.ldx("u64", 0, 3, off), b.xor(0, number(rng, 31)), b.stx("u32", 3, off, 0)]
+    return code
 
 
 def _names(code: list[Insn], opcode: int, src: int, off: int) -> bool:

@@ -61,7 +61,8 @@ def key_of(insns: Sequence[Insn], target: Target, options: Options, level: int) 
     maps = [(index, code.digest) for index, code in sorted(options.maps.items())]
     flags = (options.checked, options.budget, options.plain, options.outside_stack, options.exported, options.main,
              options.packet)  # fmt: skip
-    rest = sorted(facts.stack_arguments), sorted(facts.probes), *(sorted(each.items()) for each in by_index), places, maps
+    sets = (facts.stack_arguments, facts.stack_numbers, facts.probes)
+    rest = *map(sorted, sets), *(sorted(each.items()) for each in by_index), places, maps
     state.update(repr((target, flags, level, rest)).encode())
     return state.hexdigest()
 

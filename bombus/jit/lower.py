@@ -64,7 +64,13 @@ class Module:
         self.walks: dict[int, int] = {}  # calls that are loops over what a map holds: the function that they call
         self._choose_walks(loops)
         inlined = {index for index, code in self.maps.items() if not code.by_handle}
-        outside = facts.stack_arguments - self.arrays.keys() - inlined - self.loops.keys()
+        here = inlined | self.arrays.keys() | self.loops.keys()
+        # Who follows numbers: callees that are not code of this program, programs that are jumped to, careful loads.
+        follows = bool(facts.probes) or any(
+            insn.opcode == op.CALL and insn.src != op.BPF_PSEUDO_CALL and index not in here
+            for index, insn in enumerate(insns)
+        )
+        outside = facts.stack_arguments - here or (facts.stack_numbers and follows)
         self.native_frames = not options.checked and not (options.outside_stack and outside)
         self.calls = any(insn.opcode in (op.CALL, op.CALLX) for insn in insns)
 

@@ -91,6 +91,7 @@ def _unary(env: Env, insn: Insn) -> None:
     regs = env.regs
     if env.is_pointer(regs[dst]):
         env.fail(EACCES, f"R{dst} pointer arithmetic prohibited")
+    env.note_stack_number(regs[dst])
     define(env, dst)
     if code & 0xF0 == op.BPF_NEG and env.rules.neg_tracked and regs[dst].type == SCALAR_VALUE:
         is32 = code & 7 == op.BPF_ALU
@@ -153,6 +154,7 @@ def _move(env: Env, insn: Insn) -> None:
     elif env.is_pointer(reg):
         env.fail(EACCES, f"R{src} partial copy of pointer" if is32 else f"R{src} sign-extension part of pointer")
     elif reg.type != SCALAR_VALUE:
+        env.note_stack_number(reg)
         regs[dst] = _low_half(env.unknown) if is32 else env.unknown
     else:
         reg = _sign_extended_copy(env, src, off)
@@ -210,6 +212,7 @@ def _copy_low(env: Env, insn: Insn) -> None:
     if env.is_pointer(reg):
         env.fail(EACCES, f"R{src} partial copy of pointer")
     if reg.type != SCALAR_VALUE:
+        env.note_stack_number(reg)
         reg = env.unknown
     elif width(reg) <= 32 and env.rules.narrow_moves_linked:
         reg = linked(env, frame, src)
@@ -313,6 +316,8 @@ def _with_pointer(env: Env, insn: Insn, a: Reg, b: Reg) -> None:
     elif a.type != SCALAR_VALUE:
         if operation != op.BPF_SUB or not env.leaks_allowed:
             env.fail(EACCES, f"R{dst} pointer {NAMES[operation]} pointer prohibited")
+        env.note_stack_number(a)
+        env.note_stack_number(b)
         regs[dst] = env.unknown
     else:
         mark_precise(env, dst)

@@ -93,6 +93,7 @@ def pointer(env: Env, insn: Insn, ptr: Reg, off: Reg, *, pointer_is_dst: bool) -
         return
     if code & 7 != op.BPF_ALU64:
         if operation == op.BPF_SUB and env.leaks_allowed:
+            env.note_stack_number(ptr)
             regs[dst] = env.unknown
             return
         env.fail(EACCES, f"R{dst} 32-bit pointer arithmetic prohibited")

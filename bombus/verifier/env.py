@@ -124,6 +124,7 @@ class Aux:
         "scalar_after",
         "seen",
         "stack_argument",
+        "stack_number",
         "step",
         "variable",
     )
@@ -151,6 +152,7 @@ class Aux:
         self.prune_point = False
         self.seen = False
         self.variable: Reg | None = None  # what a ld_imm64 of a kernel symbol yields
+        self.stack_number = False  # a pointer into the stack may become a number here
         self.stack_argument = False  # a pointer into the stack goes to a callee, or into memory
         self.step: tuple[int, int] | None = None  # of the other operand: smin, smax; it is precise, so all paths count
         # Paths mostly bring the same values to an instruction: what the last ones gave is kept.
@@ -450,6 +452,11 @@ class Env:
         """Whoever is called here, or reads what is stored here, may look at the stack by its address."""
         if self.state.frames[-1].regs[regno].type == PTR_TO_STACK:
             self.aux[self.insn_idx].stack_argument = True
+
+    def note_stack_number(self, reg: Reg) -> None:
+        """What the register becomes here, or what is read where it is stored, may be taken for a number."""
+        if reg.type == PTR_TO_STACK:
+            self.aux[self.insn_idx].stack_number = True
 
     def references(self, frame: Frame) -> tuple[Reference, ...]:
         return frame.refs

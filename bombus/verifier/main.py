@@ -106,6 +106,7 @@ def _facts(env: Env) -> Facts:
         {i: one.step for i, one in enumerate(aux) if one.step is not None},
         frozenset(i for i, one in enumerate(aux) if one.pointer_type and _is_probe(env, i)),
         {i: map_.type for i, one in enumerate(aux) if (map_ := one.map) and not one.map_poisoned and not map_.id},
+        frozenset(i for i, one in enumerate(aux) if one.stack_number),
     )  # fmt: skip
 
 

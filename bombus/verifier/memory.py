@@ -391,6 +391,8 @@ def store(env: Env, insn: Insn) -> None:
     type_ = regs[dst].type
     if type_ != PTR_TO_STACK:  # who reads it there may follow it
         env.note_stack_argument(src)
+    else:  # its bytes may be read, also on paths that are pruned for others where there are other bytes
+        env.note_stack_number(regs[src])
     access(env, dst, off, op.SIZE_BYTES[code & 0x18], WRITE, src)
     save_pointer_type(env, type_)
 
@@ -434,6 +436,7 @@ def atomic(env: Env, insn: Insn) -> None:
             env.fail(EACCES, "R0 leaks addr into mem")
     if env.is_pointer(regs[insn.src]):
         env.fail(EACCES, f"R{insn.src} leaks addr into mem")
+    env.note_stack_number(regs[insn.src])
     if not _atomic_ok(regs[insn.dst], imm):
         env.fail(EACCES, f"BPF_ATOMIC stores into R{insn.dst} {type_name(regs[insn.dst].type)} is not allowed")
     target = -1

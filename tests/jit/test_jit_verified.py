@@ -254,3 +254,54 @@ def test_addresses_of_the_stack_kept_in_memory() -> None:
         ]  # fmt: skip
         found.append(run_packet(kernel, load(kernel, insns), bytes(64)))
     assert [one.verdict for one in found] == [0x1234] * 2
+
+
+STACK_NUMBERS = {
+    "spilled and read at an offset of the run": [
+        b.stx("u64", 10, -24, 3), b.ldx("u8", 4, 7, 8), b.and_(4, 8), b.add(4, b.R10), b.ldx("u64", 3, 4, -24),
+    ],
+    "spilled and partly overwritten": [b.stx("u64", 10, -24, 3), b.st("u8", 10, -17, 0), b.ldx("u64", 3, 10, -24)],
+    "bytes swapped twice": [b.bswap(3, 64), b.bswap(3, 64)],
+    "negated twice": [b.neg(3), b.neg(3)],
+    "halves": [
+        b.mov32(4, b.R3), b.neg(3), b.neg(3), b.rsh(3, 32), b.lsh(3, 32), b.or_(3, b.R4),
+    ],
+    "low half alone": [b.mov32(4, b.R3), b.ldx("u64", 3, 7, 8), b.add(3, b.R4)],
+    "sign extended": [b.movsx(4, 3, 32), b.ldx("u64", 3, 7, 8), b.add(3, b.R4)],
+    "difference": [b.mov(4, b.R7), b.neg(4), b.neg(4), b.sub(3, b.R7), b.add(3, b.R4)],
+    "low difference": [b.ldx("u64", 4, 7, 8), b.alu(op.BPF_SUB, 3, 8, bits=32), b.add(3, 8), b.add(3, b.R4)],
+    "exchanged": [b.atomic(op.BPF_XCHG, "u64", 7, 8, 3), b.ldx("u64", 3, 7, 8)],
+    "compared and exchanged": [
+        b.ldx("u64", 0, 7, 8), b.atomic(op.BPF_CMPXCHG, "u64", 7, 8, 3), b.ldx("u64", 3, 7, 8),
+    ],
+    "added": [b.atomic(op.BPF_ADD, "u64", 7, 8, 3), b.ldx("u64", 3, 7, 8)],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", STACK_NUMBERS)
+def test_numbers_made_of_addresses_of_the_stack(way: str) -> None:
+    """Root makes them in many ways, and bpf_probe_read_kernel follows them. The map's second word: what to add."""
+    found = []
+    for engine in ("reference", "native"):
+        kernel = UserKernel("6.18", engine=engine)
+        array = kernel.bpf(Attr("BPF_MAP_CREATE", map_type=2, key_size=4, value_size=16, max_entries=1))
+        insns = [
+            *b.ld_imm64(7, array, src=op.BPF_PSEUDO_MAP_VALUE), b.st("u64", 10, -8, 0x1234), b.mov(3, b.R10),
+            b.add(3, -8), *STACK_NUMBERS[way], b.mov(1, b.R7), b.mov(2, 8), b.call(113), b.ldx("u64", 0, 7, 0), EXIT,
+        ]  # fmt: skip
+        prog = load(kernel, insns)
+        high = 0
+        if "low" in way or "sign" in way:  # the upper half is a secret of the run's
+            run_packet(kernel, load(kernel, [b.mov(1, b.R10), *b.ld_imm64(7, array, src=op.BPF_PSEUDO_MAP_VALUE),
+                                             b.stx("u64", 7, 8, 1), b.mov(0, 0), EXIT]), bytes(64))  # fmt: skip
+            value = bytearray(16)
+            kernel.bpf(Attr("BPF_MAP_LOOKUP_ELEM", map_fd=array, key=bytes(4), value=value))
+            address = int.from_bytes(value[8:], "little")
+            low = address - 8 & 0xFFFF_FFFF
+            high = address - 8 - (low - (1 << 32) if "sign" in way and low >> 31 else low) & (1 << 64) - 1
+        value = bytes(8) + high.to_bytes(8, "little")
+        kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=array, key=bytes(4), value=value))
+        found.append(run_packet(kernel, prog, bytes(64)).verdict)
+        if engine == "native":
+            assert prog.facts is not None and prog.facts.stack_numbers
+    assert found == [0x1234] * 2
