@@ -73,7 +73,7 @@ def test_loops_call_their_function_where_others_are_gone() -> None:
              b.mov(0, 7), EXIT, b.mov(0, 0), EXIT, b.mov(0, 1), EXIT]  # fmt: skip
     machine = fuzz_jit.Machine("native", "strict", "python")
     loaded = machine.load(fuzz_jit.MapProgram("socket", [], insns, [0, dead, first, second]))
-    results, _, _ = machine.outcome(loaded, bytes(fuzz_jit.VALUE_SIZE), [bytes(64)], at_once=False)
+    results, *_ = machine.outcome(loaded, bytes(fuzz_jit.VALUE_SIZE), [bytes(64)], at_once=False)
     assert results == [3 * 16 + 1]
 
 
