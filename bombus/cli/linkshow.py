@@ -95,6 +95,12 @@ def _tracing(info: Info) -> dict[str, Any]:
         found["target_obj_id"] = info["tracing_target_obj_id"]
     if info["tracing_target_btf_id"]:
         found["target_btf_id"] = info["tracing_target_btf_id"]
+    if found.get("prog_type") == "ext" and info["tracing_target_obj_id"]:
+        from bombus.cli import netdispatch
+
+        place = netdispatch.place(info["tracing_target_obj_id"], info["prog_id"])
+        if place:
+            found["dispatcher"] = place
     return found
 
 
@@ -164,7 +170,12 @@ def _text(kind: str, found: dict[str, Any]) -> str:
     else:
         lines = [tuple(found)]
     rows = ([f"{name} {found[name]}  " for name in names if name in found] for names in lines)
-    return "".join("\n\t" + "".join(row) for row in rows if row)
+    text = "".join("\n\t" + "".join(row) for row in rows if row)
+    if "dispatcher" in found:
+        from bombus.cli import netdispatch
+
+        text += f"\n\txdp dispatcher: {netdispatch.settings_text(found['dispatcher'])}"
+    return text
 
 
 def netfilter_text(found: dict[str, Any]) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 
 import click
 
-from bombus.cli import live, output
+from bombus.cli import live, netdispatch, output
 from bombus.cli.nouns import noun, verb
 from bombus.cli.words import Words
 from bombus.errors import KernelError, NeedsKernel, UsageError
@@ -122,12 +122,16 @@ def _xdp(link: dev.Device) -> Iterator[Row]:
                                     nested]  # fmt: skip
     elif mode in _MODES and dev.XDP_PROG_ID in nested:
         row |= {"mode": _MODES[mode], "id": dev.number(nested[dev.XDP_PROG_ID])}
+    for one in row.get("multi_attachments", [row] if "id" in row else []):
+        if found := netdispatch.programs(one["id"]):
+            one["dispatcher"] = found
     yield row
 
 
 def _xdp_text(row: Row) -> str:
     modes = row.get("multi_attachments", [row] if "mode" in row else [])
-    return f"{row['devname']}({row['ifindex']})" + "".join(f" {one['mode']} id {one['id']}" for one in modes)
+    text = f"{row['devname']}({row['ifindex']})" + "".join(f" {one['mode']} id {one['id']}" for one in modes)
+    return text + "".join(f"\n\t{netdispatch.text(member)}" for one in modes for member in one.get("dispatcher", ()))
 
 
 def _queried(link: dev.Device) -> Iterator[Row]:
@@ -245,13 +249,26 @@ def _netfilter() -> Iterator[Row]:
         yield linkshow.netfilter(info) | {"id": info["prog_id"]}
 
 
-@verb(net, "attach", "ATTACH_TYPE PROG dev NAME [overwrite]")
+@verb(net, "attach", "ATTACH_TYPE {PROG | file OBJ [program NAME]} dev NAME [overwrite | dispatcher ...]")
 def attach(words: Words) -> None:
-    """Attach a program to a device. ATTACH_TYPE: xdp, xdpgeneric, xdpdrv, xdpoffload, tcx_ingress, tcx_egress."""
+    """Attach a program to a device. ATTACH_TYPE: xdp, xdpgeneric, xdpdrv, xdpoffload, tcx_ingress, tcx_egress.
+
+    dispatcher [priority N] [chain ACTION,...]: share the device with other XDP programs, also those of xdp-loader.
+    file OBJ: a program of an object, which goes with a dispatcher.
+    """
     kind = words.expect(*_XDP, *_TCX)
+    if words.looking_at("file"):
+        netdispatch.attach_file(kind, words, _device)
+        output.done()
+        return
     with live.item("prog", words) as item:
         index = _device(words)
-        replace = bool(words) and bool(words.expect("overwrite"))
+        more = words.expect("overwrite", "dispatcher") if words else ""
+        if more == "dispatcher":
+            netdispatch.attach_program(kind, item, words, index)
+            output.done()
+            return
+        replace = bool(more)
         words.end()
         if kind in _TCX:
             if replace:
@@ -260,18 +277,34 @@ def attach(words: Words) -> None:
                                    attach_type=ATTACH_TYPE[_TCX[kind]].id))  # fmt: skip
         else:
             flags = _XDP[kind] | (0 if replace else _NO_REPLACE)
-            live.kernel().sites.xdp_set(index, item.fd, flags)
+            try:
+                live.kernel().sites.xdp_set(index, item.fd, flags)
+            except KernelError as error:
+                if error.errno in (errno.EBUSY, errno.EEXIST) and netdispatch.dispatcher_of(index):
+                    text = "the device has an XDP dispatcher (libxdp), which `dispatcher` after its name joins"
+                    raise KernelError(error.errno, error.call, text) from None
+                raise
     output.done()
 
 
 @verb(net, "detach", "ATTACH_TYPE dev NAME [PROG]")
 def detach(words: Words) -> None:
     """Detach the program of a device: also what a killed process left there by netlink. ATTACH_TYPE: as of attach, or
-    clsact_ingress, clsact_egress for all BPF filters of a clsact qdisc, or those of PROG."""
+    clsact_ingress, clsact_egress for all BPF filters of a clsact qdisc, or those of PROG. Of an XDP dispatcher PROG
+    goes, or all."""
     kind = words.expect(*_XDP, *_TCX, *_CLSACT)
     index = _device(words)
     if kind in _CLSACT:
         _detach_filters(words, index, _CLSACT[kind])
+        output.done()
+        return
+    if kind in netdispatch.MODES and netdispatch.dispatcher_of(index):
+        number = 0
+        if words:
+            with live.item("prog", words) as item:
+                number = item.info["id"]
+        words.end()
+        netdispatch.detach(index, number)
         output.done()
         return
     words.end()

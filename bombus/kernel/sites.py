@@ -57,6 +57,38 @@ class XdpState(NamedTuple):
     ids: dict[str, int]
 
 
+class DispatcherPins(Protocol):
+    """The directory where the XDP dispatchers of all interfaces are pinned; nobody else changes it until `close`.
+
+    A mark says that the pins of a dispatcher are left over unless that dispatcher is on its interface: it is set before
+    something is begun that a killed process leaves half done. Calls raise KernelError.
+    """
+
+    folder: str
+
+    def close(self) -> None: ...
+
+    def __enter__(self) -> DispatcherPins: ...
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def path(self, ifindex: int, number: int) -> str:
+        """Where the programs of the dispatcher with an id are pinned."""
+
+    def make(self, ifindex: int, number: int) -> str:
+        """Make that directory."""
+
+    def remove(self, ifindex: int, number: int) -> None:
+        """Remove it with all pins, if it is there."""
+
+    def mark(self, ifindex: int, number: int) -> None: ...
+
+    def unmark(self, ifindex: int, number: int) -> None: ...
+
+    def marked(self, ifindex: int) -> list[int]:
+        """Ids of the marked dispatchers of an interface."""
+
+
 @runtime_checkable
 class Sites(Protocol):
     """Targets by name, and hooks that have no bpf(2) command."""
@@ -108,6 +140,9 @@ class Sites(Protocol):
 
     def xdp_query(self, ifindex: int) -> XdpState:
         """Which XDP programs an interface has."""
+
+    def dispatchers(self) -> DispatcherPins:
+        """The pins of XDP dispatchers, locked. UsageError without a bpf file system."""
 
     def tc_qdisc(self, ifindex: int, *, add: bool) -> bool:
         """Add or remove the clsact qdisc. False when it was there already (not there)."""

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 from bombus.bits import ring_size
@@ -22,6 +23,7 @@ from bombus.kernel.handles import Map, Program
 from bombus.kernel.handles.attaching import Origin
 from bombus.kernel.handles.features import features
 from bombus.kernel.handles.refused import explainer
+from bombus.loader.extension import load_extension
 from bombus.loader.state import State
 from bombus.object.fixup import for_kernel
 from bombus.object.model import MapSpec, ProgramSpec
@@ -463,7 +465,7 @@ def load_program(state: State, program: ProgramSpec, ready: Ready) -> None:
     """Hand one program to the kernel."""
     try:
         loaded = state.programs[program.name] = Program.load(
-            state.kernel, program.prog_type, ready.insns, license=state.obj.license, name=_prog_name(program),
+            state.kernel, program.prog_type, ready.insns, license=state.obj.license, name=prog_name(program),
             attach_type=ready.attach_type,
             flags=program.flags | (_DEV_BOUND if _is_bound(state, program) else 0), log_level=state.options.log_level,
             **ready.fields,
@@ -478,6 +480,7 @@ def load_program(state: State, program: ProgramSpec, ready: Ready) -> None:
     loaded.origin = Origin(
         program.section, program.attach_type,
         state.options.autoattach.get(program.name, program.autoattach), state.maps, state.shared, state.obj.btf,
+        partial(load_extension, state, program), program.flags,
     )
 
 
@@ -522,7 +525,7 @@ def _for_old_kernels(state: State, insns: list[Insn]) -> list[Insn]:
     ]
 
 
-def _prog_name(program: ProgramSpec) -> str:
+def prog_name(program: ProgramSpec) -> str:
     return _kernel_name(program.name)
 
 

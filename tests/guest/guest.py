@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import compileall
 import contextlib
+import importlib.util
 import json
 import os
 import re
@@ -22,7 +23,8 @@ ROOT = HERE.parent.parent
 MARK = "BOMBUS-RESULT "
 KERNELS = Path(os.environ.get("BOMBUS_GUEST_KERNELS", "/var/cache/bombus"))
 MODULES = ("veth", "cls_bpf", "sch_ingress", "nf_defrag_ipv4", "dummy")  # each after those that it needs
-TOOLS = ("ip", "tc")
+TOOLS = ("ip", "tc", "xdp-loader")
+TOOLS_FILES = ("/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o",)  # what these tools load
 MERGED = ("bin", "lib", "lib64", "sbin")  # links into /usr, as in Debian
 # Parts of the standard library that no test needs.
 _LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "ensurepip", "lib2to3", "tkinter",
@@ -139,8 +141,14 @@ def build(target: Path, version: str, tests: list[str], files: list[Path], modul
         found = shutil.which(tool, path="/usr/sbin:/sbin:/usr/bin:/bin")
         if found is not None:
             with_libraries(archive, found)
+    for name in TOOLS_FILES:
+        if Path(name).exists():
+            archive.copy(Path(name))
     compileall.compile_dir(ROOT / "bombus", quiet=2)  # compiling in the guest is slow
     archive.tree(ROOT / "bombus", "/bombus/bombus", (".py", tag))
+    click = importlib.util.find_spec("click")  # for the command line
+    if click is not None and click.origin is not None:
+        archive.tree(Path(click.origin).parent, "/bombus/click", (".py", tag))
     archive.copy(HERE / "shim.py", "/tests/pytest.py")
     for path in files:
         if path.is_dir():

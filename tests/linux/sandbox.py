@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-CLONE_NEWNET = 0x4000_0000
+CLONE_NEWNET, CLONE_NEWNS = 0x4000_0000, 0x0002_0000
+MS_REC, MS_PRIVATE = 1 << 14, 1 << 18
 SKIP = "skip: "
 VALUE = "value: "
 
@@ -30,8 +31,18 @@ def run(*words: str) -> str:
     return done.stdout
 
 
-def in_namespace(function: Callable[[], Any], *, net: bool = True) -> Any:
-    """Run a function in a child; its failure is ours, and Refused skips with the reason. Returns its value (JSON)."""
+def mount_bpffs(path: str) -> None:
+    """A bpf file system of this mount namespace, which must be the child's own."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    if libc.mount(b"bpf", path.encode(), b"bpf", 0, None):
+        raise Refused(f"mounting a bpf file system: {os.strerror(ctypes.get_errno())}")
+
+
+def in_namespace(function: Callable[[], Any], *, net: bool = True, mounts: bool = False) -> Any:
+    """Run a function in a child; its failure is ours, and Refused skips with the reason. Returns its value (JSON).
+
+    net, mounts: in a network, a mount namespace of its own.
+    """
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
@@ -41,6 +52,10 @@ def in_namespace(function: Callable[[], Any], *, net: bool = True) -> Any:
             try:
                 if net and ctypes.CDLL(None, use_errno=True).unshare(CLONE_NEWNET) != 0:
                     raise Refused(f"unshare(CLONE_NEWNET): {os.strerror(ctypes.get_errno())}")
+                if mounts:
+                    libc = ctypes.CDLL(None, use_errno=True)
+                    if libc.unshare(CLONE_NEWNS) or libc.mount(None, b"/", None, MS_REC | MS_PRIVATE, None):
+                        raise Refused(f"a mount namespace: {os.strerror(ctypes.get_errno())}")
                 if net:
                     run("ip", "link", "set", "lo", "up")
                 text = VALUE + json.dumps(function())

@@ -2,26 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bombus.btf.parse import Btf
     from bombus.kernel.handles.attachment import Attachment, Group
     from bombus.kernel.handles.links import IterLink, Link
+    from bombus.kernel.handles.programs import Program
 
 
 class Origin:
     """Where a program comes from: its section ("kprobe/do_unlinkat"), attach type, the maps and BTF of its object.
 
-    shared: what attachments of one object keep together.
+    shared: what attachments of one object keep together. extension: loads the program again, for the place of a
+    function of another one (target, function). flags: those that it was loaded with.
     """
 
-    __slots__ = ("attach_type", "autoattach", "btf", "maps", "section", "shared")
+    __slots__ = ("attach_type", "autoattach", "btf", "extension", "flags", "maps", "section", "shared")
 
     def __init__(
         self, section: str = "", attach_type: str = "", autoattach: bool = True, maps: Mapping[str, Any] | None = None,
         shared: dict[str, Any] | None = None, btf: Btf | None = None,
+        extension: Callable[[Program, str], Program] | None = None, flags: int = 0,
     ) -> None:  # fmt: skip
         self.section = section
         self.attach_type = attach_type
@@ -29,6 +32,8 @@ class Origin:
         self.maps = {} if maps is None else maps
         self.shared = {} if shared is None else shared
         self.btf = btf
+        self.extension = extension
+        self.flags = flags
 
 
 class Attaching:
@@ -47,7 +52,7 @@ class Attaching:
         return attach(self, *args, **options)  # type: ignore[arg-type, no-any-return]
 
     def attach_xdp(self, target: str | int, **options: Any) -> Link | Attachment:
-        """See `attach.net.attach_xdp`: mode, netlink, replace."""
+        """See `attach.net.attach_xdp`: mode, netlink, replace, dispatcher, priority, chain."""
         return _call("net", "attach_xdp", self, target, **options)  # type: ignore[no-any-return]
 
     def attach_tc(self, target: str | int, direction: str = "", **options: Any) -> Link | Attachment:

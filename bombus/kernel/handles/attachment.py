@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 class Attachment:
     """One attachment. type: what made it ("xdp netlink", "clsact", ...). undo: what takes it away again.
 
-    change: exchanges the program (new, expected); without one `update` is not supported.
+    change: exchanges the program (new, expected), and returns the id that is there then where that is another one;
+    without one `update` is not supported.
     facts: where it is, for `info`.
     """
 
@@ -29,7 +30,7 @@ class Attachment:
 
     def __init__(
         self, type: str, undo: Callable[[], None], *, facts: Mapping[str, Any],
-        change: Callable[[Program, Program | None], None] | None = None,
+        change: Callable[[Program, Program | None], int | None] | None = None,
     ) -> None:  # fmt: skip
         self.type = type
         self._facts = dict(facts)
@@ -59,9 +60,9 @@ class Attachment:
             raise UsageError("this attachment is gone")
         if self._change is None:
             raise NotSupported(f"exchanging the program of a {self.type} attachment")
-        self._change(program, old)
+        number = self._change(program, old)
         if "prog_id" in self._facts:
-            self._facts["prog_id"] = program.id
+            self._facts["prog_id"] = program.id if number is None else number
 
     def pin(self, path: str | os.PathLike[str]) -> None:
         raise NotSupported(f"pinning a {self.type} attachment", "only links can be pinned; `keep` leaves it attached")

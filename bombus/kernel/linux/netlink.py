@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import itertools
+import os
 import socket
 import struct
 from collections.abc import Iterator
@@ -27,6 +29,7 @@ _NLMSGERR_ATTR_MSG = 1
 _SOL_NETLINK = 270
 _NETLINK_EXT_ACK = 11
 _HEADER = struct.Struct("=IHHII")
+_SIOCGSKNS = 0x894C  # include/uapi/linux/sockios.h, Linux 4.10
 _ROOM = 1 << 16
 _TIMEOUT = 10.0
 
@@ -73,6 +76,17 @@ class Netlink:
 
     def close(self) -> None:
         self._socket.close()
+
+    def namespace(self) -> int:
+        """The inode of the network namespace that this socket belongs to. KernelError."""
+        try:
+            fd = fcntl.ioctl(self._socket.fileno(), _SIOCGSKNS)
+        except OSError as error:
+            raise KernelError(error.errno or errno.EIO, "SIOCGSKNS") from None
+        try:
+            return os.fstat(fd).st_ino
+        finally:
+            os.close(fd)
 
     def __enter__(self) -> Netlink:
         return self

@@ -8,11 +8,15 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError
 from bombus.kernel.linux import perf, rtnl, tracefs
 from bombus.kernel.linux.netlink import Netlink
 from bombus.kernel.sites import PerfEvent, Probe, TcFilter, XdpState
+
+if TYPE_CHECKING:
+    from bombus.kernel.linux.dispatchers import LinuxPins
 
 _SO_DETACH_FILTER, _SO_ATTACH_BPF, _SO_ATTACH_REUSEPORT_EBPF, _SO_DETACH_REUSEPORT_BPF = 27, 50, 52, 68
 
@@ -97,6 +101,12 @@ class LinuxSites:
     def xdp_query(self, ifindex: int) -> XdpState:
         with self._socket() as netlink:
             return rtnl.xdp_query(netlink, ifindex)
+
+    def dispatchers(self) -> LinuxPins:
+        from bombus.kernel.linux.dispatchers import LinuxPins
+
+        with self._socket() as netlink:
+            return LinuxPins(netlink.namespace())
 
     def tc_qdisc(self, ifindex: int, *, add: bool) -> bool:
         with self._socket() as netlink:

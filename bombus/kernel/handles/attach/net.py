@@ -6,6 +6,7 @@ net/netfilter/nf_bpf_link.c, kernel/bpf/net_namespace.c.
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, Any
 
 from bombus.errors import KernelError, NotSupported, UsageError
@@ -16,12 +17,16 @@ from bombus.kernel.sites import TcFilter
 from bombus.spec.attachtypes import ATTACH_TYPE
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bombus.kernel.api import Kernel
     from bombus.kernel.handles.attach.targets import Path
     from bombus.kernel.handles.programs import Program
+    from bombus.kernel.sites import Sites
 
 # include/uapi/linux/if_link.h: XDP_FLAGS_*
 XDP_MODES = {"": 0, "skb": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
-_XDP_UPDATE_IF_NOEXIST = 1
+XDP_UPDATE_IF_NOEXIST = 1
 # include/uapi/linux/pkt_sched.h: TC_H_MAKE(TC_H_CLSACT, TC_H_MIN_INGRESS / EGRESS)
 TC_PARENTS = {"ingress": 0xFFFFFFF2, "egress": 0xFFFFFFF3}
 _NETFILTER_HOOKS = {"prerouting": 0, "local_in": 1, "forward": 2, "local_out": 3, "postrouting": 4}
@@ -30,31 +35,49 @@ _DEFRAG = 1  # BPF_F_NETFILTER_IP_DEFRAG
 
 
 def attach_xdp(
-    program: Program, target: str | int, *, mode: str = "", netlink: bool | None = None, replace: Program | bool = False
-) -> Link | Attachment:
+    program: Program, target: str | int, *, mode: str = "", netlink: bool | None = None,
+    replace: Program | bool = False, dispatcher: bool = False, priority: int | None = None,
+    chain: Sequence[str] | str | None = None,
+) -> Link | Attachment:  # fmt: skip
     """An XDP program to an interface (name or number).
 
     mode: "native" (the driver's), "skb" (generic), "offload", "" (the kernel chooses). netlink: the way without a
-    link, which stays when the process dies (None: where the kernel has no XDP links, before 5.9).
+    link (None: where the kernel has no XDP links, before 5.9).
     replace (netlink only): the program that must be there now, or True for whichever is.
+    dispatcher: share the interface with other programs, also those of libxdp (Linux 5.10, see `attach.dispatcher`).
+    priority: lower ones run first; chain: the answers ("pass", "drop", ...) that let the next program run; None: as the
+    object's .xdp_run_config says, else 50 and "pass".
     """
     kernel = program.kernel
     ifindex = interface(kernel, target)
     if mode not in XDP_MODES:
         raise UsageError(f"XDP mode {mode!r}: it is one of {', '.join(m for m in XDP_MODES if m)}, or ''")
+    if dispatcher:
+        if netlink is not None or replace is not False or mode == "offload":
+            raise UsageError("netlink, replace and mode='offload' do not go with a dispatcher")
+        from bombus.kernel.handles.attach.dispatcher import attach
+
+        return attach(program, ifindex, mode, priority, chain)
+    if priority is not None or chain is not None:
+        raise UsageError("priority and chain go with dispatcher=True")
     if netlink is None:
         netlink = replace is not False or not has_links(kernel, ATTACH_TYPE["BPF_XDP"])
     if not netlink:
         if replace is not False:
             raise UsageError("replace goes with netlink; a link has update()")
-        return Link.create(kernel, program, "BPF_XDP", ifindex=ifindex, flags=XDP_MODES[mode])
-    flags = XDP_MODES[mode] | (_XDP_UPDATE_IF_NOEXIST if replace is False else 0)
+        try:
+            return Link.create(kernel, program, "BPF_XDP", ifindex=ifindex, flags=XDP_MODES[mode])
+        except KernelError as error:
+            raise _in_the_way(kernel, kernel.sites, ifindex, error) from error.__cause__
+    flags = XDP_MODES[mode] | (XDP_UPDATE_IF_NOEXIST if replace is False else 0)
     sites = kernel.sites.bound()
     try:
         sites.xdp_set(ifindex, program.fd, flags, replace.fd if replace and not isinstance(replace, bool) else None)
-    except BaseException:
+    except BaseException as error:
+        if isinstance(error, KernelError):
+            error = _in_the_way(kernel, sites, ifindex, error)
         sites.close()
-        raise
+        raise error
     number = program.id
 
     def change(new: Program, old: Program | None) -> None:
@@ -75,6 +98,23 @@ def attach_xdp(
 
     facts = {"ifindex": ifindex, "mode": mode, "prog_id": number}
     return Attachment("xdp netlink", undo, facts=facts, change=change)
+
+
+def _in_the_way(kernel: Kernel, sites: Sites, ifindex: int, error: KernelError) -> KernelError:
+    """The same error; one that says so when a dispatcher is where a program was to go."""
+    if error.errno not in (errno.EBUSY, errno.EEXIST):
+        return error
+    from bombus.kernel.handles.attach.dispatcher import attached, words_for
+
+    try:
+        found = attached(kernel, sites, ifindex)
+        if found is None:
+            return error
+        with found[0] as there:
+            words = words_for(there, ifindex)
+    except (KernelError, NotSupported):
+        return error  # this was only to say more
+    return KernelError(error.errno, error.call, words) if words else error
 
 
 def attach_tcx(
