@@ -16,14 +16,14 @@ HERE = Path(__file__).parent
 LINUX = HERE.parent / "linux"
 VERSION = "6.12"
 SECONDS = 1200  # it needs 200 where nothing else runs
-TESTS = ["test_attach_kinds", "test_legacy_probes", "test_trampolines", "test_dispatcher", "sections",
-         "counting"]  # fmt: skip
+TESTS = ["test_attach_kinds", "test_legacy_probes", "test_trampolines", "test_dispatcher", "test_lsm_cgroups",
+         "sections", "counting"]  # fmt: skip
 FILES = [LINUX / "sandbox.py", LINUX / "data", LINUX / "test_attach_kinds.py", LINUX / "test_legacy_probes.py",
-         LINUX / "test_trampolines.py", LINUX / "test_dispatcher.py", LINUX / "test_sections.py", HERE / "sections.py",
+         LINUX / "test_trampolines.py", LINUX / "test_dispatcher.py", LINUX / "test_lsm_cgroups.py",
+         LINUX / "test_parity.py", LINUX / "test_sections.py", HERE / "sections.py",
          HERE / "counting.py"]  # fmt: skip
 if os.environ.get("BOMBUS_GUEST_PARITY"):  # twice as long
     TESTS.append("test_parity")
-    FILES.append(LINUX / "test_parity.py")
 # What a guest's kernel has, where the test is of kernels without it; and what the guest's Python has not.
 MAY_SKIP: tuple[str, ...] = (
     "test_a_kernel_without_such_probes", "test_what_the_user_kernel_does_by_itself['native']",

@@ -22,6 +22,7 @@ from bombus.kernel.user.commands import command, put
 from bombus.kernel.user.devices import hooks_of, network_of
 from bombus.kernel.user.link import check_mode, check_prog, check_runs, relative
 from bombus.kernel.user.prog import Prog
+from bombus.kernel.user.tracelink import cgroup_key, watch_cgroups
 from bombus.kernel.user.world.cgroups import Cgroup, check_flags
 from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID, AttachType
 from bombus.spec.version import since
@@ -44,11 +45,11 @@ def _row(kernel: UserKernel, call: str, attr: Attr) -> AttachType:
     return row
 
 
-def _chain(kernel: UserKernel, call: str, attr: Attr, row: AttachType) -> tuple[Chain, Cgroup | None]:
+def _chain(kernel: UserKernel, call: str, attr: Attr, row: AttachType, key: int) -> tuple[Chain, Cgroup | None]:
     if row.target == "cgroup":
         group = kernel.object(call, attr.get("target_fd"), "cgroup")
         assert isinstance(group, Cgroup)
-        return group.chain(row.id), group
+        return group.chain(key), group
     device = network_of(kernel).device(attr.get("target_ifindex"))
     return hooks_of(device).tcx["ingress" if row.name == "BPF_TCX_INGRESS" else "egress"], None
 
@@ -67,7 +68,8 @@ def prog_attach(kernel: UserKernel, attr: Attr) -> int:
     flags = attr.get("attach_flags")
     prog = _prog(kernel, call, attr.get("attach_bpf_fd"))
     check_prog(call, prog, row)
-    chain, group = _chain(kernel, call, attr, row)
+    key = cgroup_key(kernel, call, prog, row)
+    chain, group = _chain(kernel, call, attr, row, key)
     replace = _prog(kernel, call, attr.get("replace_bpf_fd")) if flags & F_REPLACE else None
     entry = Entry(prog)
     if group is None:
@@ -84,7 +86,8 @@ def prog_attach(kernel: UserKernel, attr: Attr) -> int:
     mode = flags & (F_ALLOW_MULTI | F_ALLOW_OVERRIDE)
     if flags & F_REPLACE and not mode & F_ALLOW_MULTI:
         raise KernelError(errno.EINVAL, call, "BPF_F_REPLACE goes with BPF_F_ALLOW_MULTI")
-    check_mode(call, group, row.id, mode)
+    check_mode(call, group, key, mode)
+    watch_cgroups(kernel, prog, key)
     if mode & F_ALLOW_MULTI:
         if any(e.prog is prog for e in chain.entries):
             raise KernelError(errno.EINVAL, call, "the program is attached there already")
@@ -94,7 +97,7 @@ def prog_attach(kernel: UserKernel, attr: Attr) -> int:
         old = chain.entries[0] if chain.entries else None
         chain.entries[:] = [entry]
         chain.revision += 1
-    group.modes[row.id] = mode
+    group.modes[key] = mode
     group.provide_storage(prog, row.id)
     _exchange(prog, old)
     return 0
@@ -110,8 +113,13 @@ def _exchange(prog: Prog, old: Entry | None) -> None:
 def prog_detach(kernel: UserKernel, attr: Attr) -> int:
     call = "BPF_PROG_DETACH"
     row = _row(kernel, call, attr)
-    chain, group = _chain(kernel, call, attr, row)
-    if group is not None and not group.modes.get(row.id, 0) & F_ALLOW_MULTI:
+    key = row.id
+    if row.name == "BPF_LSM_CGROUP":
+        if not attr.get("attach_bpf_fd"):
+            raise KernelError(errno.EINVAL, call, "say which program")
+        key = cgroup_key(kernel, call, _prog(kernel, call, attr.get("attach_bpf_fd")), row)
+    chain, group = _chain(kernel, call, attr, row, key)
+    if group is not None and not group.modes.get(key, 0) & F_ALLOW_MULTI:
         if not chain.entries:
             raise KernelError(errno.ENOENT, call, "nothing is attached there")
         chain.revision += 1
@@ -129,7 +137,9 @@ def prog_query(kernel: UserKernel, attr: Attr) -> int:
     call = "BPF_PROG_QUERY"
     row = _row(kernel, call, attr)
     flags = attr.get("query_flags")
-    chain, group = _chain(kernel, call, attr, row)
+    if row.name == "BPF_LSM_CGROUP":
+        raise NotSupported(f"{call} of {row.name}", "ask the links of the user kernel")
+    chain, group = _chain(kernel, call, attr, row, row.id)
     if flags & ~F_QUERY_EFFECTIVE or (flags and group is None):
         raise KernelError(errno.EINVAL, call, f"query_flags {flags:#x}")
     if group is not None and flags & F_QUERY_EFFECTIVE:

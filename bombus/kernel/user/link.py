@@ -30,7 +30,6 @@ _CGROUP_ORDER = since("6.17")
 # Hooks of cgroups where nothing happens in a user kernel.
 _NEVER = {
     "BPF_CGROUP_SOCK_OPS": "TCP sockets of the user kernel have addresses and no connections",
-    "BPF_LSM_CGROUP": "the user kernel has no security hooks",
 }
 
 
@@ -163,13 +162,15 @@ def _cgroup(kernel: UserKernel, attr: Attr, prog: Prog, row: AttachType) -> User
         raise KernelError(errno.EINVAL, CALL, f"flags {flags:#x}")
     group = kernel.object(CALL, attr.get("target_fd"), "cgroup")
     assert isinstance(group, Cgroup)
-    check_mode(CALL, group, row.id, F_ALLOW_MULTI)
+    key = tracelink.cgroup_key(kernel, CALL, prog, row)
+    check_mode(CALL, group, key, F_ALLOW_MULTI)
     facts = {"cgroup_cgroup_id": group.number, "cgroup_attach_type": row.id}
     link = UserLink(kernel, "cgroup", prog, facts)
     anchor = relative(kernel, CALL, attr, flags, "cgroup_relative") if allowed else None
     revision = attr.get("cgroup_expected_revision") if allowed else 0
-    _insert(group.chain(row.id), link, Entry(prog, link), flags, anchor, revision, unique=False)
-    group.modes[row.id] = F_ALLOW_MULTI
+    tracelink.watch_cgroups(kernel, prog, key)
+    _insert(group.chain(key), link, Entry(prog, link), flags, anchor, revision, unique=False)
+    group.modes[key] = F_ALLOW_MULTI
     group.provide_storage(prog, row.id)
     _provide_with_updates(link, group, row.id)
     return link
@@ -214,6 +215,8 @@ def link_update(kernel: UserKernel, attr: Attr) -> int:
         raise KernelError(errno.ENOLINK, call, "the link is detached")
     if new.type is not link.prog.type or new.expected_attach_type != link.prog.expected_attach_type:
         raise KernelError(errno.EINVAL, call, "the new program is of another type")
+    if new.attach_btf_id != link.prog.attach_btf_id and link.row.name == "BPF_LINK_TYPE_CGROUP":
+        raise KernelError(errno.ENOENT, call, "the new program is of another hook")
     if link.change is None:
         raise KernelError(errno.EINVAL, call, "this kind of link has no update")
     link.change(new)

@@ -20,10 +20,9 @@ from bombus.kernel.user.helpers.checksum import fold, partial
 from bombus.kernel.user.hooks.skbrun import borrow, give_back, prepare
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.options import Options, get_option, set_option
-from bombus.kernel.user.trampoline import allowed, hooks_of
+from bombus.kernel.user.socketsecurity import ask, ask_create, inet_address
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import Cgroup, CgroupTree, run_programs
-from bombus.kernel.user.world.objects import objects_of
 from bombus.spec.attachtypes import ATTACH_TYPE
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ SOCK_STREAM, SOCK_DGRAM = 1, 2
 _PROTOCOLS: Final = {SOCK_STREAM: 6, SOCK_DGRAM: 17}
 _SOCK_SIZE: Final = 80  # struct bpf_sock
 _ADDR_SIZE: Final = 72  # struct bpf_sock_addr
-_SOCKADDR: Final = 128  # sizeof(struct sockaddr_storage)
 _EPHEMERAL: Final = 32768
 Address = tuple[str, int]
 _STATES: Final = {"closed": 7, "established": 1}
@@ -134,27 +132,11 @@ class UserSocket(KernelObject):
     def _show(place: tuple[bytes, int]) -> Address:
         return str(ipaddress.ip_address(place[0])), place[1]
 
-    def _secure(self, what: str, place: tuple[bytes, int]) -> tuple[bytes, int]:
-        """Ask the security hook of a bind or connect, which comes before those of cgroups. KernelError as it says."""
-        name = f"bpf_lsm_socket_{what}"
-        if hooks_of(self.kernel).watched(name):
-            address, port = place
-            v6 = len(address) == 16
-            data = struct.pack("=H", AF_INET6 if v6 else AF_INET) + port.to_bytes(2, "big") + bytes(4 if v6 else 0)
-            data += address + bytes(4 if v6 else 8)  # struct sockaddr_in6, sockaddr_in
-            made = objects_of(self.kernel).new("socket")
-            region = self.kernel.memory.allocate(_SOCKADDR, name="the address", kind="btf")
-            try:
-                made.set("type", int(self.type))
-                region.view[: len(data)] = data
-                allowed(self.kernel, name, what, made.address, region.start, len(data))
-            finally:
-                made.close()
-                self.kernel.memory.remove(region)
-        return place
-
     def bind(self, address: Address) -> None:
-        place = self._addr(f"INET{self._digit}_BIND", self._secure("bind", self._parse(address)))
+        place = self._parse(address)
+        if not ask(self, "bind", address=inet_address(place)):
+            return
+        place = self._addr(f"INET{self._digit}_BIND", place)
         if place[1] == 0:
             place = place[0], self._free_port(place[0])
         elif any(self._clashes(other, place) for other in _table(self.kernel)):
@@ -178,6 +160,8 @@ class UserSocket(KernelObject):
         return port
 
     def listen(self, backlog: int = 128) -> None:
+        if not ask(self, "listen", backlog):
+            return
         if self.type != SOCK_STREAM:
             raise KernelError(errno.EOPNOTSUPP, "listen", "only TCP listens")
         self.listening = True
@@ -185,7 +169,10 @@ class UserSocket(KernelObject):
             self.local = self.local[0], self._free_port(self.local[0])
 
     def connect(self, address: Address) -> None:
-        place = self._addr(f"INET{self._digit}_CONNECT", self._secure("connect", self._parse(address)))
+        place = self._parse(address)
+        if not ask(self, "connect", address=inet_address(place)):
+            return
+        place = self._addr(f"INET{self._digit}_CONNECT", place)
         if self.type == SOCK_STREAM and not self._listener(place):
             raise KernelError(errno.ECONNREFUSED, "connect", str(self._show(place)))
         self._choose_local(place)
@@ -202,9 +189,11 @@ class UserSocket(KernelObject):
         self.local = (address if any(address) else remote[0]), port or self._free_port(address)
 
     def getsockname(self) -> Address:
+        ask(self, "getsockname")
         return self._show(self._addr(f"INET{self._digit}_GETSOCKNAME", self.local, bind=False))
 
     def getpeername(self) -> Address:
+        ask(self, "getpeername")
         if self.remote is None:
             raise KernelError(errno.ENOTCONN, "getpeername")
         return self._show(self._addr(f"INET{self._digit}_GETPEERNAME", self.remote, bind=False))
@@ -213,12 +202,14 @@ class UserSocket(KernelObject):
 
     def setsockopt(self, level: int, name: int, value: int | bytes) -> None:
         """As socket.setsockopt. NotSupported for options that the user kernel does not know."""
+        ask(self, "setsockopt", level, name)
         data = value if isinstance(value, bytes) else int(value).to_bytes(4, "little", signed=True)
         self._fill_sock()
         set_option(self.kernel, self.cgroup, self.region.start, self.options, level, name, data)
 
     def getsockopt(self, level: int, name: int, size: int = 0) -> int | bytes:
         """As socket.getsockopt: an int, or with a size bytes."""
+        ask(self, "getsockopt", level, name)
         self._fill_sock()
         data = get_option(self.kernel, self.cgroup, self.region.start, self.options, level, name, size or 4)
         return data if size else int.from_bytes(data, "little", signed=True)
@@ -409,8 +400,14 @@ class Sockets:
         return iter(self._all)
 
     def make(self, family: int, type: int, cgroup: str) -> UserSocket:
-        allowed(self.kernel, "bpf_lsm_socket_create", "socket", int(family), int(type), 0, 0)
-        made = UserSocket(self.kernel, family, type, cgroups_of(self.kernel).find(cgroup))
+        group = cgroups_of(self.kernel).find(cgroup)
+        ask_create(self.kernel, int(family), int(type), group)
+        made = UserSocket(self.kernel, family, type, group)
+        try:
+            ask(made, "post_create", int(family), int(type), 0, 0)
+        except KernelError:
+            made.put()
+            raise
         self._all.append(made)
         made.fd = self.kernel.install(made, "socket")
         return made

@@ -13,7 +13,8 @@ from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.progcheck import read_string
 from bombus.kernel.user.trampoline import CALL, CALLED, KINDS, check_bpf, hooks_of
 from bombus.kernel.user.userlink import UserLink
-from bombus.spec.attachtypes import ATTACH_TYPE, ATTACH_TYPE_BY_ID
+from bombus.kernel.user.world.cgroups import KIND
+from bombus.spec.attachtypes import ATTACH_TYPE, ATTACH_TYPE_BY_ID, AttachType
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
@@ -63,6 +64,33 @@ def create_link(kernel: UserKernel, prog: Prog, cookie: int) -> UserLink:
     if name == "bpf_lsm_bpf":
         kernel.on_bpf = check_bpf
     return link
+
+
+def key_of(prog: Prog) -> int:
+    """Under which key of `Cgroup.chains` a program for a security hook of cgroups is."""
+    return prog.expected_attach_type | prog.attach_btf_id << KIND.bit_length()
+
+
+def cgroup_key(kernel: UserKernel, call: str, prog: Prog, row: AttachType) -> int:
+    """Where in a cgroup a program is attached: `Cgroup.chains`. NotSupported for a security hook that never happens."""
+    if row.name != "BPF_LSM_CGROUP":
+        return row.id
+    if prog.expected_attach_type != row.id:
+        raise KernelError(errno.EINVAL, call, f"the program was loaded for another attach type than {row.name}")
+    name = kernel.function_name(prog.attach_btf_id)
+    if name not in CALLED:
+        raise NotSupported(f"{row.name} of {name}", f"the user kernel calls no such function; there are {_CALLED_TEXT}")
+    return key_of(prog)
+
+
+def watch_cgroups(kernel: UserKernel, prog: Prog, key: int) -> None:
+    """Before a program is attached to a cgroup: its security hook asks the programs of cgroups from now on."""
+    if key <= KIND:
+        return
+    name = kernel.function_name(prog.attach_btf_id)
+    hooks_of(kernel).add_cgroups(name, key, first=not kernel.cgroups.has(key))
+    if name == "bpf_lsm_bpf":
+        kernel.on_bpf = check_bpf
 
 
 _CALLED_TEXT: Final = ", ".join(CALLED)

@@ -19,12 +19,14 @@ from bombus.btf.types import Func, FuncProto, Kind
 from bombus.errors import KernelError
 from bombus.kernel.user.hooks.testrun import whole
 from bombus.kernel.user.world import world_of
+from bombus.kernel.user.world.cgroups import run_programs
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.prog import Prog
     from bombus.kernel.user.userlink import UserLink
+    from bombus.kernel.user.world.cgroups import Cgroup
 
 CALL: Final = "BPF_RAW_TRACEPOINT_OPEN"
 _MOST: Final = 38  # BPF_MAX_TRAMP_LINKS
@@ -35,13 +37,18 @@ KINDS: Final = {
 # Functions that the user kernel calls: those that test runs call, and security hooks.
 CALLED: Final = (
     *(f"bpf_fentry_test{number}" for number in range(1, 11)), "bpf_modify_return_test", "bpf_modify_return_test2",
-    "bpf_lsm_bpf", "bpf_lsm_socket_create", "bpf_lsm_socket_bind", "bpf_lsm_socket_connect",
+    "bpf_lsm_bpf", "bpf_lsm_socket_create", "bpf_lsm_socket_post_create", "bpf_lsm_socket_bind",
+    "bpf_lsm_socket_connect", "bpf_lsm_socket_listen", "bpf_lsm_socket_getsockname", "bpf_lsm_socket_getpeername",
+    "bpf_lsm_socket_setsockopt", "bpf_lsm_socket_getsockopt",
 )  # fmt: skip
 
 
 class Attached(NamedTuple):
-    link: UserLink
+    """A program at a function; without a link what stands there for the programs of cgroups, which are under `key`."""
+
+    link: UserLink | None
     cookie: int
+    key: int = 0
 
 
 class Hooks:
@@ -54,12 +61,18 @@ class Hooks:
     def add_function(self, name: str, kind: str, link: UserLink, cookie: int) -> None:
         """KernelError(EBUSY) for a program that is there already, E2BIG for too many."""
         here = self.functions.setdefault((name, kind), [])
-        if any(one.link.prog is link.prog for one in here):
+        if any(one.link is not None and one.link.prog is link.prog for one in here):
             raise KernelError(errno.EBUSY, CALL, f"the program is attached to {name} already")
         if sum(len(found) for (other, _), found in self.functions.items() if other == name) >= _MOST:
             raise KernelError(errno.E2BIG, CALL, f"{_MOST} programs are attached to {name}")
         here.insert(0, Attached(link, cookie))
         link.undo = lambda: _remove(here, link)
+
+    def add_cgroups(self, name: str, key: int, *, first: bool) -> None:
+        """Programs of cgroups are attached to a security hook: all run where the first of them came to be."""
+        here = self.functions.setdefault((name, "instead"), [])
+        if first:
+            here[:] = [Attached(None, 0, key), *(one for one in here if one.link is not None)]
 
     def add_point(self, name: str, link: UserLink, cookie: int) -> None:
         here = self.points.setdefault(name, [])
@@ -85,8 +98,13 @@ def hooks_of(kernel: UserKernel) -> Hooks:
     return found
 
 
-def called(kernel: UserKernel, name: str, args: Sequence[int], body: Callable[[], int]) -> int:
-    """Call a function of the kernel: its result, or that of the program which stands for it, as an s32."""
+def called(
+    kernel: UserKernel, name: str, args: Sequence[int], body: Callable[[], int], cgroup: Cgroup | None = None
+) -> int:
+    """Call a function of the kernel: its result, or that of the program which stands for it, as an s32.
+
+    cgroup: whose programs run, of those of cgroups; the current task's by default.
+    """
     hooks = hooks_of(kernel)
     if not hooks.watched(name):
         return body()
@@ -98,7 +116,7 @@ def called(kernel: UserKernel, name: str, args: Sequence[int], body: Callable[[]
             for one in hooks.functions.get((name, kind), ())[:]:
                 words[-1] = result
                 ctx.view[:] = struct.pack(f"<{len(words)}Q", *words)
-                returned = _run(one, ctx.start + 8)
+                returned = _run(kernel, one, ctx.start + 8, cgroup)
                 if kind == "instead" and returned:
                     return returned
             return None
@@ -113,9 +131,12 @@ def called(kernel: UserKernel, name: str, args: Sequence[int], body: Callable[[]
         kernel.memory.remove(ctx)
 
 
-def _run(one: Attached, ctx: int) -> int:
+def _run(kernel: UserKernel, one: Attached, ctx: int, cgroup: Cgroup | None = None) -> int:
+    world = world_of(kernel)
+    if one.link is None:
+        group = cgroup or kernel.cgroups.numbered(world.task.cgroup_id)
+        return run_programs(kernel, group.effective(one.key), ctx)
     prog: Prog = one.link.prog
-    world = world_of(prog.kernel)
     before, world.cookie = world.cookie, one.cookie
     try:
         return whole(prog, ctx)[0]
@@ -132,26 +153,28 @@ def reached(kernel: UserKernel, name: str, args: Sequence[int]) -> int:
     try:
         for one in here:
             ctx.view[:] = struct.pack(f"<{len(args)}Q", *(arg & U64 for arg in args)).ljust(len(ctx.view), b"\0")
-            _run(one, ctx.start)
+            _run(kernel, one, ctx.start)
     finally:
         kernel.memory.remove(ctx)
     return len(here)
 
 
-def allowed(kernel: UserKernel, name: str, call: str, *args: int) -> None:
-    """Ask a security hook: KernelError with the errno that a program says."""
+def allowed(kernel: UserKernel, name: str, call: str, *args: int, cgroup: Cgroup | None = None) -> int:
+    """Ask a security hook: KernelError with the errno that a program says; 0, or what a program of a cgroup says that
+    is no errno."""
     hooks = hooks_of(kernel)
     if not hooks.watched(name):
-        return
+        return 0
     types = kernel.types()
     assert types is not None  # the programs were loaded by numbers of it
     found = types.find(name, Kind.FUNC)
     function = types.type(found) if found is not None else None
     proto = types.type(function.type) if isinstance(function, Func) else None
     count = len(proto.params) if isinstance(proto, FuncProto) else len(args)
-    answer = called(kernel, name, args[:count], lambda: 0)
+    answer = called(kernel, name, args[:count], lambda: 0, cgroup)
     if answer < 0:
         raise KernelError(-answer, call, f"a program at {name.removeprefix('bpf_')} forbids it")
+    return answer
 
 
 def check_bpf(kernel: UserKernel, attr: Attr) -> None:

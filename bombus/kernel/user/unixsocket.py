@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.user.objects import KernelObject
+from bombus.kernel.user.socketsecurity import ask, ask_create
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import run_programs
 from bombus.kernel.user.world.objects import KernelStruct, objects_of
@@ -33,6 +34,7 @@ _SOCK_SIZE: Final = 80  # struct bpf_sock
 _ADDR_SIZE: Final = 72  # struct bpf_sock_addr
 _ESTABLISHED, _CLOSE, _LISTEN = 1, 7, 10
 _NO_NAME: Final = b""
+_FAMILY: Final = AF_UNIX.to_bytes(2, "little")
 Name = str | bytes
 
 
@@ -91,6 +93,7 @@ class UnixSocket(KernelObject):
     """Its methods are those of socket.socket; errors are KernelErrors. Names are text, or bytes that begin with 0."""
 
     kind: ClassVar[str] = "socket"
+    family: ClassVar[int] = AF_UNIX
 
     __slots__ = (
         "cgroup", "fd", "kernel", "name", "peer", "queue", "region", "room", "shut", "state", "type", "waiting",
@@ -140,6 +143,8 @@ class UnixSocket(KernelObject):
 
     def bind(self, name: Name) -> None:
         path = _path(name)
+        if not ask(self, "bind", address=_FAMILY + _full(path)):
+            return
         key, names = self._key(path), names_of(self.kernel)
         if self.name and (path[0] == 0 or key not in names):
             raise KernelError(errno.EINVAL, "bind", "the socket has a name")
@@ -149,9 +154,11 @@ class UnixSocket(KernelObject):
         names[key] = self
 
     def getsockname(self) -> Name:
+        ask(self, "getsockname")
         return self._told("GETSOCKNAME", self.name)
 
     def getpeername(self) -> Name:
+        ask(self, "getpeername")
         if self.peer is None:
             raise KernelError(errno.ENOTCONN, "getpeername")
         return self._told("GETPEERNAME", self.peer.name)
@@ -163,6 +170,8 @@ class UnixSocket(KernelObject):
     # Connections
 
     def listen(self, backlog: int = 128) -> None:
+        if not ask(self, "listen", backlog):
+            return
         if self.type != SOCK_STREAM:
             raise KernelError(errno.EOPNOTSUPP, "listen", "only streams listen")
         if not self.name or self.state == _ESTABLISHED:
@@ -170,7 +179,10 @@ class UnixSocket(KernelObject):
         self.room, self.state = max(backlog, 0), _LISTEN
 
     def connect(self, name: Name) -> None:
-        path = self._programs("CONNECT", _full(_path(name)))
+        path = _full(_path(name))
+        if not ask(self, "connect", address=_FAMILY + path):
+            return
+        path = self._programs("CONNECT", path)
         other = self._find(path, "connect")
         if self.type == SOCK_DGRAM:
             self._may_send(other, "connect")
@@ -296,6 +308,12 @@ def names_of(kernel: UserKernel) -> dict[tuple[int, bytes], UnixSocket]:
 
 
 def make(kernel: UserKernel, type: int, cgroup: Cgroup) -> UnixSocket:
+    ask_create(kernel, AF_UNIX, int(type), cgroup)
     made = UnixSocket(kernel, type, cgroup)
+    try:
+        ask(made, "post_create", AF_UNIX, int(type), 0, 0)
+    except KernelError:
+        made.put()
+        raise
     made.fd = kernel.install(made, "socket")
     return made

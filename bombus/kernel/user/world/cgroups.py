@@ -19,11 +19,13 @@ if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.prog import Prog
 
+KIND = 0xFF  # of a key of `chains`: the attach type; above it what security hooks differ in
 MOUNT_POINTS = ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")
 
 
 class Cgroup(KernelObject):
-    """One directory. `chains` by attach type's number; `modes`: their override and multi flags."""
+    """One directory. `chains` by attach type's number, of security hooks with the hook's number above it; `modes`:
+    their override and multi flags."""
 
     kind: ClassVar[str] = "cgroup"
 
@@ -53,7 +55,7 @@ class Cgroup(KernelObject):
         for group in self.up():
             chain = group.chains.get(attach_type)
             if chain is not None and (not found or group.modes.get(attach_type, 0) & F_ALLOW_MULTI):
-                found += [Attached(entry.prog, group.number, attach_type) for entry in chain.entries]
+                found += [Attached(entry.prog, group.number, attach_type & KIND) for entry in chain.entries]
         return found
 
     def provide_storage(self, prog: Prog, attach_type: int) -> None:
@@ -160,6 +162,14 @@ class CgroupTree:
                     chain.entries.remove(entry)
                     entry.prog.put()
         group.put()
+
+    def numbered(self, number: int) -> Cgroup:
+        """The cgroup with a number; the root when there is none."""
+        return next((group for group in self._by_path.values() if group.number == number), self.root)
+
+    def has(self, key: int) -> bool:
+        """Whether a program is attached under a key of `Cgroup.chains` anywhere."""
+        return any(len(group.chains.get(key, ())) for group in self._by_path.values())
 
     def find(self, path: str) -> Cgroup:
         group = self._by_path.get(self._path(path))
