@@ -37,8 +37,6 @@ Emit = Literal["obj", "exe", "so", "llvm", "asm"]
 _PLAIN: Final = CTX | STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
 _BUDGET: Final = 1 << 62
 _LOOKUP: Final = 1  # bpf_map_lookup_elem
-# Those whose position-independent code reaches its own symbols without a table of addresses.
-SHARED: Final = ("x86_64", "i386", "aarch64", "arm", "ppc64le", "s390x", "riscv32", "riscv64", "loongarch64")
 _NAMES: Final = {"exe": "executables", "so": "shared libraries"}
 _CALLBACK: Final = "ARG_PTR_TO_FUNC"
 _KINDS: Final = {"xdp_md": serve.XDP}
@@ -56,8 +54,6 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
     is_wasm = arch is WASM32
     if is_wasm and emit == "exe":
         raise NotSupported("executables for wasm32", "--emit so makes a module")
-    if emit == "so" and arch.name not in SHARED and not is_wasm:
-        raise NotSupported(f"shared libraries for {arch.name}", "link the object: cc -shared")
     whole = emit in ("exe", "so")  # nobody provides anything
     inner = unit.inside if whole else {}
     codes = Codes(arch, _layout(arch))

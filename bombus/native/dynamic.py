@@ -33,7 +33,7 @@ class Export:
 @dataclass(frozen=True, slots=True)
 class Library:
     """name: DT_SONAME. relative: (place, value) of words to which the library's address is added. addends: they lie in
-    the table (RELA), not in place."""
+    the table (RELA), not in place. tags: rows of the machine's own."""
 
     machine: int
     bits: int
@@ -43,6 +43,7 @@ class Library:
     relative: Sequence[tuple[int, int]]
     relative_type: int
     addends: bool
+    tags: Sequence[tuple[int, int]] = ()
 
 
 def tables(library: Library, start: int) -> tuple[bytes, int, int]:
@@ -76,7 +77,7 @@ def tables(library: Library, start: int) -> tuple[bytes, int, int]:
         places.append((tag, start + len(image)))
         image += part
     image += bytes(align_up(len(image), ALIGN) - len(image))
-    dynamic = b"".join(struct.pack(mark + 2 * word, *row) for row in (*places, *sizes, (0, 0)))
+    dynamic = b"".join(struct.pack(mark + 2 * word, *row) for row in (*places, *sizes, *library.tags, (0, 0)))
     return bytes(image) + dynamic, len(image), len(dynamic)
 
 

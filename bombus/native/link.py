@@ -1,6 +1,8 @@
 """One object to a static executable or a shared library: sections placed, relocations done, program headers written.
 
-Facts: System V gABI chapters 4 and 5; Power ELFv2 (TOC pointer, local entry points); MIPS O32 (HI16 and LO16 pairs).
+Facts: System V gABI chapters 4 and 5; Power ELFv1 (function descriptors) and ELFv2 (TOC pointer, local entry points);
+MIPS O32 (HI16 and LO16 pairs) and its table of addresses, which the run-time linker moves by itself; SPARC (the same
+table).
 Nothing is both writable and executable, the stack is not executable.
 """
 
@@ -28,7 +30,7 @@ from bombus.elf.model import (
 from bombus.elf.read import read_elf
 from bombus.errors import CodegenError, NotSupported
 from bombus.native.dynamic import Export, Library, tables
-from bombus.native.relocations import EM_RISCV, HINTS, RELATIVE, RULES, Rule
+from bombus.native.relocations import EM_MIPS, EM_PPC64, EM_RISCV, HINTS, RELATIVE, RULES, SPARCS, Rule
 
 BASE: Final = 0x40_0000
 PAGE: Final = 0x1_0000  # the largest page that a kernel of these architectures uses
@@ -42,8 +44,15 @@ _PT_LOAD, _PT_GNU_STACK = 1, 0x6474_E551
 _PF_X, _PF_W, _PF_R = 1, 2, 4
 _PT_DYNAMIC: Final = 2
 _ET_EXEC, _ET_DYN = 2, 3
-_IN_PLACE: Final = (3, 40)  # machines whose relocations keep addends in place (REL)
+_IN_PLACE: Final = (3, 40, EM_MIPS)  # machines whose relocations keep addends in place (REL)
 _GOT: Final = "_GLOBAL_OFFSET_TABLE_"
+_GP_DISP: Final = "_gp_disp"  # MIPS O32: from here to what $gp is
+_GP: Final = 0x7FF0  # MIPS: $gp is as far into the table of addresses
+_RESERVED: Final = {EM_MIPS: 2, 2: 1, 18: 1, 43: 1}  # first words of that table, which are the run-time linker's
+_DESCRIPTORS: Final = ".opd"  # Power ELFv1: what function symbols mean
+_PLTGOT: Final = 3
+_MIPS_TAGS: Final = (0x7000_0001, 0x7000_0005, 0x7000_0006)  # DT_MIPS_RLD_VERSION, _FLAGS, _BASE_ADDRESS
+_LOCAL_GOTNO, _SYMTABNO, _GOTSYM = 0x7000_000A, 0x7000_0011, 0x7000_0013
 # EF_RISCV_FLOAT_ABI_DOUBLE: what Debian's and most other systems have. Our code passes no floats.
 _FLAGS: Final = {(EM_RISCV, _ET_DYN): 4}
 
@@ -89,6 +98,8 @@ class _Linker:
         self.segment: dict[int, _Segment] = {}  # section -> where it is
         self.extras: dict[str, int] = {}
         self.toc = 0
+        self.got: _Segment | None = None  # the table of addresses
+        self.slots: dict[int, int] = {}  # address -> where it is in the table
         self.reached: dict[tuple[int, int], int] = {}  # RISC-V: (section, offset) of an auipc -> what it adds to it
 
     def run(self) -> bytes:
@@ -102,18 +113,58 @@ class _Linker:
 
     def run_shared(self, name: str) -> bytes:
         segments = self._lay_out()
+        self.got = got = _Segment(_PF_R | _PF_W, *self._behind(segments), bytearray())
+        got.image += bytes(_RESERVED.get(self.elf.machine, 0) * self.elf.bits // 8)
         relative: list[tuple[int, int]] = []
         for index in self.place:
             relative += self._words_of_addresses(index)
             self._relocate_section(index)
+        if self.elf.machine in SPARCS:  # whose run-time linkers add to what is there
+            for place, _ in relative:
+                self._clear(segments, place)
+        if got.image:
+            got.size = len(got.image)
+            segments.append(got)
+            if self.elf.machine != EM_MIPS:
+                relative += [(got.start + at, address) for address, at in self.slots.items()]
         where, table = self._dynamic(segments, name, relative)
         return self._file([*segments, table], 0, _ET_DYN, where)
+
+    def _behind(self, segments: list[_Segment]) -> tuple[int, int]:
+        """The first address and offset for one more segment."""
+        last = segments[-1]
+        offset = align_up(last.offset + len(last.image), _ALIGN)
+        return align_up(last.start + last.size, PAGE) + offset % PAGE, offset
+
+    def _slot(self, address: int) -> int:
+        """Where the table has an address, counted from the table's beginning."""
+        if self.got is None:
+            raise CodegenError("the code needs a table of addresses, which executables have not")
+        if address not in self.slots:
+            self.slots[address] = len(self.got.image)
+            value = 0 if self.elf.machine in SPARCS else address
+            self.got.image += value.to_bytes(self.elf.bits // 8, self.order)
+        return self.slots[address]
+
+    def _clear(self, segments: list[_Segment], place: int) -> None:
+        size = self.elf.bits // 8
+        for segment in segments:
+            if segment.start <= place < segment.start + len(segment.image):
+                segment.image[place - segment.start : place - segment.start + size] = bytes(size)
+
+    @property
+    def gp(self) -> int:
+        """Where code has the table of addresses."""
+        assert self.got is not None
+        return self.got.start + (_GP if self.elf.machine == EM_MIPS else 0)
 
     def _words_of_addresses(self, index: int) -> list[tuple[int, int]]:
         """(place, address) of words that are addresses. CodegenError where they cannot become others."""
         found = []
         for entry in self.elf.relocations.get(index, ()):
             rule = self.rules.get(entry.type)
+            if rule is not None and rule.value == "toc word":
+                found.append((self.place[index] + entry.offset, self.toc))
             if rule is None or rule.value != "abs" or entry.type in self.hints:
                 continue
             symbol = self.elf.symbols[entry.symbol]
@@ -136,14 +187,24 @@ class _Linker:
         ]
         elf = self.elf
         addends = elf.machine not in _IN_PLACE
+        if elf.machine == EM_MIPS and elf.bits == 64 and relative:
+            what = "variables that hold addresses in shared libraries for mips64"
+            raise NotSupported(what, "no code needed it so far")
         library = Library(
-            elf.machine, elf.bits, elf.byteorder, name, exports, relative, RELATIVE[elf.machine], addends
+            elf.machine, elf.bits, elf.byteorder, name, exports, relative, RELATIVE[elf.machine], addends,
+            self._mips_tags(len(exports) + 1) if elf.machine == EM_MIPS else (),
         )  # fmt: skip
-        last = segments[-1]
-        offset = align_up(last.offset + len(last.image), _ALIGN)
-        start = align_up(last.start + last.size, PAGE) + offset % PAGE
+        start, offset = self._behind(segments)
         image, at, size = tables(library, start)
         return (offset + at, start + at, size), _Segment(_PF_R | _PF_W, start, offset, bytearray(image), len(image))
+
+    def _mips_tags(self, symbols: int) -> tuple[tuple[int, int], ...]:
+        """All of the table is local: the run-time linker adds where the library lies."""
+        assert self.got is not None
+        version, flags, base = _MIPS_TAGS
+        count = len(self.got.image) * 8 // self.elf.bits
+        return ((_PLTGOT, self.got.start), (version, 1), (flags, 2), (base, self.base), (_LOCAL_GOTNO, count),
+                (_SYMTABNO, symbols), (_GOTSYM, symbols))  # fmt: skip
 
     # ------------------------------------------------------------------------------------------ places
 
@@ -193,6 +254,8 @@ class _Linker:
                 return self.extras[symbol.name]
             if symbol.name == _TOC:
                 return self.toc
+            if symbol.name == _GOT and self.elf.machine in SPARCS:
+                return self.gp
             if symbol.name == _GOT:  # there is none: a place that distances are counted from
                 return self.base
             raise CodegenError(f"the code needs {symbol.name!r}, which nothing defines")
@@ -226,11 +289,20 @@ class _Linker:
         symbol = self.elf.symbols[entry.symbol]
         here = self.place[index] + entry.offset
         there = self._there(index, entry, rule)
-        if rule.value in ("high", "low"):
+        if rule.value in ("high", "low", "slot page"):
             addend = entry.addend
             if addend is None:
                 addend = self._mips_addend(index, entry, rule, entries, number)
-            value = self._address(symbol) + addend
+            if symbol.section == SHN_UNDEF and symbol.name == _GP_DISP:
+                value = self.gp + addend - here + (4 if rule.value == "low" else 0)
+            else:
+                value = self._address(symbol) + addend
+        elif rule.value == "toc word":
+            value = self.toc
+        elif rule.value == "call" and self._is_descriptor(symbol):
+            value = self._entry_of(symbol, entry.addend or 0)
+        elif rule.value == "direct":
+            value = self._address(symbol) - here
         else:
             addend = entry.addend
             if addend is None:
@@ -250,7 +322,35 @@ class _Linker:
             value -= self.toc
         elif rule.value == "got":
             value -= self.base
+        elif rule.value == "slot":
+            value = self._start_of_table + self._slot(value)
+        elif rule.value == "slot page":
+            page = value if _is_whole(symbol, self.elf) else value + 0x8000 & ~0xFFFF
+            value = self._start_of_table + self._slot(page)
+        elif rule.value == "gp":
+            value -= self.gp
+        elif rule.value == "from gp":
+            value = self.gp - value
         self._put(index, entry, rule, value)
+
+    @property
+    def _start_of_table(self) -> int:
+        """The beginning of the table, from where code has it."""
+        return -_GP if self.elf.machine == EM_MIPS else 0
+
+    def _is_descriptor(self, symbol: Symbol) -> bool:
+        return (
+            self.elf.machine == EM_PPC64
+            and symbol.section in self.place
+            and self.elf.sections[symbol.section].name == _DESCRIPTORS
+        )
+
+    def _entry_of(self, symbol: Symbol, offset: int) -> int:
+        """The address in a function descriptor: the code."""
+        for entry in self.elf.relocations.get(symbol.section, ()):
+            if entry.offset == symbol.value + offset:
+                return self._address(self.elf.symbols[entry.symbol]) + (entry.addend or 0)
+        raise CodegenError(f"{symbol.name!r} is no function")
 
     def _mips_addend(self, index: int, entry: Relocation, rule: Rule, entries: list[Relocation], number: int) -> int:
         """REL: the high half's addend has its low half at the next LO16 of the same symbol."""
@@ -258,6 +358,8 @@ class _Linker:
         low = sign_extend(there, 16)
         if rule.value == "low":
             return low
+        if rule.value == "slot page" and _is_whole(self.elf.symbols[entry.symbol], self.elf):
+            return 0
         for other in entries[number + 1 :]:
             if other.symbol == entry.symbol and self.rules[other.type].value == "low":
                 return ((there & 0xFFFF) << 16) + sign_extend(self._there(index, other, rule), 16)
@@ -320,6 +422,11 @@ class _Linker:
                     mark + "IIIIIIII", data, at, kind, offset, address, address, in_file, size, flags, align
                 )
         return bytes(data)
+
+
+def _is_whole(symbol: Symbol, elf: Elf) -> bool:
+    """MIPS O32: the table has the whole addresses of global symbols, pages of others."""
+    return symbol.bind != STB_LOCAL and elf.bits == 32
 
 
 def _local_entry(symbol: Symbol) -> int:

@@ -20,9 +20,11 @@ Get = Callable[[int], int]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """value: "abs" is S + A, "in page" its low bits, "pc" S + A - P, "page" pages between S + A and P, "toc" S + A -
-    TOC, "got" S + A - GOT, "call" as "pc" to the local entry of a function, "high" and "low" halves of S + A that
-    belong together (MIPS), "pair" the two instructions of a far call, "again" the low half of what the instruction at S
+    """value: "abs" is S + A, "in page" its low bits, "pc" S + A - P, "direct" S - P, "page" pages between S + A and P,
+    "toc" S + A - TOC, "toc word" TOC, "got" S + A - GOT, "slot" where the table of addresses has S + A, counted from
+    where code has that table, "slot page" the same for the page of S + A (MIPS), "gp" S + A from there, "from gp" the
+    other way round, "call" as "pc" to the local entry of a function, "high" and "low" halves of S + A that belong
+    together (MIPS), "pair" the two instructions of a far call, "again" the low half of what the instruction at S
     reaches (RISC-V). size: bytes at P. bits: the value has to fit them, signed or not; 0: it is cut. align: low bits
     that have to be zero."""
 
@@ -106,11 +108,13 @@ def _put_ha(there: int, value: int) -> int:
 
 _PPC: Final = {
     1: _data("abs", 4), 4: Rule("abs", 2, _LO16), 5: Rule("abs", 2, _HI16), 6: Rule("abs", 2, _put_ha),
-    10: Rule("pc", 4, _field(2, 2, 24), bits=26, align=4), 18: Rule("pc", 4, _field(2, 2, 24), bits=26, align=4),
+    10: Rule("pc", 4, _field(2, 2, 24), bits=26, align=4),
+    # The addend is for stubs that load from a table: it says which.
+    18: Rule("direct", 4, _field(2, 2, 24), bits=26, align=4),
     11: Rule("pc", 4, _field(2, 2, 14), bits=16, align=4), 26: _data("pc", 4),
 }  # fmt: skip
 _PPC64: Final = {
-    1: _data("abs", 4), 38: _data("abs", 8), 26: _data("pc", 4), 44: _data("pc", 8),
+    1: _data("abs", 4), 38: _data("abs", 8), 51: _data("toc word", 8), 26: _data("pc", 4), 44: _data("pc", 8),
     10: Rule("call", 4, _field(2, 2, 24), bits=26, align=4), 116: Rule("call", 4, _field(2, 2, 24), bits=26, align=4),
     11: Rule("pc", 4, _field(2, 2, 14), bits=16, align=4),
     47: Rule("toc", 2, _LO16, bits=16), 48: Rule("toc", 2, _LO16), 49: Rule("toc", 2, _HI16),
@@ -125,6 +129,9 @@ _SPARC: Final = {
     8: Rule("pc", 4, _field(2, 0, 22), bits=24, align=4), 41: Rule("pc", 4, _field(2, 0, 19), bits=21, align=4),
     9: Rule("abs", 4, _field(10, 0, 22), bits=32), 12: Rule("abs", 4, _field(0, 0, 10)),
     11: Rule("abs", 4, _field(0, 0, 13), bits=13),
+    16: Rule("pc", 4, _field(0, 0, 10)), 17: Rule("pc", 4, _field(10, 0, 22), bits=32),
+    13: Rule("slot", 4, _field(0, 0, 10)), 14: Rule("slot", 4, _field(0, 0, 13), bits=13),
+    15: Rule("slot", 4, _field(10, 0, 22), bits=32),
 }  # fmt: skip
 
 _S390X: Final = {
@@ -140,6 +147,11 @@ _MIPS: Final = {
     28: Rule("abs", 4, lambda there, value: _LO16(there, (value + 0x8000_8000) >> 32)),
     29: Rule("abs", 4, lambda there, value: _LO16(there, (value + 0x8000_8000_8000) >> 48)),
     10: Rule("pc", 4, _field(2, 0, 16), lambda there: sign_extend((there & 0xFFFF) << 2, 18), 18, 4),
+    9: Rule("slot page", 4, _LO16, bits=16), 11: Rule("slot", 4, _LO16, lambda there: 0, 16), 12: _data("gp", 4),
+    # N64: R_MIPS_GOT_DISP, _GOT_PAGE and _GOT_OFST, and three in one: R_MIPS_GPREL16, _SUB and _HI16 or _LO16;
+    # R_MIPS_GPREL32 and _64.
+    19: Rule("slot", 4, _LO16, bits=16), 20: Rule("slot page", 4, _LO16, bits=16), 21: Rule("low", 4, _LO16),
+    0x05_18_07: Rule("from gp", 4, _put_ha), 0x06_18_07: Rule("from gp", 4, _LO16), 0x12_0C: _data("gp", 8),
 }  # fmt: skip
 
 
@@ -176,14 +188,16 @@ _LOONGARCH: Final = {
 EM_SPARC32PLUS: Final = 18
 EM_RISCV: Final = 243
 EM_PPC64: Final = 21
+EM_MIPS: Final = 8
+SPARCS: Final = (2, EM_SPARC32PLUS, 43)
 
 # By e_machine; None is a relocation that changes nothing.
 RULES: Final[dict[int, dict[int, Rule]]] = {
     62: _X86_64, 3: _I386, 40: _ARM, 183: _AARCH64, 20: _PPC, EM_PPC64: _PPC64, 2: _SPARC, EM_SPARC32PLUS: _SPARC,
     43: _SPARC, 22: _S390X, 8: _MIPS, EM_RISCV: _RISCV, 258: _LOONGARCH,
 }  # fmt: skip
-# R_*_RELATIVE, by e_machine: what the run-time linker adds where a library lies to. Of machines whose code reaches all
-# that is its own without a table of addresses.
-RELATIVE: Final = {62: 8, 3: 8, 40: 23, 183: 1027, EM_PPC64: 22, 22: 12, EM_RISCV: 3, 258: 3}
+# R_*_RELATIVE, by e_machine: what the run-time linker adds where a library lies to; R_MIPS_REL32 without a symbol.
+RELATIVE: Final = {62: 8, 3: 8, 40: 23, 183: 1027, 20: 22, EM_PPC64: 22, 2: 22, EM_SPARC32PLUS: 22, 43: 22, 22: 12,
+                   EM_MIPS: 3, EM_RISCV: 3, 258: 3}  # fmt: skip
 # Types that only tell linkers what they may change: R_RISCV_RELAX, R_LARCH_RELAX, R_MIPS_JALR.
 HINTS: Final = {EM_RISCV: frozenset((51,)), 258: frozenset((100,)), 8: frozenset((37,))}
