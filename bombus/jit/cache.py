@@ -60,7 +60,7 @@ def key_of(insns: Sequence[Insn], target: Target, options: Options, level: int) 
     places = [(index, place[1:]) for index, place in sorted(options.arrays.items())]
     maps = [(index, code.digest) for index, code in sorted(options.maps.items())]
     flags = (options.checked, options.budget, options.plain, options.outside_stack, options.exported, options.main,
-             options.packet)  # fmt: skip
+             options.packet, options.unwind)  # fmt: skip
     sets = (facts.stack_arguments, facts.stack_numbers, facts.probes)
     rest = *map(sorted, sets), *(sorted(each.items()) for each in by_index), places, maps
     state.update(repr((target, flags, level, rest)).encode())

@@ -549,5 +549,6 @@ class NativeEngine:
             maps=maps,
             jumps=slots,
             packet=env.packet_words,
+            unwind=bool(os.environ.get("BOMBUS_GDB")),
         )
         return NativeProgram(insns, env, budget, level=self._level, options=options)

@@ -122,9 +122,14 @@ def _file(label: str, linked: Linked) -> bytes:
         writer.add_symbol(
             name, value=address - code.address, size=size, bind=STB_GLOBAL, type=STT_FUNC, section=section
         )
+    places = {section: code.address}
+    at, size = linked.frames
+    if size:
+        places[writer.add_section(".eh_frame", ctypes.string_at(at, size), flags=SHF_ALLOC, align=8)] = at
     data = bytearray(writer.to_bytes())
     (headers,) = struct.unpack_from("<Q", data, 40)
-    struct.pack_into("<Q", data, headers + 64 * section + 16, code.address)
+    for index, address in places.items():
+        struct.pack_into("<Q", data, headers + 64 * index + 16, address)
     return bytes(data)
 
 

@@ -18,7 +18,8 @@ from bombus.jit.pages import PAGES, Code
 EM_X86_64: Final = 62
 R_64, R_PC32, R_PLT32, R_GOTPCREL, R_PC64, R_GOTPCRELX, R_REX_GOTPCRELX = 1, 2, 4, 9, 24, 41, 42
 _FROM_TABLE: Final = (R_GOTPCREL, R_GOTPCRELX, R_REX_GOTPCRELX)
-_LEFT_OUT: Final = (".eh_frame", ".note.GNU-stack")
+_LEFT_OUT: Final = (".note.GNU-stack",)
+_FRAMES: Final = ".eh_frame"
 _STUB: Final = 8  # bytes: jmp *[rip + n]
 
 Resolve = Callable[[str], int]
@@ -27,11 +28,12 @@ Resolve = Callable[[str], int]
 
 class Linked(NamedTuple):
     """symbols: address of each exported symbol; functions: address and bytes of each function, those of its own too;
-    code: what keeps them in place."""
+    code: what keeps them in place. frames: address and bytes of .eh_frame, where the object has one for debuggers."""
 
     symbols: dict[str, int]
     functions: dict[str, tuple[int, int]]
     code: Code
+    frames: tuple[int, int] = (0, 0)
 
 
 def link(data: bytes, resolve: Resolve) -> Linked:
@@ -88,7 +90,12 @@ class _Linker:
         return Linked(
             {symbol.name: address for symbol, address in placed if symbol.bind == STB_GLOBAL},
             {symbol.name: (address, symbol.size) for symbol, address in placed if symbol.type == STT_FUNC}, code,
+            self._frames(),
         )  # fmt: skip
+
+    def _frames(self) -> tuple[int, int]:
+        section = self.elf.section(_FRAMES)
+        return (0, 0) if section is None else (self.base + self.place[section.index], section.size)
 
     def _outside(self) -> list[int]:
         """Symbols that need an entry of the table."""

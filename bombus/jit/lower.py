@@ -12,6 +12,7 @@ The text holds no address of this process, so its object can be kept and used el
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Final
@@ -214,6 +215,8 @@ def lower(insns: Sequence[Insn], target: Target, options: Options | None = None)
     out = module.out
     parts += [_callback(entry, native_frames=module.native_frames) for entry in out.entries]
     out.text = "\n".join([*_head(module), *parts, _WEIGHTS, TREE])
+    if out.options.unwind:
+        out.text = re.sub(r"(?m)^(define .*) nounwind", r"\1 nounwind uwtable", out.text)
     if module.out.options.lines:
         out.text += _debug_info(module)
     return out

@@ -33,7 +33,8 @@ class Options(NamedTuple):
     calls) that are arithmetic. maps: calls of map helpers that are the map's own code. jumps: tail calls that have a
     table, and its entries. packet: where the words of `vm.env.Env.packet_words` lie; trusted code uses them.
     main: export bpf_main.
-    lines: a line table says which instruction code is for: line N is instruction N - 1.
+    lines: a line table says which instruction code is for: line N is instruction N - 1. unwind: the object has
+    .eh_frame, for debuggers.
     """
 
     checked: bool = True
@@ -49,6 +50,7 @@ class Options(NamedTuple):
     packet: int = 0
     main: bool = True
     lines: bool = False
+    unwind: bool = False
 
 
 class Lowered:

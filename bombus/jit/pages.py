@@ -2,6 +2,10 @@
 
 Code lies in anonymous files that are mapped for execution. To place code, the pages that it goes to are mapped for
 writing elsewhere for that moment. (Linux' bpf_prog_pack and text_poke do the like.)
+
+A debugger writes breakpoints through ptrace, which Linux does for private mappings alone (mm/gup.c:
+check_vma_flags): the page that is written is the mapping's own from then on, and sees nothing of what is placed in the
+file. So the mapping is private when $BOMBUS_GDB is set, and pages of its own are dropped where code was placed.
 """
 
 from __future__ import annotations
@@ -28,8 +32,11 @@ _libc.mmap.argtypes = [
 _libc.munmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t]
 
 
-def _map(fd: int, size: int, offset: int, protection: int) -> int:
-    address: int | None = _libc.mmap(None, size, protection, mmap.MAP_SHARED, fd, offset)
+_libc.madvise.argtypes = [ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int]
+
+
+def _map(fd: int, size: int, offset: int, protection: int, kind: int = mmap.MAP_SHARED) -> int:
+    address: int | None = _libc.mmap(None, size, protection, kind, fd, offset)
     if address is None or address == ctypes.c_void_p(-1).value:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -48,14 +55,16 @@ def _memfd() -> int:
 class Chunk:
     """A run of executable pages. `free`: offset and length of each gap, by offset."""
 
-    __slots__ = ("address", "fd", "free", "size")
+    __slots__ = ("address", "debugged", "fd", "free", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.debugged = bool(os.environ.get("BOMBUS_GDB"))
         self.fd = _memfd()
         try:
             os.ftruncate(self.fd, size)
-            self.address = _map(self.fd, size, 0, mmap.PROT_READ | mmap.PROT_EXEC)
+            kind = mmap.MAP_PRIVATE if self.debugged else mmap.MAP_SHARED
+            self.address = _map(self.fd, size, 0, mmap.PROT_READ | mmap.PROT_EXEC, kind)
         except OSError:
             os.close(self.fd)
             raise
@@ -89,6 +98,8 @@ class Chunk:
         window = _map(self.fd, length, first, mmap.PROT_READ | mmap.PROT_WRITE)
         ctypes.memmove(window + offset - first, data, len(data))
         _libc.munmap(window, length)
+        if self.debugged and ctypes.string_at(self.address + offset, len(data)) != data:
+            _libc.madvise(self.address + first, length, mmap.MADV_DONTNEED)
 
     def close(self) -> None:
         _libc.munmap(self.address, self.size)

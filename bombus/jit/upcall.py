@@ -8,6 +8,7 @@ or six numbers in, one number out, with the GIL.
 from __future__ import annotations
 
 import ctypes
+import os
 import struct
 import threading
 from collections.abc import Callable
@@ -47,7 +48,7 @@ def _entry(name: str, bits: tuple[int, ...]) -> str:
     drops = "\n".join(f"  call void @Py_DecRef(ptr %o{n})" for n in range(count))
     body = "\n".join(lines)
     return f"""
-define i64 @{name}(ptr nest %function{params}) nounwind {{
+define i64 @{name}(ptr nest %function{params}) nounwind uwtable {{
   %args = alloca [{count} x ptr], align 8
   %gil = call i32 @PyGILState_Ensure()
 {body}
@@ -108,7 +109,12 @@ def _linked() -> Linked:
                 found = Lowered(host(), options), COMPILER.compile(TEXT, host(), level=2)
                 objects.store(key, *found)
             symbols = {name: ctypes.cast(getattr(ctypes.pythonapi, name), ctypes.c_void_p).value or 0 for name in _API}
-            _placed.append(link(found[1], symbols.__getitem__))
+            linked = link(found[1], symbols.__getitem__)
+            _placed.append(linked)
+            if os.environ.get("BOMBUS_GDB"):
+                from bombus.jit import gdb
+
+                gdb.note("bombus_upcall", linked)
         return _placed[0]
 
 

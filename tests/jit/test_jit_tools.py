@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -92,25 +93,36 @@ def test_the_library_for_debuggers() -> None:
 
 
 PROGRAM = """
+import os
 from bombus.isa import build as b
 from bombus.jit.engine import NativeEngine
 from bombus.vm.env import PlainEnv
 class Named(PlainEnv):
-    label = "bpf_prog_0123456789abcdef_named"
+    def __init__(self, label):
+        super().__init__()
+        self._label = label
+    @property
+    def label(self):
+        return self._label
+    def helper(self, number):
+        return lambda *args: os.getppid() and 7
 
-env = Named()
-made = NativeEngine().compile([b.mov(0, 7), b.exit_()], env)
-print("r0 is", made.run(0))
+calls = b.program(b.mov(6, 1), b.call_local(2), b.add(0, b.R6), b.exit_(), b.call(5), b.add(0, 2), b.exit_())
+first = NativeEngine().compile(calls, Named("bpf_prog_0123456789abcdef_first"))
+print("first", first.run(0))
+second = NativeEngine().compile(calls, Named("bpf_prog_0123456789abcdef_second"))
+print("second", second.run(0), first.run(0))
 """
 
 
 @pytest.mark.debian
 @pytest.mark.skipif(shutil.which("gdb") is None, reason="no gdb")
-def test_gdb_names_our_code() -> None:
-    name = "bpf_prog_0123456789abcdef_named"
-    # The debugger cannot write to pages of code; breakpoints of the CPU need no writing.
-    script = ["set breakpoint pending on", "set debuginfod enabled off", "set environment BOMBUS_GDB 1",
-              f"break {gdb.REGISTER}", "run", "delete", f"hbreak {name}", "continue", "backtrace 1", "delete",
+def test_gdb_stops_and_unwinds() -> None:
+    """Breakpoints are written into pages of code, whose programs see what is placed there later; frames are known."""
+    first, second = (f"bpf_prog_0123456789abcdef_{name}" for name in ("first", "second"))
+    script = ["set breakpoint pending on", "set debuginfod enabled off", "set width 0",
+              "set environment BOMBUS_GDB 1", f"break {first}", f"break {second}", "run", "backtrace", "break getppid",
+              "continue", "backtrace", "delete 3", "continue", "backtrace 1", "info breakpoints", "continue",
               "continue"]  # fmt: skip
     command = ["gdb", "-q", "-nx", "-batch"]
     for line in script:
@@ -119,8 +131,19 @@ def test_gdb_names_our_code() -> None:
                           timeout=120)  # fmt: skip
     if "ptrace" in done.stderr:
         pytest.skip("no process may be traced here")
-    assert f"in {name} ()" in done.stdout, done.stdout + done.stderr
-    assert "r0 is 7" in done.stdout
+    said = done.stdout + done.stderr
+    assert f"in {first} ()" in said and f"in {second} ()" in said, said
+    # Frames of each backtrace, innermost first: at the beginning of a program, and in a helper of Python's. Both go on
+    # to the interpreter's main function.
+    frame = re.compile(r"(?m)^#\d+ +(?:0x[0-9a-f]+ in )?([^ ]+) \(")
+    traces = [frame.findall(part) for part in re.split(r"(?m)^(?=#0 )", said)]
+    begin = next(trace for trace in traces if trace[:1] == [first] and len(trace) > 9)
+    helper = next(trace for trace in traces if "bombus_upcall[helper]" in trace)
+    assert "Py_BytesMain" in begin, said
+    at = helper.index("bombus_upcall[helper]")
+    assert helper[at + 1].startswith(first) and first in helper[at + 1 : at + 3], said
+    assert "Py_BytesMain" in helper[at:], said
+    assert "first 10" in said and "second 10 10" in said, said
 
 
 def test_programs_leave_the_list(monkeypatch: pytest.MonkeyPatch) -> None:
