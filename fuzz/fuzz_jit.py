@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from multiprocessing import get_context
 from typing import Any, Literal
@@ -272,7 +273,9 @@ def main() -> int:
     ]
     done = tried = differ = 0
     start = time.time()
-    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
+    with ExitStack() as stack:
+        pool = ProcessPoolExecutor(arguments.jobs, get_context("spawn"))
+        stack.callback(pool.shutdown, cancel_futures=True)  # also when LLVM refuses a batch
         jobs = {pool.submit(batch, *row): row for row in batches}
         for job in as_completed(jobs):
             accepted, different = job.result()

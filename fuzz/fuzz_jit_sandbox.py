@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
 
@@ -245,7 +246,9 @@ def main() -> int:
     ]
     ends: Counter[str] = Counter()
     different, start = 0, time.time()
-    with ProcessPoolExecutor(arguments.jobs, get_context("spawn")) as pool:
+    with ExitStack() as stack:
+        pool = ProcessPoolExecutor(arguments.jobs, get_context("spawn"))
+        stack.callback(pool.shutdown, cancel_futures=True)
         for job in as_completed([pool.submit(batch, *row) for row in batches]):  # a process that ended: an escape
             found, lines = job.result()
             ends.update(found)

@@ -25,9 +25,11 @@ def compile_together(programs: Sequence[NativeProgram], *, level: int = 2) -> No
     for number, (_program, lowered) in enumerate(parts):
         text = lowered.text
         codes = {} if lowered.options.checked else {code.digest: code for code in lowered.options.maps.values()}
-        for digest in shared & codes.keys():
+        # Not all that may be used is: a walk over a map may be the helper's after all.
+        there = {digest: code for digest, code in codes.items() if code.definitions in text}
+        for digest in shared & there.keys():
             text = text.replace(codes[digest].head, "", 1).replace(codes[digest].definitions, "", 1)
-        shared |= codes.keys()
+        shared |= there.keys()
         for line in _NAME.sub(f"@p{number}.", text).split("\n"):
             if line.startswith(("!", "declare void @llvm.", "declare i")) and "@p" not in line:
                 once[line] = None
