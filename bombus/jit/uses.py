@@ -16,6 +16,7 @@ from bombus.vm.flow import Block
 
 _ALL: Final = 0x3FF
 _ARGUMENTS: Final = 0b111110
+_TAIL_CALL: Final = 12
 _MOV64 = op.BPF_ALU64 | op.BPF_MOV | op.BPF_X
 _ADDS = (op.BPF_ALU64 | op.BPF_ADD, op.BPF_ALU64 | op.BPF_SUB)
 
@@ -49,7 +50,8 @@ def reads_writes(insn: Insn) -> tuple[int, int]:
             return 0, dst
         return 1 << 6 | src, 1
     if opcode == op.CALL:
-        return _ARGUMENTS, 1
+        jumps = insn.imm == _TAIL_CALL and not insn.src  # where there is nothing to jump to r0 stays as it was
+        return _ARGUMENTS, 0 if jumps else 1
     if opcode == op.EXIT:
         return 1, 0
     if opcode in (op.JA, op.GOTOL, op.MAY_GOTO):

@@ -149,3 +149,9 @@ def test_random_bytes() -> None:
     pair = fuzz_jit_sandbox.Pair()
     for seed, slow, native in pair.compare(range(PROGRAMS)):
         assert fuzz_jit_sandbox.same(slow, native), f"seed {seed}: reference {slow[:3]}, native {native[:3]}"
+
+
+@BOTH
+def test_nothing_to_jump_to(engine: str) -> None:
+    """bpf_tail_call that finds no program changes no register: r0 is from the block before."""
+    assert box([b.mov(0, 7), b.jmp("==", 2, 9, 1), b.mov(3, 0), b.mov(2, 0), b.call(12), EXIT], engine).exec() == 7
