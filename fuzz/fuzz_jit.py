@@ -42,11 +42,13 @@ from bombus.kernel.user.kernel import UserKernel
 from bombus.kernel.user.maps.ringbuf import RingBufMap
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.runbatch import run_packets
+from bombus.kernel.user.world import world_of
 from bombus.spec.maptypes import MAP_TYPE
 
 _TYPES = {"socket": 1, "tc": 3, "xdp": 6}
 _ZERO_SEED = 64
 _RDONLY_PROG = 128
+_CPUS = 3
 _SEEDED = ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH", "BLOOM_FILTER")
 
 
@@ -73,7 +75,7 @@ class Machine:
     """types of a key, and of a value that begins with a lock"""
 
     def __post_init__(self) -> None:
-        self.kernel = UserKernel("6.18", engine=self.engine, verify=self.verify, maps=self.maps)
+        self.kernel = UserKernel("6.18", engine=self.engine, verify=self.verify, maps=self.maps, cpus=_CPUS)
         builder = Builder()
         number = builder.add(Int("long", 8, 1))
         proto = builder.add(FuncProto(number, (Param("given", number),)))
@@ -224,6 +226,8 @@ class Judge:
         assert all(program.is_native for program in compiled)
         for seed, program, loaded, value, packets in cases:
             at_once = bool(seed & 1)
+            for machine in (self.native, self.slow):
+                world_of(machine.kernel).cpu = seed // 2 % _CPUS
             try:
                 got = self.native.outcome(loaded, value, packets, at_once=at_once)
             except BombusError as error:
