@@ -23,6 +23,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from mmap import PAGESIZE
 from multiprocessing import get_context
 from typing import Any, Literal
 
@@ -182,7 +183,8 @@ class Machine:
             slots = range(2) if kind.startswith("array") else (bytes(4), b"\1\0\0\0")
             return [self.contents(item.target(slot)) for slot in slots]
         if isinstance(item, RingBufMap):
-            return [item.query(which) for which in (0, 2, 3)]
+            records = bytes(item.mmap(item.max_entries, 2 * PAGESIZE, writable=False))
+            return [item.query(which) for which in (0, 2, 3)] + [records]
         if kind == "bloom_filter":
             return []
         out: list[object] = []
