@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ctypes
 import functools
+import multiprocessing
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -50,6 +51,26 @@ def user_problem() -> str:
     except ImportError as error:
         return f"no user kernel: {error}"
     return ""
+
+
+@pytest.fixture
+def hammer() -> Callable[[Callable[[], None]], None]:
+    """Runs a module's function in three new processes at once; it has to return in each."""
+
+    def run(work: Callable[[], None]) -> None:
+        context = multiprocessing.get_context("spawn")
+        children = [context.Process(target=work) for _ in range(3)]
+        for child in children:
+            child.start()
+        try:
+            for child in children:
+                child.join(timeout=120)
+            assert [child.exitcode for child in children] == [0] * 3
+        finally:
+            for child in children:
+                child.kill()
+
+    return run
 
 
 @pytest.fixture(autouse=True)
