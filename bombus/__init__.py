@@ -19,16 +19,17 @@ __all__ = ["load", "open_kernel"]
 
 def open_kernel(
     name: str = "user", *, engine: str = "fast", btf: bytes | None = None,
-    token: str | os.PathLike[str] | None = None,
+    token: str | os.PathLike[str] | None = None, guard: bool = True,
 ) -> Kernel:  # fmt: skip
     """A kernel by name: "user" (in process, no root), "user:5.15" (as that version), "linux" (the running one).
 
     engine ("fast", "reference", "native") and btf (raw vmlinux BTF) are for the user kernel.
     token: for Linux in a user namespace, the mount of a bpf file system that delegates rights to it.
+    guard: for Linux, whether what is attached without a link is undone when this process is killed.
     """
     from bombus.kernels import open_kernel as open_
 
-    return open_(name, engine=engine, btf=btf, token=token)
+    return open_(name, engine=engine, btf=btf, token=token, guard=guard)
 
 
 def load(path: str | os.PathLike[str], kernel: Kernel | str = "user", **options: Any) -> Loaded:

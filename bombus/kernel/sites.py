@@ -5,7 +5,7 @@ Both kernels have a `Sites`. Calls that a kernel does not have raise NotSupporte
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from bombus.errors import NotSupported
@@ -57,6 +57,26 @@ class XdpState(NamedTuple):
     ids: dict[str, int]
 
 
+class Watch(Protocol):
+    """What is undone when this process dies without doing so itself. Calls raise KernelError when nobody watches."""
+
+    def set(self, **facts: Any) -> None:
+        """Say more, or something else, of what is attached."""
+
+    def forget(self) -> None:
+        """It is detached, or is to stay. Once is enough."""
+
+
+class NoWatch:
+    """Where nothing stays, or nothing is to be undone."""
+
+    def set(self, **facts: Any) -> None:
+        pass
+
+    def forget(self) -> None:
+        pass
+
+
 class DispatcherPins(Protocol):
     """The directory where the XDP dispatchers of all interfaces are pinned; nobody else changes it until `close`.
 
@@ -88,6 +108,9 @@ class DispatcherPins(Protocol):
     def marked(self, ifindex: int) -> list[int]:
         """Ids of the marked dispatchers of an interface."""
 
+    def watch(self, sites: Sites, **facts: Any) -> Watch:
+        """`Sites.watch` of a program in a dispatcher that is pinned here."""
+
 
 @runtime_checkable
 class Sites(Protocol):
@@ -105,6 +128,13 @@ class Sites(Protocol):
 
     def close(self) -> None:
         """Give back what `bound` holds."""
+
+    def watch(self, kind: str, fds: Sequence[int] = (), **facts: Any) -> Watch:
+        """Before something without a link is attached: let it be undone when this process is killed.
+
+        kind: "xdp", "tc", "lwt", "dispatcher" (of a `bound` one), "place" (fds: a cgroup or device), "sockmap",
+        "struct_ops". facts: what it is known by (kernel/linux/undo.py). KernelError when nobody can watch.
+        """
 
     def dup(self, fd: int) -> int:
         """Another descriptor of the same target, closed with Kernel.close."""
@@ -159,15 +189,20 @@ class Sites(Protocol):
     def socket_detach(self, socket_fd: int, *, reuseport: bool) -> None: ...
 
     def route_encap(
-        self, destination: str, ifindex: int, programs: dict[str, int], *, headroom: int = 0, remove: bool = False
-    ) -> None:
-        """A route through LWT programs. programs: descriptors by "in", "out", "xmit"; destination: "10.0.0.0/8"."""
+        self, destination: str, ifindex: int, programs: dict[str, int], *, headroom: int = 0, remove: bool = False,
+        name: str = "bombus",
+    ) -> None:  # fmt: skip
+        """A route through LWT programs. programs: descriptors by "in", "out", "xmit"; destination: "10.0.0.0/8";
+        name: by which they are known."""
 
 
 class NoSites:
     """A kernel without any of it: every call raises NotSupported. Kernels override what they have."""
 
     kernel = "this kernel"
+
+    def watch(self, kind: str, fds: Sequence[int] = (), **facts: Any) -> Watch:
+        return NoWatch()  # all of it ends with this process
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("_") or name not in Sites.__dict__:

@@ -56,11 +56,16 @@ class StructOps:
         if item is None:
             raise NotSupported(f"attaching {self.spec.name!r}", "its map was not made")
         key = bytes(4)
-        self.prepare()
+        kernel, number = item.kernel, item.id
         if self.spec.flags & F_LINK:
-            return Link.struct_ops(item.kernel, item)
-        number = item.id
-        kernel = item.kernel
+            self.prepare()
+            return Link.struct_ops(kernel, item)
+        watch = kernel.sites.watch("struct_ops", map_id=number)
+        try:
+            self.prepare()
+        except BaseException:
+            watch.forget()
+            raise
 
         def undo() -> None:
             try:
@@ -72,7 +77,7 @@ class StructOps:
             except KeyError:
                 return
 
-        return Attachment("struct_ops", undo, facts={"map_id": number, "name": self.spec.name})
+        return Attachment("struct_ops", undo, facts={"map_id": number, "name": self.spec.name}, watch=watch)
 
 
 def plan(spec: MapSpec, btf: Btf, vmlinux: Btf, modules: dict[str, Btf]) -> StructOps:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import fcntl
 import os
 import select
+import signal
 import struct
+import time
 
 from test_sections import made
 
@@ -75,3 +77,22 @@ def test_a_decoder() -> None:
 def test_the_section() -> None:
     with load(made("lirc_mode2"), LinuxKernel()) as item, item.programs["it"].attach(DEVICE) as link:
         assert link.type == "lirc"
+
+
+def test_a_decoder_of_a_killed_process() -> None:
+    kernel = LinuxKernel()
+    with Program.load(kernel, "lirc_mode2", assemble(DECODER).insns, license="GPL", name="decoder") as program:
+        ready, told = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            held = program.attach_lirc(DEVICE)
+            os.write(told, b"x")
+            signal.pause()
+            held.close()
+        assert os.read(ready, 1) == b"x" and keys([0x55]) == [0x55]
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        end = time.monotonic() + 60
+        while keys([0x55]) and time.monotonic() < end:
+            time.sleep(0.05)
+        assert keys([0x55]) == []

@@ -376,6 +376,33 @@ def test_killed_on_the_way(what: str) -> None:
     assert body_of(body) > 5
 
 
+def test_killed_afterwards() -> None:
+    """The program of a process that is killed goes; those of others stay."""
+
+    def body(kernel: LinuxKernel, item: Loaded) -> None:
+        loader("load", "-p", str(BPFFS), "-n", "dropper", "vb", str(FILE))
+        ready, told = os.pipe()
+        for update in (False, True):
+            pid = os.fork()
+            if pid == 0:
+                mine = ours(item, "first")
+                if update:
+                    mine.update(item.programs["plain"])
+                os.write(told, b"x")
+                signal.pause()
+            assert os.read(ready, 1) == b"x"
+            assert names() == (["plain", "dropper"] if update else ["first", "dropper"]), names()
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+            end = time.monotonic() + 60
+            while len(current_ids(kernel)) != 1 and time.monotonic() < end:
+                time.sleep(0.05)
+            assert names() == ["dropper"]
+        loader("unload", "vb", "-a")
+
+    body_of(body)
+
+
 def test_others_change_it_meanwhile() -> None:
     """What the interface has changes between the questions: it starts again from what is there then."""
 

@@ -139,10 +139,13 @@ def test_a_killed_process_leaves_nothing() -> None:
 
 
 def test_what_netlink_attached_goes_at_exit() -> None:
-    """Without links the kernel keeps programs; a process that ends in order takes them away, a killed one cannot."""
+    """Without links the kernel keeps programs; a process that ends in order takes them away, a killed one cannot.
+
+    Nor can another one for it: this is without the guard (test_guard.py).
+    """
 
     def child(how: str) -> None:
-        kernel = LinuxKernel()
+        kernel = LinuxKernel(guard=False)
         xdp = Program.load(kernel, "xdp", RETURN_2)
         tc = Program.load(kernel, "sched_cls", RETURN_2)
         held = [xdp.attach_xdp("vb", netlink=True), tc.attach_tc("va", "egress", tcx=False)]

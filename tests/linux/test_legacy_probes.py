@@ -8,6 +8,7 @@ import os
 import re
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,8 @@ def test_what_goes_without_being_closed() -> None:
 
 
 def child(left: socket.socket) -> None:
-    """Makes a probe, says so, and waits to be killed."""
+    """Makes a probe that nobody guards, says so, and waits to be killed."""
+    os.environ["BOMBUS_GUARD"] = "off"
     try:
         with loaded("up") as item, item.programs["up"].attach("libc.so.6", "getppid", legacy=True):
             left.send(b"x")
@@ -133,6 +135,31 @@ def test_what_killed_processes_leave_goes_with_the_next_probe() -> None:
         os.waitpid(living, 0)
         tracefs.sweep("uprobe")
         assert not probes("uprobe", living)
+
+    in_namespace(body, net=False)
+
+
+@pytest.mark.parametrize("kind", ["uprobe", "kprobe"])
+def test_probes_of_killed_processes_go_by_themselves(kind: str) -> None:
+    """What the process's guard does: nobody makes another probe. The probe may still be in use for a moment."""
+
+    def body() -> None:
+        needs(kind)
+        left, right = socket.socketpair()
+        pid = os.fork()
+        if pid == 0:
+            name, place = ("up", ("libc.so.6", "getppid")) if kind == "uprobe" else ("kp", ("do_unlinkat",))
+            with loaded(name) as item, getattr(item.programs[name], f"attach_{kind}")(*place, legacy=True):
+                left.send(b"x")
+                signal.pause()
+            os._exit(1)
+        assert right.recv(10) == b"x" and len(probes(kind, pid)) == 1
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+        end = time.monotonic() + 60
+        while probes(kind, pid) and time.monotonic() < end:
+            time.sleep(0.02)
+        assert not probes(kind, pid)
 
     in_namespace(body, net=False)
 

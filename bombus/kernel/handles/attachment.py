@@ -1,7 +1,8 @@
 """Attachments without a bpf_link: what netlink, setsockopt, BPF_PROG_ATTACH and old kernels make.
 
 They have the methods of `Link`. Nothing in the kernel undoes them when their process dies; here they are undone by
-`close`, at the end of a `with`, when the object is collected, and when the interpreter exits.
+`close`, at the end of a `with`, when the object is collected, when the interpreter exits, and by another process when
+this one is killed (kernel/linux/guard.py).
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from bombus.errors import NotSupported, UsageError
 
 if TYPE_CHECKING:
     from bombus.kernel.handles.programs import Program
+    from bombus.kernel.sites import Watch
 
 
 class Attachment:
@@ -23,18 +25,21 @@ class Attachment:
 
     change: exchanges the program (new, expected), and returns the id that is there then where that is another one;
     without one `update` is not supported.
-    facts: where it is, for `info`.
+    facts: where it is, for `info`. watch: what undoes it should this process be killed.
     """
 
     kind = "attachment"
 
     def __init__(
         self, type: str, undo: Callable[[], None], *, facts: Mapping[str, Any],
-        change: Callable[[Program, Program | None], int | None] | None = None,
+        change: Callable[[Program, Program | None], int | None] | None = None, watch: Watch | None = None,
     ) -> None:  # fmt: skip
         self.type = type
         self._facts = dict(facts)
         self._change = change
+        self._watch = watch
+        if watch is not None:
+            undo = _then(undo, watch)
         self._finalizer = weakref.finalize(self, _quietly, undo, os.getpid())
         self._undo = undo
 
@@ -52,6 +57,8 @@ class Attachment:
 
     def keep(self) -> None:
         """Leave the program attached for good: nothing undoes it any more."""
+        if self._finalizer.alive and self._watch is not None:
+            self._watch.forget()
         self._finalizer.detach()
 
     def update(self, program: Program, *, old: Program | None = None) -> None:
@@ -138,6 +145,14 @@ class Group:
 
     def __len__(self) -> int:
         return len(self.links)
+
+
+def _then(undo: Callable[[], None], watch: Watch) -> Callable[[], None]:
+    def both() -> None:
+        undo()
+        watch.forget()
+
+    return both
 
 
 def _quietly(undo: Callable[[], None], owner: int) -> None:

@@ -11,8 +11,10 @@ import fcntl
 import os
 import re
 from collections.abc import Iterator
+from typing import Any
 
 from bombus.errors import KernelError, UsageError
+from bombus.kernel.sites import Sites, Watch
 from bombus.spec.xdpdispatcher import BPFFS_VARIABLE, DIRECTORY
 
 _BPFFS = "/sys/fs/bpf"
@@ -68,6 +70,13 @@ class LinuxPins:
             for name in sorted(os.listdir(path)):
                 os.unlink(f"{path}/{name}")
             os.rmdir(path)
+
+    def watch(self, sites: Sites, **facts: Any) -> Watch:
+        top = os.open(os.path.dirname(self.folder), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            return sites.watch("dispatcher", (top,), **facts)
+        finally:
+            os.close(top)
 
     def _mark(self, ifindex: int, number: int) -> str:
         return f"{self.folder}/bombus-{self._namespace}-{ifindex}-{number}"

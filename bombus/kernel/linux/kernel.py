@@ -48,12 +48,14 @@ class LinuxKernel:
 
     Needs CAP_BPF (and what the program type wants) for nearly everything; the errors say which is missing.
     `close_tracing` gives back what `printk` uses; it also happens when the object goes away. token: what delegates
-    these rights to a user namespace (see `token.Tokens`).
+    these rights to a user namespace (see `token.Tokens`). guard: whether what is attached without a link is undone when
+    this process is killed (see `guard`).
     """
 
     name = "linux"
 
-    def __init__(self, token: str | os.PathLike[str] | int | None = None) -> None:
+    def __init__(self, token: str | os.PathLike[str] | int | None = None, *, guard: bool = True) -> None:
+        self._guarded = guard
         self._bpf_nr = numbers().bpf
         self._syscall = libc().syscall
         self._version = KernelVersion.parse(os.uname().release)
@@ -252,7 +254,7 @@ class LinuxKernel:
 
     @property
     def sites(self) -> Sites:
-        return _sites()
+        return _sites(self._guarded)
 
     def printk_rows(self) -> list[PrintkRow]:
         if self._printk is not None:
@@ -270,10 +272,10 @@ class LinuxKernel:
 
 
 @functools.cache
-def _sites() -> Sites:
+def _sites(guarded: bool) -> Sites:
     from bombus.kernel.linux.sites import LinuxSites
 
-    return LinuxSites()
+    return LinuxSites(guarded=guarded)
 
 
 _PROG_LOAD = 5

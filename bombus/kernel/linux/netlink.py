@@ -65,17 +65,32 @@ class Netlink:
 
     def __init__(self) -> None:
         try:
-            self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
+            made = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, 0)
         except OSError as error:
             raise KernelError(error.errno or errno.EIO, "netlink", "no route netlink socket") from None
-        self._socket.bind((0, 0))
+        made.bind((0, 0))
+        self._take(made, 1)
+
+    @classmethod
+    def adopt(cls, fd: int) -> Netlink:
+        """Over a socket that another process made, and uses no more: of the namespace that it was in."""
+        self = cls.__new__(cls)
+        # Numbers that no late answer to the other process has.
+        self._take(socket.socket(fileno=os.dup(fd)), 1 << 31)
+        return self
+
+    def _take(self, made: socket.socket, first: int) -> None:
+        self._socket = made
         self._socket.settimeout(_TIMEOUT)
-        self._sequence = itertools.count(1)
+        self._sequence = itertools.count(first)
         with contextlib.suppress(OSError):  # before 4.12 refusals come without words
             self._socket.setsockopt(_SOL_NETLINK, _NETLINK_EXT_ACK, 1)
 
     def close(self) -> None:
         self._socket.close()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
 
     def namespace(self) -> int:
         """The inode of the network namespace that this socket belongs to. KernelError."""

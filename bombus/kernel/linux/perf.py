@@ -122,14 +122,16 @@ def _ret_bit(kind: str) -> int:
     return 1 << int(match[1])
 
 
-def kprobe(function: str, offset: int, *, ret: bool, legacy: bool | None) -> Probe:
+def kprobe(
+    function: str, offset: int, *, ret: bool, legacy: bool | None, watch: tracefs.Watching = tracefs.unwatched
+) -> Probe:
     type_ = _pmu("kprobe")
     what = f"{function}+{offset:#x}" if offset else function
     call = f"perf_event_open ({'kretprobe' if ret else 'kprobe'} {what})"
     if legacy or (legacy is None and type_ is None):
         if type_ is None and not (tracefs.root() / "kprobe_events").exists():
             raise NotSupported("kprobes", "this kernel was built without them (CONFIG_KPROBES)")
-        number, remove = tracefs.make_probe("kprobe", what, ret=ret)
+        number, remove = tracefs.make_probe("kprobe", what, ret=ret, watch=watch)
         return _legacy(number, remove, -1, call)
     if type_ is None:
         raise NotSupported("the kprobe PMU", "Linux 4.17 has it, with CONFIG_KPROBES")
@@ -144,14 +146,17 @@ def kprobe(function: str, offset: int, *, ret: bool, legacy: bool | None) -> Pro
         raise
 
 
-def uprobe(path: str, offset: int, *, ret: bool, pid: int, ref_ctr: int, legacy: bool | None) -> Probe:
+def uprobe(
+    path: str, offset: int, *, ret: bool, pid: int, ref_ctr: int, legacy: bool | None,
+    watch: tracefs.Watching = tracefs.unwatched,
+) -> Probe:  # fmt: skip
     type_ = _pmu("uprobe")
     call = f"perf_event_open ({'uretprobe' if ret else 'uprobe'} {path}+{offset:#x})"
     if legacy or (legacy is None and type_ is None):
         if type_ is None and not (tracefs.root() / "uprobe_events").exists():
             raise NotSupported("uprobes", "this kernel was built without them (CONFIG_UPROBES)")
         place = f"{path}:{offset:#x}" + (f"({ref_ctr:#x})" if ref_ctr else "")
-        number, remove = tracefs.make_probe("uprobe", place, ret=ret)
+        number, remove = tracefs.make_probe("uprobe", place, ret=ret, watch=watch)
         return _legacy(number, remove, pid, call)
     if type_ is None:
         raise NotSupported("the uprobe PMU", "Linux 4.17 has it, with CONFIG_UPROBES")

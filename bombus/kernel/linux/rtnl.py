@@ -11,6 +11,7 @@ import socket
 import struct
 
 from bombus.errors import KernelError, UsageError
+from bombus.kernel.linux.devices import GETQDISC, GETTFILTER, text, traffic
 from bombus.kernel.linux.netlink import (
     NLM_F_CREATE,
     NLM_F_DUMP,
@@ -24,7 +25,7 @@ from bombus.kernel.linux.netlink import (
 from bombus.kernel.sites import TcFilter, XdpState
 
 _RTM_GETLINK, _RTM_SETLINK = 18, 19
-_RTM_NEWROUTE, _RTM_DELROUTE = 24, 25
+_RTM_NEWROUTE, _RTM_DELROUTE, _RTM_GETROUTE = 24, 25, 26
 _RTM_NEWQDISC, _RTM_DELQDISC = 36, 37
 _RTM_NEWTFILTER, _RTM_DELTFILTER, _RTM_GETTFILTER = 44, 45, 46
 _IFLA_XDP = 43
@@ -86,6 +87,16 @@ def tc_qdisc(netlink: Netlink, ifindex: int, *, add: bool) -> bool:
     return True
 
 
+def has_clsact(netlink: Netlink, ifindex: int) -> bool:
+    """Has an interface the qdisc that tc filters hang on?"""
+    return any(text(one.attributes.get(_TCA_KIND, b"")) == "clsact" for one in traffic(netlink, GETQDISC, ifindex))
+
+
+def any_filter(netlink: Netlink, ifindex: int, parent: int) -> bool:
+    """Is a filter of any kind there?"""
+    return bool(traffic(netlink, GETTFILTER, ifindex, parent))
+
+
 def _info(priority: int) -> int:
     return priority << 16 | socket.htons(_ETH_P_ALL)
 
@@ -132,15 +143,37 @@ def tc_filters(netlink: Netlink, ifindex: int, parent: int) -> list[TcFilter]:
     return [found for kind, data in answer if kind == _RTM_NEWTFILTER and (found := _filter(data)) is not None]
 
 
-def route_encap(
-    netlink: Netlink, destination: str, ifindex: int, programs: dict[str, int], headroom: int, *, remove: bool
-) -> None:
+def _network(destination: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
     try:
-        network = ipaddress.ip_network(destination)
+        return ipaddress.ip_network(destination)
     except ValueError as error:
         raise UsageError(f"{destination!r} is no network: {error}") from None
+
+
+def route_has(netlink: Netlink, destination: str, ifindex: int, name: str) -> bool:
+    """Does a route run a program that was given this name?"""
+    network = _network(destination)
+    family = socket.AF_INET if network.version == 4 else socket.AF_INET6
+    body = _RTMSG.pack(family, 0, 0, 0, 0, 0, 0, 0, 0)
+    for _, data in netlink.ask(_RTM_GETROUTE, body, flags=NLM_F_DUMP, call="RTM_GETROUTE"):
+        rows = attributes(data[_RTMSG.size :])
+        if (
+            _RTMSG.unpack_from(data)[1] == network.prefixlen and rows.get(_RTA_OIF) == struct.pack("=I", ifindex)
+            and rows.get(_RTA_DST, bytes(len(network.network_address.packed))) == network.network_address.packed
+            and rows.get(_RTA_ENCAP_TYPE, b"")[:2] == struct.pack("=H", _ENCAP_BPF)
+            and any(text(attributes(one).get(_LWT_NAME, b"")) == name for one in attributes(rows[_RTA_ENCAP]).values())
+        ):  # fmt: skip
+            return True
+    return False
+
+
+def route_encap(
+    netlink: Netlink, destination: str, ifindex: int, programs: dict[str, int], headroom: int, *, remove: bool,
+    name: str = "bombus",
+) -> None:  # fmt: skip
+    network = _network(destination)
     parts = [
-        nest(_LWT[way], attribute(_LWT_FD, struct.pack("=i", fd)), attribute(_LWT_NAME, "bombus"))
+        nest(_LWT[way], attribute(_LWT_FD, struct.pack("=i", fd)), attribute(_LWT_NAME, name))
         for way, fd in programs.items()
     ]
     if headroom:

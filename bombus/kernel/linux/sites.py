@@ -7,13 +7,13 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 from bombus.errors import KernelError
 from bombus.kernel.linux import perf, rtnl, tracefs
 from bombus.kernel.linux.netlink import Netlink
-from bombus.kernel.sites import PerfEvent, Probe, TcFilter, XdpState
+from bombus.kernel.sites import NoWatch, PerfEvent, Probe, TcFilter, Watch, XdpState
 
 if TYPE_CHECKING:
     from bombus.kernel.linux.dispatchers import LinuxPins
@@ -24,10 +24,14 @@ _OPEN_FLAGS = {"cgroup": os.O_RDONLY | os.O_DIRECTORY, "device": os.O_RDWR}
 
 
 class LinuxSites:
-    """netlink: the socket of a namespace; None for one of its own with each request, in the thread's namespace."""
+    """netlink: the socket of a namespace; None for one of its own with each request, in the thread's namespace.
 
-    def __init__(self, netlink: Netlink | None = None) -> None:
+    guarded: whether `watch` has another process undo what is attached without a link.
+    """
+
+    def __init__(self, netlink: Netlink | None = None, *, guarded: bool = False) -> None:
         self._netlink = netlink
+        self._guarded = guarded
 
     @contextlib.contextmanager
     def _socket(self) -> Iterator[Netlink]:
@@ -38,11 +42,22 @@ class LinuxSites:
             yield netlink
 
     def bound(self) -> LinuxSites:
-        return LinuxSites(Netlink())
+        return LinuxSites(Netlink(), guarded=self._guarded)
 
     def close(self) -> None:
         if self._netlink is not None:
             self._netlink.close()
+
+    def watch(self, kind: str, fds: Sequence[int] = (), **facts: Any) -> Watch:
+        from bombus.kernel.linux import guard
+
+        if not self._guarded or not guard.enabled():
+            return NoWatch()
+        if self._netlink is not None:
+            fds = (self._netlink.fileno(), *fds)
+            if kind == "tc":
+                facts["made"] = not rtnl.has_clsact(self._netlink, facts["ifindex"])
+        return guard.Watched(kind, fds, facts)
 
     def dup(self, fd: int) -> int:
         try:
@@ -84,12 +99,12 @@ class LinuxSites:
         return perf.tracepoint(category, name)
 
     def kprobe(self, function: str, offset: int, *, ret: bool, legacy: bool | None = None) -> Probe:
-        return perf.kprobe(function, offset, ret=ret, legacy=legacy)
+        return perf.kprobe(function, offset, ret=ret, legacy=legacy, watch=self.watch)
 
     def uprobe(
         self, path: str, offset: int, *, ret: bool, pid: int = -1, ref_ctr: int = 0, legacy: bool | None = None
     ) -> Probe:
-        return perf.uprobe(path, offset, ret=ret, pid=pid, ref_ctr=ref_ctr, legacy=legacy)
+        return perf.uprobe(path, offset, ret=ret, pid=pid, ref_ctr=ref_ctr, legacy=legacy, watch=self.watch)
 
     def functions(self) -> list[str]:
         return tracefs.functions()
@@ -141,7 +156,8 @@ class LinuxSites:
             raise KernelError(error.errno or errno.EIO, call, f"socket descriptor {fd}") from None
 
     def route_encap(
-        self, destination: str, ifindex: int, programs: dict[str, int], *, headroom: int = 0, remove: bool = False
-    ) -> None:
+        self, destination: str, ifindex: int, programs: dict[str, int], *, headroom: int = 0, remove: bool = False,
+        name: str = "bombus",
+    ) -> None:  # fmt: skip
         with self._socket() as netlink:
-            rtnl.route_encap(netlink, destination, ifindex, programs, headroom, remove=remove)
+            rtnl.route_encap(netlink, destination, ifindex, programs, headroom, remove=remove, name=name)

@@ -13,17 +13,19 @@ import functools
 import itertools
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from bombus.errors import KernelError, NotSupported
 from bombus.kernel.linux.syscall import libc
+from bombus.kernel.sites import NoWatch, Watch
 
 ROOTS = (Path("/sys/kernel/tracing"), Path("/sys/kernel/debug/tracing"))
 # include/uapi/linux/mount.h; the numbers of these calls are the same on every architecture
 _FSOPEN, _FSCONFIG, _FSMOUNT = 430, 431, 432
 _FSOPEN_CLOEXEC = _FSMOUNT_CLOEXEC = 1
 _FSCONFIG_CMD_CREATE = 6
+Watching = Callable[..., Watch]  # `Sites.watch`
 _COUNTER = itertools.count()
 _GROUP = "bombus"
 _PID_NAMESPACE = "/proc/self/ns/pid"
@@ -46,6 +48,10 @@ def private_mount() -> int:
             os.close(context)
     why = os.strerror(ctypes.get_errno())
     raise NotSupported("tracefs", f"it is not mounted on /sys/kernel/tracing and cannot be: {why}")
+
+
+def unwatched(kind: str, fds: Sequence[int] = (), **facts: object) -> Watch:
+    return NoWatch()
 
 
 @functools.cache
@@ -118,24 +124,32 @@ def _reason(name: str) -> str:
     return found[-1][1].strip() if found and found[-1] else ""
 
 
-def make_probe(kind: str, place: str, *, ret: bool) -> tuple[int, Callable[[], None]]:
+def make_probe(kind: str, place: str, *, ret: bool, watch: Watching) -> tuple[int, Callable[[], None]]:
     """A named probe ("kprobe" or "uprobe") in tracefs: (its event's number, what removes it).
 
-    It stays when the process is killed, until the next one makes a probe, so the perf PMUs are better where the kernel
-    has them.
+    watch: has it removed when this process is killed; where nobody does, the next process that makes a probe.
     """
     group = _group()
     name = f"{kind}_{re.sub(r'[^a-zA-Z0-9_]', '_', place)[-40:]}_{next(_COUNTER)}"
     file = root() / f"{kind}_events"
+    top = os.open(root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        watched = watch("probe", (top,), file=f"{kind}_events", name=f"{group}/{name}")
+    finally:
+        os.close(top)
     try:
         sweep(kind)
         _append(file, f"{'r' if ret else 'p'}:{group}/{name} {place}\n")
     except OSError as error:
+        watched.forget()
         raise KernelError(error.errno or errno.EIO, f"tracefs {kind}_events", place, hint=_reason(name)) from None
 
     def remove() -> None:
-        with contextlib.suppress(OSError):
+        try:
             _append(file, f"-:{group}/{name}\n")
+        except OSError:
+            return
+        watched.forget()
 
     try:
         return tracepoint_id(group, name), remove

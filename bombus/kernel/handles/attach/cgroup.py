@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING
 
-from bombus.errors import KernelError, UsageError
+from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr
 from bombus.kernel.handles.attach.targets import (
     F_ALLOW_MULTI,
@@ -20,13 +20,16 @@ from bombus.kernel.handles.attach.targets import (
 )
 from bombus.kernel.handles.attachment import Attachment
 from bombus.kernel.handles.links import Link
+from bombus.kernel.sites import NoWatch
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Kernel
     from bombus.kernel.handles.attach.targets import Path
     from bombus.kernel.handles.programs import Program
+    from bombus.kernel.sites import Watch
     from bombus.spec.attachtypes import AttachType
 
+_MOST = 64  # programs of one hook: include/linux/bpf-cgroup-defs.h, BPF_CGROUP_MAX_PROGS
 _MODES = {"exclusive": 0, "override": F_ALLOW_OVERRIDE, "multi": F_ALLOW_MULTI}
 
 
@@ -67,28 +70,49 @@ def attach_cgroup(
     )  # fmt: skip
     # The descriptor is kept, so that it is this very cgroup when the time comes.
     fd = kernel.sites.dup(target) if isinstance(target, int) else kernel.sites.open("cgroup", os.fspath(target))
+    watch: Watch = NoWatch()
     try:
+        watch = watch_place(kernel, fd, row, program.id)
         attr = Attr("BPF_PROG_ATTACH", target_fd=fd, attach_bpf_fd=program.fd, attach_type=row.id, **fields)
         attr.set("attach_flags", flags)
         kernel.bpf(attr)
+        watch.set(spare=[])
     except BaseException:
+        watch.forget()
         kernel.close(fd)
         raise
-    return _Legacy(kernel, target, fd, row, program, flags & (F_ALLOW_MULTI | F_ALLOW_OVERRIDE)).attachment(mode)
+    flags &= F_ALLOW_MULTI | F_ALLOW_OVERRIDE
+    return _Legacy(kernel, target, fd, row, program, flags, watch).attachment(mode)
+
+
+def watch_place(kernel: Kernel, fd: int, row: AttachType, number: int) -> Watch:
+    """Have a program be detached from a cgroup or device when this process is killed; not one that is there already."""
+    ids = bytearray(4 * _MOST)
+    attr = Attr("BPF_PROG_QUERY", target_fd=fd, attach_type=row.id, prog_ids=ids, prog_cnt=_MOST)
+    try:
+        kernel.bpf(attr)
+    except (KernelError, NotSupported):
+        there = 0  # before 4.15, or it cannot be asked here
+    else:
+        there = min(attr.get("prog_cnt"), _MOST)
+    found = {int.from_bytes(ids[at : at + 4], "little") for at in range(0, 4 * there, 4)}
+    spare = [number] if number in found else []
+    return kernel.sites.watch("place", (fd,), attach_type=row.id, ids=[number], spare=spare)
 
 
 class _Legacy:
     """What BPF_PROG_ATTACH made: a program is named by its id, since its handle may close first."""
 
     def __init__(
-        self, kernel: Kernel, target: Path | int, fd: int, row: AttachType, program: Program, flags: int
+        self, kernel: Kernel, target: Path | int, fd: int, row: AttachType, program: Program, flags: int, watch: Watch
     ) -> None:
+        self.watch = watch
         self.kernel, self.target, self.fd, self.row, self.flags = kernel, target, fd, row, flags
         self.type, self.program, self.number = type(program), program, program.id
 
     def attachment(self, mode: str) -> Attachment:
         facts = {"cgroup": str(self.target), "attach_type": self.row.name, "mode": mode, "prog_id": self.number}
-        return Attachment("cgroup", self.undo, facts=facts, change=self.change)
+        return Attachment("cgroup", self.undo, facts=facts, change=self.change, watch=self.watch)
 
     def current(self) -> Program:
         if not self.program.closed:
@@ -102,8 +126,10 @@ class _Legacy:
             fields["replace_bpf_fd"] = (old or self.current()).fd
         attr = Attr("BPF_PROG_ATTACH", target_fd=self.fd, attach_bpf_fd=new.fd, attach_type=self.row.id, **fields)
         attr.set("attach_flags", flags)
+        self.watch.set(ids=[self.number, new.id])
         self.kernel.bpf(attr)
         self.program, self.number = new, new.id
+        self.watch.set(ids=[self.number])
 
     def undo(self) -> None:
         try:

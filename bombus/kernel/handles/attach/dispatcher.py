@@ -12,6 +12,7 @@ extension can be attached to more programs than the one that it was loaded for.
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -27,15 +28,14 @@ from bombus.kernel.handles.btf import Btf
 from bombus.kernel.handles.info import ids
 from bombus.kernel.handles.links import Link
 from bombus.kernel.handles.programs import Program
+from bombus.kernel.sites import NoWatch
 from bombus.spec.linktypes import LINK_TYPE
 from bombus.spec.sections import BPF_F_XDP_HAS_FRAGS
 from bombus.spec.xdpdispatcher import NAME, SLOTS, VERSION, slot
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-
     from bombus.kernel.api import Kernel
-    from bombus.kernel.sites import DispatcherPins, Sites
+    from bombus.kernel.sites import DispatcherPins, Sites, Watch
 
 _EXT = "BPF_PROG_TYPE_EXT"
 _XDP = "BPF_PROG_TYPE_XDP"
@@ -73,6 +73,9 @@ class Dispatcher(NamedTuple):
         for member in self.members:
             if member.program is not None:
                 member.program.close()
+
+
+Soon = Callable[["DispatcherPins", Sequence[tuple[Member, int]]], None]
 
 
 class Changed(Exception):
@@ -154,9 +157,10 @@ def mend(sites: Sites, pins: DispatcherPins, ifindex: int) -> None:
 
 def exchange(
     kernel: Kernel, sites: Sites, ifindex: int, mode: str,
-    change: Callable[[list[Member]], list[Member] | None],
+    change: Callable[[list[Member]], list[Member] | None], soon: Soon | None = None,
 ) -> tuple[str, list[tuple[Member, int]]]:  # fmt: skip
     """Change the programs of an interface. change: from those there to those wanted; None leaves all as it is.
+    soon: told what is about to be pinned.
 
     Returns the mode, and what is there now in its order, with the programs' ids.
     """
@@ -181,7 +185,8 @@ def exchange(
                         _remove(sites, pins, ifindex, old)
                     return used, []
                 wanted = sorted(wanted, key=lambda member: member.order)
-                return used, list(zip(wanted, _replace(kernel, sites, pins, ifindex, used, old, wanted), strict=True))
+                numbers = _replace(kernel, sites, pins, ifindex, used, old, wanted, soon)
+                return used, list(zip(wanted, numbers, strict=True))
             except Changed:
                 continue
             finally:
@@ -218,7 +223,7 @@ def _remove(sites: Sites, pins: DispatcherPins, ifindex: int, old: Dispatcher) -
 
 def _replace(
     kernel: Kernel, sites: Sites, pins: DispatcherPins, ifindex: int, mode: str, old: Dispatcher | None,
-    wanted: Sequence[Member],
+    wanted: Sequence[Member], soon: Soon | None,
 ) -> list[int]:  # fmt: skip
     with ExitStack() as stack:
         new = stack.enter_context(dispatchprog.load(kernel, Config(VERSION, tuple(one.slot for one in wanted))))
@@ -231,6 +236,8 @@ def _replace(
             pairs.append((program, link))
         found = [program.id for program, _ in pairs]
         mine = new.id
+        if soon is not None:
+            soon(pins, list(zip(wanted, found, strict=True)))
         pins.mark(ifindex, mine)
         try:
             path = pins.make(ifindex, mine)
@@ -328,18 +335,32 @@ def attach(
         return [*there, place]
 
     sites = kernel.sites.bound()
+    watch: Watch = NoWatch()
+    number = 0
+
+    def soon(pins: DispatcherPins, there: Sequence[tuple[Member, int]]) -> None:
+        """What is about to be pinned, and is to go when this process is killed."""
+        nonlocal watch
+        coming = [one for member, one in there if member is place]
+        if number:
+            watch.set(ids=[number, *coming])
+            return
+        watch.forget()  # of a try before
+        watch = pins.watch(sites, ifindex=ifindex, ids=coming)
+
     try:
-        used, there = exchange(kernel, sites, ifindex, mode, add)
+        used, there = exchange(kernel, sites, ifindex, mode, add, soon)
     except BaseException:
+        watch.forget()
         sites.close()
         raise
     number = next(number for member, number in there if member is place)
 
     def change(new: Program, old: Program | None) -> int:
-        nonlocal number
+        nonlocal number, place
         if old is not None:
             raise NotSupported("exchanging a dispatcher's program only if it is a given one")
-        fresh = joining(new, place.slot.priority, place.slot.words)
+        place = fresh = joining(new, place.slot.priority, place.slot.words)
 
         def swap(there: list[Member]) -> list[Member]:
             left = [one for one in there if one.program is None or one.program.id != number]
@@ -347,8 +368,9 @@ def attach(
                 raise KernelError(errno.ENOENT, "XDP dispatcher", f"program {number} is there no more")
             return [*left, fresh]
 
-        _, there = exchange(kernel, sites, ifindex, "", swap)
+        _, there = exchange(kernel, sites, ifindex, "", swap, soon)
         number = next(number for member, number in there if member is fresh)
+        watch.set(ids=[number])
         return number
 
     def undo() -> None:
@@ -364,7 +386,7 @@ def attach(
         "ifindex": ifindex, "mode": used, "prog_id": number, "name": place.name, "priority": place.slot.priority,
         "chain": place.slot.words,
     }  # fmt: skip
-    return Attachment("xdp dispatcher", undo, facts=facts, change=change)
+    return Attachment("xdp dispatcher", undo, facts=facts, change=change, watch=watch)
 
 
 def members(program: Program) -> list[tuple[int, Slot]]:

@@ -7,13 +7,15 @@ net/netfilter/nf_bpf_link.c, kernel/bpf/net_namespace.c.
 from __future__ import annotations
 
 import errno
+import itertools
+import os
 from typing import TYPE_CHECKING, Any
 
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.handles.attach.targets import attach_type, has_links, interface, names, opened, order
 from bombus.kernel.handles.attachment import Attachment
 from bombus.kernel.handles.links import Link
-from bombus.kernel.sites import TcFilter
+from bombus.kernel.sites import NoWatch, TcFilter
 from bombus.spec.attachtypes import ATTACH_TYPE
 
 if TYPE_CHECKING:
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from bombus.kernel.api import Kernel
     from bombus.kernel.handles.attach.targets import Path
     from bombus.kernel.handles.programs import Program
-    from bombus.kernel.sites import Sites
+    from bombus.kernel.sites import Sites, Watch
 
 # include/uapi/linux/if_link.h: XDP_FLAGS_*
 XDP_MODES = {"": 0, "skb": 1 << 1, "native": 1 << 2, "offload": 1 << 3}
@@ -70,20 +72,27 @@ def attach_xdp(
         except KernelError as error:
             raise _in_the_way(kernel, kernel.sites, ifindex, error) from error.__cause__
     flags = XDP_MODES[mode] | (XDP_UPDATE_IF_NOEXIST if replace is False else 0)
-    sites = kernel.sites.bound()
+    sites, number = kernel.sites.bound(), program.id
+    watch: Watch = NoWatch()
     try:
+        spare = [one for one in sites.xdp_query(ifindex).ids.values() if one == number]
+        watch = sites.watch("xdp", ifindex=ifindex, flags=XDP_MODES[mode], ids=[number], spare=spare)
         sites.xdp_set(ifindex, program.fd, flags, replace.fd if replace and not isinstance(replace, bool) else None)
     except BaseException as error:
         if isinstance(error, KernelError):
             error = _in_the_way(kernel, sites, ifindex, error)
+        watch.forget()
         sites.close()
         raise error
-    number = program.id
+    if spare:
+        watch.set(spare=[])
 
     def change(new: Program, old: Program | None) -> None:
         nonlocal number
+        watch.set(ids=[number, new.id])
         sites.xdp_set(ifindex, new.fd, XDP_MODES[mode], old.fd if old is not None else None)
         number = new.id
+        watch.set(ids=[number])
 
     def undo() -> None:
         # Not another's program: what is there may have been exchanged since.
@@ -97,7 +106,7 @@ def attach_xdp(
             sites.close()
 
     facts = {"ifindex": ifindex, "mode": mode, "prog_id": number}
-    return Attachment("xdp netlink", undo, facts=facts, change=change)
+    return Attachment("xdp netlink", undo, facts=facts, change=change, watch=watch)
 
 
 def _in_the_way(kernel: Kernel, sites: Sites, ifindex: int, error: KernelError) -> KernelError:
@@ -187,21 +196,32 @@ def attach_tc(
     ifindex = interface(kernel, target)
     name = f"{program.name or 'bombus'}:[{program.id}]"
     wanted = TcFilter(ifindex, TC_PARENTS[way], handle, priority, 0, name)
-    sites, made = kernel.sites.bound(), False
+    sites, made, number = kernel.sites.bound(), False, program.id
+    watch: Watch = NoWatch()
     try:
+        watch = sites.watch(
+            "tc", ifindex=ifindex, parent=wanted.parent, parents=list(TC_PARENTS.values()), ids=[number],
+            spare=[(f.handle, f.priority) for f in _filters(sites, ifindex, wanted.parent) if f.prog_id == number],
+        )  # fmt: skip
         made = sites.tc_qdisc(ifindex, add=True)
         place = sites.tc_attach(wanted, program.fd, replace=replace)
+        watch.set(at=(place.handle, place.priority), spare=[])
     except BaseException:
         if made:
             sites.tc_qdisc(ifindex, add=False)
+        watch.forget()
         sites.close()
         raise
 
     def change(new: Program, old: Program | None) -> None:
         if old is not None:
             raise NotSupported("updating a classifier only if it has a given program", "tcx links can")
+        nonlocal number
         again = TcFilter(ifindex, place.parent, place.handle, place.priority, 0, f"{new.name or 'bombus'}:[{new.id}]")
+        watch.set(ids=[number, new.id])
         sites.tc_attach(again, new.fd, replace=True)
+        number = new.id
+        watch.set(ids=[number])
 
     def undo() -> None:
         try:
@@ -217,7 +237,17 @@ def attach_tc(
     facts = {
         "ifindex": ifindex, "direction": way, "handle": place.handle, "priority": place.priority, "prog_id": program.id,
     }  # fmt: skip
-    return Attachment("clsact", undo, facts=facts, change=change)
+    return Attachment("clsact", undo, facts=facts, change=change, watch=watch)
+
+
+def _filters(sites: Sites, ifindex: int, parent: int) -> list[TcFilter]:
+    """[] where there is no qdisc for filters yet."""
+    try:
+        return sites.tc_filters(ifindex, parent)
+    except KernelError as error:
+        if error.errno in (errno.EINVAL, errno.ENOENT):
+            return []
+        raise
 
 
 def attach_netns(program: Program, target: Path | int = "/proc/thread-self/ns/net", *, kind: str | None = None) -> Link:
@@ -247,6 +277,7 @@ def attach_netfilter(
     )  # fmt: skip
 
 
+_ROUTES = itertools.count(1)
 _LWT = {"BPF_PROG_TYPE_LWT_IN": "in", "BPF_PROG_TYPE_LWT_OUT": "out", "BPF_PROG_TYPE_LWT_XMIT": "xmit"}
 
 
@@ -260,9 +291,14 @@ def attach_lwt(program: Program, destination: str, target: str | int, *, headroo
         raise UsageError(f"{program.type.short} programs do not attach to routes")
     ifindex = interface(program.kernel, target)
     sites = program.kernel.sites.bound()
+    # By its name the route is known to be this one, should it have to be found again.
+    name = f"bombus:{program.id}:{os.getpid()}:{next(_ROUTES)}"
+    watch: Watch = NoWatch()
     try:
-        sites.route_encap(destination, ifindex, {way: program.fd}, headroom=headroom)
+        watch = sites.watch("lwt", destination=destination, ifindex=ifindex, name=name)
+        sites.route_encap(destination, ifindex, {way: program.fd}, headroom=headroom, name=name)
     except BaseException:
+        watch.forget()
         sites.close()
         raise
 
@@ -276,4 +312,4 @@ def attach_lwt(program: Program, destination: str, target: str | int, *, headroo
             sites.close()
 
     facts = {"destination": destination, "ifindex": ifindex, "way": way, "prog_id": program.id}
-    return Attachment("lwt route", undo, facts=facts)
+    return Attachment("lwt route", undo, facts=facts, watch=watch)

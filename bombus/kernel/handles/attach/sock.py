@@ -10,15 +10,18 @@ from typing import TYPE_CHECKING, Protocol
 
 from bombus.errors import KernelError, UsageError
 from bombus.kernel.api import Attr
+from bombus.kernel.handles.attach.cgroup import watch_place
 from bombus.kernel.handles.attach.targets import attach_type, has_links
 from bombus.kernel.handles.attachment import Attachment
 from bombus.kernel.handles.links import Link
+from bombus.kernel.sites import NoWatch
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Kernel
     from bombus.kernel.handles.attach.targets import Path
     from bombus.kernel.handles.maps import Map
     from bombus.kernel.handles.programs import Program
+    from bombus.kernel.sites import Watch
 
 
 class HasFileno(Protocol):
@@ -37,8 +40,13 @@ def attach_sockmap(
         link = has_links(kernel, row)
     if link:
         return Link.create(kernel, program, row.name, target_fd=target.fd)
-    kernel.bpf(Attr("BPF_PROG_ATTACH", target_fd=target.fd, attach_bpf_fd=program.fd, attach_type=row.id))
     map_id, cls, number, map_cls = target.id, type(program), program.id, type(target)
+    watch = kernel.sites.watch("sockmap", map_id=map_id, attach_type=row.id, ids=[number])
+    try:
+        kernel.bpf(Attr("BPF_PROG_ATTACH", target_fd=target.fd, attach_bpf_fd=program.fd, attach_type=row.id))
+    except BaseException:
+        watch.forget()
+        raise
 
     def undo() -> None:
         try:
@@ -50,12 +58,14 @@ def attach_sockmap(
 
     def change(new: Program, old: Program | None) -> None:
         nonlocal number
+        watch.set(ids=[number, new.id])
         with map_cls.from_id(kernel, map_id) as place:
             kernel.bpf(Attr("BPF_PROG_ATTACH", target_fd=place.fd, attach_bpf_fd=new.fd, attach_type=row.id))
         number = new.id
+        watch.set(ids=[number])
 
     facts = {"map_id": map_id, "attach_type": row.name, "prog_id": number}
-    return Attachment("sockmap", undo, facts=facts, change=change)
+    return Attachment("sockmap", undo, facts=facts, change=change, watch=watch)
 
 
 def attach_socket(program: Program, target: HasFileno | int, *, reuseport: bool | None = None) -> Attachment:
@@ -101,9 +111,13 @@ def attach_lirc(program: Program, target: Path | int) -> Attachment:
     """A program to an infrared receiver: /dev/lircN, or a descriptor of it that may write. Several may be attached."""
     kernel, row = program.kernel, attach_type(program, "BPF_LIRC_MODE2")
     fd = kernel.sites.dup(target) if isinstance(target, int) else kernel.sites.open("device", os.fspath(target))
+    watch: Watch = NoWatch()
     try:
+        watch = watch_place(kernel, fd, row, program.id)
         kernel.bpf(Attr("BPF_PROG_ATTACH", target_fd=fd, attach_bpf_fd=program.fd, attach_type=row.id))
+        watch.set(spare=[])
     except BaseException:
+        watch.forget()
         kernel.close(fd)
         raise
     cls, number = type(program), program.id
@@ -118,7 +132,7 @@ def attach_lirc(program: Program, target: Path | int) -> Attachment:
         finally:
             kernel.close(fd)
 
-    return Attachment("lirc", undo, facts={"device": str(target), "prog_id": number})
+    return Attachment("lirc", undo, facts={"device": str(target), "prog_id": number}, watch=watch)
 
 
 def not_alone(program: Program) -> None:
