@@ -10,7 +10,6 @@ from bombus.isa import opcodes as op
 from bombus.kernel.user.maps.fdarray import ProgArrayMap
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.world import SystemRandom
-from bombus.runtime.maps.kinds import OF_DYNPTRS
 from bombus.spec.verdicts import PACKET_TYPES
 from bombus.vm.env import ArrayPlace, Compiled, HelperFn, MapCode
 
@@ -76,6 +75,7 @@ class ProgEnv:
         if self.kernel.maps == "python":
             return None
         from bombus.kernel.user.maps.mapcode import helper_code
+        from bombus.runtime.maps.kinds import OF_DYNPTRS
 
         version = self.kernel.version
         code = helper_code({"version": version[0] << 8 | version[1], "words": self.packet_words})
