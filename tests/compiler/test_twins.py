@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 import struct
 from pathlib import Path
-from types import ModuleType
+from socket import AF_INET, SOCK_STREAM
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 from readings import contents, reset_globals
 
-from bombus.bpf.contexts import BpfCgroupDevCtx, BpfSysctl
+from bombus.bpf.contexts import BpfCgroupDevCtx, BpfSockOps, BpfSysctl
 from bombus.bpf.machine import pointed, use
 from bombus.compiler.build import build_module
 from bombus.compiler.importing import import_file
@@ -192,6 +193,35 @@ def test_sysctl_guard(machine: PlainMachine) -> None:
     assert answers == plain == [1, 0, 0, 1, 0]
 
 
+def test_sockops_rtt(machine: PlainMachine) -> None:
+    """A connection of the user kernel; plain Python gets the same calls."""
+    module, obj = built("sockops_rtt")
+    kernel = UserKernel(version="6.12")
+    kernel.cgroups.mkdir("/g")
+    with load(obj, kernel) as loaded, loaded.programs["watch"].attach_cgroup("/g"):
+        with kernel.socket(AF_INET, SOCK_STREAM, cgroup="/g") as server:
+            server.bind(("127.0.0.1", 8080))
+            server.listen()
+            with kernel.socket(AF_INET, SOCK_STREAM, cgroup="/g") as client:
+                client.connect(("127.0.0.1", 8080))
+                made, _ = server.accept()
+                with made:
+                    for text in (b"hello", b"again"):
+                        assert client.send(text) == 5
+                        assert made.recv(100) == text
+        counts = [int(count) for count in loaded.maps["events"].values()]
+        told = [op for op, count in enumerate(counts) for _ in range(count)]
+    assert (counts[4], counts[5], counts[11]) == (1, 1, 1)  # established: one asked for it, one was asked, who listens
+    assert counts[12] >= 2  # round trips, which the program asked to be told of
+    region = machine.memory.allocate(224, name="a context", kind="ctx")
+    world_of(machine.kernel).contexts[region.start] = SimpleNamespace(full=False)  # a request: no flags are set
+    with use(machine):
+        for op in told:
+            region.view[:4] = op.to_bytes(4, "little")
+            assert module.watch.run(ctx=pointed(BpfSockOps, region.start)).verdict == 1
+    assert [int(value) for _key, value in machine.contents(module.events)] == counts
+
+
 def test_kfunc_iterate_is_loaded_by_the_user_kernel(kernel: UserKernel) -> None:
     """It throws, which the user kernel does not have: the verifier of the user kernel says so."""
     from bombus.errors import NotSupported
@@ -206,7 +236,6 @@ WITHOUT = {
     "arena_list": ("user", "the user kernel has no arena functions"),
     "kfunc_iterate": ("user", "bpf_throw is not in the user kernel"),
     "kfunc_work": ("plain user", "work queues are not in the user kernel"),
-    "sockops_rtt": ("plain user", "the user kernel's TCP sockets have no connections"),
     "syncookie_kernel": ("user", "the kernel's own SYN cookies"),
     "tcp_careful": ("user", "nothing to register a struct_ops with"),
 }

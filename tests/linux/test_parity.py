@@ -19,7 +19,6 @@ from typing import Any
 import pytest
 from sandbox import in_namespace, join, own_cgroup, run
 
-from bombus.errors import NotSupported
 from bombus.kernel.api import Attr
 from bombus.kernel.handles import Attachment, Link, Program
 from bombus.kernel.linux.kernel import LinuxKernel
@@ -403,17 +402,6 @@ def test_devices(linux_kernel: LinuxKernel) -> None:
         return log
 
     both_sockets(scenario)
-
-
-@pytest.mark.parametrize("kind", ["cgroup_sock_ops"])
-def test_hooks_that_never_happen_are_refused(kind: str) -> None:
-    kernel = UserKernel(running())
-    kernel.cgroups.mkdir("/x")
-    types = {"cgroup_sock_ops": "sock_ops"}
-    with Program.load(kernel, types[kind], bytes.fromhex("b7000000010000009500000000000000")) as program:
-        for mode in ("link", "multi"):
-            with pytest.raises(NotSupported, match="the user kernel"):
-                program.attach_cgroup("/x", kind=f"BPF_{kind.upper()}", mode=mode)
 
 
 def query(side: Any, kind: str, ifindex: int) -> list[int]:

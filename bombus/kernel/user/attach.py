@@ -20,7 +20,7 @@ from bombus.kernel.user.chain import (
 )
 from bombus.kernel.user.commands import command, put
 from bombus.kernel.user.devices import hooks_of, network_of
-from bombus.kernel.user.link import check_mode, check_prog, check_runs, relative
+from bombus.kernel.user.link import check_mode, check_prog, relative
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.tracelink import cgroup_key, watch_cgroups
 from bombus.kernel.user.world.cgroups import Cgroup, check_flags
@@ -64,7 +64,6 @@ def _prog(kernel: UserKernel, call: str, fd: int) -> Prog:
 def prog_attach(kernel: UserKernel, attr: Attr) -> int:
     call = "BPF_PROG_ATTACH"
     row = _row(kernel, call, attr)
-    check_runs(call, row)
     flags = attr.get("attach_flags")
     prog = _prog(kernel, call, attr.get("attach_bpf_fd"))
     check_prog(call, prog, row)

@@ -256,9 +256,15 @@ class UserKernel:
 
     def socket(self, family: int, type: int, *, cgroup: str = "/") -> UserSocket:
         """An inet socket of a process in a cgroup: see `kernel.user.sockets`. KernelError(EPERM) as programs say."""
-        from bombus.kernel.user.sockets import sockets_of
+        from bombus.kernel.user.socktable import sockets_of
 
         return sockets_of(self).make(family, type, cgroup)
+
+    def idle(self) -> None:
+        """Time passes: TCP connections acknowledge what they held back."""
+        from bombus.kernel.user.socktable import sockets_of
+
+        sockets_of(self).idle()
 
     def unix_socket(self, type: int, *, cgroup: str = "/") -> UnixSocket:
         """A UNIX socket (SOCK_STREAM, SOCK_DGRAM) of a process in a cgroup: see `kernel.user.unixsocket`."""

@@ -27,19 +27,6 @@ CALL = "BPF_LINK_CREATE"
 _CGROUP_ORDER = since("6.17")
 
 
-# Hooks of cgroups where nothing happens in a user kernel.
-_NEVER = {
-    "BPF_CGROUP_SOCK_OPS": "TCP sockets of the user kernel have addresses and no connections",
-}
-
-
-def check_runs(call: str, row: AttachType) -> None:
-    """NotSupported for a hook at which a program would never run."""
-    why = _NEVER.get(row.name)
-    if why:
-        raise NotSupported(f"{call} of {row.name}", why)
-
-
 @command(CALL)
 def link_create(kernel: UserKernel, attr: Attr) -> int:
     row = ATTACH_TYPE_BY_ID.get(attr.get("attach_type"))
@@ -50,7 +37,6 @@ def link_create(kernel: UserKernel, attr: Attr) -> int:
     prog = kernel.object(CALL, attr.get("prog_fd"), "prog")
     assert isinstance(prog, Prog)
     check_prog(CALL, prog, row)
-    check_runs(CALL, row)
     if row.name == "BPF_XDP":
         return kernel.install(_xdp(kernel, attr, prog), CALL)
     if row.link_type == "BPF_LINK_TYPE_TCX":

@@ -44,6 +44,12 @@ OPTIONS: Final[dict[tuple[int, int], Option]] = {
     (SOL_SOCKET, 15): Option(flag=True),  # SO_REUSEPORT
     (SOL_SOCKET, 36): Option(),  # SO_MARK
     (SOL_IP, 2): Option(1, 255, default=64),  # IP_TTL
+    (SOL_TCP, 1): Option(flag=True),  # TCP_NODELAY
+    (SOL_TCP, 4): Option(1, 32767, default=7200),  # TCP_KEEPIDLE
+    (SOL_TCP, 5): Option(1, 32767, default=75),  # TCP_KEEPINTVL
+    (SOL_TCP, 6): Option(1, 127, default=9),  # TCP_KEEPCNT
+    (SOL_TCP, 7): Option(1, 127, default=6),  # TCP_SYNCNT
+    (SOL_TCP, 18): Option(0, default=0),  # TCP_USER_TIMEOUT
 }
 # Device types and accesses. include/uapi/linux/bpf.h: BPF_DEVCG_*
 _DEVICES: Final = {"b": 1, "c": 2}

@@ -1,7 +1,7 @@
 """Sockets of the user kernel, as far as programs at cgroups and sockets see them.
 
-UDP datagrams travel as real packets over the loopback: cgroup egress, the device's hooks, cgroup ingress, the
-receiver's filter. TCP sockets have addresses (bind, connect, getsockname, getpeername) and no packets. Facts: Linux
+UDP datagrams and TCP segments (see kernel.user.tcp) travel as real packets over the loopback: cgroup egress, the
+device's hooks, cgroup ingress, the receiver's filter. Facts: Linux
 6.12 net/ipv4/af_inet.c (inet_bind_sk, inet_getname), net/ipv4/udp.c (udp_sendmsg, udp_recvmsg, udp_pre_connect),
 kernel/bpf/cgroup.c (__cgroup_bpf_run_filter_sock_addr, _skb, _sk), net/core/filter.c (sk_filter_trim_cap).
 """
@@ -12,22 +12,25 @@ import errno
 import ipaddress
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, Any, ClassVar, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from bombus.errors import KernelError, NotSupported, UsageError
-from bombus.kernel.user.devices import Delivery, network_of
 from bombus.kernel.user.helpers.checksum import fold, partial
 from bombus.kernel.user.hooks.skbrun import borrow, give_back, prepare
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.options import Options, get_option, set_option
-from bombus.kernel.user.socketsecurity import ask, ask_create, inet_address
+from bombus.kernel.user.socketsecurity import ask, inet_address
+from bombus.kernel.user.tcp.connection import CLOSE, Tcp
+from bombus.kernel.user.tcp.segment import Segment, parse
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import Cgroup, CgroupTree, run_programs
 from bombus.spec.attachtypes import ATTACH_TYPE
+from bombus.spec.ctxstructs import SKB, TCP_SOCK
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.prog import Prog
+    from bombus.kernel.user.socktable import Sockets
     from bombus.vm.memory import Region
 
 AF_INET, AF_INET6 = 2, 10
@@ -45,8 +48,8 @@ class SockAddr:
 
     kind = "sock_addr"
 
-    def __init__(self, ctx: Region, socket: Region) -> None:
-        self.ctx, self.socket = ctx, socket
+    def __init__(self, ctx: Region, owner: UserSocket) -> None:
+        self.ctx, self.socket, self.owner = ctx, owner.region, owner
 
 
 def cgroups_of(kernel: UserKernel) -> CgroupTree:
@@ -63,11 +66,14 @@ class UserSocket(KernelObject):
     kind: ClassVar[str] = "socket"
 
     __slots__ = (
-        "cgroup", "family", "fd", "filter", "kernel", "listening", "local", "options", "queue", "region", "remote",
-        "type",
+        "_tcp_region", "bound", "cgroup", "family", "fd", "filter", "kernel", "local", "options", "queue", "region",
+        "remote", "tcp", "type",
     )  # fmt: skip
 
-    def __init__(self, kernel: UserKernel, family: int, type: int, cgroup: Cgroup) -> None:
+    def __init__(
+        self, kernel: UserKernel, family: int, type: int, cgroup: Cgroup, listener: UserSocket | None = None
+    ) -> None:
+        """listener: the socket that was asked for this connection; nobody asks for leave then."""
         super().__init__()
         if family not in (AF_INET, AF_INET6) or type not in _PROTOCOLS:
             why = "the user kernel has inet TCP and UDP; unix_socket() makes others"
@@ -75,12 +81,19 @@ class UserSocket(KernelObject):
         self.kernel, self.family, self.type, self.cgroup = kernel, int(family), int(type), cgroup
         self.local: tuple[bytes, int] = (self._any, 0)
         self.remote: tuple[bytes, int] | None = None
+        self.bound = False  # to a port of the caller's choice
         self.filter: Prog | None = None
         self.queue: deque[tuple[bytes, tuple[bytes, int]]] = deque()
         self.fd = -1
-        self.listening = False
         self.options = Options()
-        self.region = kernel.memory.allocate(_SOCK_SIZE, name="bpf_sock", kind="btf", writable=False)
+        self.tcp: Tcp | None = None
+        if type == SOCK_STREAM:
+            self.tcp = Tcp(self, listener.tcp if listener is not None else None)
+        self._tcp_region: Region | None = None
+        self.region: Region = kernel.memory.allocate(_SOCK_SIZE, name="bpf_sock", kind="btf", writable=False)
+        if listener is not None:
+            self.options.values.update(listener.options.values)
+            return
         try:
             self._sock("INET_SOCK_CREATE")
         except KernelError:
@@ -110,12 +123,24 @@ class UserSocket(KernelObject):
         self.close()
 
     def release(self) -> None:
-        _table(self.kernel).discard(self)
         self._sock("INET_SOCK_RELEASE", quiet=True)
+        if self.tcp is not None:
+            self.tcp.close()  # it forgets the socket when the connection is through
+        else:
+            self.forget()
+
+    def forget(self) -> None:
+        """Nothing comes here any more. Once."""
+        table = _table(self.kernel)
+        if self not in table:
+            return
+        table.discard(self)
         if self.filter is not None:
             self.filter.put()
             self.filter = None
         self.kernel.memory.remove(self.region)
+        if self._tcp_region is not None:
+            self.kernel.memory.remove(self._tcp_region)
 
     # Addresses
 
@@ -137,10 +162,12 @@ class UserSocket(KernelObject):
         if not ask(self, "bind", address=inet_address(place)):
             return
         place = self._addr(f"INET{self._digit}_BIND", place)
-        if place[1] == 0:
+        chosen = place[1]
+        if not chosen:
             place = place[0], self._free_port(place[0])
         elif any(self._clashes(other, place) for other in _table(self.kernel)):
             raise KernelError(errno.EADDRINUSE, "bind", str(self._show(place)))
+        self.bound = bool(chosen)
         before, self.local = self.local, place
         try:
             self._sock(f"INET{self._digit}_POST_BIND")
@@ -162,27 +189,55 @@ class UserSocket(KernelObject):
     def listen(self, backlog: int = 128) -> None:
         if not ask(self, "listen", backlog):
             return
-        if self.type != SOCK_STREAM:
+        if self.tcp is None:
             raise KernelError(errno.EOPNOTSUPP, "listen", "only TCP listens")
-        self.listening = True
+        if self.remote is not None:
+            raise KernelError(errno.EINVAL, "listen", "the socket is connected")
         if not self.local[1]:
             self.local = self.local[0], self._free_port(self.local[0])
+        self.tcp.listen(backlog)
 
     def connect(self, address: Address) -> None:
         place = self._parse(address)
         if not ask(self, "connect", address=inet_address(place)):
             return
+        if self.tcp is not None and self.remote is not None:
+            raise KernelError(errno.EISCONN, "connect")
         place = self._addr(f"INET{self._digit}_CONNECT", place)
-        if self.type == SOCK_STREAM and not self._listener(place):
-            raise KernelError(errno.ECONNREFUSED, "connect", str(self._show(place)))
+        before = self.local
         self._choose_local(place)
         self.remote = place
+        if self.tcp is not None:
+            try:
+                self.tcp.connect()
+            except KernelError:
+                self.local, self.remote = before, None
+                raise
 
-    def _listener(self, place: tuple[bytes, int]) -> bool:
-        return any(
-            other.listening and other.local[1] == place[1] and other.local[0] in (place[0], bytes(len(place[0])))
-            for other in _table(self.kernel)
-        )  # fmt: skip
+    def accept(self) -> tuple[UserSocket, Address]:
+        """A connection, with where it comes from. EAGAIN when none waits: nobody could make one meanwhile."""
+        if self.tcp is None or self.tcp.backlog < 0:
+            number = errno.EINVAL if self.tcp is not None else errno.EOPNOTSUPP
+            raise KernelError(number, "accept", "the socket does not listen")
+        if not self.tcp.waiting:
+            raise KernelError(errno.EAGAIN, "accept", "no connection waits")
+        made = self.tcp.waiting.popleft().socket
+        made.fd = self.kernel.install(made, "accept")
+        assert made.remote is not None
+        return made, made._show(made.remote)
+
+    def shutdown(self) -> None:
+        """Send no more, as shutdown(SHUT_WR)."""
+        if self.tcp is None or self.remote is None:
+            raise KernelError(errno.ENOTCONN, "shutdown")
+        self.tcp.finish()
+
+    def child(self, local: tuple[bytes, int], remote: tuple[bytes, int]) -> UserSocket:
+        """The socket of a connection that somebody asks for."""
+        made = UserSocket(self.kernel, self.family, self.type, self.cgroup, self)
+        made.local, made.remote = local, remote
+        _table(self.kernel).add(made)
+        return made
 
     def _choose_local(self, remote: tuple[bytes, int]) -> None:
         address, port = self.local
@@ -218,7 +273,8 @@ class UserSocket(KernelObject):
 
     def sendto(self, data: bytes, address: Address) -> int:
         """An unconnected send. EPERM when a program says so."""
-        self._only_udp("sendto")
+        if self.tcp is not None:
+            raise KernelError(errno.EISCONN, "sendto") if self.remote else KernelError(errno.EPIPE, "sendto")
         source = self.local[0]
         place = self._parse(address)
         place, chosen = self._send_addr(place, source)
@@ -230,14 +286,11 @@ class UserSocket(KernelObject):
         return self._transmit(data, (source, self.local[1]), place)
 
     def send(self, data: bytes) -> int:
-        self._only_udp("send")
+        if self.tcp is not None:
+            return self.tcp.send(bytes(data))
         if self.remote is None:
             raise KernelError(errno.EDESTADDRREQ, "send")
         return self._transmit(data, self.local, self.remote)
-
-    def _only_udp(self, call: str) -> None:
-        if self.type != SOCK_DGRAM:
-            raise NotSupported(f"{call} on a TCP socket", "the user kernel has no TCP beyond addresses")
 
     def _send_addr(self, place: tuple[bytes, int], source: bytes) -> tuple[tuple[bytes, int], bytes]:
         number = ATTACH_TYPE[f"BPF_CGROUP_UDP{self._digit}_SENDMSG"].id
@@ -246,12 +299,60 @@ class UserSocket(KernelObject):
         return self._run_addr(number, place, source, "sendmsg")
 
     def recvfrom(self, size: int = 65536) -> tuple[bytes, Address]:
-        """The next datagram. EAGAIN when there is none: nobody else could send it meanwhile."""
-        self._only_udp("recvfrom")
+        """The next datagram, or what came of a connection. EAGAIN when there is none: nobody else could send it
+        meanwhile."""
+        if self.tcp is not None:
+            return self.tcp.recv(size), ("", 0)
         if not self.queue:
             raise KernelError(errno.EAGAIN, "recvfrom", "no datagram is there")
         data, source = self.queue.popleft()
         return data[:size], self._show(self._addr(f"UDP{self._digit}_RECVMSG", source, bind=False))
+
+    def recv(self, size: int = 65536) -> bytes:
+        return self.recvfrom(size)[0]
+
+    def transmit(self, segment: Segment) -> None:
+        """Send a segment; it is lost when a program forbids it."""
+        allowed, frame = self.skb_programs(segment.frame(), ATTACH_TYPE["BPF_CGROUP_INET_EGRESS"].id)
+        if allowed:
+            _table(self.kernel).send(frame)
+
+    def answer(self, segment: Segment) -> None:
+        """Send what no program of a cgroup sees: there is no socket any more."""
+        _table(self.kernel).send(segment.frame())
+
+    def arrives(self, frame: bytes, by: UserSocket) -> None:
+        """A TCP segment arrives; by: whose programs see it."""
+        allowed = True
+        if self.tcp is None or not self.tcp.rest:
+            allowed, frame = by.skb_programs(frame, ATTACH_TYPE["BPF_CGROUP_INET_INGRESS"].id)
+        segment = parse(frame)
+        if allowed and segment is not None and self.tcp is not None and by.kept(frame, segment):
+            self.tcp.input(segment)
+
+    def kept(self, frame: bytes, segment: Segment) -> bool:
+        """Whether the socket's own filter takes a TCP segment. NotSupported when it cuts it short."""
+        if self.filter is None:
+            return True
+        size = len(segment.data)
+        at = len(frame) - size - len(segment.header())
+        verdict = self._filtered(self.filter, frame, at)
+        if 0 < verdict < len(frame) - at and verdict < len(frame) - at:
+            raise NotSupported("a socket filter that cuts TCP segments short", "it keeps them or drops them")
+        return bool(verdict)
+
+    def _filtered(self, prog: Prog, frame: bytes, at: int) -> int:
+        """What a filter says that sees the packet from its transport header on."""
+        world = world_of(self.kernel)
+        skb = borrow(self.kernel, world)
+        try:
+            prepare(skb, prog, frame, world, 1, at_hook=True)
+            skb.data = skb.data + at - 14
+            skb.transport = skb.data
+            skb.sync()
+            return prog.compiled.run(skb.ctx.start) & 0xFFFF_FFFF
+        finally:
+            give_back(world, skb)
 
     def _transmit(self, data: bytes, source: tuple[bytes, int], target: tuple[bytes, int]) -> int:
         frame = datagram(data, source, target)
@@ -274,6 +375,7 @@ class UserSocket(KernelObject):
                 self._fill_sock()
                 skb.socket = self.region
                 skb.sync()
+                self._name_ends(skb.ctx)
                 if not one.run(skb.ctx.start) & 1:
                     going = False
                 frame = frame[:14] + skb.output()
@@ -282,6 +384,20 @@ class UserSocket(KernelObject):
                 give_back(world, skb)
         return going, frame
 
+    def _name_ends(self, ctx: Region) -> None:
+        """What struct __sk_buff tells of the packet's socket."""
+        view, remote = ctx.view, self.remote or (self._any, 0)
+        closed = self.tcp is not None and self.tcp.state == CLOSE and not self.bound
+        port = 0 if closed else self.local[1]  # inet_put_port
+        version = "ip4" if self.family == AF_INET else "ip6"
+        for name, data in (
+            ("family", self.family.to_bytes(4, "little")), (f"remote_{version}", remote[0]),
+            (f"local_{version}", self.local[0]), ("remote_port", bytes(2) + remote[1].to_bytes(2, "big")),
+            ("local_port", port.to_bytes(4, "little")),
+        ):  # fmt: skip
+            at = SKB.member(name).offset
+            view[at : at + len(data)] = data
+
     def take(self, frame: bytes, payload_at: int, source: tuple[bytes, int]) -> None:
         """A datagram arrives: the cgroup's programs, then the socket's own filter, which may cut it short."""
         allowed, frame = self.skb_programs(frame, ATTACH_TYPE["BPF_CGROUP_INET_INGRESS"].id)
@@ -289,22 +405,24 @@ class UserSocket(KernelObject):
             return
         keep = len(frame) - payload_at
         if self.filter is not None:
-            world = world_of(self.kernel)
-            skb = borrow(self.kernel, world)
-            try:
-                prepare(skb, self.filter, frame, world, 1, at_hook=True)
-                skb.data = skb.data + payload_at - 8 - 14  # UDP sockets see the datagram from its UDP header on
-                skb.transport = skb.data
-                skb.sync()
-                verdict = self.filter.compiled.run(skb.ctx.start) & 0xFFFF_FFFF
-            finally:
-                give_back(world, skb)
+            verdict = self._filtered(self.filter, frame, payload_at - 8)
             if not verdict:
                 return
             keep = min(keep, max(verdict, 8) - 8)
         self.queue.append((frame[payload_at : payload_at + keep], source))
 
     # Programs at addresses and at the socket
+
+    def fill(self) -> None:
+        """Let struct bpf_sock say what the socket is now."""
+        self._fill_sock()
+
+    def tcp_region(self) -> Region:
+        """Where struct bpf_tcp_sock goes."""
+        if self._tcp_region is None:
+            memory = self.kernel.memory
+            self._tcp_region = memory.allocate(TCP_SOCK.size, name="bpf_tcp_sock", kind="btf", writable=False)
+        return self._tcp_region
 
     def _fill_sock(self, target: tuple[bytes, int] | None = None) -> None:
         view = self.region.view
@@ -317,8 +435,8 @@ class UserSocket(KernelObject):
             view[28:44], view[56:72] = self.local[0], remote[0]
         struct.pack_into("<I", view, 44, self.local[1])
         view[48:50] = remote[1].to_bytes(2, "big")
-        state = "established" if self.remote is not None else "closed"
-        struct.pack_into("<I", view, 72, _STATES[state])
+        state = _STATES["established" if self.remote is not None else "closed"]
+        struct.pack_into("<I", view, 72, self.tcp.state if self.tcp is not None else state)
 
     def _sock(self, hook: str, *, quiet: bool = False) -> None:
         """Programs that see the socket alone: it is created, bound, released."""
@@ -328,7 +446,7 @@ class UserSocket(KernelObject):
         self._fill_sock()
         ctx = self.kernel.memory.allocate(_SOCK_SIZE, name="bpf_sock", kind="ctx")
         world = world_of(self.kernel)
-        world.contexts[ctx.start] = SockAddr(ctx, self.region)
+        world.contexts[ctx.start] = SockAddr(ctx, self)
         try:
             ctx.view[:] = self.region.view
             result = min(run_programs(self.kernel, programs, ctx.start), 0)
@@ -350,8 +468,8 @@ class UserSocket(KernelObject):
         self._fill_sock()
         memory, world = self.kernel.memory, world_of(self.kernel)
         ctx = memory.allocate(_ADDR_SIZE, name="bpf_sock_addr", kind="ctx")
-        world.contexts[ctx.start] = SockAddr(ctx, self.region)
-        world.contexts[self.region.start] = self.region
+        world.contexts[ctx.start] = SockAddr(ctx, self)
+        world.contexts[self.region.start] = self
         try:
             view = ctx.view
             struct.pack_into("<I", view, 0, self.family)
@@ -387,72 +505,9 @@ def datagram(data: bytes, source: tuple[bytes, int], target: tuple[bytes, int]) 
     return bytes(12) + b"\x86\xdd" + ip + udp
 
 
-class Sockets:
-    """All sockets of one kernel; takes UDP datagrams that reach the stack."""
-
-    def __init__(self, kernel: UserKernel) -> None:
-        self.kernel = kernel
-        self._all: list[UserSocket] = []
-        self.last = Delivery()  # what became of the datagram that was sent last
-        network_of(kernel).on_receive(self._take)
-
-    def __iter__(self) -> Any:
-        return iter(self._all)
-
-    def make(self, family: int, type: int, cgroup: str) -> UserSocket:
-        group = cgroups_of(self.kernel).find(cgroup)
-        ask_create(self.kernel, int(family), int(type), group)
-        made = UserSocket(self.kernel, family, type, group)
-        try:
-            ask(made, "post_create", int(family), int(type), 0, 0)
-        except KernelError:
-            made.put()
-            raise
-        self._all.append(made)
-        made.fd = self.kernel.install(made, "socket")
-        return made
-
-    def discard(self, item: UserSocket) -> None:
-        if item in self._all:
-            self._all.remove(item)
-
-    def send(self, frame: bytes) -> None:
-        self.last = network_of(self.kernel).send("lo", frame)
-
-    def _take(self, ifindex: int, frame: bytes, mark: int) -> None:
-        kind = frame[12:14]
-        if kind == b"\x08\x00" and len(frame) >= 34 and frame[14] >> 4 == 4 and frame[23] == 17:
-            at = 14 + (frame[14] & 15) * 4
-            source, target = frame[26:30], frame[30:34]
-        elif kind == b"\x86\xdd" and len(frame) >= 54 and frame[20] == 17:
-            at, source, target = 54, frame[22:38], frame[38:54]
-        else:
-            return
-        if len(frame) < at + 8:
-            return
-        sport, dport, length = struct.unpack_from("!HHH", frame, at)
-        frame = frame[: at + max(length, 8)]
-        best: UserSocket | None = None
-        for item in self._all:
-            if item.type != SOCK_DGRAM or item.local[1] != dport or len(item.local[0]) != len(target):
-                continue
-            if item.remote is not None and item.remote != (source, sport):
-                continue
-            if item.local[0] == target or (not any(item.local[0]) and best is None):
-                best = item
-        if best is not None:
-            best.take(frame, at + 8, (source, sport))
-
-
-def sockets_of(kernel: UserKernel) -> Sockets:
-    world = world_of(kernel)
-    found: Sockets | None = world.sockets
-    if found is None:
-        found = world.sockets = Sockets(kernel)
-    return found
-
-
 def _table(kernel: UserKernel) -> Sockets:
+    from bombus.kernel.user.socktable import sockets_of
+
     return sockets_of(kernel)
 
 

@@ -50,7 +50,7 @@ def sk_fullsock(env: ProgEnv, sk: int) -> int:
     return sk if sk in env.contexts else 0
 
 
-@helper("tcp_sock", "get_listener_sock", "skc_to_tcp_sock", "skc_to_tcp6_sock", "skc_to_udp6_sock",
+@helper("get_listener_sock", "skc_to_tcp_sock", "skc_to_tcp6_sock", "skc_to_udp6_sock",
         "skc_to_unix_sock", "skc_to_tcp_timewait_sock", "skc_to_tcp_request_sock", "skc_to_mptcp_sock",
         "sock_from_file")  # fmt: skip
 def no_such_socket(env: ProgEnv, sk: int) -> int:
