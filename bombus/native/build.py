@@ -21,12 +21,21 @@ from bombus.jit import abi
 from bombus.jit.compile import Compiler
 from bombus.jit.lower import lower
 from bombus.jit.model import Lowered, Options
+from bombus.jit.walks import LOOP
 from bombus.native import start
 from bombus.native.arch import WASM32, Arch
-from bombus.native.inside import FREE, TIMELESS, Codes
+from bombus.native.inside import FREE, TIMELESS, Codes, access
 from bombus.native.link import link, link_shared
 from bombus.native.module import Pieces
-from bombus.native.programs import POINTERS, NativeProgram, NativeUnit, context_size, helper_name, wide_offset
+from bombus.native.programs import (
+    NativeProgram,
+    NativeUnit,
+    context_size,
+    helper_name,
+    packet_words,
+    pointers_of,
+    wide_offset,
+)
 from bombus.native.wasm import module_of
 from bombus.runtime import serve
 from bombus.spec.ctxstructs import CONTEXT
@@ -39,7 +48,7 @@ _BUDGET: Final = 1 << 62
 _LOOKUP: Final = 1  # bpf_map_lookup_elem
 _NAMES: Final = {"exe": "executables", "so": "shared libraries"}
 _CALLBACK: Final = "ARG_PTR_TO_FUNC"
-_KINDS: Final = {"xdp_md": serve.XDP}
+_KINDS: Final = {"xdp_md": serve.XDP, "__sk_buff": serve.SKB}
 
 
 def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, soname: str = "") -> bytes:
@@ -66,8 +75,9 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
         maps = {i: codes.of(inner[name].kind, inner[name].numbers) for i, name in held.items() if i not in arrays}
         maps |= _helpers(program, codes, FREE if not is_wasm else TIMELESS) if whole else {}
         lowered = lower(program.insns, target, Options(checked=False, budget=False, facts=program.facts, plain=_PLAIN,
-                                                       outside_stack=False, arrays=places, maps=maps))  # fmt: skip
-        _complain(program, lowered)
+                                                       outside_stack=False, arrays=places, maps=maps,
+                                                       packet=packet_words(program.context)))  # fmt: skip
+        _complain(program, lowered, maps.keys())
         if whole and lowered.helpers:
             names = ", ".join(helper_name(program.insns[index].imm) for index in sorted(lowered.helpers.values()))
             raise NotSupported(
@@ -76,15 +86,19 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
         prefix = f"p{number}."
         memory = {i: f"@bpf_memory_{_identifier(name)}" for i, name in held.items()}
         pieces.add_program(lowered, prefix, [_place(program, value) for value in lowered.immediates],
-                           {i: memory[i] for i in arrays}, {i: memory.get(i, "@bombus_nothing") for i in maps})
+                           {i: memory[i] for i in arrays}, {i: memory.get(i, "@bombus_random") for i in maps})
         entries.append((f"{prefix}{abi.MAIN}", _context(program) if emit == "exe" else 0))
     pieces.add(_variables(unit, {"exe": "internal ", "so": "dso_local "}.get(emit, "")))
     pieces.add(_tables(unit))
     for name, one in sorted(inner.items()):
         pieces.add([one.memory(f"bpf_memory_{_identifier(name)}", arch.target.byteorder),
                     f"@bpf_map_{name} = internal global i8 0"])  # fmt: skip
+        if emit == "so":
+            code = codes.of(one.kind, one.numbers)
+            pieces.add_code(code)
+            pieces.add(access(name, f"@bpf_memory_{_identifier(name)}", code))
     if whole:
-        pieces.add(["@bombus_nothing = internal global i8 0"])
+        pieces.add(["@bombus_random = internal global i64 0"])  # the memory of helpers: numbers so far
         pieces.add(start.yield_text() if is_wasm else start.service_text(arch))
         outside = unit.maps - inner.keys()
         if outside:
@@ -129,11 +143,14 @@ def _helpers(program: NativeProgram, codes: Codes, free: Collection[int]) -> dic
     """Calls of helpers that take no map and can be inside."""
     insns = enumerate(program.insns)
     calls = [index for index, insn in insns if insn.opcode == op.CALL and not insn.src and insn.imm in free]
-    return dict.fromkeys(calls, codes.of_helpers()) if calls else {}
+    if not calls:
+        return {}
+    code = codes.of_helpers(packet_words(program.context))
+    return {index: code for index in calls if program.insns[index].imm in code.calls}
 
 
-def _complain(program: NativeProgram, lowered: Lowered) -> None:
-    if lowered.entries and not _only_loops(program):
+def _complain(program: NativeProgram, lowered: Lowered, inside: Collection[int]) -> None:
+    if lowered.entries and not _only_loops(program, inside):
         raise NotSupported("native code of this program", f"{program.name} has callbacks")
     missing = lowered.needs - {abi.FIND, abi.TAIL_CALL}
     if missing:
@@ -144,9 +161,9 @@ def _complain(program: NativeProgram, lowered: Lowered) -> None:
         raise CodegenError(f"{program.name} has accesses that the verifier says nothing of")
 
 
-def _only_loops(program: NativeProgram) -> bool:
-    """Are the callbacks those of bpf_loops that are loops in native code?"""
-    loops = program.facts.loops
+def _only_loops(program: NativeProgram, inside: Collection[int]) -> bool:
+    """Are the callbacks those of loops in native code? Other calls than bpf_loop's are when their map is inside."""
+    loops = {i: at for i, at in program.facts.loops.items() if program.insns[i].imm == LOOP or i in inside}
     called = [index for index, insn in enumerate(program.insns) if insn.opcode == op.CALL and insn.src == 0]
     rows = {index: HELPER_BY_ID.get(program.insns[index].imm) for index in called}
     return not any(row is None or (_CALLBACK in row.args and index not in loops) for index, row in rows.items())
@@ -275,8 +292,8 @@ def header(unit: NativeUnit, name: str) -> str:
         lines += [
             f"/* The context of {context} programs: the struct of <linux/bpf.h>, and the packet's addresses. */",
             f"struct bombus_{context.strip('_')} {{",
-            f"\tuint8_t uapi[{wide_offset(context, POINTERS[0])}]; /* {CONTEXT[context].size} bytes of {context} */",
-            *(f"\tuint64_t {field};" for field in POINTERS), "};", "",
+            f"\tuint8_t uapi[{wide_offset(context, 'data')}]; /* {CONTEXT[context].size} bytes of {context} */",
+            *(f"\tuint64_t {field};" for field in pointers_of(context)), "};", "",
         ]  # fmt: skip
     for program in unit.programs:
         lines.append(f"uint64_t {program.name}(void *ctx); /* {program.type} */")

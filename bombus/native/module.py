@@ -8,6 +8,7 @@ from typing import Final
 
 from bombus.jit import abi
 from bombus.jit.model import Lowered
+from bombus.vm.env import MapCode
 
 # What each program's module calls its own; everything else (helpers, the compiler's routines) is shared.
 _OWN: Final = re.compile(
@@ -62,6 +63,12 @@ class Pieces:
             if line.startswith("define i64 @"):
                 line = line.replace("define ", "define internal ", 1)
             self.add([line])
+
+    def add_code(self, code: MapCode) -> None:
+        """The operations of a map, unless a program has brought them."""
+        if code.digest not in self._codes:
+            self._codes.add(code.digest)
+            self.add([code.head, code.definitions, *sorted(code.declarations)])
 
     def text(self) -> str:
         rest = [line for line in self._once if not (line.startswith("declare") and _name(line) in self._defined)]

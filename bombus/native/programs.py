@@ -28,6 +28,8 @@ VERSION: Final = "6.18"
 # Members of contexts that hold addresses of packet bytes. Kernels rewrite loads of them; native code finds them, as
 # u64, behind the struct of the uapi header, in this order.
 POINTERS: Final = ("data", "data_end", "data_meta")
+SKB: Final = "__sk_buff"
+_SKB_POINTERS: Final = ("data", "data_end", "mac", "network", "data_meta")  # first `vm.env.Env.packet_words`
 _WHAT: Final = "native code of this program"
 _LDX_W: Final = op.BPF_LDX | op.BPF_MEM | op.BPF_W
 _LDX_DW: Final = op.BPF_LDX | op.BPF_MEM | op.BPF_DW
@@ -178,7 +180,17 @@ def _place(prog: Prog, index: int, maps: dict[int, str]) -> tuple[str, int | Non
 
 def wide_offset(context: str, member: str) -> int:
     """Where native code finds the address in a member of a context struct, as u64."""
-    return align_up(CONTEXT[context].size, 8) + 8 * POINTERS.index(member)
+    return align_up(CONTEXT[context].size, 8) + 8 * pointers_of(context).index(member)
+
+
+def pointers_of(context: str) -> tuple[str, ...]:
+    """The addresses behind a context struct, in their order."""
+    return _SKB_POINTERS if context == SKB else POINTERS
+
+
+def packet_words(context: str) -> int:
+    """Where `vm.env.Env.packet_words` lie; 0 for contexts that have none."""
+    return wide_offset(context, "data") if context == SKB else 0
 
 
 def context_size(context: str) -> int:
@@ -186,7 +198,7 @@ def context_size(context: str) -> int:
     row = CONTEXT.get(context)
     if row is None or not any(member.name in POINTERS for member in row.members):
         return 0
-    return align_up(row.size, 8) + 8 * len(POINTERS)
+    return align_up(row.size, 8) + 8 * len(pointers_of(context))
 
 
 def _pointer(insn: Insn, index: int, facts: Facts, context: str, name: str) -> Insn:

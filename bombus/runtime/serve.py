@@ -7,11 +7,13 @@ u64 r0, u32 size` and the bytes as the program left them. status and insn are th
 from __future__ import annotations
 
 from bombus import bpf
-from bombus.bpf import Struct, be32, s32, s64, u32, u64, var
+from bombus.bpf import Array, Struct, array, be32, s32, s64, u8, u16, u32, u64, var
+from bombus.spec.ctxstructs import CONTEXT
 
 # What the context of a program is.
 MEMORY = 0  # r1 is the address of the bytes
 XDP = 1  # r1 is a struct xdp_md whose packet they are
+SKB = 2  # r1 is a struct __sk_buff whose packet they are, from the link layer on
 
 # Exit codes.
 ENDED, CUT_OFF, NO_PROGRAM, TOO_LARGE = 0, 65, 66, 67
@@ -70,9 +72,29 @@ class Packet(Struct):
     meta: u64
 
 
+class Buffer(Struct):
+    """struct __sk_buff, and the addresses of its packet, as native code reads them (`native.programs`)."""
+
+    fields: Array[u64] = array(24)
+    start: u64
+    end: u64
+    link: u64
+    network: u64
+    meta: u64
+
+
+_SKB_BYTES = CONTEXT["__sk_buff"].size
+_PKT_TYPE, _PROTOCOL, _IFINDEX, _WIRE_LEN = (
+    next(member.offset for member in CONTEXT["__sk_buff"].members if member.name == name)
+    for name in ("pkt_type", "protocol", "ifindex", "wire_len")
+)
+_HEADER = 14  # of Ethernet
+_BROADCAST, _MULTICAST = 1, 2  # PACKET_*, include/uapi/linux/if_packet.h
+
 request = var(Request)
 answer = var(Answer)
 context = var(Packet)
+buffer = var(Buffer)
 
 
 @bpf.kfunc
@@ -110,6 +132,27 @@ def _write(address: u64, size: u64) -> bool:
             return False
         done = done + u64(count)
     return True
+
+
+def _fill_buffer(data: u64, size: u64) -> u64:
+    """The context of a packet that came in on interface 1."""
+    at = bpf.address(buffer)
+    bpf.fill(at, u8(0), _SKB_BYTES)
+    header = u64(_HEADER) if size >= _HEADER else size
+    bpf.at(at, u32).value = u32(size)
+    bpf.at(at + _WIRE_LEN, u32).value = u32(size)
+    bpf.at(at + _IFINDEX, u32).value = u32(1)
+    if size >= _HEADER:
+        bpf.at(at + _PROTOCOL, u32).value = u32(bpf.at(data + 12, u16).value)  # in network order, as there
+        if bpf.at(data, u8).value & 1 != 0:
+            everybody = bpf.at(data, u32).value == 0xFFFF_FFFF and bpf.at(data + 4, u16).value == 0xFFFF
+            bpf.at(at + _PKT_TYPE, u32).value = u32(_BROADCAST) if everybody else u32(_MULTICAST)
+    buffer.start = data
+    buffer.end = data + size
+    buffer.link = data
+    buffer.network = data + header
+    buffer.meta = data
+    return at
 
 
 def serve(run_at: u64, frames: u64, frame_bytes: u64, depth: u64, data: u64, room: u64, budget: u64) -> u32:
@@ -159,6 +202,8 @@ def serve(run_at: u64, frames: u64, frame_bytes: u64, depth: u64, data: u64, roo
             run.third.readable = u64(24)
             run.third.writable = u64(0)
             run.count = u32(3)
+        if kind == SKB:
+            ctx = _fill_buffer(data, size)
         r0 = bombus_enter(program, run_at, ctx)
         answer.status = be32(run.status)
         answer.insn = be32(run.insn)

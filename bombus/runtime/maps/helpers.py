@@ -15,6 +15,7 @@ from bombus.runtime.maps.table import MIX, Word2, Word4, give, take
 __all__ = ["dynptr_data", "dynptr_from_mem", "dynptr_read", "dynptr_write"]  # bodies here, too
 ASK = 0xFFFF_FFFF_FFFF_FFFF  # vm.env.ASK
 MONOTONIC, BOOTTIME, TAI = time.CLOCK_MONOTONIC, time.CLOCK_BOOTTIME, time.CLOCK_TAI
+REALTIME = time.CLOCK_REALTIME
 MONOTONIC_COARSE = 6  # Linux include/uapi/linux/time.h
 ANY_SIZES = 0x60D  # Linux 6.13: bpf_csum_diff takes them
 MOST = 512  # bytes before that: MAX_BPF_STACK
@@ -113,6 +114,14 @@ def random(base: u64, ordinary: u64) -> u64:
     value = (value ^ (value >> 30)) * 0xBF58_476D_1CE4_E5B9
     value = (value ^ (value >> 27)) * 0x94D0_49BB_1331_11EB
     return value >> 32 ^ value >> 1 & 0xFFFF_FFFF
+
+
+def seeded(base: u64) -> u64:
+    """bpf_get_prandom_u32 where nobody gave a seed: the first call takes it from the clocks."""
+    if bpf.at(base, u64).value == 0:
+        now = read_clock(s32(REALTIME), u64(1)) * MIX + read_clock(s32(MONOTONIC), u64(1))
+        bpf.at(base, u64).value = now | 1
+    return random(base, u64(1))
 
 
 # ------------------------------------------------------------------------------------------------ checksums

@@ -64,7 +64,7 @@ KINDS: Final[dict[str, Kind]] = {
         "helpers",
         ("submit", "discard", "lock", "unlock", "cpu", "monotonic", "boottime", "coarse", "tai", "random", "csum_diff",
          "load_bytes", "load_relative", "submit_dynptr", "discard_dynptr", "dynptr_from_mem", "dynptr_read",
-         "dynptr_write", "dynptr_data"),
+         "dynptr_write", "dynptr_data", "seeded"),
         {},
         {5: ("monotonic", "w"), 7: ("random", "w"), 8: ("cpu", "c"), 26: ("load_bytes", "1234"),
          28: ("csum_diff", "12345"), 68: ("load_relative", "12345"), 93: ("lock", "1"), 94: ("unlock", "1"),
