@@ -30,6 +30,7 @@ ELSEWHERE = {
     "bombus iter pin tasks.bpf.o": "needs root",
     "bombus link show": "shows a running system",
     "bombus map lookup name flows": "shows a running system",
+    "bombus net attach xdp file": "needs root and an interface",
     "bombus net show dev eth1": "shows a running system",
     "bombus perf": "shows a running system",
     "bombus prog show name traffic": "shows a running system",
