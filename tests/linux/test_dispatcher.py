@@ -25,13 +25,16 @@ from sandbox import Refused, in_namespace, mount_bpffs, run, veth
 
 from bombus.cli import output
 from bombus.cli.main import main
-from bombus.errors import KernelError, NotSupported, UsageError
+from bombus.errors import KernelError, NeedsKernel, NotSupported, UsageError
 from bombus.kernel.handles import Attachment, Link, Program
 from bombus.kernel.handles.attach import dispatchprog
 from bombus.kernel.handles.attach.dispatcher import attached, leave, members
+from bombus.kernel.handles.attach.runconfig import bits, run_config
 from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.kernels import open_kernel
 from bombus.loader.load import Loaded, load
 from bombus.object.read import open_object
+from bombus.spec.version import KernelVersion
 
 pytestmark = pytest.mark.linux
 FILE = Path(__file__).parent / "data" / "dispatch.bpf.o"
@@ -125,6 +128,55 @@ def ours(item: Loaded, name: str, **options: Any) -> Attachment:
     made = item.programs[name].attach_xdp("vb", dispatcher=True, **options)
     assert isinstance(made, Attachment)
     return made
+
+
+@pytest.mark.parametrize("name", ["linux", "user:6.12", "user:6.1"])
+def test_the_program_itself(name: str) -> None:
+    """Kernels take it; places without a program let the packet pass; its configuration can be read back."""
+    kernel = open_kernel(name)
+    for count in (0, 1, 4, 10):
+        slots = tuple(dispatchprog.Slot(9 * number, 1 << number % 5, number < 2) for number in range(count))
+        config = dispatchprog.Config(2, slots)
+        with dispatchprog.load(kernel, config) as program:
+            assert program.test_run(FRAME).retval == PASS
+            assert dispatchprog.read_config(program) == config and program.name == "xdp_dispatcher"
+            assert len(program.map_ids()) == 1
+            assert [number for number, _ in members(program)] == [0] * count
+    with pytest.raises(UsageError, match="room for 10"):
+        dispatchprog.load(kernel, dispatchprog.Config(2, tuple([dispatchprog.Slot(1, 1, False)] * 11)))
+    with Program.load(kernel, "xdp", bytes.fromhex("b7000000020000009500000000000000")) as other:
+        assert dispatchprog.read_config(other) is None and members(other) == []
+
+
+def test_what_objects_say_of_their_programs() -> None:
+    found = {name: run_config(OBJECT.btf, name) for name in ("first", "dropper", "plain")}
+    assert found == {"first": (20, 0b1100), "dropper": (60, 0b10), "plain": (50, 0b100)}
+    assert run_config(None, "first") == (50, 0b100)
+    assert bits("XDP_DROP") == bits(["drop"]) == 2 and bits(()) == 0
+    with pytest.raises(UsageError, match="'pas' is no XDP action"):
+        bits(["pas"])
+
+
+def test_where_there_are_no_dispatchers() -> None:
+    kernel = open_kernel("user:6.12")
+    kernel.net.veth("va", "vb")  # type: ignore[attr-defined]
+    with load(OBJECT, kernel, pin_root="") as item:
+        with pytest.raises(NotSupported, match="dispatchers on the user kernel"):
+            item.programs["plain"].attach_xdp("vb", dispatcher=True)
+        with pytest.raises(UsageError, match="go with dispatcher=True"):
+            item.programs["plain"].attach_xdp("vb", priority=3)
+        with pytest.raises(UsageError, match="do not go with a dispatcher"):
+            item.programs["plain"].attach_xdp("vb", dispatcher=True, netlink=True)
+        with pytest.raises(UsageError, match="priority -1"):
+            item.programs["plain"].attach_xdp("vb", dispatcher=True, priority=-1)
+
+
+def test_kernels_that_are_too_old() -> None:
+    class Old(LinuxKernel):
+        version = KernelVersion(5, 9)  # type: ignore[assignment]
+
+    with load(OBJECT, Old(), pin_root="") as item, pytest.raises(NeedsKernel, match=r"5\.10"):
+        item.programs["plain"].attach_xdp(1, dispatcher=True)
 
 
 def test_joining_what_xdp_loader_made() -> None:

@@ -476,43 +476,49 @@ def test_closed_descriptors_and_a_guard_that_is_gone() -> None:
     in_namespace(body)
 
 
-def test_namespaces_that_the_thread_left() -> None:
-    """The guard undoes it in the namespace where it was made, whose last process was the killed one."""
+def in_another(namespace: int, action: Callable[[], Any]) -> Any:
+    """Do something in a thread that is in another network namespace."""
+    libc, found = ctypes.CDLL(None, use_errno=True), []
+
+    def body() -> None:
+        if libc.setns(namespace, CLONE_NEWNET):
+            raise Refused(f"setns: {os.strerror(ctypes.get_errno())}")
+        found.append(action())
+
+    thread = threading.Thread(target=body)
+    thread.start()
+    thread.join()
+    return found[0]
+
+
+def test_namespaces_that_a_thread_was_in() -> None:
+    """The guard undoes it in the namespace where it was made, though the guard and all of the process are elsewhere."""
 
     def body() -> None:
         kernel = LinuxKernel()
-        program = Program.load(kernel, "xdp", TWO)
         here = os.open("/proc/self/ns/net", os.O_RDONLY)
-        ready, told = os.pipe()
+        if ctypes.CDLL(None).unshare(CLONE_NEWNET):
+            raise Refused("unshare")
+        there = os.open("/proc/self/ns/net", os.O_RDONLY)
+        ctypes.CDLL(None).setns(here, CLONE_NEWNET)
+        veth()
+        index = in_another(there, lambda: (veth("inner", "other"), kernel.sites.ifindex("other"))[1])
+        xdp, tc = Program.load(kernel, "xdp", TWO), Program.load(kernel, "sched_cls", ZERO)
+
+        def state() -> object:
+            return kernel.sites.xdp_query(index).ids or "clsact" in run("tc", "qdisc", "show", "dev", "inner")
 
         def action() -> object:
-            libc, held = ctypes.CDLL(None, use_errno=True), []
-
-            def attach() -> None:
-                if libc.unshare(CLONE_NEWNET):
-                    raise Refused(f"unshare: {os.strerror(ctypes.get_errno())}")
-                veth("inner", "other")
-                held.append(program.attach_xdp("other", netlink=True))
-                os.write(told, str(os.stat("/proc/thread-self/ns/net").st_ino).encode())
-                libc.setns(here, CLONE_NEWNET)
-
-            thread = threading.Thread(target=attach)
-            thread.start()
-            thread.join()
+            held = [xdp.attach_xdp("vb", netlink=True)]  # the guard starts in this one
+            held += in_another(there, lambda: [
+                xdp.attach_xdp("other", netlink=True), tc.attach_tc("inner", "egress", tcx=False)
+            ])  # fmt: skip
+            assert in_another(there, state) and kernel.sites.xdp_query(kernel.sites.ifindex("vb")).ids
             return held
 
         assert child(action) == -signal.SIGKILL
-        number = os.read(ready, 64)
-        assert number
-
-        def used() -> bool:
-            """Is the program attached anywhere: has it users besides us?"""
-            with Program.from_id(kernel, program.id):
-                return int(number) in {
-                    ns.stat().st_ino for ns in Path("/proc").glob("[0-9]*/ns/net") if ns.exists()
-                }
-
-        assert goes(used) and goes(guards)
+        assert goes(lambda: in_another(there, state)) and goes(guards)
+        assert not kernel.sites.xdp_query(kernel.sites.ifindex("vb")).ids
 
     in_namespace(body)
 

@@ -213,7 +213,9 @@ def _run(kernel: Kernel, kind: str, fact: dict[str, Any], own: set[tuple[str, in
         known = {"prog": prog_fd, "map": map_fd, "link": link_fd}
         for name, fd in (*known.items(), ("link", everyone)):
             own.add((name, read_info(kernel, fd, f"bpf_{name}_info")["id"]))
-        sample = known[kind] if kind in known else keep(open_id(kernel, "btf", next(iter(ids(kernel, "btf")))))
+        # Of types, any will do; we hold it only to look at it.
+        looked_at = 0 if kind in known else next(iter(ids(kernel, "btf")))
+        sample = keep(open_id(kernel, "btf", looked_at)) if looked_at else known[kind]
         value = bytearray(_LEARN.pack(0, os.getpid(), sample))
         kernel.bpf(Attr("BPF_MAP_UPDATE_ELEM", map_fd=map_fd, key=bytes(4), value=value))
         _read(kernel, link_fd)
@@ -224,6 +226,9 @@ def _run(kernel: Kernel, kind: str, fact: dict[str, Any], own: set[tuple[str, in
     found: dict[int, Holders] = {}
     for number, pid, name, cookie, has_cookie in _ENTRY.iter_unpack(data[: len(data) // _ENTRY.size * _ENTRY.size]):
         if (kind, number) in own:
+            continue
+        if number == looked_at and pid == os.getpid():
+            looked_at = 0
             continue
         entry = found.setdefault(number, Holders())
         comm = name.split(b"\0", 1)[0].decode(errors="replace")

@@ -475,6 +475,20 @@ def test_a_wrong_cache_is_found_out(linux_kernel: Any, monkeypatch: pytest.Monke
 
 
 
+def test_who_looks_for_holders_is_none(linux_kernel: Any) -> None:
+    """The search opens a BTF object itself, which counts only for who had it open before."""
+    code = (
+        "import os\nfrom bombus.kernel.handles import Btf, ids\n"
+        "from bombus.kernel.linux.holders import holders\nfrom bombus.kernel.linux.kernel import LinuxKernel\n"
+        "kernel = LinuxKernel()\nfirst = next(iter(ids(kernel, 'btf')))\n"
+        "def mine():\n    found = holders(kernel, 'btf').get(first)\n"
+        "    return found is not None and os.getpid() in dict(found.processes)\n"
+        "print(mine())\nwith Btf.from_id(kernel, first):\n    print(mine())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
+
+
 def test_btf_of_a_user_kernel(bombus: Callable[..., Any]) -> None:
     assert bombus("-j", "btf", "show", "--kernel", "user:6.1").json() == []
     done = bombus("btf", "dump", "id", "1", "--kernel", "user")

@@ -17,7 +17,7 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, NamedTuple
 
 from bombus.btf.types import Func
-from bombus.errors import KernelError, NotSupported, UsageError
+from bombus.errors import KernelError, NeedsKernel, NotSupported, UsageError
 from bombus.kernel.handles.attach import dispatchprog
 from bombus.kernel.handles.attach.dispatchprog import Config, Slot
 from bombus.kernel.handles.attach.net import XDP_MODES, XDP_UPDATE_IF_NOEXIST
@@ -31,6 +31,7 @@ from bombus.kernel.handles.programs import Program
 from bombus.kernel.sites import NoWatch
 from bombus.spec.linktypes import LINK_TYPE
 from bombus.spec.sections import BPF_F_XDP_HAS_FRAGS
+from bombus.spec.version import since
 from bombus.spec.xdpdispatcher import NAME, SLOTS, VERSION, slot
 
 if TYPE_CHECKING:
@@ -41,6 +42,7 @@ _EXT = "BPF_PROG_TYPE_EXT"
 _XDP = "BPF_PROG_TYPE_XDP"
 _TRACING = LINK_TYPE["BPF_LINK_TYPE_TRACING"].id
 _TRIES = 10
+_SINCE = since("5.10")
 _ENOTSUPP = 524  # Linux include/linux/errno.h; not an errno of libc
 
 
@@ -328,6 +330,11 @@ def attach(
 ) -> Attachment:
     """See `net.attach_xdp`."""
     kernel, place = program.kernel, joining(program, priority, chain)
+    if kernel.name == "linux" and kernel.version < _SINCE:
+        raise NeedsKernel(
+            errno.EINVAL, "XDP dispatcher", feature="a program in the place of functions of several others",
+            since=str(_SINCE), version=str(kernel.version),
+        )  # fmt: skip
 
     def add(there: list[Member]) -> list[Member]:
         if len(there) >= SLOTS:
