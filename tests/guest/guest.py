@@ -23,8 +23,8 @@ ROOT = HERE.parent.parent
 MARK = "BOMBUS-RESULT "
 KERNELS = Path(os.environ.get("BOMBUS_GUEST_KERNELS", "/var/cache/bombus"))
 MODULES = ("veth", "cls_bpf", "sch_ingress", "nf_defrag_ipv4", "dummy")  # each after those that it needs
-TOOLS = ("ip", "tc", "xdp-loader")
-TOOLS_FILES = ("/usr/lib/x86_64-linux-gnu/bpf/xdp-dispatcher.o",)  # what these tools load
+TOOLS = ("ip", "tc", "xdp-loader", "xdp-filter")
+TOOLS_FILES = ("xdp-dispatcher.o", "xdpfilt_*.o")  # what these tools load, of /usr/lib/*/bpf
 MERGED = ("bin", "lib", "lib64", "sbin")  # links into /usr, as in Debian
 # Parts of the standard library that no test needs.
 _LEFT_OUT = {"test", "tests", "site-packages", "idlelib", "ensurepip", "lib2to3", "tkinter",
@@ -142,8 +142,8 @@ def build(target: Path, version: str, tests: list[str], files: list[Path], modul
         if found is not None:
             with_libraries(archive, found)
     for name in TOOLS_FILES:
-        if Path(name).exists():
-            archive.copy(Path(name))
+        for path in sorted(Path("/usr/lib").glob(f"*/bpf/{name}")):
+            archive.copy(path)
     compileall.compile_dir(ROOT / "bombus", quiet=2)  # compiling in the guest is slow
     archive.tree(ROOT / "bombus", "/bombus/bombus", (".py", tag))
     click = importlib.util.find_spec("click")  # for the command line

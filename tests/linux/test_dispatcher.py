@@ -201,6 +201,29 @@ def test_joining_what_xdp_loader_made() -> None:
     body_of(body)
 
 
+def test_beside_xdp_filter() -> None:
+    """A tool that has its own objects, and finds its program among the others'."""
+
+    def body(kernel: LinuxKernel, item: Loaded) -> None:
+        def tool(*words: str) -> str:
+            done = subprocess.run(["xdp-filter", *words], capture_output=True, text=True, check=False)
+            assert done.returncode == 0, done
+            return done.stdout
+
+        if not shutil.which("xdp-filter"):
+            raise Refused("xdp-filter is not installed")
+        with ours(item, "plain"):
+            tool("load", "vb", "-f", "ethernet")
+            assert len(names()) == 2 and {name[:7] for name in names()} == {"plain", "xdpfilt"}
+            assert "vb" in tool("status")
+            with ours(item, "first"):
+                assert dispatch(kernel, item) == (PASS, [1, 3])
+                tool("unload", "vb")
+                assert names() == ["first", "plain"]
+
+    body_of(body)
+
+
 def test_xdp_loader_unloads_all() -> None:
     def body(kernel: LinuxKernel, item: Loaded) -> None:
         mine = ours(item, "first")
