@@ -63,8 +63,9 @@ class ObjectSteps(StackSteps):
 
     def locked(self, which: int, key: list[Insn], size: int) -> list[Insn]:
         """A value whose lock is held while it is worked on. key: code that leaves the key's address in r2."""
-        inner = [b.stx("u64", 10, SPARE, 0), b.mov(1, b.R0), *self.called(_LOCK), b.ldx("u64", 1, 10, SPARE),
-                 *self.used(1, 8, size), b.ldx("u64", 1, 10, SPARE), *self.called(_UNLOCK), b.mov(0, 1)]  # fmt: skip
+        held = [b.ldx("u64", 1, 10, SPARE), *self.used(1, 8, size), b.ldx("u64", 1, 10, SPARE)]
+        inner = [b.stx("u64", 10, SPARE, 0), b.mov(1, b.R0), *self.called(_LOCK), b.mov(0, 5), *held,
+                 *self.called(_UNLOCK), b.mov(0, 1)]  # fmt: skip
         return [*key, *self.map_of(which), *self.called(1), b.jmp("==", 0, 0, len(inner)), *inner]
 
     def of_cpu(self, which: int, key: list[Insn], size: int) -> list[Insn]:
@@ -75,8 +76,9 @@ class ObjectSteps(StackSteps):
     def record(self, which: int) -> list[Insn]:
         """A record that is held over other steps."""
         rng, size = self.rng, self.rng.choice((8, 16, 64))
-        held = [b.stx("u64", 10, SPARE, 0), *self.used(0, 0, size), *self.arithmetic(3), *self.arithmetic(3),
-                b.ldx("u64", 1, 10, SPARE), *self.used(1, 0, size), b.ldx("u64", 1, 10, SPARE), b.mov(2, 0),
+        between = [b.mov(0, 3), *self.arithmetic(3), *self.arithmetic(3)]
+        held = [b.stx("u64", 10, SPARE, 0), *self.used(0, 0, size), *between, b.ldx("u64", 1, 10, SPARE),
+                *self.used(1, 0, size), b.ldx("u64", 1, 10, SPARE), b.mov(2, 0),
                 Insn(op.CALL, 0, 0, 0, rng.choice((_SUBMIT, _DISCARD))), b.mov(0, 7), *self.lost()]  # fmt: skip
         return [*self.map_of(which), b.mov(2, size), b.mov(3, 0), Insn(op.CALL, 0, 0, 0, _RESERVE), *self.lost(),
                 b.jmp("==", 0, 0, len(held)), *held]  # fmt: skip
