@@ -164,3 +164,15 @@ def test_references_are_given_back() -> None:
     assert len(kernel.ids["map"]) == 1
     kernel.close(fd)
     assert len(kernel.ids["map"]) == len(kernel.ids["prog"]) == 0
+
+
+@pytest.mark.parametrize("prog_type", [1, 3, 6])
+def test_programs_that_go_leave_no_packets_behind(prog_type: int) -> None:
+    kernel = UserKernel()
+    left = []
+    for _ in range(3):
+        fd = kernel.bpf(load_attr(prog_type=prog_type))
+        assert run_packet(kernel, fd, bytes(60)).verdict == 2
+        kernel.close(fd)
+        left.append(len(kernel.memory._regions))
+    assert left == left[:1] * 3

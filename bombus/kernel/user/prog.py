@@ -25,6 +25,8 @@ from bombus.spec.version import since
 from bombus.vm.engines import engine
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from bombus.isa.facts import Facts
     from bombus.kernel.api import Attr
     from bombus.kernel.user.kernel import UserKernel
@@ -42,8 +44,8 @@ class Prog(KernelObject):
     kind: ClassVar[str] = "prog"
 
     __slots__ = (
-        "attach_btf_id", "btf", "compiled", "env", "expected_attach_type", "facts", "flags", "func_info", "gpl",
-        "insns", "kernel", "license", "line_info", "load_time", "maps", "max_ctx_offset", "name", "run_count",
+        "attach_btf_id", "btf", "compiled", "env", "expected_attach_type", "facts", "flags", "func_info", "give_back",
+        "gpl", "insns", "kernel", "license", "line_info", "load_time", "maps", "max_ctx_offset", "name", "run_count",
         "run_time", "runner", "tag", "type", "verified_insns", "xlated",
     )  # fmt: skip
 
@@ -73,6 +75,7 @@ class Prog(KernelObject):
         self.run_count = 0
         self.run_time = 0
         self.runner: object = None  # what its hook keeps between runs
+        self.give_back: Callable[[], None] | None = None  # for what `runner` borrowed
         self.env = ProgEnv(kernel, self)
 
     @property
@@ -82,6 +85,9 @@ class Prog(KernelObject):
 
     def release(self) -> None:
         self.kernel.ids["prog"].remove(self)
+        if self.give_back is not None:
+            self.runner = None
+            self.give_back()
         for item in self.maps:
             item.put()
         self.maps = []

@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from bombus.errors import VmFault
 from bombus.kernel.user.hooks.skbrun import KINDS, MAX_DATA, finish_packet, prepare
 from bombus.kernel.user.hooks.skbrun import borrow as borrow_skb
+from bombus.kernel.user.hooks.skbrun import give_back as give_back_skb
 from bombus.kernel.user.hooks.testrun import refuse
 from bombus.kernel.user.hooks.xdp import ETH_HLEN, HEADROOM, PAGE, TAILROOM
 from bombus.kernel.user.hooks.xdprun import borrow as borrow_xdp
+from bombus.kernel.user.hooks.xdprun import give_back as give_back_xdp
 from bombus.kernel.user.maps.storage import drop_test_run, storages
 from bombus.kernel.user.progfault import located
 from bombus.kernel.user.world import world_of
@@ -27,7 +29,7 @@ _LINEAR = PAGE - HEADROOM - TAILROOM
 def packet_runner(kernel: UserKernel, prog: Prog) -> PacketRunner | None:
     """(packet, ifindex) -> (verdict, packet afterwards); None for a program type without packets.
 
-    The runner keeps its buffer for as long as the program lives.
+    The runner keeps its buffer for as long as the program lives; `Prog.give_back` takes it away then.
     """
     if prog.type.short == "xdp":
         return _xdp(kernel, prog)
@@ -37,7 +39,9 @@ def packet_runner(kernel: UserKernel, prog: Prog) -> PacketRunner | None:
 
 
 def _xdp(kernel: UserKernel, prog: Prog) -> PacketRunner:
-    buff = borrow_xdp(kernel, world_of(kernel))
+    world = world_of(kernel)
+    buff = borrow_xdp(kernel, world)
+    prog.give_back = lambda: give_back_xdp(world, buff)
     ctx = buff.ctx.start
     run = prog.compiled.run
 
@@ -61,6 +65,7 @@ def _xdp(kernel: UserKernel, prog: Prog) -> PacketRunner:
 def _skb(kernel: UserKernel, prog: Prog) -> PacketRunner:
     world = world_of(kernel)
     skb = borrow_skb(kernel, world)
+    prog.give_back = lambda: give_back_skb(world, skb)
     has_storage = bool(storages(prog))
     ctx = skb.ctx.start
     run = prog.compiled.run
