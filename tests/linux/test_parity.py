@@ -28,6 +28,7 @@ from bombus.loader.load import Loaded, load
 from bombus.object.read import open_object
 from bombus.spec.attachtypes import ATTACH_TYPE
 
+PATIENCE = float(os.environ.get("BOMBUS_TEST_PATIENCE", "0.3"))  # seconds until an answer counts as none
 pytestmark = pytest.mark.linux
 OPTIONS = open_object(Path(__file__).parent / "data" / "options.bpf.o")
 OBJECT = open_object(Path(__file__).parent / "data" / "parity.bpf.o")
@@ -223,7 +224,7 @@ class LinuxSockets:
 
     def make(self, family: int, type: int) -> Any:
         made = socket.socket(family, type)
-        made.settimeout(0.3)
+        made.settimeout(PATIENCE)
         return made
 
     def open(self, name: str, numbers: tuple[int, int], access: str) -> None:
