@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 from typing import TYPE_CHECKING, cast
 
-from bombus.errors import NotSupported
+from bombus.errors import KernelError, NotSupported
 from bombus.kernel.sites import NoSites, Sites, TcFilter, XdpState
-from bombus.kernel.user import devices, sockets
+from bombus.kernel.user import devices, sockets, steering
 from bombus.kernel.user.prog import Prog
 
 if TYPE_CHECKING:
@@ -28,6 +29,10 @@ class UserSites(NoSites):
         return devices.network_of(self._kernel).device(name).ifindex
 
     def open(self, kind: str, path: str) -> int:
+        if kind == "netns":
+            if path not in steering.NAMES:
+                raise KernelError(errno.ENOENT, "open", f"{path}: the user kernel has one network namespace")
+            return self._kernel.fds.open("open", steering.netns_of(self._kernel))
         if kind != "cgroup":
             raise NotSupported(f"opening a {kind} on the user kernel", "it has cgroups, interfaces and sockets")
         return self._kernel.fds.open("open", sockets.cgroups_of(self._kernel).find(path))
@@ -80,11 +85,15 @@ class UserSites(NoSites):
 
     def socket_attach(self, socket_fd: int, prog_fd: int, *, reuseport: bool) -> None:
         if reuseport:
-            raise NotSupported("reuseport programs on the user kernel", "its sockets have no reuseport groups")
-        sockets.attach_filter(self._kernel, socket_fd, self._prog("SO_ATTACH_BPF", prog_fd))
+            steering.attach(self._kernel, socket_fd, self._prog("SO_ATTACH_REUSEPORT_EBPF", prog_fd))
+        else:
+            sockets.attach_filter(self._kernel, socket_fd, self._prog("SO_ATTACH_BPF", prog_fd))
 
     def socket_detach(self, socket_fd: int, *, reuseport: bool) -> None:
-        sockets.attach_filter(self._kernel, socket_fd, None)
+        if reuseport:
+            steering.attach(self._kernel, socket_fd, None)
+        else:
+            sockets.attach_filter(self._kernel, socket_fd, None)
 
 
 def sites_of(kernel: UserKernel) -> Sites:

@@ -12,7 +12,7 @@ import errno
 import ipaddress
 import struct
 from collections import deque
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.user.helpers.checksum import fold, partial
@@ -20,7 +20,8 @@ from bombus.kernel.user.hooks.skbrun import borrow, give_back, prepare
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.options import Options, get_option, set_option
 from bombus.kernel.user.socketsecurity import ask, inet_address
-from bombus.kernel.user.tcp.connection import CLOSE, Tcp
+from bombus.kernel.user.steering import Group
+from bombus.kernel.user.tcp.connection import CLOSE, ESTABLISHED, LISTEN, Tcp
 from bombus.kernel.user.tcp.segment import Segment, parse
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import Cgroup, CgroupTree, run_programs
@@ -38,6 +39,7 @@ SOCK_STREAM, SOCK_DGRAM = 1, 2
 _PROTOCOLS: Final = {SOCK_STREAM: 6, SOCK_DGRAM: 17}
 _SOCK_SIZE: Final = 80  # struct bpf_sock
 _ADDR_SIZE: Final = 72  # struct bpf_sock_addr
+_REUSEPORT: Final = (1, 15)  # SOL_SOCKET, SO_REUSEPORT
 _EPHEMERAL: Final = 32768
 Address = tuple[str, int]
 _STATES: Final = {"closed": 7, "established": 1}
@@ -66,8 +68,8 @@ class UserSocket(KernelObject):
     kind: ClassVar[str] = "socket"
 
     __slots__ = (
-        "_tcp_region", "bound", "cgroup", "family", "fd", "filter", "kernel", "local", "options", "queue", "region",
-        "remote", "tcp", "type",
+        "_tcp_region", "bound", "cgroup", "family", "fd", "filter", "group", "kernel", "local", "maps", "options",
+        "queue", "region", "remote", "tcp", "type",
     )  # fmt: skip
 
     def __init__(
@@ -81,6 +83,8 @@ class UserSocket(KernelObject):
         self.kernel, self.family, self.type, self.cgroup = kernel, int(family), int(type), cgroup
         self.local: tuple[bytes, int] = (self._any, 0)
         self.remote: tuple[bytes, int] | None = None
+        self.group: Group | None = None
+        self.maps: list[Any] = []  # those that it is in
         self.bound = False  # to a port of the caller's choice
         self.filter: Prog | None = None
         self.queue: deque[tuple[bytes, tuple[bytes, int]]] = deque()
@@ -91,12 +95,14 @@ class UserSocket(KernelObject):
             self.tcp = Tcp(self, listener.tcp if listener is not None else None)
         self._tcp_region: Region | None = None
         self.region: Region = kernel.memory.allocate(_SOCK_SIZE, name="bpf_sock", kind="btf", writable=False)
+        world_of(kernel).contexts[self.region.start] = self
         if listener is not None:
             self.options.values.update(listener.options.values)
             return
         try:
             self._sock("INET_SOCK_CREATE")
         except KernelError:
+            del world_of(kernel).contexts[self.region.start]
             kernel.memory.remove(self.region)
             raise
 
@@ -124,6 +130,8 @@ class UserSocket(KernelObject):
 
     def release(self) -> None:
         self._sock("INET_SOCK_RELEASE", quiet=True)
+        for one in self.maps[:]:
+            one.drop(self)
         if self.tcp is not None:
             self.tcp.close()  # it forgets the socket when the connection is through
         else:
@@ -135,6 +143,12 @@ class UserSocket(KernelObject):
         if self not in table:
             return
         table.discard(self)
+        if self.group is not None:
+            if self in self.group.sockets:
+                self.group.remove(self)
+            else:
+                self.group.set(None)
+        del world_of(self.kernel).contexts[self.region.start]
         if self.filter is not None:
             self.filter.put()
             self.filter = None
@@ -174,11 +188,54 @@ class UserSocket(KernelObject):
         except KernelError:
             self.local = before
             raise
+        if self.tcp is None:
+            self._join()
 
     def _clashes(self, other: UserSocket, place: tuple[bytes, int]) -> bool:
         same = other is not self and other.type == self.type and other.local[1] == place[1]
+        if self._shares and other._shares:
+            return False
         alike = other.local[0] == place[0] or not any(place[0]) or not any(other.local[0])
         return same and alike and len(other.local[0]) == len(place[0])
+
+    @property
+    def _shares(self) -> bool:
+        """SO_REUSEPORT"""
+        return bool(self.options.values.get(_REUSEPORT))
+
+    @property
+    def state(self) -> int:
+        """As enum of include/net/tcp_states.h."""
+        if self.tcp is not None:
+            return self.tcp.state
+        return _STATES["established" if self.remote is not None else "closed"]
+
+    @property
+    def may_be_mapped(self) -> bool:
+        """Whether sockmaps take it now."""
+        return bool(self.local[1]) if self.tcp is None else self.state in (ESTABLISHED, LISTEN)
+
+    def own_group(self) -> Group | None:
+        """The reuseport group, made for a socket that will join one."""
+        hashed = self.local[1] if self.tcp is None else self.tcp.state == LISTEN
+        if self.group is None and self._shares and not hashed:
+            self.group = Group()
+        return self.group
+
+    def _join(self) -> None:
+        """The socket can be found from now on: by whom it shares its place with, too."""
+        if not self._shares:
+            return
+        for other in _table(self.kernel):
+            same = other is not self and other.type == self.type and other.local == self.local
+            if same and other.group is not None and other in other.group.sockets:
+                if self.group is not None:
+                    self.group.set(None)
+                self.group = other.group
+                break
+        if self.group is None:
+            self.group = Group()
+        self.group.sockets.append(self)
 
     def _free_port(self, address: bytes) -> int:
         port = _EPHEMERAL
@@ -195,6 +252,8 @@ class UserSocket(KernelObject):
             raise KernelError(errno.EINVAL, "listen", "the socket is connected")
         if not self.local[1]:
             self.local = self.local[0], self._free_port(self.local[0])
+        if self.tcp.state != LISTEN:
+            self._join()
         self.tcp.listen(backlog)
 
     def connect(self, address: Address) -> None:
@@ -336,12 +395,12 @@ class UserSocket(KernelObject):
             return True
         size = len(segment.data)
         at = len(frame) - size - len(segment.header())
-        verdict = self._filtered(self.filter, frame, at)
+        verdict = self.filtered(self.filter, frame, at)
         if 0 < verdict < len(frame) - at and verdict < len(frame) - at:
             raise NotSupported("a socket filter that cuts TCP segments short", "it keeps them or drops them")
         return bool(verdict)
 
-    def _filtered(self, prog: Prog, frame: bytes, at: int) -> int:
+    def filtered(self, prog: Prog, frame: bytes, at: int) -> int:
         """What a filter says that sees the packet from its transport header on."""
         world = world_of(self.kernel)
         skb = borrow(self.kernel, world)
@@ -405,7 +464,7 @@ class UserSocket(KernelObject):
             return
         keep = len(frame) - payload_at
         if self.filter is not None:
-            verdict = self._filtered(self.filter, frame, payload_at - 8)
+            verdict = self.filtered(self.filter, frame, payload_at - 8)
             if not verdict:
                 return
             keep = min(keep, max(verdict, 8) - 8)
@@ -435,8 +494,7 @@ class UserSocket(KernelObject):
             view[28:44], view[56:72] = self.local[0], remote[0]
         struct.pack_into("<I", view, 44, self.local[1])
         view[48:50] = remote[1].to_bytes(2, "big")
-        state = _STATES["established" if self.remote is not None else "closed"]
-        struct.pack_into("<I", view, 72, self.tcp.state if self.tcp is not None else state)
+        struct.pack_into("<I", view, 72, self.state)
 
     def _sock(self, hook: str, *, quiet: bool = False) -> None:
         """Programs that see the socket alone: it is created, bound, released."""
@@ -469,7 +527,6 @@ class UserSocket(KernelObject):
         memory, world = self.kernel.memory, world_of(self.kernel)
         ctx = memory.allocate(_ADDR_SIZE, name="bpf_sock_addr", kind="ctx")
         world.contexts[ctx.start] = SockAddr(ctx, self)
-        world.contexts[self.region.start] = self
         try:
             view = ctx.view
             struct.pack_into("<I", view, 0, self.family)
@@ -486,7 +543,6 @@ class UserSocket(KernelObject):
             return found, bytes(view[source_at : source_at + size])
         finally:
             del world.contexts[ctx.start]
-            world.contexts.pop(self.region.start, None)
             memory.remove(ctx)
 
 

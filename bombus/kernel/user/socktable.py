@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 from bombus.errors import KernelError
 from bombus.kernel.user.devices import Delivery, network_of
-from bombus.kernel.user.sockets import SOCK_DGRAM, UserSocket, cgroups_of
+from bombus.kernel.user.sockets import SOCK_DGRAM, SOCK_STREAM, UserSocket, cgroups_of
 from bombus.kernel.user.socketsecurity import ask, ask_create
+from bombus.kernel.user.steering import Refused, among, lookup
 from bombus.kernel.user.tcp.connection import LISTEN
-from bombus.kernel.user.tcp.segment import ACK, RST, Segment, parse
+from bombus.kernel.user.tcp.segment import ACK, RST, Place, Segment, parse
 from bombus.kernel.user.world import world_of
 
 if TYPE_CHECKING:
@@ -74,20 +75,48 @@ class Sockets:
             if item.tcp is not None:
                 item.tcp.idle()
 
-    def _segment(self, frame: bytes, segment: Segment) -> None:
-        """To the connection that a TCP segment belongs to, or who listens; to nobody: RST."""
-        best: UserSocket | None = None
+    def _places(self, kind: int, address: bytes, port: int) -> list[UserSocket]:
+        """Sockets at a place, none of them connected: those of the address itself, else those of any."""
+        found = [
+            item for item in self._all
+            if item.type == kind and item.remote is None and item.local[1] == port
+            and len(item.local[0]) == len(address) and (item.tcp is None or item.tcp.state == LISTEN)
+        ]  # fmt: skip
+        return [item for item in found if item.local[0] == address] or [i for i in found if not any(i.local[0])]
+
+    def _connected(self, kind: int, source: Place, target: Place) -> UserSocket | None:
         for item in self._all:
-            if item.tcp is None or item.local[1] != segment.target[1] or len(item.local[0]) != len(segment.target[0]):
-                continue
-            if item.remote is not None:
-                if item.remote == segment.source and item.local[0] == segment.target[0]:
-                    best = item
-                    break
-            elif item.tcp.state == LISTEN and (
-                item.local[0] == segment.target[0] or (not any(item.local[0]) and best is None)
-            ):
-                best = item
+            same = item.type == kind and item.remote == source and item.local[1] == target[1]
+            if same and (item.local[0] == target[0] or not any(item.local[0])):
+                return item
+        return None
+
+    def find(
+        self, kind: int, source: Place, target: Place, ifindex: int = 1, packet: tuple[bytes, int, int] | None = None
+    ) -> UserSocket | None:
+        """Who gets a packet (frame, where its header is, how long that is), programs asked. Refused as they say."""
+        best = self._connected(kind, source, target)
+        if best is not None:
+            return best
+        here = self._places(kind, *target)
+        exact = bool(here) and any(here[0].local[0])
+        if kind == SOCK_DGRAM and exact and packet is not None:
+            here = [among(here[-1], *packet)]
+        chosen, alone = lookup(self.kernel, 6 if kind == SOCK_STREAM else 17, source, target, ifindex)
+        if chosen is not None:
+            return chosen if alone or packet is None else among(chosen, *packet)
+        if not here:
+            return None
+        return here[-1] if packet is None or (kind == SOCK_DGRAM and exact) else among(here[-1], *packet)
+
+    def _segment(self, ifindex: int, frame: bytes, segment: Segment) -> None:
+        """To the connection that a TCP segment belongs to, or who listens; to nobody: RST."""
+        size = len(segment.header())
+        packet = frame, len(frame) - len(segment.data) - size, size
+        try:
+            best = self.find(SOCK_STREAM, segment.source, segment.target, ifindex, packet)
+        except Refused:
+            best = None
         if best is not None:
             listener = best.tcp.listener if best.tcp is not None and not best.tcp.full else None
             best.arrives(frame, listener.socket if listener is not None else best)
@@ -107,20 +136,16 @@ class Sockets:
         else:
             segment = parse(frame)
             if segment is not None:
-                self._segment(frame, segment)
+                self._segment(ifindex, frame, segment)
             return
         if len(frame) < at + 8:
             return
         sport, dport, length = struct.unpack_from("!HHH", frame, at)
         frame = frame[: at + max(length, 8)]
-        best: UserSocket | None = None
-        for item in self._all:
-            if item.type != SOCK_DGRAM or item.local[1] != dport or len(item.local[0]) != len(target):
-                continue
-            if item.remote is not None and item.remote != (source, sport):
-                continue
-            if item.local[0] == target or (not any(item.local[0]) and best is None):
-                best = item
+        try:
+            best = self.find(SOCK_DGRAM, (source, sport), (target, dport), ifindex, (frame, at, 8))
+        except Refused:
+            return
         if best is not None:
             best.take(frame, at + 8, (source, sport))
 

@@ -31,6 +31,8 @@ COMPARED: Final = frozenset({
     "get_retval",
     # tests/linux/test_parity_tcp.py
     "sock_ops_cb_flags_set", "setsockopt", "getsockopt", "load_hdr_opt", "tcp_sock",
+    # tests/linux/test_parity_steering.py
+    "sk_lookup_tcp", "sk_lookup_udp", "sk_release", "sk_assign", "sk_select_reuseport",
     # tests/linux/test_trampolines.py
     "get_func_arg", "get_func_arg_cnt", "get_func_ret", "get_attach_cookie",
 })  # fmt: skip
@@ -59,15 +61,9 @@ NOT_COMPARABLE: Final = {
     "get_socket_cookie": "any number will do",
     "send_signal": "always refused here",
     "send_signal_thread": "always refused here",
-    "sk_lookup_tcp": "always 0: the user kernel has no sockets",
-    "sk_lookup_udp": "always 0: the user kernel has no sockets",
-    "skc_lookup_tcp": "always 0: the user kernel has no sockets",
-    "sk_release": "always 0: no look-up finds a socket",
     "sk_fullsock": "the socket of the direct run, or 0",
-    "get_listener_sock": "always 0: no sockets listen here",
     "tcp_check_syncookie": "always -EINVAL: no sockets listen here",
     "tcp_gen_syncookie": "always -EINVAL: no sockets listen here",
-    "sk_assign": "-EINVAL but for sk_lookup programs that clear their choice: no sockets here",
     "skc_to_tcp6_sock": "always 0: no such sockets here",
     "skc_to_tcp_sock": "always 0: no such sockets here",
     "skc_to_tcp_timewait_sock": "always 0: no such sockets here",

@@ -6,7 +6,7 @@ A socket of the user kernel is a KernelObject of kind "socket" behind one of its
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from bombus.kernel.user.maps.array import check_array, next_index
 from bombus.kernel.user.maps.base import (
@@ -67,23 +67,63 @@ class _Sockets(Map):
         found = self.sockets.get(key)
         return ENOENT if found is None else found.id.to_bytes(8, "little")
 
+    def lookup(self, key: bytes, cpu: int = 0) -> int:
+        """What a program gets: the address of the socket's struct bpf_sock."""
+        found: Any = self.sockets.get(key)
+        if found is None or not hasattr(found, "region"):
+            return 0
+        found.fill()
+        address: int = found.region.start
+        return address
+
     def put_socket(self, key: bytes, item: KernelObject) -> None:
-        item.get()
+        _enter(self, item)
         old = self.sockets.get(key)
         self.sockets[key] = item
         if old is not None:
-            old.put()
+            _leave(self, old)
 
     def remove(self, key: bytes) -> bool:
         old = self.sockets.pop(key, None)
         if old is None:
             return False
-        old.put()
+        _leave(self, old)
         return True
+
+    def drop(self, item: KernelObject) -> None:
+        """A socket is closed: it is in no map any more."""
+        for key in [key for key, other in self.sockets.items() if other is item]:
+            self.delete(key)
 
     def free(self) -> None:
         for key in list(self.sockets):
             self.remove(key)
+
+
+def _enter(where: _Sockets, item: KernelObject) -> None:
+    """Maps do not keep a socket open, which leaves them when it is closed; other objects they hold."""
+    maps: list[_Sockets] | None = getattr(item, "maps", None)
+    if maps is None:
+        item.get()
+    else:
+        maps.append(where)
+
+
+def _leave(where: _Sockets, item: KernelObject) -> None:
+    maps: list[_Sockets] | None = getattr(item, "maps", None)
+    if maps is None:
+        item.put()
+    elif where in maps:
+        maps.remove(where)
+
+
+def _refused(item: KernelObject) -> int:
+    """sock_map_sk_state_allowed: TCP that listens or is connected, UDP that is bound; EBUSY of sockets that are in an
+    array of a reuseport group."""
+    if not getattr(item, "may_be_mapped", True):
+        return -errno.EOPNOTSUPP
+    busy = any(isinstance(one, ReuseportSockArray) for one in getattr(item, "maps", ()))
+    return -errno.EBUSY if busy else 0
 
 
 class _Indexed(_Sockets):
@@ -109,6 +149,8 @@ class SockMap(_Indexed):
         item = self.socket_of(value)
         if isinstance(item, int):
             return item
+        if refused := _refused(item):
+            return refused
         if flags > BPF_EXIST:
             return EINVAL
         if int.from_bytes(key, "little") >= self.max_entries:
@@ -146,6 +188,8 @@ class SockHash(_Sockets):
         item = self.socket_of(value)
         if isinstance(item, int):
             return item
+        if refused := _refused(item):
+            return refused
         if flags > BPF_EXIST:
             return EINVAL
         refused = conflict(key in self.sockets, flags)
@@ -186,6 +230,11 @@ class ReuseportSockArray(_Indexed):
         item = self.socket_of(value)
         if isinstance(item, int):
             return item
+        group: Any = getattr(item, "group", True)
+        if group is None or (group is not True and item not in group.sockets):
+            return EINVAL  # it is in no reuseport group, or not bound
+        if getattr(item, "maps", None):
+            return -errno.EBUSY  # it is in this map or another
         refused = conflict(key in self.sockets, flags)
         if not refused:
             self.put_socket(key, item)

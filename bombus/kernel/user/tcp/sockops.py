@@ -92,14 +92,12 @@ def call(tcp: Tcp, op: int, *args: int, segment: Segment | None = None, full: bo
     made = SockOps(tcp, op, args, segment, full)
     contexts = world_of(socket.kernel).contexts
     contexts[made.ctx.start] = made
-    contexts[socket.region.start] = socket
     socket.fill()
     try:
         refused = run_programs(socket.kernel, programs, made.ctx.start)
         return -1 if refused else made.reply
     finally:
         del contexts[made.ctx.start]
-        contexts.pop(socket.region.start, None)
         made.close()
 
 

@@ -119,12 +119,12 @@ class World:
     whose program runs, for bpf_get_attach_cookie. sent: (ifindex, ingress, packet) of clones. timers:
     helpers.timers.Timer by the bpf_timer's address. retval: of cgroup hooks, for bpf_get_retval and bpf_set_retval.
     net: kernel.user.devices.Network. cgroups: world.cgroups.CgroupTree. sockets: kernel.user.sockets.Sockets.
-    unix_names: UNIX sockets by name; abstract names with the type of socket.
+    netns: kernel.user.steering.Netns. unix_names: UNIX sockets by name; abstract names with the type of socket.
     """
 
     __slots__ = (
-        "attached_to", "cgroups", "clock", "contexts", "cookie", "cookies_of", "cpu", "devices", "net", "random",
-        "redirect", "retval", "sent", "sockets", "spare", "task", "tasks", "timers", "unix_names",
+        "attached_to", "cgroups", "clock", "contexts", "cookie", "cookies_of", "cpu", "devices", "net", "netns",
+        "random", "redirect", "retval", "sent", "sockets", "spare", "task", "tasks", "timers", "unix_names",
     )  # fmt: skip
 
     def __init__(self, clock: Clock | None = None, random: Random | None = None, task: Task | None = None) -> None:
@@ -146,6 +146,7 @@ class World:
         self.net: Any = None
         self.cgroups: Any = None
         self.sockets: Any = None
+        self.netns: Any = None
         self.unix_names: dict[tuple[int, bytes], Any] = {}
 
     @classmethod
