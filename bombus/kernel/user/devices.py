@@ -33,6 +33,7 @@ XDP_MODES: Final = {2: "skb", 4: "native", 8: "offload"}
 _ABORTED, _DROP, _PASS, _TX, _REDIRECT = range(5)
 _OK, _SHOT, _STOLEN, _QUEUED, _TC_REDIRECT, _TRAP = 0, 2, 4, 5, 7, 8
 _UNSPEC: Final = 0xFFFF_FFFF
+_EXCLUDE_INGRESS: Final = 1 << 4
 MAX_HOPS: Final = 16  # frames that go in circles end here, as XMIT_RECURSION_LIMIT does
 PARENTS: Final = {0xFFFFFFF2: "ingress", 0xFFFFFFF3: "egress"}
 
@@ -184,19 +185,7 @@ class Network:
         """
         if mode == "skb":
             meta = b""
-        buff = borrow_xdp(self.kernel, self.world)
-        try:
-            buff.ifindex, buff.queue = device.ifindex, 0
-            self.world.redirect = Redirect()
-            linear = len(meta) + min(len(frame), 4096 - HEADROOM - 320)
-            if buff.fill(meta + frame, HEADROOM - len(meta), linear, len(meta)):
-                out.dropped.append((device.ifindex, "xdp"))
-                return None
-            verdict = prog.compiled.run(buff.ctx.start) & 0xFFFF_FFFF
-            meta = bytes(buff.frame.view[buff.meta : buff.data])
-            frame = bytes(buff.frame.view[buff.data : buff.end]) + b"".join(buff.frags)
-        finally:
-            give_back_xdp(self.world, buff)
+        verdict, frame, meta = self._run_xdp(device, prog, frame, meta)
         if verdict == _PASS:
             return meta, frame
         if mode == "skb":
@@ -204,10 +193,27 @@ class Network:
         if verdict == _TX:
             self._wire(device, frame, out, hops, meta)
         elif verdict == _REDIRECT:
-            self._redirect(device, frame, out, hops, xdp=True, meta=meta)
+            self._redirect(device, frame, out, hops, xdp=True, meta=meta, native=mode == "native")
         else:
             out.dropped.append((device.ifindex, "xdp" if verdict == _DROP else "xdp aborted"))
         return None
+
+    def _run_xdp(
+        self, device: NetDevice, prog: Prog, frame: bytes, meta: bytes, egress: int = 0
+    ) -> tuple[int, bytes, bytes]:
+        """(verdict, frame, metadata). egress: where a devmap's entry sends the frame that came in at `device`."""
+        buff = borrow_xdp(self.kernel, self.world)
+        try:
+            buff.ifindex, buff.queue, buff.egress = device.ifindex, 0, egress
+            self.world.redirect = Redirect()
+            linear = len(meta) + min(len(frame), 4096 - HEADROOM - 320)
+            if buff.fill(meta + frame, HEADROOM - len(meta), linear, len(meta)):
+                return _DROP, frame, meta
+            verdict = prog.compiled.run(buff.ctx.start) & 0xFFFF_FFFF
+            meta = bytes(buff.frame.view[buff.meta : buff.data])
+            return verdict, bytes(buff.frame.view[buff.data : buff.end]) + b"".join(buff.frags), meta
+        finally:
+            give_back_xdp(self.world, buff)
 
     def _ingress(self, device: NetDevice, frame: bytes, out: Delivery, hops: int, meta: bytes = b"") -> None:
         verdict, frame, mark = self._classify(device, frame, "ingress", 0, meta)
@@ -304,25 +310,24 @@ class Network:
         return found
 
     def _redirect(
-        self, device: NetDevice, frame: bytes, out: Delivery, hops: int, *, xdp: bool, meta: bytes = b""
-    ) -> None:
+        self, device: NetDevice, frame: bytes, out: Delivery, hops: int, *, xdp: bool, meta: bytes = b"",
+        native: bool = False,
+    ) -> None:  # fmt: skip
         asked, self.world.redirect = self.world.redirect, Redirect()
         if asked.kind == "neigh":
             raise NotSupported("bpf_redirect_neigh at a hook", "the user kernel has no neighbours")
+        if asked.kind == "map" and asked.map.type.short == "cpumap":
+            self._to_cpu(device, asked.target.program, frame, out, hops, meta, native=native)
+            return
         if asked.kind == "map" and not asked.map.type.short.startswith("devmap"):
-            if asked.map.type.short == "cpumap" and asked.target.program is None:
-                self._ingress(device, frame, out, hops, meta)  # the same stack, on another CPU
-            else:
-                out.dropped.append((device.ifindex, asked.map.type.short))
+            out.dropped.append((device.ifindex, asked.map.type.short))
             return
         for number, prog in self._targets(asked, device):
             target = self.world.devices.get(number)
-            if prog is not None:
-                raise NotSupported("programs of devmap entries at a hook")
             if target is None:
                 out.dropped.append((device.ifindex, "redirect"))
             elif xdp:
-                self._wire(target, frame, out, hops + 1, meta)
+                self._to_device(device, target, prog, frame, out, hops, meta, native=native)
             elif asked.kind == "ingress":
                 self._ingress(target, frame, out, hops + 1)
             elif asked.kind == "peer":
@@ -340,8 +345,37 @@ class Network:
             yield asked.ifindex, None
         elif asked.target is not None:
             yield asked.target.number, asked.target.program
-        else:
-            raise NotSupported("BPF_F_BROADCAST redirects at a hook")
+        else:  # BPF_F_BROADCAST: to all that the map has
+            without = device.ifindex if asked.flags & _EXCLUDE_INGRESS else 0
+            for _key, target in sorted(asked.map.targets.items()):
+                if target.number != without:
+                    yield target.number, target.program
+
+    def _to_device(
+        self, device: NetDevice, target: NetDevice, prog: Prog | None, frame: bytes, out: Delivery, hops: int,
+        meta: bytes, *, native: bool,
+    ) -> None:  # fmt: skip
+        """Out of a device, when the program of the devmap's entry passes the frame (dev_map_bpf_prog_run)."""
+        if prog is not None:
+            verdict, frame, meta = self._run_xdp(device, prog, frame, meta, target.ifindex)
+            if verdict != _PASS:
+                out.dropped.append((target.ifindex, "devmap"))
+                return
+        self._wire(target, frame, out, hops + 1, meta if native else b"")
+
+    def _to_cpu(
+        self, device: NetDevice, prog: Prog | None, frame: bytes, out: Delivery, hops: int, meta: bytes, *, native: bool
+    ) -> None:
+        """The same stack on another CPU, after the program of the cpumap's entry (cpu_map_bpf_prog_run)."""
+        if prog is not None:
+            verdict, frame, meta = self._run_xdp(device, prog, frame, meta)
+            if verdict == _REDIRECT:
+                self._redirect(device, frame, out, hops, xdp=True, meta=meta, native=native)
+                return
+            if verdict != _PASS:
+                out.dropped.append((device.ifindex, "cpumap"))
+                return
+        self._ingress(device, frame, out, hops, meta)
 
 
 def _mark(skb: Skb) -> int:

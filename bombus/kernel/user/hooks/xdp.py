@@ -28,7 +28,7 @@ class XdpBuff:
     frags: the frame's bytes beyond the linear part, in pages.
     """
 
-    __slots__ = ("ctx", "data", "end", "frags", "frame", "ifindex", "meta", "queue", "window")
+    __slots__ = ("ctx", "data", "egress", "end", "frags", "frame", "ifindex", "meta", "queue", "window")
 
     kind = "xdp"
 
@@ -39,7 +39,7 @@ class XdpBuff:
         self.frags: list[bytearray] = []
         self.data = self.end = self.meta = HEADROOM
         self.ifindex = 1
-        self.queue = 0
+        self.queue = self.egress = 0
 
     def fill(self, data: bytes | memoryview, headroom: int, linear: int, meta: int) -> int:
         """Take in the frame's bytes, the first `meta` of them metadata. Returns 0 or -ENOMEM (too many pages)."""
@@ -59,9 +59,8 @@ class XdpBuff:
         """Write what the program sees of the offsets into its context; metadata and frame alone can be touched."""
         self.window.show(self.frame, self.meta, self.end)
         start = self.frame.start
-        _MD.pack_into(
-            self.ctx.view, 0, start + self.data, start + self.end, start + self.meta, self.ifindex, self.queue, 0
-        )
+        places = start + self.data, start + self.end, start + self.meta
+        _MD.pack_into(self.ctx.view, 0, *places, self.ifindex, self.queue, self.egress)
 
     def output(self) -> bytes:
         """Metadata and frame as they are now."""

@@ -33,7 +33,7 @@ def borrow(kernel: UserKernel, world: World) -> XdpBuff:
 
 def give_back(world: World, buff: XdpBuff) -> None:
     del world.contexts[buff.ctx.start]
-    buff.ifindex, buff.queue = 1, 0
+    buff.ifindex, buff.queue, buff.egress = 1, 0, 0
     world.spare.setdefault(_BUFFERS, []).append(buff)
 
 
