@@ -94,6 +94,7 @@ class MapFunction(ObjectSteps):
         self.steps += [self.helper] * 9
         self.steps += [self.told, self.told, self.string, self.kept, self.kept, self.distance, self.somewhere]
         self.steps += [self.somewhere, self.written, self.written, self.walk, self.walk, self.bulk, self.over_value]
+        self.steps += [self.either] * 3
         self.steps += [self.keep] * 3 if self.sets else []
         if main and not entry and self.sets:
             self.steps = [step for step in self.steps if step != self.legacy]  # which may leave at once
@@ -230,8 +231,8 @@ class MapFunction(ObjectSteps):
         first, second = b.ld_imm64(2, 0, src=op.BPF_PSEUDO_FUNC)
         code = [first._replace(off=distance), second, b.mov(3, b.R10), b.add(3, -64), b.mov(4, 0)]
         if caller == "loop":
-            reg = self.scalar()
-            start = [b.mov(1, b.Reg(reg)), b.and_(1, 7)] if self.rng.random() < 0.5 else [b.mov(1, 3)]
+            unknown = [b.ldx("u8", 1, 8, self.rng.randrange(64)), b.and_(1, 7)]
+            start = unknown if self.rng.random() < 0.5 else [b.mov(1, 3)]
             return [*start, *code, *self.called(_LOOP)]
         return [*self.map_of(int(caller)), *code, *self.called(_EACH)]
 

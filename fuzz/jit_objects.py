@@ -136,6 +136,29 @@ class ObjectSteps(StackSteps):
                 b.add(1, width), b.jmp(">", 1, b.R2, 1), access, b.mov(1, 1), b.mov(2, 2), b.mov(3, 3),
                 b.mov(4, 4)]  # fmt: skip
 
+    def either(self, depth: int) -> list[Insn]:
+        """A pointer into memory of one of two kinds, as the run will have it, and both of them: stores and loads that
+        must stay in their order."""
+        rng = self.rng
+        places = [(8, 0), (10, -64), *([(6, 0)] if not self.main else [])]
+        if self.main and self.kind != "socket":
+            places.append((7, 0))
+        one, two = rng.sample(places, 2)
+        name, width = rng.choice(_WIDTHS[1:])
+        off = rng.randrange(0, 64 - width + 1, width)
+        code = [b.ldx("u8", 5, 8, rng.randrange(64)), b.mov(3, b.Reg(one[0])), b.add(3, one[1]),
+                b.jmp(rng.choice(("s<", "&")), 5, rng.choice((1, 4, 100)), 2), b.mov(3, b.Reg(two[0])),
+                b.add(3, two[1]), b.mov(0, 0), b.mov(4, b.Reg(self.scalar()))]  # fmt: skip
+        if code[-1].src == 0 or code[-1].src in (3, 5):
+            code[-1] = b.mov(4, number(rng, 32))
+        for _ in range(rng.randint(3, 6)):
+            base, first = rng.choice(((3, 0), (3, 0), one, two))
+            if rng.random() < 0.5:
+                code += [b.add(4, 1), b.stx(name, base, first + off, 4)]
+            else:
+                code += [b.ldx(name, 1, base, first + off), b.mul(0, 3), b.add(0, b.R1)]
+        return [*code, b.mov(1, 1), b.mov(3, 3), b.mov(5, 5)]
+
     def bulk(self, depth: int) -> list[Insn]:
         """Bytes of one kind of memory to another, in a loop that LLVM may make wide."""
         rng = self.rng
