@@ -19,6 +19,7 @@ from typing import Final
 
 from bombus.errors import NotSupported
 from bombus.isa import opcodes as op
+from bombus.isa.facts import STACK
 from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.access import TREE
@@ -71,7 +72,9 @@ class Module:
             insn.opcode == op.CALL and insn.src != op.BPF_PSEUDO_CALL and index not in here
             for index, insn in enumerate(insns)
         )
-        outside = facts.stack_arguments - here or (facts.stack_numbers and follows)
+        # Where a pointer leads to the stack or to what is accessed with care, the stack is looked for as well.
+        careful = any(kinds & STACK and index not in self.plain for index, kinds in facts.access.items())
+        outside = careful or facts.stack_arguments - here or (facts.stack_numbers and follows)
         self.native_frames = not options.checked and not (options.outside_stack and outside)
         self.calls = any(insn.opcode in (op.CALL, op.CALLX) for insn in insns)
 

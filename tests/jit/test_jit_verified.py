@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 import sys
 from pathlib import Path
 
@@ -305,3 +306,26 @@ def test_numbers_made_of_addresses_of_the_stack(way: str) -> None:
         if engine == "native":
             assert prog.facts is not None and prog.facts.stack_numbers
     assert found == [0x1234] * 2
+
+
+@pytest.mark.parametrize("first", [0, 0x20])
+def test_stack_or_memory_that_is_accessed_with_care(first: int) -> None:
+    """One load, of the frame or of flow keys, as the packet says."""
+    packet = bytes([first]) + bytes(11) + b"\x08\x00\x45" + bytes(63)
+    found = []
+    for engine in ("reference", "native"):
+        kernel = UserKernel("6.18", engine=engine)
+        insns = b.program(
+            b.ldx("u32", 2, 1, 76), b.ldx("u32", 4, 1, 80), b.ldx("u64", 7, 1, 144), b.mov(5, b.R2), b.add(5, 1),
+            b.jmp(">", 5, b.R4, 9), b.ldx("u8", 2, 2, 0), b.st("u32", 10, -8, 41), b.mov(3, b.R10), b.add(3, -8),
+            b.jmp("&", 2, 0x20, 1), b.mov(3, b.R7), b.ldx("u32", 0, 3, 0), b.add(0, 1), b.stx("u32", 7, 44, 0),
+            b.mov(0, 0), EXIT,
+        )  # fmt: skip
+        fd = kernel.bpf(
+            Attr("BPF_PROG_LOAD", prog_type=22, insns=encode(insns), insn_cnt=len(insns), license=b"GPL\0")
+        )
+        keys = bytearray(56)
+        kernel.bpf(Attr("BPF_PROG_TEST_RUN", prog_fd=fd, data_in=packet, data_size_in=len(packet), data_out=keys,
+                        data_size_out=len(keys)))  # fmt: skip
+        found.append(struct.unpack_from("<I", keys, 44)[0])
+    assert found[0] == found[1] == (42 if first else 0x000E_000E + 1)
