@@ -103,6 +103,9 @@ class ObjectSteps(StackSteps):
                          b.mov(4, length), b.mov(5, 0), *self.called(_WRITE)]  # fmt: skip
             else:
                 inner = [*self.used(0, 0, length, aligned=False), b.mov(0, 1)]
+                if ring < 0 and rng.random() < 0.7:  # the same bytes by two ways
+                    name = rng.choice([name for name, width in _WIDTHS if width <= length])
+                    inner = [*self.in_order(name, 0, ((0, 0), (8, off))), b.mov(0, b.R2)]
                 code += [b.mov(1, b.R10), b.add(1, DYNPTR), b.mov(2, off), b.mov(3, length), *self.called(_DATA),
                          b.jmp("==", 0, 0, len(inner)), *inner]  # fmt: skip
         if ring >= 0:
@@ -148,16 +151,21 @@ class ObjectSteps(StackSteps):
         off = rng.randrange(0, 64 - width + 1, width)
         code = [b.ldx("u8", 5, 8, rng.randrange(64)), b.mov(3, b.Reg(one[0])), b.add(3, one[1]),
                 b.jmp(rng.choice(("s<", "&")), 5, rng.choice((1, 4, 100)), 2), b.mov(3, b.Reg(two[0])),
-                b.add(3, two[1]), b.mov(0, 0), b.mov(4, b.Reg(self.scalar()))]  # fmt: skip
-        if code[-1].src == 0 or code[-1].src in (3, 5):
-            code[-1] = b.mov(4, number(rng, 32))
+                b.add(3, two[1])]  # fmt: skip
+        return [*code, *self.in_order(name, off, ((3, 0), (3, 0), one, two)), b.mov(0, b.R2), b.mov(3, 3)]
+
+    def in_order(self, name: str, off: int, places: tuple[tuple[int, int], ...]) -> list[Insn]:
+        """Stores and loads at `off` behind several pointers (not r1, r2, r4, r5), which may be the same; r2 shows what
+        was loaded."""
+        rng = self.rng
+        code = [b.mov(2, 0), b.mov(4, number(rng, 32))]
         for _ in range(rng.randint(3, 6)):
-            base, first = rng.choice(((3, 0), (3, 0), one, two))
+            base, first = rng.choice(places)
             if rng.random() < 0.5:
                 code += [b.add(4, 1), b.stx(name, base, first + off, 4)]
             else:
-                code += [b.ldx(name, 1, base, first + off), b.mul(0, 3), b.add(0, b.R1)]
-        return [*code, b.mov(1, 1), b.mov(3, 3), b.mov(5, 5)]
+                code += [b.ldx(name, 1, base, first + off), b.mul(2, 3), b.add(2, b.R1)]
+        return [*code, b.mov(1, 1), b.mov(5, 5)]
 
     def bulk(self, depth: int) -> list[Insn]:
         """Bytes of one kind of memory to another, in a loop that LLVM may make wide."""

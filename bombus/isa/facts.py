@@ -11,7 +11,8 @@ STACK: Final = 2
 PACKET: Final = 4
 MAP_VALUE: Final = 8
 MAP_KEY: Final = 16
-MEM: Final = 32  # of known size: ring buffer records, dynptr slices, arguments of global functions
+MEM: Final = 32  # of known size: what dynptrs lead to, arguments of global functions. It may be any of the other kinds
+RECORD: Final = 128  # of a ring buffer
 OTHER: Final = 64  # what a kernel reads with care: kernel objects, sockets, arenas, buffers of tracepoints
 
 # Operands of an addition or subtraction.

@@ -13,11 +13,17 @@ from bombus.jit.writer import Writer
 # Metadata of the module: memory of each kind, for type-based alias analysis.
 TAGS: Final = {
     facts.CTX: 11, facts.STACK: 12, facts.PACKET: 13, facts.MAP_VALUE: 14, facts.MAP_KEY: 15, facts.MEM: 16,
+    facts.RECORD: 17,
 }  # fmt: skip
+# A dynptr leads to bytes of a packet, a map value or a record, a global function may get any: the kinds that MEM may be
+# are below it.
 TREE: Final = "\n".join(
     ['!10 = !{!"memory of BPF programs"}']
     + [f"!{tag} = !{{!{tag + 10}, !{tag + 10}, i64 0}}" for tag in TAGS.values()]
-    + [f'!{tag + 10} = !{{!"kind {kind}", !10, i64 0}}' for kind, tag in TAGS.items()]
+    + [
+        f'!{tag + 10} = !{{!"kind {kind}", !{10 if kind == facts.MEM else TAGS[facts.MEM] + 10}, i64 0}}'
+        for kind, tag in TAGS.items()
+    ]
 )
 
 
@@ -28,7 +34,7 @@ def _align(w: Writer, size: int) -> int:
 
 
 def _kind(w: Writer) -> str:
-    """Memory of different kinds never overlaps."""
+    """Memory of different kinds never overlaps, but for MEM."""
     if w.here not in w.plain:
         return ""
     number_ = TAGS.get(w.facts.access.get(w.here, 0))

@@ -17,7 +17,7 @@ from weakref import WeakValueDictionary
 from bombus.bits import U64, s32
 from bombus.errors import NotSupported, UsageError, VmFault
 from bombus.isa import opcodes as op
-from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
+from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, RECORD, STACK
 from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit import cache as objects
@@ -57,7 +57,7 @@ _ROUTINES: Final = ("memset", "memcpy", "memmove", "memcmp", "bcmp", "sched_yiel
 _LIBC = ctypes.CDLL(None)
 
 _LOOKUP: Final = 1  # bpf_map_lookup_elem
-_PLAIN: Final = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
+_PLAIN: Final = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM | RECORD
 
 # Instructions up to which LLVM's levels are worth their time.
 _FOR_LEVEL_2, _FOR_LEVEL_1 = 2000, 4000

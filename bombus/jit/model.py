@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from bombus.isa import opcodes as op
-from bombus.isa.facts import MAP_KEY, MAP_VALUE, MEM, PACKET, STACK, Facts
+from bombus.isa.facts import MAP_KEY, MAP_VALUE, MEM, PACKET, RECORD, STACK, Facts
 from bombus.isa.insn import Insn
 from bombus.jit.target import Target
 from bombus.vm.env import ArrayPlace, MapCode
@@ -40,7 +40,7 @@ class Options(NamedTuple):
     checked: bool = True
     budget: bool = True
     facts: Facts = NO_FACTS
-    plain: int = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
+    plain: int = STACK | PACKET | MAP_VALUE | MAP_KEY | MEM | RECORD
     outside_stack: bool = True
     exported: tuple[int, ...] = ()
     blind: bool = False

@@ -15,7 +15,7 @@ from bombus.elf.model import SHN_UNDEF
 from bombus.elf.read import read_elf
 from bombus.errors import CodegenError, NotSupported, UsageError
 from bombus.isa import opcodes as op
-from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, STACK
+from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, RECORD, STACK
 from bombus.isa.insn import Insn
 from bombus.jit import abi
 from bombus.jit.compile import Compiler
@@ -43,7 +43,7 @@ from bombus.spec.helpers import HELPER_BY_ID
 from bombus.vm.env import ArrayPlace, MapCode
 
 Emit = Literal["obj", "exe", "so", "llvm", "asm"]
-_PLAIN: Final = CTX | STACK | PACKET | MAP_VALUE | MAP_KEY | MEM
+_PLAIN: Final = CTX | STACK | PACKET | MAP_VALUE | MAP_KEY | MEM | RECORD
 _BUDGET: Final = 1 << 62
 _LOOKUP: Final = 1  # bpf_map_lookup_elem
 _NAMES: Final = {"exe": "executables", "so": "shared libraries"}

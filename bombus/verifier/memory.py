@@ -167,7 +167,7 @@ _KINDS: Final = {
     PTR_TO_MAP_KEY: facts.MAP_KEY,
     PTR_TO_MEM: facts.MEM,
     PTR_TO_MEM | MEM_RDONLY: facts.MEM,
-    PTR_TO_MEM | MEM_RINGBUF: facts.MEM,
+    PTR_TO_MEM | MEM_RINGBUF: facts.RECORD,
 }
 
 

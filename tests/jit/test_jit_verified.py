@@ -329,3 +329,36 @@ def test_stack_or_memory_that_is_accessed_with_care(first: int) -> None:
                         data_size_out=len(keys)))  # fmt: skip
         found.append(struct.unpack_from("<I", keys, 44)[0])
     assert found[0] == found[1] == (42 if first else 0x000E_000E + 1)
+
+
+def test_dynptrs_lead_to_memory_of_other_kinds() -> None:
+    """A map's value is loaded through a dynptr before and after it is stored to directly."""
+    found = []
+    for engine in ("reference", "native"):
+        kernel = UserKernel("6.18", engine=engine)
+        array = kernel.bpf(Attr("BPF_MAP_CREATE", map_type=2, key_size=4, value_size=16, max_entries=1))
+        prog = load(kernel, b.program(
+            *b.ld_imm64(8, array, src=op.BPF_PSEUDO_MAP_VALUE), b.mov(1, b.R8), b.mov(2, 16), b.mov(3, 0),
+            b.mov(4, b.R10), b.add(4, -16), b.call(197), b.mov(1, b.R10), b.add(1, -16), b.mov(2, 0), b.mov(3, 8),
+            b.call(203), b.jmp("!=", 0, 0, 2), b.mov(0, 99), EXIT, b.ldx("u64", 1, 0, 0), b.st("u64", 8, 0, 5),
+            b.ldx("u64", 0, 0, 0), b.add(0, b.R1), EXIT,
+        ))  # fmt: skip
+        found.append(run_packet(kernel, prog, bytes(64)).verdict)
+    assert found == [5, 5]
+
+
+def test_records_are_memory_of_their_own() -> None:
+    """What is stored into a record changes no packet: its length is loaded once."""
+    kernel = UserKernel("6.18", engine="native")
+    ring = kernel.bpf(Attr("BPF_MAP_CREATE", map_type=27, max_entries=4096))
+    prog = load(kernel, b.program(
+        b.ldx("u32", 7, 1, 0), b.ldx("u32", 3, 1, 4), b.mov(4, b.R7), b.add(4, 8), b.mov(0, 0), b.jmp("<=", 4, b.R3, 1),
+        EXIT, *b.ld_imm64(1, ring, src=op.BPF_PSEUDO_MAP_FD), b.mov(2, 8), b.mov(3, 0), b.call(131),
+        b.jmp("!=", 0, 0, 1), EXIT, b.ldx("u32", 6, 7, 0), b.stx("u32", 0, 0, 6), b.ldx("u32", 8, 7, 0),
+        b.add(6, b.R8), b.mov(1, b.R0), b.mov(2, 0), b.call(132), b.mov(0, b.R6), EXIT,
+    ))  # fmt: skip
+    assert prog.facts is not None
+    _written, optimised = text(prog)
+    main = optimised[optimised.index("@bpf_main") :]
+    assert main[: main.index("\n}")].count("align 1, !tbaa") == 2  # a load of the packet, a store into the record
+    assert run_packet(kernel, prog, b"\7\0\0\0" + bytes(60)).verdict == 14
