@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from bombus.errors import KernelError, NotSupported, UsageError
+from bombus.errors import KernelError, UsageError
 from bombus.kernel.sites import TcFilter
 from bombus.kernel.user.chain import Chain
 from bombus.kernel.user.hooks.skb import ETH_HLEN, Skb
@@ -21,6 +21,7 @@ from bombus.kernel.user.hooks.skbrun import borrow, give_back
 from bombus.kernel.user.hooks.xdp import HEADROOM
 from bombus.kernel.user.hooks.xdprun import borrow as borrow_xdp
 from bombus.kernel.user.hooks.xdprun import give_back as give_back_xdp
+from bombus.kernel.user.routes import Routes
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.world import NetDevice, Redirect
 
@@ -92,6 +93,7 @@ class Network:
         self.world = world_of(kernel)
         lo = self.world.devices[1]
         lo.peer = lo.peer or 1
+        self.routes = Routes(self)
         self._stack: list[Any] = []  # who takes what reaches the stack: see sockets
 
     def add(self, name: str, *, address: bytes = b"", mtu: int = 1500, peer: str = "") -> NetDevice:
@@ -315,7 +317,8 @@ class Network:
     ) -> None:  # fmt: skip
         asked, self.world.redirect = self.world.redirect, Redirect()
         if asked.kind == "neigh":
-            raise NotSupported("bpf_redirect_neigh at a hook", "the user kernel has no neighbours")
+            self._to_neighbour(device, asked, frame, out, hops)
+            return
         if asked.kind == "map" and asked.map.type.short == "cpumap":
             self._to_cpu(device, asked.target.program, frame, out, hops, meta, native=native)
             return
@@ -350,6 +353,15 @@ class Network:
             for _key, target in sorted(asked.map.targets.items()):
                 if target.number != without:
                     yield target.number, target.program
+
+    def _to_neighbour(self, device: NetDevice, asked: Redirect, frame: bytes, out: Delivery, hops: int) -> None:
+        """bpf_redirect_neigh: with the header that the next hop wants. There is no ARP: others are dropped."""
+        target = self.world.devices.get(asked.ifindex)
+        made = self.routes.header(target, frame, asked.target) if target is not None else None
+        if target is None or made is None:
+            out.dropped.append((device.ifindex, "redirect" if target is None else "neighbour"))
+        else:
+            self._send(target, made, 0, out, hops + 1)
 
     def _to_device(
         self, device: NetDevice, target: NetDevice, prog: Prog | None, frame: bytes, out: Delivery, hops: int,

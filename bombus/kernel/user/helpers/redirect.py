@@ -9,6 +9,8 @@ from bombus.bits import s32
 from bombus.kernel.user.helpers.registry import helper
 from bombus.kernel.user.hooks.skb import ETH_HLEN, Skb
 from bombus.kernel.user.progenv import ProgEnv
+from bombus.kernel.user.routes import NOT_FWDED
+from bombus.kernel.user.routes import fib_lookup as lookup
 from bombus.kernel.user.world.world import Redirect
 
 U32: Final = 0xFFFF_FFFF
@@ -106,15 +108,25 @@ def skb_set_tunnel_opt(env: ProgEnv, ctx: int, source: int, size: int) -> int:
 
 @helper("fib_lookup")
 def fib_lookup(env: ProgEnv, ctx: int, params: int, size: int, flags: int) -> int:
-    """A world without routes: BPF_FIB_LKUP_RET_NOT_FWDED for the families that the kernel knows."""
+    """Over the routes that the world's network has (kernel.user.routes). Where it has none, or addresses of IPv6:
+    BPF_FIB_LKUP_RET_NOT_FWDED for the families that the kernel knows."""
     size &= U32
-    if size < 64 or flags & ~0x7F:
+    if size < 64 or flags & ~0x3F:
         return -errno.EINVAL
     data = env.memory.read(params, size)
-    ifindex = int.from_bytes(data[8:12], "little")
-    if env.world.devices.get(ifindex) is None:
+    if data[0] not in (2, 10):
+        return -errno.EAFNOSUPPORT
+    if env.world.devices.get(int.from_bytes(data[8:12], "little")) is None:
         return -errno.ENODEV
-    return 4 if data[0] in (2, 10) else -errno.EAFNOSUPPORT
+    net = env.world.net
+    if net is None or not (net.routes.routes or net.routes.neighbours):
+        return NOT_FWDED
+    packet = env.context(ctx)
+    changed = bytearray(data)
+    length = packet.end - packet.data - ETH_HLEN if packet.kind == "skb" else None
+    answer = lookup(env.kernel, changed, flags, length)
+    env.memory.write(params, changed)
+    return answer
 
 
 @helper("check_mtu")

@@ -31,6 +31,8 @@ COMPARED: Final = frozenset({
     "get_retval",
     # tests/linux/test_parity_tcp.py
     "sock_ops_cb_flags_set", "setsockopt", "getsockopt", "load_hdr_opt", "tcp_sock",
+    # tests/linux/test_parity_neighbours.py
+    "fib_lookup", "redirect_neigh",
     # tests/linux/test_parity_steering.py
     "sk_lookup_tcp", "sk_lookup_udp", "sk_release", "sk_assign", "sk_select_reuseport",
     # tests/linux/test_trampolines.py
@@ -56,7 +58,6 @@ NOT_COMPARABLE: Final = {
     "get_current_task_btf": "the world's task",
     "get_task_stack": "the stack that the world's task has",
     "get_hash_recalc": "a sum over the addresses; Linux hashes flows with a random key",
-    "fib_lookup": "always NOT_FWDED for IPv4 and IPv6: the user kernel has no routes",
     "clone_redirect": "the user kernel's devices lead nowhere",
     "get_socket_cookie": "any number will do",
     "send_signal": "always refused here",
