@@ -510,7 +510,7 @@ class NativeEngine:
         self._level = level
         self._harden = harden
 
-    def compile(self, insns: Sequence[Insn], env: Env) -> NativeProgram:
+    def compile(self, insns: Sequence[Insn], env: Env, base: int | None = None) -> NativeProgram:
         facts = env.facts
         checked = facts is None if self._checked is None else self._checked
         budget = self._budget if checked else None
@@ -550,5 +550,6 @@ class NativeEngine:
             jumps=slots,
             packet=env.packet_words,
             unwind=bool(os.environ.get("BOMBUS_GDB")),
+            exported=tuple(sorted(env.called)),
         )
-        return NativeProgram(insns, env, budget, level=self._level, options=options)
+        return NativeProgram(insns, env, budget, level=self._level, options=options, base=base)

@@ -49,6 +49,10 @@ class TieredProgram:
         self.error: BombusError | None = None
         self._asked = False
 
+    @property
+    def base(self) -> int:
+        return self.native.base
+
     def prepare(self) -> None:
         """Take native code that was compiled earlier; else start compiling it and be ready to run without."""
         if self._asked:
@@ -103,6 +107,6 @@ class TieredEngine:
         self._budget = budget
         self._native = NativeEngine(budget=budget)
 
-    def compile(self, insns: Sequence[Insn], env: Env) -> TieredProgram:
-        native = self._native.compile(insns, env)
+    def compile(self, insns: Sequence[Insn], env: Env, base: int | None = None) -> TieredProgram:
+        native = self._native.compile(insns, env, base)
         return TieredProgram(FastProgram(insns, env, self._budget, base=native.base), native)

@@ -72,6 +72,8 @@ class _Left(Exception):
 class _Callbacks:
     """What helper bodies know as the running program: calls of its functions go to Python."""
 
+    base = 0
+
     def __init__(self, machine: PlainMachine) -> None:
         self._machine = machine
 

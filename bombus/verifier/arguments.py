@@ -114,7 +114,7 @@ def _argument(env: Env, btf: Btf, func: Func, i: int, type_id: int, is_global: b
     type_ = btf.resolved(type_id)
     invalid = f"arg#{i} has invalid combination of tags"
     if isinstance(type_, Ptr):
-        if "ctx" in known or is_context(env, btf, type_, i):
+        if "ctx" in known or is_context(btf, type_, env.program.prog_type):
             if known - {"ctx"}:
                 env.fail(EINVAL, invalid)
             if "ctx" in known:
@@ -202,9 +202,9 @@ def _names(btf: Btf, type_id: int) -> tuple[str, bool]:
     return type_.name, isinstance(type_, Typedef)
 
 
-def is_context(env: Env, btf: Btf, pointer: Ptr, i: int) -> bool:
-    """Whether a pointer's type is the context of this type of program (btf_is_prog_ctx_type)."""
-    row = PROG_TYPE_BY_ID[env.program.prog_type]
+def is_context(btf: Btf, pointer: Ptr, prog_type: int) -> bool:
+    """Whether a pointer's type is the context of programs of a type (btf_is_prog_ctx_type)."""
+    row = PROG_TYPE_BY_ID[prog_type]
     if row.id == _KPROBE:
         name, is_typedef = _names(btf, pointer.type)
         if is_typedef and name == "bpf_user_pt_regs_t":

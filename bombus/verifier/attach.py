@@ -45,7 +45,8 @@ _SYSCALL: Final = PROG_TYPE["BPF_PROG_TYPE_SYSCALL"].id
 _SLEEPABLE_EARLY: Final = (_TRACING, _LSM, PROG_TYPE["BPF_PROG_TYPE_KPROBE"].id)
 _MAX_ARGS: Final = 12
 _MAX_ARG_SIZE: Final = 16
-_TRAMPOLINES: Final = ("BPF_TRACE_FENTRY", "BPF_TRACE_FEXIT", "BPF_MODIFY_RETURN", "BPF_LSM_MAC", "BPF_LSM_CGROUP")
+TRAMPOLINES: Final = ("BPF_TRACE_FENTRY", "BPF_TRACE_FEXIT", "BPF_MODIFY_RETURN", "BPF_LSM_MAC", "BPF_LSM_CGROUP")
+RETURNING: Final = ("BPF_TRACE_FEXIT", "BPF_MODIFY_RETURN")  # those that get what the function returned
 _TRACEPOINT_PREFIX: Final = "btf_trace_"
 MAX_ERRNO: Final = 4095
 
@@ -56,6 +57,8 @@ class Target:
 
     helpers_for: as `spec.helpers.allowed` names it. skipped: leading arguments that programs do not see.
     pointers: by offset in the context, the type and the struct (an id) of arguments that BTF does not tell all of.
+    ctx_type: of a function of a program, the type whose context its argument may be. unknown: such a function may be
+    called with anything.
     """
 
     name: str
@@ -67,6 +70,8 @@ class Target:
     trusted: bool = False
     pointers: dict[int, tuple[int, int]] = field(default_factory=dict)
     ops: StructOps | None = None
+    ctx_type: int = 0
+    unknown: bool = False
 
     @property
     def params(self) -> tuple[Param, ...]:
@@ -94,14 +99,19 @@ def check(env: Env) -> None:
         env.fail(
             EINVAL, "Only fentry/fexit/fmod_ret, lsm, iter, uprobe, and struct_ops programs can be sleepable",
         )
-    if row.id == _EXT or (program.attach_prog and program.attach_btf_fd not in program.modules):
+    env.prototypes.clear()  # which helpers the program gets may depend on what it is attached to
+    if program.target is not None:
+        from bombus.verifier import attach_prog
+
+        env.target = attach_prog.check(env)
+        return
+    if program.attach_prog and program.attach_btf_fd not in program.modules:
         raise NotSupported(
             "verification of programs that are attached to programs or kernel modules", "their types are not here"
         )
-    env.prototypes.clear()  # which helpers the program gets may depend on what it is attached to
     if row.id == _STRUCT_OPS:
         _struct_ops(env)
-    elif row.id in (_TRACING, _LSM):
+    elif row.id in (_TRACING, _LSM, _EXT):
         env.target = _find(env, attach)
 
 
@@ -128,9 +138,11 @@ def _find(env: Env, attach: str) -> Target:
         env.fail(EINVAL, f"attach_btf_id {btf_id} is invalid")
     if not type_.name:
         env.fail(EINVAL, f"attach_btf_id {btf_id} doesn't have a name")
+    if env.program.prog_type == _EXT:
+        env.fail(EINVAL, "Cannot replace kernel functions")
     if attach == "BPF_TRACE_RAW_TP":
         return _tracepoint(env, btf, btf_id, type_)
-    if attach != "BPF_TRACE_ITER" and attach not in _TRAMPOLINES:
+    if attach != "BPF_TRACE_ITER" and attach not in TRAMPOLINES:
         env.fail(EINVAL)
     if not isinstance(type_, Func):
         env.fail(EINVAL, f"attach_btf_id {btf_id} is not a function")
@@ -142,7 +154,7 @@ def _find(env: Env, attach: str) -> Target:
     if attach == "BPF_TRACE_ITER":
         _iterator(env, target)
         return target
-    if ret_size > 8 and attach in ("BPF_TRACE_FEXIT", "BPF_MODIFY_RETURN"):
+    if ret_size > 8 and attach in RETURNING:
         env.fail(
             EOPNOTSUPP,
             f"Attach to function {type_.name} with a >8 byte return value is not supported for this attach type",
@@ -249,7 +261,7 @@ def _trampoline(env: Env, target: Target) -> None:
         target.trusted = hook not in UNTRUSTED_LSM_HOOKS
     elif name in attachable.DENIED:
         env.fail(EINVAL)
-    elif attach in ("BPF_TRACE_FEXIT", "BPF_MODIFY_RETURN") and name in attachable.NEVER_RETURN:
+    elif attach in RETURNING and name in attachable.NEVER_RETURN:
         env.fail(EINVAL, "Attaching fexit/fmod_ret to __noreturn functions is rejected.")
 
 

@@ -36,6 +36,11 @@ def function(btf: Btf, type_id: int) -> tuple[str, int]:
     return found.name, found.linkage
 
 
+def argument_words(btf: Btf, proto: FuncProto) -> int:
+    """How many registers the arguments take: structs may need two."""
+    return sum(-(-getattr(btf.resolved(param.type), "size", 8) // 8) for param in proto.params)
+
+
 def returns_scalar(btf: Btf, type_id: int) -> bool:
     proto = btf.type(proto_of(btf, type_id))
     assert isinstance(proto, FuncProto)

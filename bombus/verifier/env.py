@@ -240,6 +240,7 @@ class Env:
         "exception_callback",
         "explore_alu_limits",
         "explored",
+        "extends",
         "free_states",
         "gpl",
         "has_btf",
@@ -343,6 +344,7 @@ class Env:
         self.used_maps: list[MapInfo] = []
         self.arena: MapInfo | None = None
         self.target: Target | None = None  # what the program attaches to through BTF
+        self.extends = False  # it replaces a function of another program, whose type it has taken over
         self.live_before: list[int] = []
         self.scc: list[int] = []
         self.after: list[tuple[int, ...]] = []  # by instruction, those that may follow

@@ -10,6 +10,7 @@ from typing import Final
 
 from bombus.bits import s32
 from bombus.isa import opcodes as op
+from bombus.spec.helpers import HELPER_BY_ID
 from bombus.spec.progtypes import PROG_TYPE
 from bombus.verifier import kfuncs, setup, special
 from bombus.verifier.env import E2BIG, EACCES, EFAULT, EINVAL, EPERM, MAX_FRAMES, MAX_STACK, MAX_SUBPROGS, Env, Subprog
@@ -22,6 +23,7 @@ _PRIVATE_STACKS: Final = frozenset(
     PROG_TYPE[f"BPF_PROG_TYPE_{name}"].id for name in ("KPROBE", "TRACEPOINT", "PERF_EVENT", "RAW_TRACEPOINT")
 )
 _PRIVATE_STACK_MIN: Final = 64
+_EXT: Final = PROG_TYPE["BPF_PROG_TYPE_EXT"].id
 _STRUCT_OPS: Final = PROG_TYPE["BPF_PROG_TYPE_STRUCT_OPS"].id
 _FAST_KFUNCS: Final = ("bpf_cast_to_kern_ctx", "bpf_rdonly_cast")
 _DISCOVERED: Final = 0x10
@@ -221,6 +223,9 @@ def _note_kfunc(env: Env, at: int) -> None:
 
 
 def _sleeps(env: Env, helper: int) -> bool:
+    if env.program.prog_type == _EXT:
+        row = HELPER_BY_ID.get(helper)
+        return row is not None and row.prototype.might_sleep
     if env.program.prog_type == _STRUCT_OPS:
         return False  # which helpers they get is known only when what they attach to was looked at, after this
     try:
@@ -351,7 +356,7 @@ def check_stack_depth(env: Env) -> None:
 
 def _with_own_stack(env: Env) -> set[int]:
     """Functions whose frame is not on the kernel's stack: deep ones of tracing programs without tail calls."""
-    if not env.rules.private_stack or env.program.prog_type not in _PRIVATE_STACKS:
+    if env.extends or not env.rules.private_stack or env.program.prog_type not in _PRIVATE_STACKS:
         return set()
     if any(subprog.has_tail_call or subprog.is_async_callback for subprog in env.subprogs):
         return set()

@@ -15,6 +15,7 @@ from bombus.errors import BtfError, NotSupported
 from bombus.spec.progtypes import PROG_TYPE_BY_ID
 from bombus.verifier import arguments, btf_walk, dynptr, graph, helper_args, irqflags, iters, locks, records, stack
 from bombus.verifier.attach import kind_name
+from bombus.verifier.attach_prog import kernel_context
 from bombus.verifier.env import EACCES, EINVAL, READ, WRITE, Env
 from bombus.verifier.kfuncs import MAX_ARGS, RES_LOCKS, Kfunc, scalars_only
 from bombus.verifier.precision import mark_precise
@@ -41,7 +42,6 @@ _SCALARS: Final = (Int, Enum, Enum64)
 _DYNPTR_MAKERS: Final = {
     "bpf_dynptr_from_skb": "skb", "bpf_dynptr_from_xdp": "xdp", "bpf_dynptr_from_skb_meta": "skb_meta",
 }  # fmt: skip
-_CONVERSIONS: Final = "bpf_ctx_convert"  # the kernel's pairs of what programs see as context and what it is
 _PROJECTIONS: Final = {"__sk_buff": "sk_buff", "xdp_md": "xdp_buff"}
 # Kinds of pointer arguments by the struct that they point to.
 _BY_STRUCT: Final = {
@@ -211,7 +211,7 @@ def _kind(env: Env, meta: Meta, i: int, pointer: Ptr, target: Type) -> str:
     _, marked, suffix = param.name.rpartition("__")
     if not marked:
         suffix = ""
-    if kfunc.name == "bpf_cast_to_kern_ctx" or arguments.is_context(env, btf, pointer, i):
+    if kfunc.name == "bpf_cast_to_kern_ctx" or arguments.is_context(btf, pointer, env.program.prog_type):
         return "ctx"
     if suffix == "nullable" and stack.is_null(reg):
         return "null"
@@ -294,10 +294,7 @@ def _context(env: Env, meta: Meta, i: int, _target_id: int) -> None:
 def _kernel_context(env: Env, btf: Btf) -> int:
     """The id of the kernel's own struct behind the program's context (get_kern_ctx_btf_id)."""
     row = PROG_TYPE_BY_ID[env.program.prog_type]
-    found = btf.find(_CONVERSIONS, Kind.STRUCT)
-    pairs = btf.type(found) if found is not None else None
-    members = pairs.members if isinstance(pairs, Struct) else ()
-    type_id = next((member.type for member in members if member.name == f"{row.name}_kern"), 0)
+    type_id = kernel_context(btf, row.id)
     if not type_id:
         raise NotSupported(f"bpf_cast_to_kern_ctx in {row.short} programs", "the kernel's own context is not known")
     if not isinstance(btf.type(type_id), Struct):

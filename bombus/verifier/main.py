@@ -46,7 +46,7 @@ from bombus.verifier.env import (
 )
 from bombus.verifier.log import LEVEL2, LEVELS, STATS, frame_text, print_source, print_touched
 from bombus.verifier.precision import remember
-from bombus.verifier.program import Program, Refused, Verdict
+from bombus.verifier.program import Function, Program, Refused, Verdict
 from bombus.verifier.regs import BASE_MASK, PTR_TO_BTF_ID, PTR_TO_CTX, PTR_UNTRUSTED, ZERO, Reg
 from bombus.verifier.special import SPIN_UNLOCK
 from bombus.verifier.state import Frame, State
@@ -81,8 +81,20 @@ def verify(program: Program, recorder: Recorder | None = None) -> Verdict:
     return Verdict(
         errno, env.log.text(), where, env.processed, env.total_states, env.peak_states, env.max_states_per_insn,
         env.mark_read_walk, tuple(subprog.stack_depth for subprog in env.subprogs), microseconds,
-        env.max_ctx_offset, env.log.start, env.log.peak, _facts(env),
+        env.max_ctx_offset, env.log.start, env.log.peak, _facts(env), _functions(env), _callback(env),
     )
+
+
+def _functions(env: Env) -> tuple[Function, ...]:
+    return tuple(
+        Function(one.name, one.type_id, one.unreliable, one.changes_packet, one.might_sleep) for one in env.subprogs
+    )
+
+
+def _callback(env: Env) -> int:
+    """The number of the function that exceptions call, when the program names one."""
+    start = env.exception_callback
+    return next((i for i, one in enumerate(env.subprogs) if one.start == start), -1) if start > 0 else -1
 
 
 def _is_probe(env: Env, at: int) -> bool:
@@ -180,10 +192,10 @@ def _walk_from(env: Env, number: int) -> None:
     if not env.rules.states_stay_counted:
         env.kept_states = env.free_states = 0
     env.back_edges = 0
-    if number:
+    if number or env.extends:
         env.say(f"Validating {subprog.name}() func#{number}...\n")
         calls.global_arguments(env, number, frame)
-        if subprog.start == env.exception_callback:
+        if number and subprog.start == env.exception_callback:
             frame.in_exception_callback = True
             if [argument.kind for argument in subprog.arguments or ()] != ["scalar"]:
                 env.fail(EINVAL, "exception cb only supports single integer argument")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from bombus.btf.parse import Btf
 from bombus.errors import BombusError
@@ -90,12 +91,44 @@ F_SLEEPABLE = 1 << 4
 F_TEST_REG_INVARIANTS = 1 << 7
 
 
+class Function(NamedTuple):
+    """What is known of a function of a program that was accepted, for those that attach to it.
+
+    type_id: of its func_info (0: it has none). unreliable: it does not keep to its BTF, or is not known to.
+    """
+
+    name: str
+    type_id: int
+    unreliable: bool = False
+    changes_packet: bool = False
+    might_sleep: bool = False
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TargetProgram:
+    """A loaded program that another one names as its target (attach_prog_fd).
+
+    functions: as in `Verdict`. extends: the type of the program that a BPF_PROG_TYPE_EXT was loaded for. traces: it is
+    a tracing program that attaches to one itself. exception_callback: the number of that function, -1: none. jited:
+    whether there is code that can be attached to.
+    """
+
+    prog_type: int
+    expected_attach_type: int
+    btf: Btf | None
+    functions: Sequence[Function]
+    extends: int = 0
+    traces: bool = False
+    exception_callback: int = -1
+    jited: bool = True
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """One program to verify. `maps` are by file descriptor, `fd_array` as in the attr.
 
     modules: BTF of kernel modules, over vmlinux, by descriptor; attach_btf_fd: which of them attach_btf_id is an id
-    of, 0 for none.
+    of, 0 for none. target: the program that attach_btf_id is of a function of.
     """
 
     insns: Sequence[Insn]
@@ -122,6 +155,7 @@ class Program:
     log_size: int = 0  # of the buffer that the log rolls through; 0: all of it is kept
     modules: Mapping[int, Btf] = field(default_factory=dict)
     attach_btf_fd: int = 0
+    target: TargetProgram | None = None
 
 
 class Refused(BombusError):
@@ -151,6 +185,8 @@ class Verdict:
     log_start: int = 0  # characters at the log's beginning that rolled out of its buffer
     log_peak: int = 0  # characters that the log had at most, before parts were taken back
     facts: Facts = field(default_factory=Facts)
+    functions: tuple[Function, ...] = ()  # that the finished program has
+    exception_callback: int = -1
 
     @property
     def accepted(self) -> bool:

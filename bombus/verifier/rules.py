@@ -101,6 +101,7 @@ CHANGES: tuple[Change, ...] = (
     Change("range_invariants", since("6.8"), "contradicting ranges are noticed after a condition"),
     Change("compare_ranges", since("6.8"), "jumps that compare two ranges are predicted and teach both"),
     Change("equal_not_null", since("6.3"), "what equals a pointer that is never null is not null"),
+    Change("traced_tracers", since("6.8"), "tracing programs may attach to tracing programs, one deep"),
     Change("loops_on_any_edge", since("6.8"), "calls and fall-through may go back: recursion is found while walking"),
     Change("spills_any_scalar", since("6.9"), "spilled scalars without limits, and 0, stay known and linked"),
     Change("narrow_fills", since("6.9"), "part of a spilled scalar can be filled"),
@@ -204,6 +205,7 @@ class Rules:
     range_invariants: bool
     compare_ranges: bool
     equal_not_null: bool
+    traced_tracers: bool
     loops_on_any_edge: bool
     spills_any_scalar: bool
     narrow_fills: bool

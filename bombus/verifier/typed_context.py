@@ -9,9 +9,12 @@ from typing import Final
 
 from bombus.btf.parse import Btf
 from bombus.btf.types import Enum, Enum64, Int, Kind, Ptr, Struct, Type, TypeTag, Union, Void
+from bombus.errors import NotSupported
 from bombus.spec.attachable import tracepoint_arguments
-from bombus.spec.progtypes import PROG_TYPE
+from bombus.spec.progtypes import PROG_TYPE, PROG_TYPE_BY_ID
+from bombus.verifier import arguments
 from bombus.verifier.attach import Target, kind_name, return_range
+from bombus.verifier.attach_prog import kernel_context
 from bombus.verifier.bounds import sync
 from bombus.verifier.btf_walk import pointer_tag
 from bombus.verifier.env import READ, Env
@@ -29,6 +32,7 @@ from bombus.verifier.regs import (
 
 _LSM: Final = PROG_TYPE["BPF_PROG_TYPE_LSM"].id
 _MAX_ARGS: Final = 12
+_REG_ARGS: Final = 5
 
 
 def load(env: Env, target: Target, off: int, size: int, kind: int) -> Reg | None:
@@ -41,6 +45,8 @@ def load(env: Env, target: Target, off: int, size: int, kind: int) -> Reg | None
     if off % 8:
         env.say(f"func '{name}' offset {off} is not multiple of 8\n")
         return None
+    if target.unknown:
+        return _any(env, target, off // 8)
     number = _index(target, off)
     params = target.params
     if number > len(params):
@@ -49,6 +55,14 @@ def load(env: Env, target: Target, off: int, size: int, kind: int) -> Reg | None
     if number == len(params):
         return _result(env, target, number, size)
     return _argument(env, target, off, size, number)
+
+
+def _any(env: Env, target: Target, number: int) -> Reg | None:
+    """Of a function whose BTF says nothing reliable: five numbers, and what it returns."""
+    if number < _REG_ARGS or (number == _REG_ARGS and target.attach == "BPF_TRACE_FEXIT"):
+        return env.unknown
+    env.say(f"func '{target.name}' doesn't have {number + 1}-th argument\n")
+    return None
 
 
 def _index(target: Target, off: int) -> int:
@@ -127,6 +141,8 @@ def _typed(env: Env, target: Target, off: int, size: int, number: int, type_id: 
     flags = PTR_TRUSTED if target.trusted else 0
     if param.endswith("__nullable"):
         flags |= PTR_MAYBE_NULL
+    if target.ctx_type:
+        return _context_of(env, target, type_, number, flags)
     is_error = False
     if target.attach == "BPF_TRACE_RAW_TP":
         rules = tracepoint_arguments(name, env.program.version)
@@ -150,6 +166,18 @@ def _typed(env: Env, target: Target, off: int, size: int, number: int, type_id: 
     if target.ops is not None and struct.name == target.ops.promoted[0] and not flags & ~(PTR_TRUSTED):
         struct_id = btf.find(target.ops.promoted[1], Kind.STRUCT) or struct_id
     return _pointer(env, btf, PTR_TO_BTF_ID | flags, struct_id)
+
+
+def _context_of(env: Env, target: Target, pointer: Ptr, number: int, flags: int) -> Reg | None:
+    """A pointer argument of a program's function: only to the context, which is the kernel's own struct then."""
+    if not arguments.is_context(target.btf, pointer, target.ctx_type):
+        return None
+    kernel = env.kernel_btf("programs that look at the context of the program that they are attached to")
+    type_id = kernel_context(kernel, target.ctx_type)
+    if not type_id:
+        row = PROG_TYPE_BY_ID[target.ctx_type]
+        raise NotSupported(f"the context of {row.short} programs", "this kernel's BTF does not tell it")
+    return _pointer(env, kernel, PTR_TO_BTF_ID | flags, type_id)
 
 
 def _pointer(env: Env, btf: Btf, type_: int, struct_id: int) -> Reg:

@@ -62,7 +62,11 @@ class MapCode:
 
 
 class Compiled(Protocol):
-    """A program ready to run on some engine."""
+    """A program ready to run on some engine. base: the address, for `call`, of the function at instruction 0; that of
+    one at another instruction is eight times its index behind it."""
+
+    @property
+    def base(self) -> int: ...
 
     def prepare(self) -> None:
         """Do now what the first run would have to do before it starts (compiling, say)."""
@@ -109,6 +113,10 @@ class Env(Protocol):
     @property
     def label(self) -> str:
         """What profilers call the program, as the kernel: bpf_prog_TAG_NAME."""
+
+    @property
+    def called(self) -> frozenset[int]:
+        """Functions (indices of instructions) that helpers call though no instruction names their address."""
 
     @property
     def cpu(self) -> int:
@@ -159,8 +167,10 @@ class Env(Protocol):
 class Engine(Protocol):
     name: str
 
-    def compile(self, insns: Sequence[Insn], env: Env) -> Compiled:
-        """Make insns runnable. The 64-bit immediates of ld_imm64 are already what the register gets, whatever
+    def compile(self, insns: Sequence[Insn], env: Env, base: int | None = None) -> Compiled:
+        """Make insns runnable. base: `Compiled.base` of another form of the program, to be that of this one too.
+
+        The 64-bit immediates of ld_imm64 are already what the register gets, whatever
         their `src` says, except for BPF_PSEUDO_FUNC: there the function starts `imm` slots after the next
         one, and the engine makes up an address for it, which `Compiled.call` knows.
 
@@ -177,6 +187,7 @@ class PlainEnv:
     whole_context = False
     packet_words = 0
     ordinary = True
+    called: frozenset[int] = frozenset()
     cpu = 0
     label = "bpf_prog"
 

@@ -65,18 +65,18 @@ class FastProgram:
     """One compiled program. See `vm.env.Compiled`. One run at a time, as for the reference."""
 
     __slots__ = (
-        "_active", "_base", "_budget", "_callbacks", "_code_lines", "_env", "_fallback", "_functions", "_insns",
-        "_main", "_namespace", "_probes",
+        "_active", "_budget", "_callbacks", "_code_lines", "_env", "_fallback", "_functions", "_insns",
+        "_main", "_namespace", "_probes", "base",
     )  # fmt: skip
 
     def __init__(self, insns: Sequence[Insn], env: Env, budget: int | None, *, base: int | None = None) -> None:
         self._insns = list(insns)
         self._env = env
         self._budget = budget
-        self._base = function_base() if base is None else base
+        self.base = function_base() if base is None else base
         self._active: list[Run] = []
         self._probes = env.facts.probes if env.facts is not None else frozenset()
-        self._callbacks = any(
+        self._callbacks = bool(env.called) or any(
             insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC for insn in self._insns
         )
         self._fallback: ReferenceProgram | None = None
@@ -115,7 +115,7 @@ class FastProgram:
         return self._guarded(main, (ctx & U64, 0, 0, 0, 0), run)
 
     def call(self, address: int, args: Sequence[int]) -> int:
-        entry, rest = divmod(address - self._base, 8)
+        entry, rest = divmod(address - self.base, 8)
         if rest or not 0 <= entry < len(self._insns):
             raise VmFault("call", f"{address:#x} is no function of this program")
         function = self._function(entry)
@@ -193,7 +193,7 @@ class FastProgram:
                 self._functions[start] = self._namespace[f"f{start}"]
                 todo += calls
         except (_TooMuch, SyntaxError, RecursionError, MemoryError):
-            self._fallback = ReferenceProgram(self._insns, self._env, budget=self._budget, base=self._base)
+            self._fallback = ReferenceProgram(self._insns, self._env, budget=self._budget, base=self.base)
             return _nothing
         return self._functions[entry]
 
@@ -201,11 +201,11 @@ class FastProgram:
         """Text of a function, instruction of each line, entries of the functions it calls, its caches."""
         order = order_blocks(self._insns, entry)
         try:
-            body = Body(self._insns, f"C{entry}", self._base, self._callbacks, self._probes)
+            body = Body(self._insns, f"C{entry}", self.base, self._callbacks, self._probes)
             analyse(order)
             Structure(body, order).write(1)
         except Irreducible:
-            body = Body(self._insns, f"C{entry}", self._base, self._callbacks, self._probes)
+            body = Body(self._insns, f"C{entry}", self.base, self._callbacks, self._probes)
             Dispatch(body, order).write(1)
         head = [f"def f{entry}(r1, r2, r3, r4, r5, d, run):", " stack = run.stack; fp = stack.bases[d] + 512"]
         for view, name in (("q", "bytes8"), ("w", "bytes4"), ("h", "bytes2"), ("b", "bytes1")):
@@ -325,8 +325,8 @@ class FastEngine:
         self.name = "fast"
         self._budget = budget
 
-    def compile(self, insns: Sequence[Insn], env: Env) -> FastProgram:
-        return FastProgram(insns, env, self._budget)
+    def compile(self, insns: Sequence[Insn], env: Env, base: int | None = None) -> FastProgram:
+        return FastProgram(insns, env, self._budget, base=base)
 
 
 assert len(_KINDS) - 1 == ATOMIC

@@ -48,7 +48,7 @@ class ReferenceProgram:
     program is not entered from several threads.
     """
 
-    __slots__ = ("_active", "_base", "_bound", "_budget", "_env", "_insns", "_strict", "_trace", "counts")
+    __slots__ = ("_active", "_bound", "_budget", "_env", "_insns", "_strict", "_trace", "base", "counts")
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class ReferenceProgram:
         self._budget = budget
         self._trace = trace
         self._strict = strict
-        self._base = function_base() if base is None else base
+        self.base = function_base() if base is None else base
         self._bound = bind_calls(self._insns, env)
         self._active: list[Run] = []
         self.counts: list[int] | None = [0] * len(self._insns) if count else None
@@ -85,7 +85,7 @@ class ReferenceProgram:
         return self._guarded(0, (ctx,), run)
 
     def call(self, address: int, args: Sequence[int]) -> int:
-        entry, rest = divmod(address - self._base, 8)
+        entry, rest = divmod(address - self.base, 8)
         if rest or not 0 <= entry < len(self._insns):
             raise VmFault("call", f"{address:#x} is no function of this program")
         if self._active:
@@ -189,7 +189,7 @@ class ReferenceProgram:
                     case sem.LoadPseudo(reg, kind, imm):
                         assert second is not None
                         is_function = kind == op.BPF_PSEUDO_FUNC
-                        regs.write(reg, (self._base + 8 * (pc + imm)) & U64 if is_function else imm64(insn, second))
+                        regs.write(reg, (self.base + 8 * (pc + imm)) & U64 if is_function else imm64(insn, second))
                     case sem.AddressCast(reg, value, to, from_):
                         regs.write(reg, env.address_cast(value, to, from_) & U64)
                     case _:
@@ -298,7 +298,7 @@ class ReferenceEngine:
         self._count = count
         self._strict = strict
 
-    def compile(self, insns: Sequence[Insn], env: Env) -> ReferenceProgram:
+    def compile(self, insns: Sequence[Insn], env: Env, base: int | None = None) -> ReferenceProgram:
         return ReferenceProgram(
-            insns, env, budget=self._budget, trace=self._trace, count=self._count, strict=self._strict
+            insns, env, budget=self._budget, trace=self._trace, count=self._count, strict=self._strict, base=base
         )

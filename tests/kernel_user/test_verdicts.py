@@ -200,7 +200,7 @@ def test_all_that_the_verifier_is_given_counts() -> None:
         "insns", "prog_type", "version", "expected_attach_type", "license", "name", "flags", "maps", "fd_array", "btf",
         "func_info", "line_info", "attach_btf_id", "vmlinux", "cpus",
         # no other value where verdicts are kept
-        "log_level", "log_size", "other_fds", "attach_prog", "modules", "attach_btf_fd",
+        "log_level", "log_size", "other_fds", "attach_prog", "modules", "attach_btf_fd", "target",
         # the user kernel leaves them as they are
         "privileges", "without", "data_symbols",
     }  # fmt: skip

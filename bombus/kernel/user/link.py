@@ -36,6 +36,8 @@ def link_create(kernel: UserKernel, attr: Attr) -> int:
         raise NotSupported("struct_ops links", "the user kernel has nothing to register a struct_ops with")
     prog = kernel.object(CALL, attr.get("prog_fd"), "prog")
     assert isinstance(prog, Prog)
+    if prog.type.name == "BPF_PROG_TYPE_EXT":  # whatever the attach type
+        return kernel.install(_to_program(kernel, attr, prog), CALL)
     check_prog(CALL, prog, row)
     if row.name == "BPF_XDP":
         return kernel.install(_xdp(kernel, attr, prog), CALL)
@@ -50,8 +52,18 @@ def link_create(kernel: UserKernel, attr: Attr) -> int:
     if prog.type.name in ("BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM"):
         if prog.expected_attach_type != row.id:
             raise KernelError(errno.EINVAL, CALL, f"the program was loaded for another attach type than {row.name}")
+        if prog.target_type is not None or attr.get("target_fd") or attr.get("tracing_target_btf_id"):
+            return kernel.install(_to_program(kernel, attr, prog), CALL)
         return kernel.install(tracelink.create_link(kernel, prog, attr.get("tracing_cookie")), CALL)
     raise NotSupported(f"{row.name} links", "the user kernel has no such hook")
+
+
+def _to_program(kernel: UserKernel, attr: Attr, prog: Prog) -> UserLink:
+    from bombus.kernel.user import proglinks
+
+    return proglinks.create_link(
+        kernel, prog, attr.get("tracing_cookie"), attr.get("target_fd"), attr.get("tracing_target_btf_id")
+    )
 
 
 def check_prog(call: str, prog: Prog, row: AttachType) -> None:

@@ -31,10 +31,12 @@ if TYPE_CHECKING:
     from bombus.kernel.api import Attr
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.maps.base import Map
+    from bombus.kernel.user.watched import Watched
     from bombus.spec.version import KernelVersion
     from bombus.vm.env import Compiled
 
 CALL: Final = "BPF_PROG_LOAD"
+_EXT: Final = "BPF_PROG_TYPE_EXT"
 _SHA256: Final = since("6.18")
 
 
@@ -44,9 +46,10 @@ class Prog(KernelObject):
     kind: ClassVar[str] = "prog"
 
     __slots__ = (
-        "attach_btf_id", "btf", "compiled", "env", "expected_attach_type", "facts", "flags", "func_info", "give_back",
-        "gpl", "insns", "kernel", "license", "line_info", "load_time", "maps", "max_ctx_offset", "name", "run_count",
-        "run_time", "runner", "tag", "type", "verified_insns", "xlated",
+        "active", "attach_btf_id", "btf", "compiled", "env", "exception_callback", "expected_attach_type", "facts",
+        "flags", "func_info", "functions", "give_back", "gpl", "insns", "kernel", "license", "line_info", "load_time",
+        "maps", "max_ctx_offset", "misses", "name", "run_count", "run_time", "runner", "tag", "target",
+        "target_attach_type", "target_type", "traces", "type", "verified_insns", "watched", "xlated",
     )  # fmt: skip
 
     compiled: Compiled
@@ -76,12 +79,43 @@ class Prog(KernelObject):
         self.run_time = 0
         self.runner: object = None  # what its hook keeps between runs
         self.give_back: Callable[[], None] | None = None  # for what `runner` borrowed
+        self.functions: tuple[tuple[object, ...], ...] | None = None  # `verifier.program.Function`, member by member
+        self.exception_callback = -1
+        self.target: Prog | None = None  # the program that it was loaded for, until it is attached for the first time
+        self.target_type: ProgType | None = None  # of that program, and its attach type
+        self.target_attach_type = 0
+        self.traces = False  # a tracing program for a tracing program
+        self.watched: Watched | None = None  # what is attached to its functions
+        self.active = False  # it runs at a function: it does not run there again then
+        self.misses = 0
         self.env = ProgEnv(kernel, self)
+
+    @property
+    def acts_as(self) -> ProgType:
+        """The type whose context and helpers it has: an extension's are those of its target (resolve_prog_type)."""
+        return self.target_type if self.target_type is not None and self.type.name == _EXT else self.type
+
+    @property
+    def acts_attach_type(self) -> int:
+        return self.target_attach_type if self.acts_as is not self.type else self.expected_attach_type
+
+    def take_target(self, target: Prog) -> None:
+        """The program that attach_prog_fd names."""
+        target.get()
+        self.target = target
+        self.target_type = target.type
+        self.target_attach_type = target.expected_attach_type
+        self.traces = self.type.name == target.type.name == "BPF_PROG_TYPE_TRACING"
+
+    def drop_target(self) -> None:
+        if self.target is not None:
+            self.target.put()
+            self.target = None
 
     @property
     def tail_call_key(self) -> object:
         """What programs of one prog array have in common (bpf_prog_map_compatible)."""
-        return self.type.name, bool(self.flags & progcheck.F_XDP_HAS_FRAGS), self.expected_attach_type
+        return self.acts_as.name, bool(self.flags & progcheck.F_XDP_HAS_FRAGS), self.expected_attach_type
 
     def release(self) -> None:
         self.kernel.ids["prog"].remove(self)
@@ -93,6 +127,7 @@ class Prog(KernelObject):
         self.maps = []
         if self.btf is not None:
             self.btf.put()
+        self.drop_target()
 
 
 @command(CALL)
@@ -119,6 +154,9 @@ def _load(kernel: UserKernel, attr: Attr) -> int:
     prog.gpl = progcheck.license_is_gpl(license_)
     prog.name = progcheck.name(attr)
     prog.insns = decode(data)
+    target = progcheck.target_of(kernel, attr)
+    if target is not None:
+        prog.take_target(target)
     prog.load_time = world_of(kernel).clock.boottime()
     try:
         _check_insns(kernel, attr, prog)

@@ -26,6 +26,7 @@ _GPL: Final = frozenset(
     {"GPL", "GPL v2", "GPL and additional rights", "Dual BSD/GPL", "Dual MIT/GPL", "Dual MPL/GPL"}
 )
 _NAME: Final = frozenset("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_.")
+_ATTACH_TO_PROGS: Final = frozenset({"BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_EXT"})
 
 F_SLEEPABLE: Final = 1 << 4
 F_XDP_HAS_FRAGS: Final = 1 << 5
@@ -62,16 +63,34 @@ def check(kernel: UserKernel, attr: Attr) -> tuple[ProgType | None, int]:
         raise KernelError(errno.E2BIG, CALL, f"{count} instructions; 1 to {MAX_INSNS} are allowed")
     attach = _attach_type(kernel.version, attr, row)
     if attr.get("attach_btf_id") or attr.get("attach_prog_fd"):
-        _btf_target(kernel, attr, row)
+        _check_target(kernel, attr, row)
     if row is not None and row.since > kernel.version:
         raise NeedsKernel(errno.EINVAL, CALL, feature=row.name, since=str(row.since), version=str(kernel.version))
     return row, attach
 
 
-def _btf_target(kernel: UserKernel, attr: Attr, row: ProgType | None) -> None:
-    if row is None or row.name not in _BTF_ID:
+def target_of(kernel: UserKernel, attr: Attr) -> Prog | None:
+    """The program that attach_prog_fd names, when it names one."""
+    fd = attr.get("attach_prog_fd")
+    file = kernel.fds.find(fd) if fd else None
+    return file.obj if file is not None and file.obj.kind == "prog" else None  # type: ignore[return-value]
+
+
+def _check_target(kernel: UserKernel, attr: Attr, row: ProgType | None) -> None:
+    """bpf_prog_load, bpf_prog_load_check_attach: attach_prog_fd is a program, or the BTF of the kernel or a module."""
+    number, fd = attr.get("attach_btf_id"), attr.get("attach_prog_fd")
+    target = target_of(kernel, attr)
+    if fd and target is None:
+        file = kernel.fds.find(fd)
+        if file is None or file.obj.kind != "btf":
+            raise KernelError(errno.EINVAL, CALL, f"attach_prog_fd {fd} is neither a program nor BTF")
+        if not file.obj.in_kernel:  # type: ignore[attr-defined]
+            raise KernelError(524, CALL, "attach_btf_obj_fd is not BTF of the kernel")
+        if not number:
+            raise KernelError(errno.EINVAL, CALL, "attach_btf_obj_fd without attach_btf_id")
+    if row is None or row.name not in _BTF_ID or (target is not None and row.name not in _ATTACH_TO_PROGS):
         raise KernelError(errno.EINVAL, CALL, "attach_btf_id and attach_prog_fd are for tracing, LSM, struct_ops, ext")
-    if kernel.types() is None:
+    if target is None and kernel.types() is None:
         raise NotSupported(
             "programs attached by BTF id", f"{row.short} programs need the types of a kernel: UserKernel(btf=...)"
         )
@@ -194,13 +213,14 @@ def _helper(kernel: UserKernel, attr: Attr, prog: Prog, index: int, number: int)
         write_log(attr, f"invalid func unknown#{number}\n")
         raise NeedsKernel(errno.EINVAL, CALL, feature=feature, since=str(row.since), version=str(kernel.version))
     sleepable = bool(prog.flags & F_SLEEPABLE)
-    group, _passes = group_of_target(row.name, prog.type.id, prog.expected_attach_type, kernel.version)
+    acts, attach = prog.acts_as, prog.acts_attach_type
+    group, _passes = group_of_target(row.name, acts.id, attach, kernel.version)
     if group is None:  # what depends on the target, the verifier has judged
         raise _refuse(
             attr, errno.EINVAL,
-            f"instruction {index}: program of this type cannot use helper bpf_{row.name}#{number} ({prog.type.short})",
+            f"instruction {index}: program of this type cannot use helper bpf_{row.name}#{number} ({acts.short})",
         )
-    if prototype_for(row, prog.type.id, sleepable).gpl_only and not prog.gpl:
+    if prototype_for(row, acts.id, sleepable).gpl_only and not prog.gpl:
         raise _refuse(
             attr, errno.EINVAL,
             f"instruction {index}: cannot call GPL-restricted function bpf_{row.name} from non-GPL compatible program",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from bombus.errors import VmFault
 from bombus.isa import opcodes as op
@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from bombus.kernel.user.maps.base import Map
     from bombus.kernel.user.prog import Prog
     from bombus.vm.jumps import JumpTable
+
+_NONE: Final[frozenset[int]] = frozenset()
+_MAIN: Final = frozenset({0})
 
 
 class ProgEnv:
@@ -41,14 +44,14 @@ class ProgEnv:
 
     @property
     def whole_context(self) -> bool:
-        return self.prog.type.name in PACKET_TYPES
+        return self.prog.acts_as.name in PACKET_TYPES
 
     @property
     def packet_words(self) -> int:
         from bombus.kernel.user.hooks.skb import CTX_SIZE
         from bombus.kernel.user.hooks.skbrun import KINDS
 
-        return CTX_SIZE if self.prog.type.name in KINDS else 0
+        return CTX_SIZE if self.prog.acts_as.name in KINDS else 0
 
     @property
     def ordinary(self) -> bool:
@@ -58,6 +61,11 @@ class ProgEnv:
     def label(self) -> str:
         name = self.prog.name.decode()
         return f"bpf_prog_{self.prog.tag.hex()}{'_' * bool(name)}{name}"
+
+    @property
+    def called(self) -> frozenset[int]:
+        # An extension is called with the arguments of what it replaces.
+        return _MAIN if self.prog.type.name == "BPF_PROG_TYPE_EXT" else _NONE
 
     @property
     def cpu(self) -> int:

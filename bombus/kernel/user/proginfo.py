@@ -26,7 +26,8 @@ def prog_info(kernel: UserKernel, obj: KernelObject, attr: Attr) -> None:
     values: dict[str, int | bytes] = {
         "type": obj.type.id, "id": obj.id, "tag": obj.tag, "name": obj.name, "load_time": obj.load_time,
         "gpl_compatible": int(obj.gpl), "created_by_uid": 0, "run_time_ns": obj.run_time, "run_cnt": obj.run_count,
-        "verified_insns": obj.verified_insns,
+        "verified_insns": obj.verified_insns, "recursion_misses": obj.misses, "attach_btf_id": obj.attach_btf_id,
+        "attach_btf_obj_id": _target_types(obj),
     }  # fmt: skip
     code = encode(dumped(obj))
     _array(attr, info, values, "xlated_prog_len", "xlated_prog_insns", code, 1)
@@ -41,6 +42,12 @@ def prog_info(kernel: UserKernel, obj: KernelObject, attr: Attr) -> None:
             values[f"{what}_rec_size"] = size
     _native(obj, attr, info, values)
     write_info(kernel, attr, NAME, info, values)
+
+
+def _target_types(prog: Prog) -> int:
+    """The id of the BTF that attach_btf_id is of, of programs for programs: until they are attached."""
+    target = prog.target
+    return target.btf.id if target is not None and target.btf is not None else 0
 
 
 def _native(prog: Prog, attr: Attr, info: bytearray, values: dict[str, int | bytes]) -> None:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
     from bombus.kernel.user.maps.base import Map
     from bombus.kernel.user.prog import Prog
-    from bombus.verifier.program import FuncInfo, LineInfo, MapInfo, Program, Verdict
+    from bombus.verifier.program import FuncInfo, LineInfo, MapInfo, Program, TargetProgram, Verdict
 
 CALL: Final = "BPF_PROG_LOAD"
 MODES: Final = ("strict", "lenient", "off")
@@ -81,6 +81,8 @@ def verify(kernel: UserKernel, attr: Attr, prog: Prog) -> None:
     prog.verified_insns = verdict.processed
     prog.facts = verdict.facts
     prog.max_ctx_offset = verdict.max_ctx_offset
+    prog.functions = verdict.functions
+    prog.exception_callback = verdict.exception_callback
 
 
 def _check_age(kernel: UserKernel, attr: Attr, prog: Prog, verdict: Verdict) -> None:
@@ -88,7 +90,7 @@ def _check_age(kernel: UserKernel, attr: Attr, prog: Prog, verdict: Verdict) -> 
     from bombus.spec.helpers import HELPER_BY_ID, allowed
 
     def there(version: KernelVersion) -> bool:
-        return row is None or allowed(row.name, prog.type.id, prog.expected_attach_type, version)
+        return row is None or allowed(row.name, prog.acts_as.id, prog.acts_attach_type, version)
 
     for insn in prog.insns if verdict.accepted else prog.insns[: verdict.insn + 1]:
         row = HELPER_BY_ID.get(insn.imm) if insn.opcode == op.CALL and insn.src == 0 else None
@@ -96,7 +98,7 @@ def _check_age(kernel: UserKernel, attr: Attr, prog: Prog, verdict: Verdict) -> 
             continue
         feature, since = f"helper bpf_{row.name}", row.since
         if row.since <= kernel.version:
-            feature += f" in {prog.type.short} programs"
+            feature += f" in {prog.acts_as.short} programs"
             later = (KernelVersion(major, minor) for major in (4, 5, 6) for minor in range(21))
             since = next((one for one in later if one > kernel.version and there(one)), OLDEST)
         newer = NeedsKernel(errno.EINVAL, CALL, feature=feature, since=str(since), version=str(kernel.version))
@@ -151,13 +153,29 @@ def program_of(kernel: UserKernel, attr: Attr, prog: Prog) -> Program:
     btf = types_of(prog.btf)
     return Program(
         prog.insns, prog.type.id, max(kernel.version, OLDEST), prog.expected_attach_type, prog.license,
-        prog.name.decode(), prog.flags, maps=maps, fd_array=array, btf=btf, func_info=_functions(prog),
+        prog.name.decode(), prog.flags, maps=maps, fd_array=array, btf=btf, func_info=functions_of(prog),
         line_info=lines_of(prog, btf) if btf is not None else (), log_level=attr.get("log_level") & ~_LOG_FIXED,
         log_size=0 if attr.get("log_level") & _LOG_FIXED else attr.get("log_size"), cpus=kernel.possible_cpus,
         other_fds=frozenset(others), attach_btf_id=attr.get("attach_btf_id"),
         attach_prog=bool(target), vmlinux=kernel.types(), modules=modules,
         attach_btf_fd=target if target in modules else 0,
+        target=target_program(prog.target) if prog.target is not None else None,
     )  # fmt: skip
+
+
+def target_program(prog: Prog) -> TargetProgram:
+    """A loaded program as the verifier sees the target of another one."""
+    from bombus.verifier.program import Function, TargetProgram
+
+    if prog.functions is None:  # it was not verified
+        functions = tuple(Function("", info.type_id) for info in functions_of(prog))
+    else:
+        functions = tuple(Function(*one) for one in prog.functions)  # type: ignore[arg-type]
+    extends = prog.acts_as.id if prog.acts_as is not prog.type else 0
+    return TargetProgram(
+        prog.type.id, prog.expected_attach_type, types_of(prog.btf), functions, extends, prog.traces,
+        prog.exception_callback,
+    )
 
 
 def types_of(obj: object) -> Btf | None:
@@ -215,7 +233,7 @@ def map_contents(item: Map) -> bytes | None:
     return found if isinstance(found, bytes) else None
 
 
-def _functions(prog: Prog) -> tuple[FuncInfo, ...]:
+def functions_of(prog: Prog) -> tuple[FuncInfo, ...]:
     from bombus.verifier.program import FuncInfo
 
     size, data = prog.func_info

@@ -24,6 +24,7 @@ _NAME_ROOM: Final = 128
 _RAW_TP: Final = ATTACH_TYPE["BPF_TRACE_RAW_TP"].id
 _PREFIX: Final = "btf_trace_"
 _RAW: Final = frozenset({"BPF_PROG_TYPE_RAW_TRACEPOINT", "BPF_PROG_TYPE_RAW_TRACEPOINT_WRITABLE"})
+_EXT: Final = "BPF_PROG_TYPE_EXT"
 _BY_BTF: Final = frozenset({"BPF_PROG_TYPE_TRACING", "BPF_PROG_TYPE_LSM"})
 
 
@@ -35,7 +36,7 @@ def raw_tracepoint_open(kernel: UserKernel, attr: Attr) -> int:
     if prog.type.name in _RAW:
         name = read_string(attr, attr.get("name"), _NAME_ROOM)
         return kernel.install(_point(kernel, prog, name, cookie), CALL)
-    if prog.type.name not in _BY_BTF:
+    if prog.type.name not in _BY_BTF and prog.type.name != _EXT:
         raise KernelError(errno.EINVAL, CALL, f"a {prog.type.short} program does not attach this way")
     if attr.get("name"):
         raise KernelError(errno.EINVAL, CALL, "the program was loaded for its target: give no name")
@@ -43,7 +44,11 @@ def raw_tracepoint_open(kernel: UserKernel, attr: Attr) -> int:
 
 
 def create_link(kernel: UserKernel, prog: Prog, cookie: int) -> UserLink:
-    """The link of a tracing or LSM program to the target that it was loaded for."""
+    """The link of a tracing or LSM program, or of an extension, to the target that it was loaded for."""
+    if prog.type.name == _EXT or prog.target_type is not None:
+        from bombus.kernel.user import proglinks
+
+        return proglinks.create_link(kernel, prog, cookie)
     if prog.expected_attach_type == _RAW_TP:
         return _point(kernel, prog, _type_name(kernel, prog).removeprefix(_PREFIX), cookie)
     row = ATTACH_TYPE_BY_ID[prog.expected_attach_type]

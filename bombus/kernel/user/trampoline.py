@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from bombus.kernel.user.world.cgroups import Cgroup
 
 CALL: Final = "BPF_RAW_TRACEPOINT_OPEN"
-_MOST: Final = 38  # BPF_MAX_TRAMP_LINKS
+MOST: Final = 38  # BPF_MAX_TRAMP_LINKS
 # Which of the four lists of a function a program is on, by its attach type.
 KINDS: Final = {
     "BPF_TRACE_FENTRY": "before", "BPF_TRACE_FEXIT": "after", "BPF_MODIFY_RETURN": "instead", "BPF_LSM_MAC": "instead",
@@ -63,8 +63,8 @@ class Hooks:
         here = self.functions.setdefault((name, kind), [])
         if any(one.link is not None and one.link.prog is link.prog for one in here):
             raise KernelError(errno.EBUSY, CALL, f"the program is attached to {name} already")
-        if sum(len(found) for (other, _), found in self.functions.items() if other == name) >= _MOST:
-            raise KernelError(errno.E2BIG, CALL, f"{_MOST} programs are attached to {name}")
+        if sum(len(found) for (other, _), found in self.functions.items() if other == name) >= MOST:
+            raise KernelError(errno.E2BIG, CALL, f"{MOST} programs are attached to {name}")
         here.insert(0, Attached(link, cookie))
         link.undo = lambda: _remove(here, link)
 
@@ -116,7 +116,7 @@ def called(
             for one in hooks.functions.get((name, kind), ())[:]:
                 words[-1] = result
                 ctx.view[:] = struct.pack(f"<{len(words)}Q", *words)
-                returned = _run(kernel, one, ctx.start + 8, cgroup)
+                returned = run_attached(kernel, one, ctx.start + 8, cgroup)
                 if kind == "instead" and returned:
                     return returned
             return None
@@ -131,16 +131,22 @@ def called(
         kernel.memory.remove(ctx)
 
 
-def _run(kernel: UserKernel, one: Attached, ctx: int, cgroup: Cgroup | None = None) -> int:
+def run_attached(kernel: UserKernel, one: Attached, ctx: int, cgroup: Cgroup | None = None) -> int:
+    """Run a program at its function. One that is running there already does not run (__bpf_prog_enter_recur): 0."""
     world = world_of(kernel)
     if one.link is None:
         group = cgroup or kernel.cgroups.numbered(world.task.cgroup_id)
         return run_programs(kernel, group.effective(one.key), ctx)
     prog: Prog = one.link.prog
+    if prog.active:
+        prog.misses += 1
+        return 0
     before, world.cookie = world.cookie, one.cookie
+    prog.active = True
     try:
         return whole(prog, ctx)[0]
     finally:
+        prog.active = False
         world.cookie = before
 
 
@@ -153,7 +159,7 @@ def reached(kernel: UserKernel, name: str, args: Sequence[int]) -> int:
     try:
         for one in here:
             ctx.view[:] = struct.pack(f"<{len(args)}Q", *(arg & U64 for arg in args)).ljust(len(ctx.view), b"\0")
-            _run(kernel, one, ctx.start)
+            run_attached(kernel, one, ctx.start)
     finally:
         kernel.memory.remove(ctx)
     return len(here)

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from bombus.verifier.program import MapInfo
 
 _ROOM: Final = "verdicts"
-_MAGIC: Final = b"bombus verdict 1\n"
+_MAGIC: Final = b"bombus verdict 2\n"
 # Whatever decides, here or before a program gets here, whether it is accepted and what is known of it then.
 _SOURCES: Final = (
     "btf", "isa", "kernel/user", "kernel/user/helpers", "kernel/user/kfuncs", "kernel/user/maps", "spec",
@@ -94,7 +94,7 @@ def find(key: Key, prog: Prog) -> bool:
     if payload is None:
         return False
     try:
-        insns, context, found = marshal.loads(payload)
+        insns, context, found, functions, callback = marshal.loads(payload)
         facts = Facts(**found)
         by_id = {index: key.maps[which].id for index, which in facts.maps.items()}
     except (ValueError, TypeError, EOFError, AttributeError, IndexError):
@@ -102,6 +102,8 @@ def find(key: Key, prog: Prog) -> bool:
     prog.verified_insns = insns
     prog.max_ctx_offset = context
     prog.facts = facts._replace(maps=by_id)
+    prog.functions = tuple(functions)
+    prog.exception_callback = callback
     return True
 
 
@@ -116,7 +118,8 @@ def keep(key: Key, prog: Prog, took: int) -> None:
     if not order.keys() >= set(facts.maps.values()):
         return
     numbered = facts._replace(maps={index: order[id_] for index, id_ in facts.maps.items()})
-    found = prog.verified_insns, prog.max_ctx_offset, numbered._asdict()
+    functions = [tuple(one) for one in prog.functions or ()]
+    found = prog.verified_insns, prog.max_ctx_offset, numbered._asdict(), functions, prog.exception_callback
     kept.write(_ROOM, key.name, _MAGIC, marshal.dumps(found))
 
 

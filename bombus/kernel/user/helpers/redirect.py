@@ -24,7 +24,7 @@ _ACTIONS: Final = 3  # the low bits of flags: what to return for a key without a
 @helper("redirect")
 def redirect(env: ProgEnv, ifindex: int, flags: int) -> int:
     ifindex &= U32
-    if env.prog.type.short == "xdp":
+    if env.prog.acts_as.short == "xdp":
         if flags:
             return _XDP_ABORTED
         env.world.redirect = Redirect(ifindex, 0, None, "egress")

@@ -126,7 +126,7 @@ def sk_assign(env: ProgEnv, ctx: int, sk: int, flags: int) -> int:
     call = env.contexts.get(ctx)
     if isinstance(call, Lookup):
         return call.assign(env.contexts.get(sk), flags)
-    return 0 if not sk and env.prog.type.short == "sk_lookup" and not flags & ~3 else -errno.EINVAL
+    return 0 if not sk and env.prog.acts_as.short == "sk_lookup" and not flags & ~3 else -errno.EINVAL
 
 
 @helper("sk_select_reuseport")

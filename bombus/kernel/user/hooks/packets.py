@@ -43,7 +43,6 @@ def _xdp(kernel: UserKernel, prog: Prog) -> PacketRunner:
     buff = borrow_xdp(kernel, world)
     prog.give_back = lambda: give_back_xdp(world, buff)
     ctx = buff.ctx.start
-    run = prog.compiled.run
 
     def run_frame(data: bytes, ifindex: int) -> tuple[int, bytes]:
         size = len(data)
@@ -53,7 +52,7 @@ def _xdp(kernel: UserKernel, prog: Prog) -> PacketRunner:
         if buff.fill(data, HEADROOM, min(size, _LINEAR), 0):
             raise refuse(errno.ENOMEM, "the frame needs more than 17 fragments")
         try:
-            verdict = run(ctx) & 0xFFFF_FFFF
+            verdict = prog.compiled.run(ctx) & 0xFFFF_FFFF  # what is attached to it may change
         except VmFault as fault:
             raise located(prog, fault) from None
         out = bytes(buff.frame.view[buff.data : buff.end])
@@ -68,7 +67,6 @@ def _skb(kernel: UserKernel, prog: Prog) -> PacketRunner:
     prog.give_back = lambda: give_back_skb(world, skb)
     has_storage = bool(storages(prog))
     ctx = skb.ctx.start
-    run = prog.compiled.run
 
     def run_skb(data: bytes, ifindex: int) -> tuple[int, bytes]:
         if not ETH_HLEN <= len(data) <= MAX_DATA:
@@ -76,7 +74,7 @@ def _skb(kernel: UserKernel, prog: Prog) -> PacketRunner:
         layer2 = prepare(skb, prog, data, world, ifindex, at_hook=True)
         skb.sync()
         try:
-            verdict = run(ctx) & 0xFFFF_FFFF
+            verdict = prog.compiled.run(ctx) & 0xFFFF_FFFF  # what is attached to it may change
         except VmFault as fault:
             raise located(prog, fault) from None
         finally:

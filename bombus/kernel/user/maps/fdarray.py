@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from bombus.kernel.user.maps.array import check_array, next_index
 from bombus.kernel.user.maps.base import E2BIG, EBADF, EINVAL, ENOENT, NOTSUPP, Map, MapAttr, map_type
 from bombus.kernel.user.objects import KernelObject
 from bombus.spec.maptypes import BPF_F_PRESERVE_ELEMS, BPF_F_RDONLY_PROG, BPF_F_WRONLY_PROG
+from bombus.spec.version import since
 from bombus.vm.jumps import MAX_ENTRIES, JumpTable
 
 if TYPE_CHECKING:
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
 
 EBADFD = -errno.EBADFD
+EBUSY = -errno.EBUSY
+# Since when neither extensions nor what they extend may be in arrays for tail calls (Linux 6.13, late 6.12).
+EXTENDED_ALONE: Final = since("6.12")
 
 
 class FdArray(Map):
@@ -154,11 +158,24 @@ class ProgArrayMap(FdArray):
             self.owner_key = key
         return bool(self.owner_key == key)
 
+    def forget_code(self) -> None:
+        """The code of a program in a slot is another one now."""
+        self._changed()
+
     def accept(self, fd: int, file: File | None) -> KernelObject | int:
         item = self.object_of(fd, "prog")
-        if isinstance(item, KernelObject) and not self.compatible(item):
+        if not isinstance(item, KernelObject):
+            return item
+        prog: Any = item
+        error = 0
+        alone = self.kernel.version >= EXTENDED_ALONE
+        if (alone and prog.type.name == "BPF_PROG_TYPE_EXT") or not self.compatible(item):
+            error = EINVAL
+        elif alone and prog.watched is not None and prog.watched.is_extended:
+            error = EBUSY
+        if error:
             item.put()
-            return EINVAL
+            return error
         return item
 
     def read(self, key: bytes, flags: int) -> bytes | int:

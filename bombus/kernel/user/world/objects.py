@@ -76,13 +76,14 @@ class TypedObject:
         types = self._kernel.types()
         assert types is not None
         field = types.field(self.type_id, path)
-        if field.bits:
-            raise NotSupported(f"the bit-field {path!r} of struct {self.struct}", "set the bytes around it")
         return field, field.offset // 8, types.size_of(field.type)
 
     def set(self, path: str, value: int | bytes) -> None:
         """Give a member ("pid", "cred.uid.val") a number, or its bytes (padded with zeros). BtfError, UsageError."""
-        _field, at, size = self._place(path)
+        field, at, size = self._place(path)
+        if field.bits:
+            self._set_bits(path, field, value)
+            return
         if isinstance(value, int):
             if not -(1 << 8 * size - 1) <= value < 1 << 8 * size:
                 raise UsageError(f"{value} does not fit the {size} bytes of {path!r}")
@@ -91,9 +92,21 @@ class TypedObject:
             raise UsageError(f"{len(value)} bytes do not fit the {size} of {path!r}")
         self._region.view[at : at + size] = value.ljust(size, b"\0")
 
+    def _set_bits(self, path: str, field: Field, value: int | bytes) -> None:
+        if not isinstance(value, int) or not 0 <= value < 1 << field.bits:
+            raise UsageError(f"{value!r} does not fit the {field.bits} bits of {path!r}")
+        first, last = field.offset // 8, (field.offset + field.bits + 7) // 8
+        shift = field.offset - 8 * first
+        whole = int.from_bytes(self._region.view[first:last], "little")
+        whole = whole & ~(((1 << field.bits) - 1) << shift) | value << shift
+        self._region.view[first:last] = whole.to_bytes(last - first, "little")
+
     def get(self, path: str) -> int | bytes:
         """A member: the bytes of an array, else an unsigned number."""
         field, at, size = self._place(path)
+        if field.bits:
+            whole = int.from_bytes(self._region.view, "little")
+            return whole >> field.offset & (1 << field.bits) - 1
         data = bytes(self._region.view[at : at + size])
         types = self._kernel.types()
         assert types is not None
