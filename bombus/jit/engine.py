@@ -363,7 +363,8 @@ class NativeProgram:
         for index in self._options.jumps:
             facts = self._options.facts
             table = self._env.jump_table(facts.maps[index])
-            assert table is not None
+            if table is None:  # compiled in another thread, too late
+                raise NotSupported("native code of a program that is gone", "its maps are, too")
             found[abi.jumps_symbol(index)] = table.address
         for number, value in enumerate(lowered.immediates):
             found[abi.immediate_symbol(number)] = value

@@ -194,8 +194,10 @@ def test_objects_say_what_is_wrong(kernel: UserKernel) -> None:
         task.set("comm", b"x" * 17)
     with pytest.raises(BtfError, match="no member 'nothing'"):
         task.set("nothing", 1)
-    with pytest.raises(NotSupported, match="bit-field 'in_execve'"):
-        task.set("in_execve", 1)
+    task.set("in_execve", 1)
+    assert task.get("in_execve") == 1 and task.get("in_iowait") == 0
+    with pytest.raises(UsageError, match="2 does not fit the 1 bits of 'in_execve'"):
+        task.set("in_execve", 2)
     with pytest.raises(UsageError, match="no struct no_such_struct"):
         kernel.new_object("no_such_struct")
     task.close()

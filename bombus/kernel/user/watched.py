@@ -72,7 +72,8 @@ class Point:
         if self.extension is not None:
             return _instead(self.extension, args)
         before, after = self.before[:], self.after[:]  # a link that goes meanwhile goes for the next call
-        memory = self.prog.kernel.memory
+        kernel = self.prog.kernel
+        memory = kernel.memory
         with self._views.of(args) as shown:
             words = [self.words, *(arg & U64 for arg in shown[: self.words]), 0]
             # As `trampoline.called` has it: their count before the arguments, the result behind them.
@@ -80,11 +81,11 @@ class Point:
             try:
                 for one in before:
                     ctx.view[:] = struct.pack(f"<{len(words)}Q", *words)
-                    run_attached(memory_owner, one, ctx.start + 8)
+                    run_attached(kernel, one, ctx.start + 8)
                 result = words[-1] = body() & U64
                 for one in after:
                     ctx.view[:] = struct.pack(f"<{len(words)}Q", *words)
-                    run_attached(memory_owner, one, ctx.start + 8)
+                    run_attached(kernel, one, ctx.start + 8)
                 return result
             finally:
                 memory.remove(ctx)
