@@ -52,6 +52,9 @@ class Result:
                    "machine's, for types only where it runs that version.")
 @click.option("--module", "modules", metavar="FILE", multiple=True, type=click.Path(exists=True, dir_okay=False),
               help="A module of that kernel (.ko, .ko.xz, or its raw BTF), whose functions programs call or attach to.")
+@click.option("--target", "targets", metavar="[NAME=]FILE[:PROGRAM[:FUNCTION]]", multiple=True,
+              help="The object whose program freplace, fentry and fexit programs (or only NAME) attach to; by default "
+                   "its first one with the function that their section names.")
 @click.option("--log-level", type=click.IntRange(0, 7), default=None, metavar="0|1|2|4",
               help="0: a table of verdicts; 1: why programs are refused; 2: every instruction; 4: only figures; sums "
                    "are allowed. Without it: the end of the log of level 1, explained.")
@@ -63,8 +66,8 @@ class Result:
 @click.pass_context
 def verify(
     context: click.Context, files: tuple[str, ...], name: str | None, filters: tuple[str, ...], prog_type: str,
-    kernel: str, btf_path: str | None, modules: tuple[str, ...], log_level: int | None, stats: bool, as_csv: bool,
-    old_path: str | None,
+    kernel: str, btf_path: str | None, modules: tuple[str, ...], targets: tuple[str, ...], log_level: int | None,
+    stats: bool, as_csv: bool, old_path: str | None,
 ) -> None:  # fmt: skip
     """Verify the programs of objects, of raw instructions (.bin, .raw) or assembly (.S, .asm) as a kernel would.
 
@@ -72,6 +75,7 @@ def verify(
     could not be judged (they need what the verifier does not know yet).
     """
     from bombus.cli.verify_inputs import Choice
+    from bombus.cli.verify_targets import parse
     from bombus.spec.version import KernelVersion
     from bombus.verifier import OLDEST
     from bombus.verifier.rules import NEWEST
@@ -84,7 +88,8 @@ def verify(
         raise UsageError(f"--kernel {kernel}: the verifiers that bombus knows begin with Linux {OLDEST}")
     old = read_rows(Path(old_path).read_text(errors="replace"), old_path) if old_path else None
     typed = btf_path not in (None, "none") or (btf_path is None and _runs(version))
-    choice = Choice(kernel, name, filters, prog_type, _btf(btf_path), typed, _modules(modules))
+    choice = Choice(kernel, name, filters, prog_type, _btf(btf_path), typed, _modules(modules),
+                    tuple(map(parse, targets)))
     show = not (output.as_json() or stats or as_csv or old is not None or log_level == 0)
     results: list[Result] = []
     for result in _results(files, choice, log_level, bar=not show):

@@ -19,6 +19,7 @@ from bombus.cli.source import is_source, open_program
 from bombus.errors import AsmError, BombusError, BtfError, ElfError, ObjectError, UsageError
 
 if TYPE_CHECKING:
+    from bombus.cli.verify_targets import Wanted
     from bombus.isa.insn import Insn
     from bombus.kernel.user.kernel import UserKernel
     from bombus.object.model import MapSpec, Object
@@ -62,6 +63,7 @@ class Choice:
     btf: bytes | None = None
     typed: bool = False
     modules: Mapping[str, bytes] = field(default_factory=dict)
+    targets: tuple[Wanted, ...] = ()
 
     def wants(self, name: str) -> bool:
         if self.name is not None and name != self.name:
@@ -234,7 +236,13 @@ def _loaded(path: str, obj: Object, wanted: list[str], choice: Choice) -> Iterat
     kernel = _kernel(choice)
     obj = replace(obj, maps=tuple(map(_sized, obj.maps)))
     given = prog_type_of(choice.type).name if choice.type else ""
-    state = State(obj, kernel, Options(btf=choice.btf, programs=wanted, prog_type=given, pin_root=""))
+    targets = {}
+    if choice.targets:
+        from bombus.cli.verify_targets import find
+
+        targets = find(kernel, obj, wanted, choice)
+    options = Options(btf=choice.btf, programs=wanted, prog_type=given, pin_root="", targets=targets)
+    state = State(obj, kernel, options)
     try:
         try:
             for step in passes.PASSES:

@@ -7,7 +7,7 @@ btf_check_func_type_match, btf_translate_to_vmlinux.
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Final, NoReturn
+from typing import Final
 
 from bombus.btf.parse import Btf
 from bombus.btf.types import Enum, Enum64, Float, Func, FuncProto, Int, Kind, Ptr, Struct, Type, Union
@@ -184,25 +184,22 @@ def _same_kind(env: Env, btf: Btf, other: Func) -> None:
 
 
 def _same_argument(env: Env, i: int, own: tuple[str, Btf, int], other: tuple[str, Btf, int]) -> None:
-    def refuse(text: str) -> NoReturn:
-        env.fail(EINVAL, f"arg{i} {text}")
-
     (name1, btf1, id1), (name2, btf2, id2) = own, other
     type1, type2 = btf1.resolved(id1), btf2.resolved(id2)
     if _info(type1) != _info(type2):
-        refuse(f"in {name1}() is {kind_name(type1)} while {name2}() has {kind_name(type2)}")
+        env.fail(EINVAL, f"arg{i} in {name1}() is {kind_name(type1)} while {name2}() has {kind_name(type2)}")
     if isinstance(type1, _SIZED) and isinstance(type2, _SIZED) and type1.size != type2.size:
-        refuse(f"in {name1}() has size {type1.size} while {name2}() has {type2.size}")
+        env.fail(EINVAL, f"arg{i} in {name1}() has size {type1.size} while {name2}() has {type2.size}")
     if isinstance(type1, (Int, Enum, Enum64)):
         return
     if not isinstance(type1, Ptr) or not isinstance(type2, Ptr):
-        refuse(f"in {name1}() has unrecognized type")
+        env.fail(EINVAL, f"arg{i} in {name1}() has unrecognized type")
     struct1, struct2 = btf1.resolved(type1.type), btf2.resolved(type2.type)
     for name, struct in ((name1, struct1), (name2, struct2)):
         if not isinstance(struct, (Struct, Union)):
-            refuse(f"in {name}() is not a pointer to context")
+            env.fail(EINVAL, f"arg{i} in {name}() is not a pointer to context")
     if struct1.name != struct2.name:
-        refuse(f"{name1}(struct {struct1.name} *) doesn't match {name2}(struct {struct2.name} *)")
+        env.fail(EINVAL, f"arg{i} {name1}(struct {struct1.name} *) doesn't match {name2}(struct {struct2.name} *)")
 
 
 def _info(type_: Type) -> tuple[object, ...]:

@@ -373,6 +373,26 @@ RULES: Final[tuple[Rule, ...]] = (
           "Use a section name without .s."),
     _rule("struct-access-licence", r"(?:Cannot access kernel|struct ops programs must)",
           "This needs a licence compatible with the GPL.", "Declare such a licence, if you may."),
+    # Programs at functions of other programs
+    _rule("replaced-function", r"(?:\S+\(\) has \d+ args while|Return type \S+ of \S+\(\) doesn't match|"
+          r"arg\d+ (?:in )?\S+\(.*\) ?(?:is|has|doesn't match)|Program extension requires BTF)",
+          "An extension's main function must have the arguments and the result of the function that it replaces: "
+          "as many, of the same kinds and sizes, and the same context.",
+          "Declare it as the target's source declares that function, and compile with -g."),
+    _rule("not-replaceable", r"(?:Cannot replace (?:static|kernel) functions|\S+\(\) is not a global function|"
+          r"Cannot extend fentry|Cannot recursively attach|Cannot nest tracing)",
+          "Extensions replace global functions of programs (their main function among them); not static ones, "
+          "functions of the kernel, or of extensions and fentry or fexit programs. A tracing program may watch "
+          "one that watches none.",
+          "Make the function global (__noinline, not static), or attach with fentry or fexit."),
+    _rule("new-effects", r"Extension program (?P<effect>changes packet data|may sleep), while original does not",
+          "The target was verified on the understanding that this function does no such thing: callers keep packet "
+          "pointers, and locks, across it.",
+          "Let the function that is replaced do so itself, if only on a path that is never taken."),
+    _rule("program-target", r"(?:FENTRY/FEXIT program can only|Only FENTRY/FEXIT progs|Subprog .* doesn't exist|"
+          r".* programs cannot attach to exception callback|Can attach to only JITed|can't modify return codes of BPF)",
+          "The function of a program that this one attaches to is not there, or cannot be attached to in this way.",
+          "Load the target with BTF (-g), name a function of it that is called, and use fentry, fexit or freplace."),
     # Attach targets and their arguments, from the kernel's BTF
     _rule("attach-target", r"(?:Tracing programs must provide btf_id|The function \S+ (?:has|return type|with variable|"
           r"arg\S* type)|Attach to function|attach to (?:invalid|unsupported) member|\S+\(\) is not modifiable|"

@@ -224,3 +224,36 @@ def test_kernels_newer_than_those_known_are_named(bombus: Callable[..., Any]) ->
     newer = bombus("verify", path, "--kernel", "9.9", "--json")
     assert newer.code == 0 and newer.json() and "Linux 9.9 is newer" in newer.err
     assert "newer" not in bombus("verify", path, "--kernel", "6.18.44").err
+
+
+DATA = Path(__file__).resolve().parents[1] / "linux" / "data"
+ATTACHERS, TARGETS = str(DATA / "attachers.bpf.o"), str(DATA / "targets.bpf.o")
+
+
+@pytest.mark.parametrize(("name", "target", "verdict", "text"), [
+    ("new_multiply", f"{TARGETS}:entry", "success", ""),
+    ("new_multiply", TARGETS, "success", ""),
+    ("few", f"{TARGETS}:entry", "failure", "few() has 1 args while weigh() has 2 args"),
+    ("before_multiply", f"{TARGETS}:entry", "success", ""),
+    ("new_weigh", f"new_weigh={TARGETS}:entry:multiply", "failure",
+     "arg0 in new_weigh() is PTR while multiply() has INT"),
+    ("new_paint", f"{TARGETS}:entry", "error", "'new_paint' replaces a function of another program"),
+    ("new_paint", f"few={TARGETS}:entry", "error", "'new_paint' replaces a function of another program"),
+])  # fmt: skip
+def test_targets(capsys: pytest.CaptureFixture[str], name: str, target: str, verdict: str, text: str) -> None:
+    code, out, _ = run(
+        capsys, ATTACHERS, "--prog", name, "--target", target, "--kernel", "6.12", "--btf", "none", "--json"
+    )
+    (found,) = json.loads(out)
+    assert found["verdict"] == verdict and text in found["reason"], found
+    assert code == (0 if verdict == "success" else 1)
+
+
+@pytest.mark.parametrize(("target", "text"), [
+    ("nowhere.o", "is not of the form"),
+    (f"{TARGETS}:nothing", "no program 'nothing' in"),
+    (f"few={TARGETS}:entry:paint", "few attaches to 'paint', which is no function of a program of"),
+])
+def test_targets_that_are_not_there(capsys: pytest.CaptureFixture[str], target: str, text: str) -> None:
+    code, _, err = run(capsys, ATTACHERS, "--prog", "few", "--target", target)
+    assert code == 2 and text in err
