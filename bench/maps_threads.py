@@ -34,7 +34,7 @@ def program(fd: int, helper: int, work: int) -> list[Insn]:
     body = [b.stx("u32", 10, -4, b.R7), *call, *busy, b.add(7, 1), b.add(8, 1)]
     return b.program(
         b.ldx("u32", 6, 1, 0), b.ldx("u32", 2, 1, 4), b.mov(3, b.R6), b.add(3, 14), b.mov(0, 0),
-        b.jmp(">", 3, b.R2, 5 + len(body)), b.ldx("u32", 7, 6, 0), b.mov(9, b.R7), b.mov(8, 0),
+        b.jmp(">", 3, b.R2, 6 + len(body)), b.ldx("u32", 7, 6, 0), b.mov(9, b.R7), b.mov(8, 0),
         b.stx("u64", 10, -16, b.R8), body, b.jmp("<", 8, KEYS, -len(body) - 1), b.mov(0, b.R9), b.exit_(),
     )  # fmt: skip
 
