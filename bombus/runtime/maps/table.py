@@ -46,6 +46,9 @@ class Element(Struct):
     number: u64
 
 
+YOUNGER, NUMBER = 12, 16  # where they are in an Element
+
+
 class Word8(Struct, packed=True):
     value: u64
 
@@ -257,6 +260,43 @@ def each(base: u64, state: u64, cpu: u64) -> u64:
     goes before its turn is not seen. Linux sees some of those that are new, we see none.
     """
     walk = bpf.at(state, Walk)
+    if walk.position < walk.end:
+        at = u32(walk.element)
+        if step(base, state, at):
+            return value_on(base, at, cpu)
+    return search(base, state, cpu)
+
+
+def number_of(base: u64, at: u32) -> u64:
+    return bpf.load_acquire(bpf.at(element(base, at) + NUMBER, u64))
+
+
+def value_on(base: u64, at: u32, cpu: u64) -> u64:
+    place = value_of(base, at)
+    return place + cpu * shape_stride(base) if shape_per_cpu(base) != 0 else place
+
+
+def step(base: u64, state: u64, at: u32) -> bool:
+    """Go on from the element that the walk is at, without the lock: that, and what comes behind it, were in the order
+    when both were looked at if nothing has changed after that. False when something has."""
+    walk = bpf.at(state, Walk)
+    if number_of(base, at) != walk.position:
+        return False
+    link = bpf.at(element(base, at) + YOUNGER, u32)
+    following = bpf.load_acquire(link)
+    number = number_of(base, following) if following != 0 else walk.end
+    if bpf.load_acquire(link) != following or number_of(base, at) != walk.position:
+        return False
+    walk.element = u64(following)
+    walk.position = number
+    walk.key = key_of(base, at)
+    return True
+
+
+@bpf.noinline
+def search(base: u64, state: u64, cpu: u64) -> u64:
+    """The first element, or what comes after one that is gone."""
+    walk = bpf.at(state, Walk)
     take(base)
     control = bpf.at(base, Control)
     at = u32(0)
@@ -277,9 +317,7 @@ def each(base: u64, state: u64, cpu: u64) -> u64:
             walk.element = u64(following)
             walk.position = bpf.at(element(base, following), Element).number
         walk.key = key_of(base, at)
-        place = value_of(base, at)
-        if shape_per_cpu(base) != 0:
-            place = place + cpu * shape_stride(base)
+        place = value_on(base, at, cpu)
     give(base)
     return place
 
