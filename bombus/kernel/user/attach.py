@@ -6,6 +6,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, NotSupported
+from bombus.kernel.user import sockmap
 from bombus.kernel.user.chain import (
     F_AFTER,
     F_ALLOW_MULTI,
@@ -24,7 +25,7 @@ from bombus.kernel.user.link import check_mode, check_prog, relative
 from bombus.kernel.user.prog import Prog
 from bombus.kernel.user.tracelink import cgroup_key, watch_cgroups
 from bombus.kernel.user.world.cgroups import Cgroup, check_flags
-from bombus.spec.attachtypes import ATTACH_TYPE_BY_ID, AttachType
+from bombus.spec.attachtypes import ATTACH_TYPE, ATTACH_TYPE_BY_ID, AttachType
 from bombus.spec.version import since
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 _CGROUP_ORDER = since("6.17")
 _ORDER = F_BEFORE | F_AFTER | F_ID | F_LINK
 F_QUERY_EFFECTIVE = 1
+_SK_MSG = ATTACH_TYPE["BPF_SK_MSG_VERDICT"].id
 
 
 def _row(kernel: UserKernel, call: str, attr: Attr) -> AttachType:
@@ -63,6 +65,11 @@ def _prog(kernel: UserKernel, call: str, fd: int) -> Prog:
 @command("BPF_PROG_ATTACH")
 def prog_attach(kernel: UserKernel, attr: Attr) -> int:
     call = "BPF_PROG_ATTACH"
+    if attr.get("attach_type") == _SK_MSG:
+        prog = _prog(kernel, call, attr.get("attach_bpf_fd"))
+        check_prog(call, prog, ATTACH_TYPE_BY_ID[_SK_MSG])
+        sockmap.attach(kernel, attr, prog)
+        return 0
     row = _row(kernel, call, attr)
     flags = attr.get("attach_flags")
     prog = _prog(kernel, call, attr.get("attach_bpf_fd"))
@@ -111,6 +118,9 @@ def _exchange(prog: Prog, old: Entry | None) -> None:
 @command("BPF_PROG_DETACH")
 def prog_detach(kernel: UserKernel, attr: Attr) -> int:
     call = "BPF_PROG_DETACH"
+    if attr.get("attach_type") == _SK_MSG:
+        sockmap.detach(kernel, attr, _prog(kernel, call, attr.get("attach_bpf_fd")))
+        return 0
     row = _row(kernel, call, attr)
     key = row.id
     if row.name == "BPF_LSM_CGROUP":

@@ -9,7 +9,7 @@ import errno
 from typing import TYPE_CHECKING
 
 from bombus.errors import KernelError, NotSupported
-from bombus.kernel.user import iterate, steering, tracelink
+from bombus.kernel.user import iterate, sockmap, steering, tracelink
 from bombus.kernel.user.chain import F_AFTER, F_ALLOW_MULTI, F_BEFORE, F_ID, F_LINK, F_REPLACE, Chain, Entry
 from bombus.kernel.user.commands import command
 from bombus.kernel.user.devices import XdpSlot, hooks_of, network_of, xdp_mode
@@ -45,6 +45,8 @@ def link_create(kernel: UserKernel, attr: Attr) -> int:
         return kernel.install(_tcx(kernel, attr, prog, row), CALL)
     if row.target == "cgroup":
         return kernel.install(_cgroup(kernel, attr, prog, row), CALL)
+    if row.name == "BPF_SK_MSG_VERDICT":
+        return kernel.install(sockmap.create_link(kernel, attr, prog, row), CALL)
     if row.target == "netns" or row.link_type == "BPF_LINK_TYPE_NETNS":
         return kernel.install(steering.create_link(kernel, attr, prog, row), CALL)
     if row.name == "BPF_TRACE_ITER":

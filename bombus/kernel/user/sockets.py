@@ -15,11 +15,13 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from bombus.errors import KernelError, NotSupported, UsageError
+from bombus.kernel.user import sockmap
 from bombus.kernel.user.helpers.checksum import fold, partial
 from bombus.kernel.user.hooks.skbrun import borrow, give_back, prepare
 from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.options import Options, get_option, set_option
 from bombus.kernel.user.socketsecurity import ask, inet_address
+from bombus.kernel.user.sockmap import Verdict
 from bombus.kernel.user.steering import Group
 from bombus.kernel.user.tcp.connection import CLOSE, ESTABLISHED, LISTEN, Tcp
 from bombus.kernel.user.tcp.segment import Segment, parse
@@ -69,7 +71,7 @@ class UserSocket(KernelObject):
 
     __slots__ = (
         "_tcp_region", "bound", "cgroup", "family", "fd", "filter", "group", "kernel", "local", "maps", "options",
-        "queue", "region", "remote", "tcp", "type",
+        "queue", "region", "remote", "said", "tcp", "type", "verdict",
     )  # fmt: skip
 
     def __init__(
@@ -85,6 +87,8 @@ class UserSocket(KernelObject):
         self.remote: tuple[bytes, int] | None = None
         self.group: Group | None = None
         self.maps: list[Any] = []  # those that it is in
+        self.verdict: Prog | None = None  # of one of them
+        self.said = Verdict()
         self.bound = False  # to a port of the caller's choice
         self.filter: Prog | None = None
         self.queue: deque[tuple[bytes, tuple[bytes, int]]] = deque()
@@ -214,6 +218,15 @@ class UserSocket(KernelObject):
     def may_be_mapped(self) -> bool:
         """Whether sockmaps take it now."""
         return bool(self.local[1]) if self.tcp is None else self.state in (ESTABLISHED, LISTEN)
+
+    def choose_verdict(self) -> None:
+        """The program that a map had when the socket came: kept until it is in no map (struct sk_psock)."""
+        if self.verdict is None and self.maps and self.maps[-1].verdict is not None:
+            self.verdict = self.maps[-1].verdict
+            self.verdict.get()
+        elif self.verdict is not None and not self.maps:
+            self.verdict.put()
+            self.verdict, self.said = None, Verdict()
 
     def own_group(self) -> Group | None:
         """The reuseport group, made for a socket that will join one."""
@@ -346,7 +359,7 @@ class UserSocket(KernelObject):
 
     def send(self, data: bytes) -> int:
         if self.tcp is not None:
-            return self.tcp.send(bytes(data))
+            return self.tcp.send(bytes(data)) if self.verdict is None else sockmap.send(self, data)
         if self.remote is None:
             raise KernelError(errno.EDESTADDRREQ, "send")
         return self._transmit(data, self.local, self.remote)

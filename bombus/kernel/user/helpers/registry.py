@@ -27,7 +27,8 @@ BODIES: dict[str, Body] = {}
 ENGINE_HELPERS = frozenset({"tail_call"})
 
 MODULES = ("maps", "time", "task", "printing", "text", "csum", "skb", "skbroom", "xdp", "redirect", "events", "loops",
-           "probe", "sockets", "timers", "dynptr", "stack", "seq", "trampoline", "sysctl", "sockops")  # fmt: skip
+           "probe", "sockets", "timers", "dynptr", "stack", "seq", "trampoline", "sysctl", "sockops",
+           "sockmap")  # fmt: skip
 
 
 def helper(*names: str) -> Callable[[BodyT], BodyT]:

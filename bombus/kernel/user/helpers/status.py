@@ -31,6 +31,8 @@ COMPARED: Final = frozenset({
     "get_retval",
     # tests/linux/test_parity_tcp.py
     "sock_ops_cb_flags_set", "setsockopt", "getsockopt", "load_hdr_opt", "tcp_sock",
+    # tests/linux/test_parity_messages.py
+    "sock_map_update", "sock_hash_update", "msg_redirect_map", "msg_redirect_hash", "msg_apply_bytes", "msg_pull_data",
     # tests/linux/test_parity_neighbours.py
     "fib_lookup", "redirect_neigh",
     # tests/linux/test_parity_steering.py

@@ -43,11 +43,13 @@ ENOTSOCK = -errno.ENOTSOCK
 class _Sockets(Map):
     """Sockets under keys. A value of 8 bytes reads as the socket's cookie, one of 4 cannot be read."""
 
-    __slots__ = ("sockets",)
+    __slots__ = ("sockets", "verdict", "verdict_link")
 
     def __init__(self, kernel: UserKernel, attr: MapAttr) -> None:
         super().__init__(kernel, attr)
         self.sockets: dict[bytes, KernelObject] = {}
+        self.verdict: Any = None  # the sk_msg program, and who holds it there
+        self.verdict_link: Any = None
 
     def socket_of(self, value: bytes) -> KernelObject | int:
         number = int.from_bytes(value, "little")
@@ -98,6 +100,9 @@ class _Sockets(Map):
     def free(self) -> None:
         for key in list(self.sockets):
             self.remove(key)
+        if self.verdict is not None:
+            self.verdict.put()
+            self.verdict = None
 
 
 def _enter(where: _Sockets, item: KernelObject) -> None:
@@ -105,8 +110,9 @@ def _enter(where: _Sockets, item: KernelObject) -> None:
     maps: list[_Sockets] | None = getattr(item, "maps", None)
     if maps is None:
         item.get()
-    else:
-        maps.append(where)
+        return
+    maps.append(where)
+    item.choose_verdict()  # type: ignore[attr-defined]
 
 
 def _leave(where: _Sockets, item: KernelObject) -> None:
@@ -115,15 +121,22 @@ def _leave(where: _Sockets, item: KernelObject) -> None:
         item.put()
     elif where in maps:
         maps.remove(where)
+        if where not in maps:
+            item.choose_verdict()  # type: ignore[attr-defined]
 
 
-def _refused(item: KernelObject) -> int:
-    """sock_map_sk_state_allowed: TCP that listens or is connected, UDP that is bound; EBUSY of sockets that are in an
-    array of a reuseport group."""
-    if not getattr(item, "may_be_mapped", True):
-        return -errno.EOPNOTSUPP
+def _state_allowed(item: KernelObject) -> bool:
+    """sock_map_sk_state_allowed, which user space is asked: TCP that listens or is connected, UDP that is bound."""
+    allowed: bool = getattr(item, "may_be_mapped", True)
+    return allowed
+
+
+def _refused(item: KernelObject, where: _Sockets) -> int:
+    """EBUSY of sockets that are in an array of a reuseport group, or have a program of another map when this one has
+    one."""
     busy = any(isinstance(one, ReuseportSockArray) for one in getattr(item, "maps", ()))
-    return -errno.EBUSY if busy else 0
+    other = where.verdict is not None and getattr(item, "verdict", None) is not None
+    return -errno.EBUSY if busy or other else 0
 
 
 class _Indexed(_Sockets):
@@ -149,7 +162,11 @@ class SockMap(_Indexed):
         item = self.socket_of(value)
         if isinstance(item, int):
             return item
-        if refused := _refused(item):
+        return self.enter(key, item, flags) if _state_allowed(item) else -errno.EOPNOTSUPP
+
+    def enter(self, key: bytes, item: KernelObject, flags: int) -> int:
+        """Take a socket. A negative errno when it, the key or flags are wrong."""
+        if refused := _refused(item, self):
             return refused
         if flags > BPF_EXIST:
             return EINVAL
@@ -188,7 +205,11 @@ class SockHash(_Sockets):
         item = self.socket_of(value)
         if isinstance(item, int):
             return item
-        if refused := _refused(item):
+        return self.enter(key, item, flags) if _state_allowed(item) else -errno.EOPNOTSUPP
+
+    def enter(self, key: bytes, item: KernelObject, flags: int) -> int:
+        """Take a socket. A negative errno when it or flags are wrong."""
+        if refused := _refused(item, self):
             return refused
         if flags > BPF_EXIST:
             return EINVAL
