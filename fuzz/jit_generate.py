@@ -94,7 +94,7 @@ class MapFunction(ObjectSteps):
         self.steps += [self.helper] * 9
         self.steps += [self.told, self.told, self.string, self.kept, self.kept, self.distance, self.somewhere]
         self.steps += [self.somewhere, self.written, self.written, self.walk, self.walk, self.bulk, self.over_value]
-        self.steps += [self.either] * 3
+        self.steps += [self.either, self.over_value, self.over_value] * 2
         self.steps += [self.keep] * 3 if self.sets else []
         if main and not entry and self.sets:
             self.steps = [step for step in self.steps if step != self.legacy]  # which may leave at once

@@ -93,7 +93,7 @@ class ObjectSteps(StackSteps):
             code = [*self.map_of(ring), b.mov(2, rng.choice((8, 24, 64))), b.mov(3, 0), *here,
                     *self.called(_RESERVE_DYNPTR)]  # fmt: skip
         for _ in range(rng.randint(1, 3)):
-            off, length, way = rng.choice((0, 0, 1, 8, 60)), rng.choice((1, 4, 8, 16)), rng.randrange(3)
+            off, length, way = rng.choice((0, 0, 1, 8, 60)), rng.choice((1, 4, 8, 16)), rng.choice((0, 1, 2, 2))
             stack = rng.randint(-64, -length)
             if way == 0:
                 code += [b.mov(1, b.R10), b.add(1, stack), b.mov(2, length), b.mov(3, b.R10), b.add(3, DYNPTR),
