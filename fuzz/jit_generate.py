@@ -272,6 +272,8 @@ def _program(rng: random.Random, kind: str, shapes: list[Shape], length: int, *,
             code += function.call(0, 0)
         if main:
             code += _missing(function, code, callbacks)
+            if JUMPS in shapes and rng.random() < (0.8 if entry else 0.3):
+                code += function.jump(shapes.index(JUMPS), JUMPS.entries)
             code += results()
         if function.sets:
             code += function.forget()

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from jit_stack import KEPT, SPARE, StackSteps
+from jit_stack import SPARE, StackSteps
 from vm_generate import PACKET_BYTES, SCALARS
 
 from bombus.isa import build as b
@@ -187,9 +187,8 @@ class ObjectSteps(StackSteps):
     def jump(self, which: int, entries: int) -> list[Insn]:
         """Into another program; what lies in frames that end here is told to nobody any more."""
         rng = self.rng
-        index = [b.mov(3, rng.randrange(entries + 1))]
+        index = [b.mov(3, rng.choice((0, 0, 0, 1, 1, entries - 1, entries)))]
         if rng.random() < 0.3:
             index = [b.mov(3, b.Reg(self.scalar())), b.and_(3, 3)]
-        forget = [] if not self.main and not self.sets and rng.random() < 0.7 else [b.st("u64", 8, KEPT, 0)]
-        return [*index, *forget, b.mov(1, b.R6), *self.map_of(which, 2), *self.called(_TAIL),
+        return [*index, *self.forget(), b.mov(1, b.R6), *self.map_of(which, 2), *self.called(_TAIL),
                 b.mov(0, number(rng, 32))]  # fmt: skip
