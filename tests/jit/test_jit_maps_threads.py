@@ -280,3 +280,29 @@ def test_packets_that_no_loop_takes_land_on_the_cpu_of_their_thread() -> None:
         kernel.cpu = 4
     table = create(kernel, "percpu_hash", 8, 1)
     assert kernel.map_by_fd("test", table.fd).update(bytes(4), bytes(8), 0, THREADS) == -errno.EINVAL
+
+
+@pytest.fixture(scope="module")
+def walked() -> bytes:
+    return build_file(str(Path(__file__).parent / "data" / "walked.py"))
+
+
+@pytest.mark.parametrize("kind", ["hash", "lru_hash", "percpu_hash"])
+def test_walks_beside_changes(walked: bytes, kind: str) -> None:
+    """Each walk of four CPUs sees every element that stays, and none of them twice, while the others come and go."""
+    kernel = UserKernel("6.18", engine="native", cpus=THREADS)
+    rng = random.Random(kind)
+    with load(read_object(walked), kernel) as done:
+        item = done.maps[f"in_{kind}"]
+        value = [0] * THREADS if "percpu" in kind else 0
+        steps = [(rng.randrange(64, 250), rng.choice((0, 1, 1, 2))) for _ in range(PACKETS)]
+        # elements that stay lie among others that were there before
+        for key in rng.sample(range(250), 250):
+            item[key] = value
+        prog = kernel.object("test", done.programs[f"{kind}_walk"].fd, "prog")
+        assert isinstance(prog, Prog)
+        native = native_program(prog)
+        assert native is not None and not native.calls_python, "then it would run on one thread"
+        found = run_packets(kernel, done.programs[f"{kind}_walk"].fd, packets(steps), threads=THREADS)
+        assert Counter(found) == {2: PACKETS}
+        assert {key for key in item if key < 64} == set(range(64))
