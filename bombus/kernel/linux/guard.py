@@ -16,12 +16,9 @@ import os
 import sys
 from _thread import RLock
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from bombus.errors import KernelError
-
-if TYPE_CHECKING:
-    pass
 
 VARIABLE = "BOMBUS_GUARD"
 _TIMEOUT = 30.0
