@@ -110,6 +110,7 @@ class Core:
         self.owned = True
         self.max_entries: dict[str, int] = {}
         self.reuse: dict[str, Map] = {}
+        self.targets: dict[str, tuple[Handle, str]] = {}
         self.autoload: dict[str, bool] = {}
         self.autoattach: dict[str, bool] = {}
         self._maps: list[TypedMap] = []
@@ -197,9 +198,13 @@ class Core:
             load(
                 replace(self.obj, maps=maps), self.kernel,
                 programs=[program.name for program in self._programs if program.autoload],
-                max_entries=self.max_entries, reuse=self.reuse, data=data, **self.options,
+                max_entries=self.max_entries, reuse=self.reuse, data=data, **self._targets(), **self.options,
             )
         )  # fmt: skip
+
+    def _targets(self) -> dict[str, Any]:
+        wanted = {program.name for program in self._programs if program.autoload}
+        return {"targets": {name: target for name, target in self.targets.items() if name in wanted}}
 
     def use(self, loaded: Loaded) -> None:
         """Let maps and sections look at what is in the kernel."""

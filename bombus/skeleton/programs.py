@@ -76,6 +76,13 @@ class Program:
     def autoattach(self, wanted: bool) -> None:
         self._core.autoattach[self.name] = wanted
 
+    def set_target(self, program: Handle | Program, function: str = "") -> None:
+        """What a freplace, fentry or fexit program is for: a function of a loaded program, by default the one that its
+        section names. Before load()."""
+        self._core.before_load("the target")
+        handle = program.handle if isinstance(program, Program) else program
+        self._core.targets[self.name] = handle, function or self.spec.target
+
     def attach(self, *target: Any, **options: Any) -> Attached:
         """Attach it as its section says; `target` where the section does not: an interface, a cgroup, a socket, ...
         See `attach` of `handle`, which also has methods for each kind. The link is the caller's: store it in `links`,

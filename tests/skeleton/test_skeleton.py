@@ -12,6 +12,7 @@ from skeletons import ROOT, imported
 
 from bombus.errors import KernelError, ObjectError, UsageError
 from bombus.kernel.api import Kernel
+from bombus.kernel.user.kernel import UserKernel
 from bombus.loader.load import load
 from bombus.object.read import read_object
 from bombus.skeleton.generate import skeleton
@@ -288,6 +289,36 @@ def test_struct_ops_values() -> None:
     assert skel.struct_ops.one.name
     skel.struct_ops.one.flags = 3
     assert bytes(skel.struct_ops.one)[32:36] == b"\3\0\0\0"
+
+
+def test_targets() -> None:
+    """Programs at functions of another skeleton's program."""
+    kernel = UserKernel("6.12")
+    made: dict[str, Any] = {}
+    for name in ("targets", "attachers"):
+        data = (ROOT / f"tests/linux/data/{name}.bpf.o").read_bytes()
+        names: dict[str, Any] = {"__name__": f"{name}_skel"}
+        exec(compile(skeleton(read_object(data, name=name), data), f"{name}_skel.py", "exec"), names)
+        made[name] = names[name.title()].open(kernel)
+        for program in vars(made[name].progs).values():
+            program.autoload = False
+    target, other = made["targets"], made["attachers"]
+    target.progs.entry.autoload = True
+    target.load()
+    wanted = other.progs.new_multiply, other.progs.after_multiply
+    for program, named in zip(wanted, ("", "multiply"), strict=True):
+        program.autoload = True
+        program.set_target(target.progs.entry if named else target.progs.entry.handle, named)
+    other.data.answer = 5
+    other.load()
+    with target, other:
+        plain = target.progs.entry.test_run(bytes(64)).retval
+        with wanted[0].attach():
+            assert target.progs.entry.test_run(bytes(64)).retval == plain + 5 - 3
+        with wanted[1].attach():
+            assert target.progs.entry.test_run(bytes(64)).retval == plain and other.bss.count == 1
+        with pytest.raises(UsageError, match="set the target before"):
+            wanted[0].set_target(target.progs.entry)
 
 
 def test_kconfig(linux_kernel: Kernel) -> None:
