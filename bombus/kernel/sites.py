@@ -6,6 +6,7 @@ Both kernels have a `Sites`. Calls that a kernel does not have raise NotSupporte
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 from bombus.errors import NotSupported
@@ -78,7 +79,7 @@ class NoWatch:
 
 
 class DispatcherPins(Protocol):
-    """The directory where the XDP dispatchers of all interfaces are pinned; nobody else changes it until `close`.
+    """The directory where the XDP dispatchers of all interfaces are pinned; no other bombus changes it until `close`.
 
     A mark says that the pins of a dispatcher are left over unless that dispatcher is on its interface: it is set before
     something is begun that a killed process leaves half done. Calls raise KernelError.
@@ -91,6 +92,9 @@ class DispatcherPins(Protocol):
     def __enter__(self) -> DispatcherPins: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+    def lock(self) -> AbstractContextManager[None]:
+        """Keep libxdp away from the pins, for as short as can be."""
 
     def path(self, ifindex: int, number: int) -> str:
         """Where the programs of the dispatcher with an id are pinned."""
@@ -172,7 +176,7 @@ class Sites(Protocol):
         """Which XDP programs an interface has."""
 
     def dispatchers(self) -> DispatcherPins:
-        """The pins of XDP dispatchers, locked. UsageError without a bpf file system."""
+        """The pins of XDP dispatchers. UsageError without a bpf file system."""
 
     def tc_qdisc(self, ifindex: int, *, add: bool) -> bool:
         """Add or remove the clsact qdisc. False when it was there already (not there)."""

@@ -15,6 +15,7 @@ import signal
 import socket
 import subprocess
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
@@ -370,6 +371,7 @@ def dying(at: int, action: Callable[[], object]) -> int | None:
     """Fork a process that does something and is killed before its changing call number `at`. None when it was not."""
     child = os.fork()
     if child == 0:
+        os.environ["BOMBUS_GUARD"] = "off"  # which would mend it at once
         left_over = [at]
 
         def counted(call: Callable[..., Any]) -> Callable[..., Any]:
@@ -449,6 +451,51 @@ def test_killed_on_the_way(what: str) -> None:
         return at
 
     assert body_of(body) > 5
+
+
+def test_all_at_once() -> None:
+    """Processes of bombus and xdp-loader join and leave at the same time; at the end those are there that stayed."""
+
+    def body(kernel: LinuxKernel, item: Loaded) -> None:
+        def patient(*words: str) -> str:
+            # libxdp gives up when the dispatcher that it saw is gone before it has the lock.
+            for _ in range(50):
+                done = subprocess.run([LOADER, *words], capture_output=True, text=True, check=False)
+                if done.returncode == 0:
+                    return done.stdout
+            raise AssertionError(f"{words}: {done.stderr}")
+
+        def theirs() -> None:
+            for _ in range(2):
+                patient("load", "-p", str(BPFFS), "-n", "dropper", "vb", str(FILE))
+                found = None
+                while found is None:
+                    found = re.search(r"=>\s+\d+\s+dropper\s+(\d+)", patient("status", "vb"))
+                patient("unload", "vb", "-i", found[1])
+
+        def mine() -> None:
+            for _ in range(3):
+                with ours(item, "first"):
+                    assert all(current_ids(kernel))
+
+        if not LOADER:
+            raise Refused("xdp-loader is not installed")
+        with ours(item, "plain"):
+            children = []
+            for action in (theirs, mine, mine):
+                child = os.fork()
+                if child == 0:
+                    try:
+                        action()
+                    except BaseException:
+                        traceback.print_exc()
+                        os._exit(1)
+                    os._exit(0)
+                children.append(child)
+            assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+            assert names() == ["plain"] and len(left()) == 1
+
+    body_of(body)
 
 
 def test_killed_afterwards() -> None:

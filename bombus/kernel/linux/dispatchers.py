@@ -1,4 +1,8 @@
-"""The directory where XDP dispatchers are pinned, and its lock. See `kernel.sites.DispatcherPins`.
+"""The directory where XDP dispatchers are pinned, and its locks. See `kernel.sites.DispatcherPins`.
+
+libxdp locks that directory, and only to read and to change pins: it asks for an interface's dispatcher before it has
+the lock, and gives up when the pins of that one are gone by then. Between bombus' processes the lock of the file
+system's top is held for the whole of a change, so that a mark that is found was left by a process that died.
 
 Facts: xdp-tools lib/libxdp/protocol.org, "Locking and pinning".
 """
@@ -33,27 +37,28 @@ class LinuxPins:
                 f"{BPFFS_VARIABLE}"
             )
         self.folder = f"{top}/{DIRECTORY}"
-        with _told("mkdir", self.folder):
-            with contextlib.suppress(FileExistsError):
-                os.mkdir(self.folder, 0o700)
-            self._lock = os.open(self.folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            with _told("flock", self.folder):
-                fcntl.flock(self._lock, fcntl.LOCK_EX)
-        except BaseException:
-            os.close(self._lock)
-            raise
+        with _told("mkdir", self.folder), contextlib.suppress(FileExistsError):
+            os.mkdir(self.folder, 0o700)
+        self._own = _locked(top)
 
     def close(self) -> None:
-        lock, self._lock = self._lock, -1
-        if lock >= 0:
-            os.close(lock)
+        own, self._own = self._own, -1
+        if own >= 0:
+            os.close(own)
 
     def __enter__(self) -> LinuxPins:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    @contextlib.contextmanager
+    def lock(self) -> Iterator[None]:
+        fd = _locked(self.folder)
+        try:
+            yield
+        finally:
+            os.close(fd)
 
     def path(self, ifindex: int, number: int) -> str:
         return f"{self.folder}/dispatch-{ifindex}-{number}"
@@ -95,6 +100,18 @@ class LinuxPins:
         with _told("readdir", self.folder):
             found = [_MARK.fullmatch(name) for name in os.listdir(self.folder)]
         return sorted(int(m[3]) for m in found if m and (int(m[1]), int(m[2])) == (self._namespace, ifindex))
+
+
+def _locked(folder: str) -> int:
+    """A descriptor of a directory that holds its lock."""
+    with _told("flock", folder):
+        fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+        except BaseException:
+            os.close(fd)
+            raise
+    return fd
 
 
 @contextlib.contextmanager

@@ -121,8 +121,8 @@ def current(kernel: Kernel, sites: Sites, pins: DispatcherPins, ifindex: int) ->
     if found is None:
         return None
     program, mode = found
-    with ExitStack() as stack:
-        stack.callback(program.close)
+    with ExitStack() as opened, ExitStack() as stack:
+        opened.callback(program.close)
         config = dispatchprog.read_config(program)
         if config is None:
             raise KernelError(
@@ -133,15 +133,16 @@ def current(kernel: Kernel, sites: Sites, pins: DispatcherPins, ifindex: int) ->
             raise NotSupported(f"version {config.version} of the XDP dispatcher", f"only {VERSION}; unload it first")
         path = pins.path(ifindex, program.id)
         members = []
+        stack.enter_context(pins.lock())
         for number, place in enumerate(config.slots):
             try:
                 member = Program.pinned(kernel, f"{path}/{slot(number)}-prog")
             except KernelError as error:
                 text = f"the programs of the dispatcher of interface {ifindex} are not pinned in {path}"
                 raise KernelError(error.errno or errno.ENOENT, "XDP dispatcher", text) from None
-            stack.callback(member.close)
+            opened.callback(member.close)
             members.append(Member(full_name(member), place, member))
-        stack.pop_all()
+        opened.pop_all()
     return Dispatcher(program, mode, members)
 
 
@@ -153,8 +154,13 @@ def mend(sites: Sites, pins: DispatcherPins, ifindex: int) -> None:
     there = set(sites.xdp_query(ifindex).ids.values())
     for number in marked:
         if number not in there:
-            pins.remove(ifindex, number)
+            _unpin(pins, ifindex, number)
         pins.unmark(ifindex, number)
+
+
+def _unpin(pins: DispatcherPins, ifindex: int, number: int) -> None:
+    with pins.lock():
+        pins.remove(ifindex, number)
 
 
 def exchange(
@@ -219,7 +225,7 @@ def _remove(sites: Sites, pins: DispatcherPins, ifindex: int, old: Dispatcher) -
     except BaseException:
         pins.unmark(ifindex, number)
         raise
-    pins.remove(ifindex, number)
+    _unpin(pins, ifindex, number)
     pins.unmark(ifindex, number)
 
 
@@ -242,22 +248,23 @@ def _replace(
             soon(pins, list(zip(wanted, found, strict=True)))
         pins.mark(ifindex, mine)
         try:
-            path = pins.make(ifindex, mine)
-            for number, (program, link) in enumerate(pairs):
-                link.pin(f"{path}/{slot(number)}-link")
-                program.pin(f"{path}/{slot(number)}-prog")
+            with pins.lock():
+                path = pins.make(ifindex, mine)
+                for number, (program, link) in enumerate(pairs):
+                    link.pin(f"{path}/{slot(number)}-link")
+                    program.pin(f"{path}/{slot(number)}-prog")
             if old is not None:
                 pins.mark(ifindex, old.program.id)
             _set(sites, ifindex, mode, new.fd, old.program if old is not None else None)
         except BaseException:
             if mine not in sites.xdp_query(ifindex).ids.values():
-                pins.remove(ifindex, mine)
+                _unpin(pins, ifindex, mine)
             pins.unmark(ifindex, mine)
             if old is not None:
                 pins.unmark(ifindex, old.program.id)
             raise
         if old is not None:
-            pins.remove(ifindex, old.program.id)
+            _unpin(pins, ifindex, old.program.id)
             pins.unmark(ifindex, old.program.id)
         pins.unmark(ifindex, mine)
     return found
