@@ -51,7 +51,7 @@ SHAPES: Final = (
     *(Shape(kind, size, value, 5) for kind in ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")
       for size, value in ((4, 8), (7, 16), (16, 24))),
     Shape("LRU_HASH", 8, 8, 4, 2),
-    Shape("ARRAY", 4, 24, 3), Shape("PERCPU_ARRAY", 4, 8, 3),
+    *[Shape("ARRAY", 4, 24, 3), Shape("PERCPU_ARRAY", 4, 8, 3)] * 3,
     Shape("LPM_TRIE", 8, 16, 6, 1), Shape("LPM_TRIE", 5, 8, 6, 1),
     *(Shape(kind, 4, 4, 3, 0, inner) for kind in ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
       for inner in (Shape("HASH", 8, 8, 5), Shape("LRU_HASH", 4, 16, 4), Shape("ARRAY", 4, 8, 3),
