@@ -106,7 +106,7 @@ def _program(rng: random.Random, shared: int) -> list[Insn]:
     for index in range(last + 1):
         function = Function(rng, "socket", index == 0, last - index, True)
         if rng.random() < 0.3:  # now and then over the end, by the register that was inside before
-            function.pointers[rng.choice((6, 8))] = (SIZE - 24, SIZE + 1, False)
+            function.pointers[rng.choice((6, 8))] = (SIZE - 9, SIZE + rng.choice((1, 1, 3)), False)
         body = prologue(rng, "socket", index == 0) + function.block(0, rng.randint(2, rng.choice((2, 4, 8))))
         if index < last:
             body += function.call(0, 0)
