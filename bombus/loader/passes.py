@@ -572,9 +572,10 @@ def _attach_target(state: State, program: ProgramSpec) -> dict[str, int]:
             found = next((i for i in btf.find_all(prefix + target, kind) if i >= btf.first_id), None)
             if found is not None:
                 return {"attach_btf_id": found, "attach_btf_obj_fd": state.module_fd(name)}
-    raise ObjectError(
-        f"{program.name!r} attaches to {program.target!r}, which is not in the kernel's BTF", symbol=program.name
-    )
+    watches = program.attach_type in ("BPF_TRACE_FENTRY", "BPF_TRACE_FEXIT")
+    hint = f"; if it is a program's: targets={{{program.name!r}: program}}" if watches else ""
+    text = f"{program.name!r} attaches to {program.target!r}, which is not in the kernel's BTF{hint}"
+    raise ObjectError(text, symbol=program.name)
 
 
 def fill_fd_arrays(state: State) -> None:
