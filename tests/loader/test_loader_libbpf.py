@@ -60,13 +60,16 @@ def embedded(files: list[Path], directory: Path) -> Iterator[Path]:
             yield path
 
 
-# struct_ops links, arenas, tcx and netkit sections, and poison in calls of absent functions came after libbpf 1.1.
-LATER = ("arena_ops.bpf.o", "ops.bpf.o", "register.bpf.o", "iters.bpf.o", "externs.bpf.o", "attach.bpf.o")
+# struct_ops links, arenas, tcx, netkit and UNIX address sections, and poison in calls of absent functions came after
+# libbpf 1.1.
+LATER = (
+    "arena_ops.bpf.o", "ops.bpf.o", "register.bpf.o", "iters.bpf.o", "externs.bpf.o", "attach.bpf.o", "unixes.bpf.o",
+)  # fmt: skip
 
 
 def test_our_own_objects(recorder: Path) -> None:
     for path in (*HERE.parent.parent.glob("examples/*.bpf.o"), *HERE.parent.glob("*/data/**/*.bpf.o")):
-        if path.name not in LATER:
+        if path.name not in LATER and path.name != "attachers.bpf.o":  # its targets are in another object
             compare(recorder, path)
 
 
