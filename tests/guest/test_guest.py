@@ -16,7 +16,7 @@ HERE = Path(__file__).parent
 LINUX = HERE.parent / "linux"
 VERSION = "6.12"
 SECONDS = 1200  # it needs 200 where nothing else runs
-TESTS = ["test_attach_kinds", "test_legacy_probes", "test_trampolines", "test_dispatcher", "test_lsm_cgroups",
+TESTS = ["test_lsm_cgroups", "test_attach_kinds", "test_legacy_probes", "test_trampolines", "test_dispatcher",
          "test_program_targets::test_programs_at_programs", "sections", "counting"]  # fmt: skip
 FILES = [LINUX / "sandbox.py", LINUX / "data", LINUX / "test_attach_kinds.py", LINUX / "test_legacy_probes.py",
          LINUX / "test_trampolines.py", LINUX / "test_dispatcher.py", LINUX / "test_lsm_cgroups.py",
