@@ -21,6 +21,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from mmap import PAGESIZE
@@ -283,8 +284,15 @@ def main() -> int:
         pool = ProcessPoolExecutor(arguments.jobs, get_context("spawn"))
         stack.callback(pool.shutdown, cancel_futures=True)  # also when LLVM refuses a batch
         jobs = {pool.submit(batch, *row): row for row in batches}
+        left = list(batches)
         for job in as_completed(jobs):
-            accepted, different = job.result()
+            try:
+                accepted, different = job.result()
+            except BrokenProcessPool:  # batches begin in order
+                running = ", ".join(f"{first} to {last - 1}" for first, last, _level in left[: arguments.jobs])
+                print(f"a process crashed; it was one of these batches of seeds: {running}")
+                return 1
+            left.remove(jobs[job])
             done, tried, differ = done + accepted, tried + jobs[job][1] - jobs[job][0], differ + len(different)
             for seed, difference in different:
                 print(f"seed {seed}: {difference}")

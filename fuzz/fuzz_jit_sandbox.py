@@ -21,6 +21,7 @@ import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack
 from dataclasses import dataclass
 from multiprocessing import get_context
@@ -251,8 +252,16 @@ def main() -> int:
     with ExitStack() as stack:
         pool = ProcessPoolExecutor(arguments.jobs, get_context("spawn"))
         stack.callback(pool.shutdown, cancel_futures=True)
-        for job in as_completed([pool.submit(batch, *row) for row in batches]):  # a process that ended: an escape
-            found, lines = job.result()
+        jobs = {pool.submit(batch, *row): row for row in batches}
+        left = list(batches)
+        for job in as_completed(jobs):
+            try:
+                found, lines = job.result()
+            except BrokenProcessPool:  # an escape; batches begin in order
+                running = ", ".join(f"{first} to {last - 1}" for first, last, _level in left[: arguments.jobs])
+                print(f"a process crashed; it was one of these batches of seeds: {running}")
+                return 1
+            left.remove(jobs[job])
             ends.update(found)
             different += len(lines)
             for line in lines:
