@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
+from bombus.spec.tcp import SockOp, TcpState
 from bombus.spec.version import KernelVersion, since
 
 
@@ -84,12 +85,8 @@ ENUMERATIONS: Final[tuple[Enumeration, ...]] = (
     _enum("sk_action", "4.14", "SK_", "DROP PASS"),
     _enum("", "4.15", "BPF_SOCK_OPS_", "RTO_CB_FLAG=1 RETRANS_CB_FLAG=2 STATE_CB_FLAG=4 RTT_CB_FLAG=8"
           " PARSE_ALL_HDR_OPT_CB_FLAG=16 PARSE_UNKNOWN_HDR_OPT_CB_FLAG=32 WRITE_HDR_OPT_CB_FLAG=64 ALL_CB_FLAGS=127"),
-    _enum("", "4.13", "BPF_SOCK_OPS_", "VOID TIMEOUT_INIT RWND_INIT TCP_CONNECT_CB ACTIVE_ESTABLISHED_CB"
-          " PASSIVE_ESTABLISHED_CB NEEDS_ECN BASE_RTT RTO_CB RETRANS_CB STATE_CB TCP_LISTEN_CB RTT_CB PARSE_HDR_OPT_CB"
-          " HDR_OPT_LEN_CB WRITE_HDR_OPT_CB TSTAMP_SCHED_CB TSTAMP_SND_SW_CB TSTAMP_SND_HW_CB TSTAMP_ACK_CB"
-          " TSTAMP_SENDMSG_CB"),
-    _enum("", "4.16", "BPF_TCP_", "ESTABLISHED SYN_SENT SYN_RECV FIN_WAIT1 FIN_WAIT2 TIME_WAIT CLOSE CLOSE_WAIT"
-          " LAST_ACK LISTEN CLOSING NEW_SYN_RECV BOUND_INACTIVE MAX_STATES", 1),
+    _enum("", "4.13", "BPF_SOCK_OPS_", f"VOID {' '.join(SockOp.__members__)}"),
+    _enum("", "4.16", "BPF_TCP_", f"{' '.join(TcpState.__members__)} MAX_STATES", 1),
     _enum("", "4.13", "", "TCP_BPF_IW TCP_BPF_SNDCWND_CLAMP TCP_BPF_DELACK_MAX TCP_BPF_RTO_MIN TCP_BPF_SYN"
           " TCP_BPF_SYN_IP TCP_BPF_SYN_MAC TCP_BPF_SOCK_OPS_CB_FLAGS SK_BPF_CB_FLAGS", 1001),
     _enum("", "5.10", "BPF_WRITE_HDR_TCP_", "CURRENT_MSS SYNACK_COOKIE", 1),

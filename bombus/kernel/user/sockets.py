@@ -23,12 +23,13 @@ from bombus.kernel.user.options import Options, get_option, set_option
 from bombus.kernel.user.socketsecurity import ask, inet_address
 from bombus.kernel.user.sockmap import Verdict
 from bombus.kernel.user.steering import Group
-from bombus.kernel.user.tcp.connection import CLOSE, ESTABLISHED, LISTEN, Tcp
+from bombus.kernel.user.tcp.connection import Tcp
 from bombus.kernel.user.tcp.segment import Segment, parse
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import Cgroup, CgroupTree, run_programs
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.ctxstructs import SKB, TCP_SOCK
+from bombus.spec.tcp import TcpState
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
@@ -217,7 +218,7 @@ class UserSocket(KernelObject):
     @property
     def may_be_mapped(self) -> bool:
         """Whether sockmaps take it now."""
-        return bool(self.local[1]) if self.tcp is None else self.state in (ESTABLISHED, LISTEN)
+        return bool(self.local[1]) if self.tcp is None else self.state in (TcpState.ESTABLISHED, TcpState.LISTEN)
 
     def choose_verdict(self) -> None:
         """The program that a map had when the socket came: kept until it is in no map (struct sk_psock)."""
@@ -230,7 +231,7 @@ class UserSocket(KernelObject):
 
     def own_group(self) -> Group | None:
         """The reuseport group, made for a socket that will join one."""
-        hashed = self.local[1] if self.tcp is None else self.tcp.state == LISTEN
+        hashed = self.local[1] if self.tcp is None else self.tcp.state == TcpState.LISTEN
         if self.group is None and self._shares and not hashed:
             self.group = Group()
         return self.group
@@ -265,7 +266,7 @@ class UserSocket(KernelObject):
             raise KernelError(errno.EINVAL, "listen", "the socket is connected")
         if not self.local[1]:
             self.local = self.local[0], self._free_port(self.local[0])
-        if self.tcp.state != LISTEN:
+        if self.tcp.state != TcpState.LISTEN:
             self._join()
         self.tcp.listen(backlog)
 
@@ -459,7 +460,7 @@ class UserSocket(KernelObject):
     def _name_ends(self, ctx: Region) -> None:
         """What struct __sk_buff tells of the packet's socket."""
         view, remote = ctx.view, self.remote or (self._any, 0)
-        closed = self.tcp is not None and self.tcp.state == CLOSE and not self.bound
+        closed = self.tcp is not None and self.tcp.state == TcpState.CLOSE and not self.bound
         port = 0 if closed else self.local[1]  # inet_put_port
         version = "ip4" if self.family == AF_INET else "ip6"
         for name, data in (

@@ -14,6 +14,7 @@ from bombus.errors import KernelError
 from bombus.kernel.user.userlink import UserLink
 from bombus.kernel.user.world import world_of
 from bombus.spec.ctxstructs import SK_MSG
+from bombus.spec.tcp import TcpState
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
     from bombus.spec.attachtypes import AttachType
 
 _PASS: Final = 1
-_ESTABLISHED, _CLOSE_WAIT, _LISTEN = 1, 8, 10
 
 
 def _map(kernel: UserKernel, call: str, attr: Attr, fd: int) -> _Sockets:
@@ -170,7 +170,7 @@ def send(item: UserSocket, data: bytes) -> int:
 def _give(target: UserSocket, data: bytes, *, ingress: bool) -> int:
     """To another socket: as if it had arrived there, or for it to send."""
     assert target.tcp is not None
-    if target.tcp.state not in (_ESTABLISHED, _CLOSE_WAIT):
+    if target.tcp.state not in (TcpState.ESTABLISHED, TcpState.CLOSE_WAIT):
         raise KernelError(errno.EPIPE, "send", "the socket that the message is for is not connected")
     if ingress:
         target.tcp.given += data

@@ -14,9 +14,9 @@ from bombus.kernel.user.devices import Delivery, network_of
 from bombus.kernel.user.sockets import SOCK_DGRAM, SOCK_STREAM, UserSocket, cgroups_of
 from bombus.kernel.user.socketsecurity import ask, ask_create
 from bombus.kernel.user.steering import Refused, among, lookup
-from bombus.kernel.user.tcp.connection import LISTEN
 from bombus.kernel.user.tcp.segment import ACK, RST, Place, Segment, parse
 from bombus.kernel.user.world import world_of
+from bombus.spec.tcp import TcpState
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
@@ -80,7 +80,7 @@ class Sockets:
         found = [
             item for item in self._all
             if item.type == kind and item.remote is None and item.local[1] == port
-            and len(item.local[0]) == len(address) and (item.tcp is None or item.tcp.state == LISTEN)
+            and len(item.local[0]) == len(address) and (item.tcp is None or item.tcp.state == TcpState.LISTEN)
         ]  # fmt: skip
         return [item for item in found if item.local[0] == address] or [i for i in found if not any(i.local[0])]
 

@@ -17,6 +17,7 @@ from bombus.kernel.user.objects import KernelObject
 from bombus.kernel.user.userlink import UserLink
 from bombus.kernel.user.world import world_of
 from bombus.spec.ctxstructs import SK_LOOKUP, SK_REUSEPORT
+from bombus.spec.tcp import TcpState
 
 if TYPE_CHECKING:
     from bombus.kernel.api import Attr
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
 Place = tuple[bytes, int]
 _MOST: Final = 64  # netns_bpf_max_progs
 _REPLACE, _NO_REUSEPORT = 1, 2  # BPF_SK_LOOKUP_F_REPLACE, _NO_REUSEPORT
-_LISTEN, _CLOSE, _ESTABLISHED = 10, 7, 1
 _PASS: Final = 1
 NAMES: Final = ("/proc/self/ns/net", "/proc/thread-self/ns/net")
 
@@ -114,7 +114,7 @@ class Lookup:
             return -errno.EINVAL
         if item is not None:
             state = item.state
-            if state != (_LISTEN if item.tcp is not None else _CLOSE):
+            if state != (TcpState.LISTEN if item.tcp is not None else TcpState.CLOSE):
                 return -errno.ESOCKTNOSUPPORT
             if (6 if item.tcp is not None else 17) != self.protocol:
                 return -errno.EPROTOTYPE

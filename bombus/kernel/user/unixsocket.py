@@ -19,6 +19,7 @@ from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import run_programs
 from bombus.kernel.user.world.objects import KernelStruct, objects_of
 from bombus.spec.attachtypes import ATTACH_TYPE
+from bombus.spec.tcp import TcpState
 
 if TYPE_CHECKING:
     from bombus.kernel.user.kernel import UserKernel
@@ -32,7 +33,6 @@ _PATH_MAX: Final = 108
 _STORAGE: Final = 128  # sizeof(struct sockaddr_storage)
 _SOCK_SIZE: Final = 80  # struct bpf_sock
 _ADDR_SIZE: Final = 72  # struct bpf_sock_addr
-_ESTABLISHED, _CLOSE, _LISTEN = 1, 7, 10
 _NO_NAME: Final = b""
 _FAMILY: Final = AF_UNIX.to_bytes(2, "little")
 Name = str | bytes
@@ -111,7 +111,7 @@ class UnixSocket(KernelObject):
         self.room = -1  # how many may wait; -1: nobody listens
         self.shut = False
         self.fd = -1
-        self.state = _CLOSE
+        self.state = TcpState.CLOSE
         self.region = kernel.memory.allocate(_SOCK_SIZE, name="bpf_sock", kind="btf", writable=False)
 
     def fileno(self) -> int:
@@ -135,7 +135,7 @@ class UnixSocket(KernelObject):
         for one in self.waiting:
             one.put()
         if self.peer is not None and self.type == SOCK_STREAM:
-            self.peer.shut, self.peer.state = True, _CLOSE  # it goes on to know who that was
+            self.peer.shut, self.peer.state = True, TcpState.CLOSE  # it goes on to know who that was
         self.shut = True
         self.kernel.memory.remove(self.region)
 
@@ -174,9 +174,9 @@ class UnixSocket(KernelObject):
             return
         if self.type != SOCK_STREAM:
             raise KernelError(errno.EOPNOTSUPP, "listen", "only streams listen")
-        if not self.name or self.state == _ESTABLISHED:
+        if not self.name or self.state == TcpState.ESTABLISHED:
             raise KernelError(errno.EINVAL, "listen", "the socket has no name, or is connected")
-        self.room, self.state = max(backlog, 0), _LISTEN
+        self.room, self.state = max(backlog, 0), TcpState.LISTEN
 
     def connect(self, name: Name) -> None:
         path = _full(_path(name))
@@ -186,17 +186,17 @@ class UnixSocket(KernelObject):
         other = self._find(path, "connect")
         if self.type == SOCK_DGRAM:
             self._may_send(other, "connect")
-            self.peer, self.state, other.state = other, _ESTABLISHED, _ESTABLISHED
+            self.peer, self.state, other.state = other, TcpState.ESTABLISHED, TcpState.ESTABLISHED
             return
         if other.room < 0:
             raise KernelError(errno.ECONNREFUSED, "connect", "nobody listens there")
         if len(other.waiting) > other.room:
             raise KernelError(errno.EAGAIN, "connect", "too many connections wait")
-        if self.state != _CLOSE:
-            raise KernelError(errno.EISCONN if self.state == _ESTABLISHED else errno.EINVAL, "connect")
+        if self.state != TcpState.CLOSE:
+            raise KernelError(errno.EISCONN if self.state == TcpState.ESTABLISHED else errno.EINVAL, "connect")
         made = UnixSocket(self.kernel, SOCK_STREAM, self.cgroup)  # of the cgroup of who connects
-        made.name, made.peer, made.state = other.name, self, _ESTABLISHED
-        self.peer, self.state = made, _ESTABLISHED
+        made.name, made.peer, made.state = other.name, self, TcpState.ESTABLISHED
+        self.peer, self.state = made, TcpState.ESTABLISHED
         other.waiting.append(made)
 
     def accept(self) -> tuple[UnixSocket, Name]:

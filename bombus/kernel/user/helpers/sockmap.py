@@ -10,15 +10,15 @@ from bombus.bits import U32
 from bombus.kernel.user.helpers.registry import helper
 from bombus.kernel.user.progenv import ProgEnv
 from bombus.kernel.user.tcp.sockops import SockOps
+from bombus.spec.tcp import SockOp, TcpState
 
 if TYPE_CHECKING:
     from bombus.kernel.user.sockmap import Message
 
 _INGRESS: Final = 1
 _DROP, _PASS = 0, 1
-_LISTEN: Final = 10
 # bpf_sock_map_update is for these moments: listening, and being connected.
-_MOMENTS: Final = (4, 5, 11)  # ACTIVE_ESTABLISHED_CB, PASSIVE_ESTABLISHED_CB, TCP_LISTEN_CB
+_MOMENTS: Final = (SockOp.ACTIVE_ESTABLISHED_CB, SockOp.PASSIVE_ESTABLISHED_CB, SockOp.TCP_LISTEN_CB)
 
 
 @helper("sock_map_update", "sock_hash_update")
@@ -41,7 +41,7 @@ def msg_redirect(env: ProgEnv, ctx: int, handle: int, key: int, flags: int) -> i
     if flags & ~_INGRESS:
         return _DROP
     found = item.target(data)  # type: ignore[attr-defined]
-    if found is None or found.tcp is None or found.tcp.state == _LISTEN:
+    if found is None or found.tcp is None or found.tcp.state == TcpState.LISTEN:
         return _DROP
     call.redirect, call.ingress = found, bool(flags & _INGRESS)
     return _PASS

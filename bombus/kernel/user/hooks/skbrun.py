@@ -21,6 +21,7 @@ from bombus.kernel.user.hooks.skb import (
 )
 from bombus.kernel.user.hooks.testrun import F_CSUM_COMPLETE, context_in, context_out, finish, only, refuse, repeat
 from bombus.kernel.user.world import world_of
+from bombus.spec.tcp import TcpState
 from bombus.spec.version import since
 
 if TYPE_CHECKING:
@@ -50,7 +51,6 @@ _FORBIDDEN: Final = tuple(
 # Members of ctx_out that come from the packet (convert_skb_to___skb): (offset, size).
 _OUT: Final = ((8, 4), (32, 4), (36, 4), (40, 4), (48, 20), (152, 8), (160, 4), (164, 4), (184, 8))
 _SOCK_SIZE: Final = 80  # struct bpf_sock
-_TCP_CLOSE: Final = 7
 
 
 def borrow(kernel: UserKernel, world: World) -> Skb:
@@ -108,7 +108,7 @@ def _fill_socket(skb: Skb) -> None:
         struct.pack_into("<I", out, 4, 10)
         out[28:44] = view[at + 8 : at + 24]
         out[56:72] = view[at + 24 : at + 40]
-    struct.pack_into("<I", out, 72, _TCP_CLOSE)
+    struct.pack_into("<I", out, 72, TcpState.CLOSE)
 
 
 def finish_packet(skb: Skb, layer2: bool) -> bytes:

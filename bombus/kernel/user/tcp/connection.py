@@ -17,14 +17,11 @@ from bombus.errors import KernelError
 from bombus.kernel.user.tcp import sockops
 from bombus.kernel.user.tcp.segment import ACK, CWR, ECE, FIN, PSH, RST, SCALE, SYN, Place, Segment
 from bombus.kernel.user.world import world_of
+from bombus.spec.tcp import SockOp, TcpState
 
 if TYPE_CHECKING:
     from bombus.kernel.user.sockets import UserSocket
 
-ESTABLISHED, SYN_SENT, SYN_RECV, FIN_WAIT1, FIN_WAIT2, _TIME_WAIT, CLOSE, CLOSE_WAIT, LAST_ACK, LISTEN, CLOSING = range(
-    1, 12
-)
-NEW_SYN_RECV: Final = 12
 _U32: Final = 0xFFFF_FFFF
 _DEFAULT_MSS: Final = 536
 _DEFAULT_MSS6: Final = 1220  # IPV6_MIN_MTU without headers
@@ -36,12 +33,12 @@ _QUICK: Final = 16  # segments that are acknowledged at once, TCP_MAX_QUICKACKS
 
 
 class Tcp:
-    """state: as enum of include/net/tcp_states.h. flags: which callbacks programs asked for."""
+    """flags: which callbacks programs asked for."""
 
     def __init__(self, socket: UserSocket, listener: Tcp | None = None) -> None:
         self.socket = socket
         self.listener = listener
-        self.state = CLOSE if listener is None else NEW_SYN_RECV
+        self.state = TcpState.CLOSE if listener is None else TcpState.NEW_SYN_RECV
         self.flags = 0
         self.error = 0
         self.orphan = False  # nobody has a descriptor any more
@@ -87,36 +84,36 @@ class Tcp:
     @property
     def full(self) -> bool:
         """A connection, or one that listens: no mere request."""
-        return self.state != NEW_SYN_RECV
+        return self.state != TcpState.NEW_SYN_RECV
 
-    def set_state(self, state: int) -> None:
+    def set_state(self, state: TcpState) -> None:
         if self.flags & sockops.STATE_FLAG:
-            sockops.call(self, sockops.STATE_CB, self.state, state)
+            sockops.call(self, SockOp.STATE_CB, self.state, state)
         self.state = state
 
     # Opening
 
     def listen(self, backlog: int) -> None:
         self.backlog = max(backlog, 0)
-        if self.state != LISTEN:
-            self.state = LISTEN
-            sockops.call(self, sockops.TCP_LISTEN_CB)
+        if self.state != TcpState.LISTEN:
+            self.state = TcpState.LISTEN
+            sockops.call(self, SockOp.TCP_LISTEN_CB)
 
     def connect(self) -> None:
         """The socket has its addresses. KernelError(ECONNREFUSED), ETIMEDOUT when nothing comes back."""
-        self.set_state(SYN_SENT)
-        sockops.call(self, sockops.TCP_CONNECT_CB)
+        self.set_state(TcpState.SYN_SENT)
+        sockops.call(self, SockOp.TCP_CONNECT_CB)
         self.mss = (_DEFAULT_MSS if len(self.socket.local[0]) == 4 else _DEFAULT_MSS6) - _STAMPS
         self._initial(full=True)
         self.packets_out = 1
-        self.ecn = sockops.call(self, sockops.NEEDS_ECN) == 1
+        self.ecn = sockops.call(self, SockOp.NEEDS_ECN) == 1
         self.snd_nxt = self.iss + 1 & _U32
         flags = SYN | (ECE | CWR if self.ecn else 0)
         self._send(flags, seq=self.iss, mss=self._mss_option, window=self._mss_option, ect=self.ecn)
-        if self.state == ESTABLISHED:
+        if self.state == TcpState.ESTABLISHED:
             return
-        if self.state != CLOSE:
-            self.set_state(CLOSE)
+        if self.state != TcpState.CLOSE:
+            self.set_state(TcpState.CLOSE)
             self.error = errno.ETIMEDOUT
         error, self.error = self.error, 0
         raise KernelError(error, "connect", "nobody listens there" if error == errno.ECONNREFUSED else "no answer")
@@ -124,8 +121,8 @@ class Tcp:
     def _initial(self, *, full: bool) -> int:
         """Programs may choose the first window, in segments, and a time-out, which never comes. Returns the window, 0
         for none."""
-        window = sockops.call(self, sockops.RWND_INIT, full=full)
-        sockops.call(self, sockops.TIMEOUT_INIT, full=full)
+        window = sockops.call(self, SockOp.RWND_INIT, full=full)
+        sockops.call(self, SockOp.TIMEOUT_INIT, full=full)
         return max(window, 0)
 
     @property
@@ -146,14 +143,14 @@ class Tcp:
         assert child is not None
         asks = segment.flags & (ECE | CWR) == ECE | CWR
         if asks:
-            child.ecn = not segment.ect or sockops.call(child, sockops.NEEDS_ECN, full=False) == 1
+            child.ecn = not segment.ect or sockops.call(child, SockOp.NEEDS_ECN, full=False) == 1
         child.rcv_nxt = child.rcv_wup = segment.seq + 1 & _U32
         child.clamp = segment.mss or _DEFAULT_MSS
         window = child._mss_option - _STAMPS
         wanted = child._initial(full=False) * window
         if wanted > child.window:  # tcp_openreq_init_rwin: there is more room then
             child.window, window = wanted & -(1 << SCALE), 0xFFFF
-        ect = sockops.call(child, sockops.NEEDS_ECN, full=False) == 1
+        ect = sockops.call(child, SockOp.NEEDS_ECN, full=False) == 1
         child.snd_nxt = child.iss + 1 & _U32
         self.requests += 1
         flags = SYN | ACK | (ECE if child.ecn else 0)
@@ -198,7 +195,7 @@ class Tcp:
     def send(self, data: bytes) -> int:
         """What there is room for in the other's window. KernelError(EAGAIN, EPIPE, ...)."""
         self._failed("send")
-        if self.state not in (ESTABLISHED, CLOSE_WAIT):
+        if self.state not in (TcpState.ESTABLISHED, TcpState.CLOSE_WAIT):
             raise KernelError(errno.EPIPE, "send", "the connection is not open")
         return self.push(data)
 
@@ -226,9 +223,9 @@ class Tcp:
             return data
         if not self.queue:
             self._failed("recv")
-            if self.ended or self.state in (CLOSE, LAST_ACK):
+            if self.ended or self.state in (TcpState.CLOSE, TcpState.LAST_ACK):
                 return b""
-            if self.state in (LISTEN, SYN_SENT):
+            if self.state in (TcpState.LISTEN, TcpState.SYN_SENT):
                 raise KernelError(errno.ENOTCONN, "recv")
             raise KernelError(errno.EAGAIN, "recv", "there is no data")
         data = bytes(self.queue[:size])
@@ -238,7 +235,7 @@ class Tcp:
         pushed = not self.queue and (self.pushes > 1 or (self.pushes == 1 and not self.pingpong))
         much = self.rcv_nxt - self.rcv_wup & _U32 > _DEFAULT_MSS
         opened = not self.ended and 2 * offered <= self.window and free >= 2 * offered
-        if self.state in (ESTABLISHED, FIN_WAIT1, FIN_WAIT2, CLOSE_WAIT) and (
+        if self.state in (TcpState.ESTABLISHED, TcpState.FIN_WAIT1, TcpState.FIN_WAIT2, TcpState.CLOSE_WAIT) and (
             (self.delayed and (pushed or much)) or opened
         ):
             self._ack()
@@ -254,30 +251,30 @@ class Tcp:
     def close(self) -> None:
         """Nobody has the socket any more."""
         self.orphan = True
-        if self.state == LISTEN:
-            self.set_state(CLOSE)
+        if self.state == TcpState.LISTEN:
+            self.set_state(TcpState.CLOSE)
             while self.waiting:
                 child = self.waiting.popleft()
                 child.orphan = True
                 child._abort()
                 child.socket.forget()
-        elif self.state in (SYN_SENT, SYN_RECV):
-            self.set_state(CLOSE)
-        elif self.queue and self.state != CLOSE:
+        elif self.state in (TcpState.SYN_SENT, TcpState.SYN_RECV):
+            self.set_state(TcpState.CLOSE)
+        elif self.queue and self.state != TcpState.CLOSE:
             self._abort()
         else:
             self.finish()
-        if self.state == CLOSE and not self.rest:
+        if self.state == TcpState.CLOSE and not self.rest:
             self.socket.forget()
 
     def _abort(self) -> None:
-        if self.state not in (CLOSE, NEW_SYN_RECV):
-            self.set_state(CLOSE)
+        if self.state not in (TcpState.CLOSE, TcpState.NEW_SYN_RECV):
+            self.set_state(TcpState.CLOSE)
         self._send(RST | ACK)
 
     def finish(self) -> None:
         """Send the FIN, once."""
-        state = {ESTABLISHED: FIN_WAIT1, CLOSE_WAIT: LAST_ACK}.get(self.state)
+        state = {TcpState.ESTABLISHED: TcpState.FIN_WAIT1, TcpState.CLOSE_WAIT: TcpState.LAST_ACK}.get(self.state)
         if state is None:
             return
         self.set_state(state)
@@ -293,7 +290,7 @@ class Tcp:
         self._done()
 
     def _done(self) -> None:
-        self.set_state(CLOSE)
+        self.set_state(TcpState.CLOSE)
         self.delayed = False
         if self.orphan:
             self.socket.forget()
@@ -310,14 +307,14 @@ class Tcp:
     def input(self, segment: Segment) -> None:
         if segment.stamps is not None:
             self.peer_stamp = segment.stamps[0]
-        if self.state == LISTEN:
+        if self.state == TcpState.LISTEN:
             if segment.flags & (SYN | ACK | RST) == SYN:
                 self._requested(segment)
-        elif self.state == SYN_SENT:
+        elif self.state == TcpState.SYN_SENT:
             self._answered(segment)
-        elif self.state == NEW_SYN_RECV:
+        elif self.state == TcpState.NEW_SYN_RECV:
             self._completed(segment)
-        elif self.state != CLOSE:
+        elif self.state != TcpState.CLOSE:
             self._received(segment)
         elif self.rest:
             self._last(segment)
@@ -336,29 +333,29 @@ class Tcp:
         self.snd_wnd = self.max_window = segment.window
         self._half_window()
         self._measured()
-        self.set_state(ESTABLISHED)
-        sockops.call(self, sockops.ACTIVE_ESTABLISHED_CB, segment=segment)
+        self.set_state(TcpState.ESTABLISHED)
+        sockops.call(self, SockOp.ACTIVE_ESTABLISHED_CB, segment=segment)
         self._ack()
 
     def _completed(self, segment: Segment) -> None:
         """The last step of the handshake makes a socket of the request."""
         listener = self.listener
         assert listener is not None
-        if segment.flags & (ACK | RST | SYN) != ACK or segment.ack != self.snd_nxt or listener.state != LISTEN:
+        if segment.flags & (ACK | RST | SYN) != ACK or segment.ack != self.snd_nxt or listener.state != TcpState.LISTEN:
             if segment.flags & RST:
                 listener.requests -= 1
                 self._done()
             return
         listener.requests -= 1
-        self.flags, self.state = listener.flags, SYN_RECV
+        self.flags, self.state = listener.flags, TcpState.SYN_RECV
         self.segs_in = 1
         self.snd_una = segment.ack
         self.snd_wnd = self.max_window = segment.window << SCALE
         self._half_window()
         self._measured()
         self.segs_in = 2
-        sockops.call(self, sockops.PASSIVE_ESTABLISHED_CB, segment=segment)
-        self.set_state(ESTABLISHED)
+        sockops.call(self, SockOp.PASSIVE_ESTABLISHED_CB, segment=segment)
+        self.set_state(TcpState.ESTABLISHED)
         listener.waiting.append(self)
         if segment.span:
             self._data(segment)
@@ -384,14 +381,14 @@ class Tcp:
         self.srtt = rtt if not self.srtt else max(self.srtt + (rtt - self.srtt) // 8, 1)
         self.rtt_min = min(self.rtt_min or rtt, rtt)
         if self.flags & sockops.RTT_FLAG:
-            sockops.call(self, sockops.RTT_CB, rtt, self.srtt << 3)
+            sockops.call(self, SockOp.RTT_CB, rtt, self.srtt << 3)
 
     def _received(self, segment: Segment) -> None:
         self.segs_in += 1
         self.data_segs_in += bool(segment.data)
         if segment.flags & RST:
             if segment.seq == self.rcv_nxt:
-                self._reset(errno.EPIPE if self.state == CLOSE_WAIT else errno.ECONNRESET)
+                self._reset(errno.EPIPE if self.state == TcpState.CLOSE_WAIT else errno.ECONNRESET)
             return
         if segment.flags & SYN or not segment.flags & ACK:
             return
@@ -422,13 +419,13 @@ class Tcp:
             self._measured()
         if self.snd_una != self.snd_nxt:
             return True
-        if self.state == FIN_WAIT1:
-            self.set_state(FIN_WAIT2)
+        if self.state == TcpState.FIN_WAIT1:
+            self.set_state(TcpState.FIN_WAIT2)
             if self.orphan and not segment.span:
-                self.set_state(CLOSE)
+                self.set_state(TcpState.CLOSE)
                 self.rest = True
                 return False
-        elif self.state in (LAST_ACK, CLOSING):
+        elif self.state in (TcpState.LAST_ACK, TcpState.CLOSING):
             self._done()
             return False
         return True
@@ -446,14 +443,14 @@ class Tcp:
         self.delayed = True
         if segment.flags & FIN:
             self.ended = True
-            if self.state == ESTABLISHED:
-                self.set_state(CLOSE_WAIT)
+            if self.state == TcpState.ESTABLISHED:
+                self.set_state(TcpState.CLOSE_WAIT)
                 self.pingpong = True
-            elif self.state == FIN_WAIT1:
+            elif self.state == TcpState.FIN_WAIT1:
                 self._ack()
-                self.set_state(CLOSING)
+                self.set_state(TcpState.CLOSING)
                 return
-            elif self.state == FIN_WAIT2:
+            elif self.state == TcpState.FIN_WAIT2:
                 self._ack()
                 self._done()
                 return

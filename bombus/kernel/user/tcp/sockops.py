@@ -10,14 +10,13 @@ from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import run_programs
 from bombus.spec.attachtypes import ATTACH_TYPE
 from bombus.spec.ctxstructs import SOCK_OPS, TCP_SOCK
+from bombus.spec.tcp import TcpState
 
 if TYPE_CHECKING:
     from bombus.kernel.user.tcp.connection import Tcp
     from bombus.kernel.user.tcp.segment import Segment
     from bombus.vm.memory import Region
 
-TIMEOUT_INIT, RWND_INIT, TCP_CONNECT_CB, ACTIVE_ESTABLISHED_CB, PASSIVE_ESTABLISHED_CB, NEEDS_ECN = range(1, 7)
-STATE_CB, TCP_LISTEN_CB, RTT_CB = 10, 11, 12
 STATE_FLAG, RTT_FLAG, ALL_FLAGS = 4, 8, 0x7F
 _NUMBER: Final = ATTACH_TYPE["BPF_CGROUP_SOCK_OPS"].id
 _MEMBERS: Final = {member.name: member for member in SOCK_OPS.members}
@@ -46,7 +45,7 @@ class SockOps:
         port = int.from_bytes(remote[1].to_bytes(4, "big"), "little")  # in network order
         values = {
             "op": self.op, "family": socket.family, "remote_port": port, "local_port": local[1],
-            "is_fullsock": int(self.full), "state": tcp.state if self.full else 12,
+            "is_fullsock": int(self.full), "state": tcp.state if self.full else TcpState.NEW_SYN_RECV,
         }  # fmt: skip
         if self.full:
             values |= tcp.counters() | {"bpf_sock_ops_cb_flags": tcp.flags, "sk": self.socket.start}
