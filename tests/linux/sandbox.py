@@ -14,6 +14,9 @@ from typing import Any
 
 import pytest
 
+from bombus.errors import KernelError
+from bombus.kernel.linux.kernel import LinuxKernel
+
 CLONE_NEWNET, CLONE_NEWNS = 0x4000_0000, 0x0002_0000
 MS_REC, MS_PRIVATE = 1 << 14, 1 << 18
 SKIP = "skip: "
@@ -29,6 +32,17 @@ def run(*words: str) -> str:
     if done.returncode:
         raise Refused(f"{' '.join(words)}: {done.stderr.strip()}")
     return done.stdout
+
+
+def with_trampolines(scenario: Callable[[Any], Any]) -> Any:
+    """Run it on Linux. Refused where this kernel was built without trampolines."""
+    kernel = LinuxKernel()
+    try:
+        return scenario(kernel)
+    except KernelError as error:
+        if error.errno in (1, 95, 524) and kernel.kconfig().get("CONFIG_FPROBE") != "y":
+            raise Refused(str(error)) from None
+        raise
 
 
 def mount_bpffs(path: str) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sandbox import Refused, in_namespace
+from sandbox import in_namespace, with_trampolines
 
 from bombus.errors import KernelError, NotSupported
 from bombus.kernel.handles import Map, Program
@@ -161,20 +161,10 @@ SCENARIOS: dict[str, Callable[[Any], list[Any]]] = {
 }  # fmt: skip
 
 
-def on_linux(name: str) -> list[Any]:
-    """Refused where this kernel was built without trampolines."""
-    try:
-        return SCENARIOS[name](LinuxKernel())
-    except KernelError as error:
-        if error.errno in (1, 95, 524) and LinuxKernel().kconfig().get("CONFIG_FPROBE") != "y":
-            raise Refused(str(error)) from None
-        raise
-
-
 @pytest.mark.parametrize("name", list(SCENARIOS))
 def test_both_kernels_see_the_same(name: str) -> None:
     def body() -> dict[str, Any]:
-        return {"user": SCENARIOS[name](user()), "linux": on_linux(name)}
+        return {"user": SCENARIOS[name](user()), "linux": with_trampolines(SCENARIOS[name])}
 
     found = in_namespace(body)
     assert found["user"] == found["linux"], found

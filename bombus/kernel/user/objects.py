@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Self
 
 if TYPE_CHECKING:
     from bombus.kernel.user.fds import File
+    from bombus.kernel.user.kernel import UserKernel
 
 ID_MAX = 0x7FFF_FFFF  # ids are positive ints. Linux 6.12 kernel/bpf/syscall.c: bpf_map_alloc_id (INT_MAX)
 
@@ -58,6 +59,31 @@ class KernelObject:
 
     def release(self) -> None:
         """Nothing refers to the object any more."""
+
+
+class Opened(KernelObject):
+    """An object whose user holds one descriptor of it: `fd`, -1 when it is closed."""
+
+    __slots__ = ("fd", "kernel")
+
+    def __init__(self, kernel: UserKernel) -> None:
+        super().__init__()
+        self.kernel = kernel
+        self.fd = -1
+
+    def fileno(self) -> int:
+        return self.fd
+
+    def close(self) -> None:
+        if self.fd >= 0:
+            fd, self.fd = self.fd, -1
+            self.kernel.close(fd)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
 
 class Ids:

@@ -18,7 +18,7 @@ from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.user import sockmap
 from bombus.kernel.user.helpers.checksum import fold, partial
 from bombus.kernel.user.hooks.skbrun import borrow, give_back, prepare
-from bombus.kernel.user.objects import KernelObject
+from bombus.kernel.user.objects import Opened
 from bombus.kernel.user.options import Options, get_option, set_option
 from bombus.kernel.user.socketsecurity import ask, inet_address
 from bombus.kernel.user.sockmap import Verdict
@@ -65,13 +65,13 @@ def cgroups_of(kernel: UserKernel) -> CgroupTree:
     return found
 
 
-class UserSocket(KernelObject):
+class UserSocket(Opened):
     """An inet socket. Its methods are those of socket.socket that programs can see; errors are KernelErrors."""
 
     kind: ClassVar[str] = "socket"
 
     __slots__ = (
-        "_tcp_region", "bound", "cgroup", "family", "fd", "filter", "group", "kernel", "local", "maps", "options",
+        "_tcp_region", "bound", "cgroup", "family", "filter", "group", "local", "maps", "options",
         "queue", "region", "remote", "said", "tcp", "type", "verdict",
     )  # fmt: skip
 
@@ -79,11 +79,11 @@ class UserSocket(KernelObject):
         self, kernel: UserKernel, family: int, type: int, cgroup: Cgroup, listener: UserSocket | None = None
     ) -> None:
         """listener: the socket that was asked for this connection; nobody asks for leave then."""
-        super().__init__()
+        super().__init__(kernel)
         if family not in (AF_INET, AF_INET6) or type not in _PROTOCOLS:
             why = "the user kernel has inet TCP and UDP; unix_socket() makes others"
             raise NotSupported(f"sockets of family {family} and type {type}", why)
-        self.kernel, self.family, self.type, self.cgroup = kernel, int(family), int(type), cgroup
+        self.family, self.type, self.cgroup = int(family), int(type), cgroup
         self.local: tuple[bytes, int] = (self._any, 0)
         self.remote: tuple[bytes, int] | None = None
         self.group: Group | None = None
@@ -93,7 +93,6 @@ class UserSocket(KernelObject):
         self.bound = False  # to a port of the caller's choice
         self.filter: Prog | None = None
         self.queue: deque[tuple[bytes, tuple[bytes, int]]] = deque()
-        self.fd = -1
         self.options = Options()
         self.tcp: Tcp | None = None
         if type == SOCK_STREAM:
@@ -118,20 +117,6 @@ class UserSocket(KernelObject):
     @property
     def _digit(self) -> int:
         return 4 if self.family == AF_INET else 6
-
-    def fileno(self) -> int:
-        return self.fd
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            self.kernel.close(fd)
-
-    def __enter__(self) -> UserSocket:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def release(self) -> None:
         self._sock("INET_SOCK_RELEASE", quiet=True)

@@ -13,7 +13,7 @@ from collections import deque
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from bombus.errors import KernelError, NotSupported, UsageError
-from bombus.kernel.user.objects import KernelObject
+from bombus.kernel.user.objects import Opened
 from bombus.kernel.user.socketsecurity import ask, ask_create
 from bombus.kernel.user.world import world_of
 from bombus.kernel.user.world.cgroups import run_programs
@@ -89,44 +89,29 @@ class UnixAddr:
         memory.remove(self.address)
 
 
-class UnixSocket(KernelObject):
+class UnixSocket(Opened):
     """Its methods are those of socket.socket; errors are KernelErrors. Names are text, or bytes that begin with 0."""
 
     kind: ClassVar[str] = "socket"
     family: ClassVar[int] = AF_UNIX
 
     __slots__ = (
-        "cgroup", "fd", "kernel", "name", "peer", "queue", "region", "room", "shut", "state", "type", "waiting",
+        "cgroup", "name", "peer", "queue", "region", "room", "shut", "state", "type", "waiting",
     )  # fmt: skip
 
     def __init__(self, kernel: UserKernel, type: int, cgroup: Cgroup) -> None:
-        super().__init__()
+        super().__init__(kernel)
         if type not in (SOCK_STREAM, SOCK_DGRAM):
             raise NotSupported(f"UNIX sockets of type {type}", "the user kernel has streams and datagrams")
-        self.kernel, self.type, self.cgroup = kernel, int(type), cgroup
+        self.type, self.cgroup = int(type), cgroup
         self.name = _NO_NAME  # as struct sockaddr_un has it, with the 0 behind a name of the file system
         self.peer: UnixSocket | None = None
         self.queue: deque[tuple[bytes, bytes]] = deque()  # (data, the sender's name)
         self.waiting: deque[UnixSocket] = deque()  # connections that nobody accepted yet
         self.room = -1  # how many may wait; -1: nobody listens
         self.shut = False
-        self.fd = -1
         self.state = TcpState.CLOSE
         self.region = kernel.memory.allocate(_SOCK_SIZE, name="bpf_sock", kind="btf", writable=False)
-
-    def fileno(self) -> int:
-        return self.fd
-
-    def close(self) -> None:
-        if self.fd >= 0:
-            fd, self.fd = self.fd, -1
-            self.kernel.close(fd)
-
-    def __enter__(self) -> UnixSocket:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def release(self) -> None:
         names = names_of(self.kernel)
