@@ -44,17 +44,10 @@ def check(env: Env) -> Target | None:
     target = env.program.target
     assert target is not None
     extension = env.program.prog_type == _EXT
-    type_id = env.program.attach_btf_id
-    if not type_id:
+    if not env.program.attach_btf_id:
         env.fail(EINVAL, "Tracing programs must provide btf_id")
-    if target.btf is None:
-        env.fail(EINVAL, "FENTRY/FEXIT program can only be attached to another program annotated with BTF")
-    type_ = btfkit.type_or_none(target.btf, type_id)
-    if type_ is None:
-        env.fail(EINVAL, f"attach_btf_id {type_id} is invalid")
-    function, proto = _fitting(env, target, type_, extension)
-    name = type_.name
-    ret_size = distill(env, target.btf, proto, name) if not function.unreliable else 8
+    btf, name, function, proto = _fitting(env, target, extension)
+    ret_size = distill(env, btf, proto, name) if not function.unreliable else 8
     row = ATTACH_TYPE_BY_ID.get(env.program.expected_attach_type)
     attach = row.name if row is not None else ""
     if ret_size > 8 and attach in RETURNING:
@@ -76,7 +69,7 @@ def check(env: Env) -> Target | None:
             return None
         row = ATTACH_TYPE_BY_ID.get(target.expected_attach_type)
         attach = row.name if row is not None and extended != PROG_TYPE["BPF_PROG_TYPE_STRUCT_OPS"].id else ""
-    return Target(name, attach, target.btf, proto, NOT_OF_KERNEL, ctx_type=ctx_type, unknown=function.unreliable)
+    return Target(name, attach, btf, proto, NOT_OF_KERNEL, ctx_type=ctx_type, unknown=function.unreliable)
 
 
 def refusal(program: Program, main: Function) -> tuple[int, str] | None:
@@ -89,21 +82,21 @@ def refusal(program: Program, main: Function) -> tuple[int, str] | None:
     target = program.target
     assert target is not None
     try:
-        if target.btf is None:
-            env.fail(EINVAL, "FENTRY/FEXIT program can only be attached to another program annotated with BTF")
-        type_ = btfkit.type_or_none(target.btf, program.attach_btf_id)
-        if type_ is None:
-            env.fail(EINVAL, f"attach_btf_id {program.attach_btf_id} is invalid")
-        _function, proto = _fitting(env, target, type_, True)
-        distill(env, target.btf, proto, type_.name)
+        btf, name, _function, proto = _fitting(env, target, True)
+        distill(env, btf, proto, name)
     except Refused as refused:
         return refused.errno, env.log.text().strip()
     return None
 
 
-def _fitting(env: Env, target: TargetProgram, type_: Type, extension: bool) -> tuple[Function, FuncProto]:
-    """The function of that type and its prototype, when programs of this kind may attach to it."""
+def _fitting(env: Env, target: TargetProgram, extension: bool) -> tuple[Btf, str, Function, FuncProto]:
+    """The target's types, and the name, function and prototype there that programs of this kind may attach to."""
     type_id = env.program.attach_btf_id
+    if target.btf is None:
+        env.fail(EINVAL, "FENTRY/FEXIT program can only be attached to another program annotated with BTF")
+    type_ = btfkit.type_or_none(target.btf, type_id)
+    if type_ is None:
+        env.fail(EINVAL, f"attach_btf_id {type_id} is invalid")
     number = next((i for i, one in enumerate(target.functions) if one.type_id == type_id), -1)
     if number < 0:
         env.fail(EINVAL, f"Subprog {type_.name} doesn't exist")
@@ -124,7 +117,7 @@ def _fitting(env: Env, target: TargetProgram, type_: Type, extension: bool) -> t
     row = ATTACH_TYPE_BY_ID.get(target.expected_attach_type)
     if extension and target.prog_type == _TRACING and row is not None and row.name in _WATCHING:
         env.fail(EINVAL, "Cannot extend fentry/fexit")
-    return function, _proto(env, target, type_, extension)
+    return target.btf, type_.name, function, _proto(env, target, type_, extension)
 
 
 def _no_new_effects(env: Env, function: Function) -> None:
