@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import ctypes
+import gc
 import mmap
 import random
 import sys
@@ -44,6 +45,7 @@ BUDGET = 300
 SIZE = 128
 CALL_BACK, SUM = 200, 201
 _PAGE = mmap.PAGESIZE
+_COLLECT = 200_000, 50, 50  # what lives here lives for the whole batch: looking for garbage took an eighth
 _FILL = 0xA5
 _GAP = bytes(FRAME_STRIDE - op.MAX_BPF_STACK)
 
@@ -224,6 +226,7 @@ def batch(first: int, end: int, level: int) -> tuple[Counter[str], list[str]]:
     """How the programs of a batch ended, and what differs."""
     global _pair
     if _pair is None:
+        gc.set_threshold(*_COLLECT)
         _pair = Pair()
     ends: Counter[str] = Counter()
     lines = []
