@@ -20,7 +20,7 @@ lint: setup
 	$(BIN)/mypy
 
 test: setup lint
-	$(BIN)/pytest -n 2 -q
+	$(BIN)/pytest -n 2 --dist worksteal -q
 
 test-compiled: setup
 	BOMBUS_TEST_COMPILED=1 $(BIN)/pytest -n 0 -q tests/verifier/test_compiled.py
