@@ -13,7 +13,7 @@ from bombus.jit import abi, access, calls, walks
 from bombus.jit.model import ADDRESSES
 from bombus.jit.ops import ADDRESS, number
 from bombus.jit.uses import base_of, reads_writes
-from bombus.jit.writer import Left, Writer, field_of
+from bombus.jit.writer import SLOTS, Left, Writer, field_of
 from bombus.vm.run import MAX_LOOPS
 
 if TYPE_CHECKING:
@@ -83,19 +83,16 @@ class Function(Writer):
             lines = [f"define internal i64 @f{self.entry}(ptr %run, i64 %frame, {args}) nounwind {where}{{"]
         pointers = self.uses.pointers[self.entry]
         for slot in sorted(self.slots):
-            reg = int(slot[1])
-            if slot[0] == "r":
-                given = f"%a{reg}" if reg in _FIVE and (reg == 1 or not self.main) else "0"
-                lines += [f"  %{slot} = alloca i64, align 8", f"  store i64 {given}, ptr %{slot}, align 8"]
-            else:
-                lines.append(f"  %{slot} = alloca ptr, align 8")
-                if pointers >> reg & 1 and reg in _FIVE and (reg == 1 or not self.main):
-                    lines += [
-                        f"  %a{reg}p = inttoptr i64 %a{reg} to ptr",
-                        f"  store ptr %a{reg}p, ptr %{slot}, align 8",
-                    ]
-                else:
-                    lines.append(f"  store ptr null, ptr %{slot}, align 8")
+            kind, reg = slot[0], int(slot[1])
+            is_given = reg in _FIVE and (reg == 1 or not self.main)
+            value = "null" if kind == "p" else "0"
+            lines.append(f"  %{slot} = alloca {SLOTS[kind]}")
+            if kind == "r" and is_given:
+                value = f"%a{reg}"
+            elif kind == "p" and is_given and pointers >> reg & 1:
+                value = f"%a{reg}p"
+                lines.append(f"  {value} = inttoptr i64 %a{reg} to ptr")
+            lines.append(f"  store {SLOTS[kind]} {value}, ptr %{slot}")
         for reg in sorted(self.caches):
             for part in "slw":
                 lines += [f"  %c{reg}{part} = alloca i64, align 8", f"  store i64 0, ptr %c{reg}{part}, align 8"]
@@ -135,10 +132,10 @@ class Function(Writer):
     def _block(self, block: Block) -> None:
         self.label(f"%b{block.start}")
         self.values, self.places = {}, {}
-        self.pointers = pointers = self.uses.pointers[block.start]
+        self.pointers = self.uses.pointers[block.start]
         live = self.uses.live[block.start]
-        self.clean = {f"{'p' if pointers >> reg & 1 else 'r'}{reg}" for reg in range(10) if live >> reg & 1}
-        self.here = block.start
+        self.start = self.here = block.start
+        self.clean = {self.slot(block.start, reg) for reg in range(10) if live >> reg & 1}
         self.marks.append((len(self.ops.lines), block.start))
         try:
             if self.options.budget:

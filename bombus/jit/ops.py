@@ -23,10 +23,11 @@ class LlvmOps:
     made of two random numbers each, behind LLVM's back.
     """
 
-    __slots__ = ("blind", "count", "lines")
+    __slots__ = ("_halves", "blind", "count", "lines")
 
     def __init__(self, *, blind: bool = False) -> None:
         self.lines: list[str] = []
+        self._halves: dict[str, str] = {}  # of numbers that were widened from 32 bits
         self.count = 0
         self.blind = blind
 
@@ -106,12 +107,17 @@ class LlvmOps:
         return self.emit(f"call i{bits} @llvm.bswap.i{bits}(i{bits} {a})")
 
     def zext(self, a: str, from_bits: int, to_bits: int) -> str:
-        return self.emit(f"zext i{from_bits} {a} to i{to_bits}")
+        wide = self.emit(f"zext i{from_bits} {a} to i{to_bits}")
+        if from_bits == 32:
+            self._halves[wide] = a
+        return wide
 
     def sext(self, a: str, from_bits: int, to_bits: int) -> str:
         return self.emit(f"sext i{from_bits} {a} to i{to_bits}")
 
     def trunc(self, a: str, from_bits: int, to_bits: int) -> str:
+        if to_bits == 32 and (half := self._halves.get(a)) is not None:
+            return half
         return self.emit(f"trunc i{from_bits} {a} to i{to_bits}")
 
     def compare(self, relation: str, a: str, b: str, bits: int) -> str:

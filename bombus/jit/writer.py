@@ -6,17 +6,22 @@ address of the function's stack frame.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from bombus.errors import EncodingError
 from bombus.isa import opcodes as op
 from bombus.jit import abi
+from bombus.jit.narrow import narrow_at
 from bombus.jit.ops import LlvmOps
 from bombus.jit.uses import Uses
 
 if TYPE_CHECKING:
     from bombus.jit.lower import Module
     from bombus.vm.flow import Block
+
+
+# Kinds of slots and their types.
+SLOTS: Final = {"r": "i64", "n": "i32", "p": "ptr"}
 
 
 def field_of(name: str, into: str) -> str:
@@ -42,11 +47,13 @@ class Writer:
         self.facts = module.out.options.facts
         self.plain = module.plain
         self.uses = Uses(self.insns, blocks, self.plain, self.facts.pointer, module.arrays)
-        # Registers whose value is at hand, as numbers and as pointers; slots that have it: "r3", "p3".
+        self.narrow = narrow_at(self.insns, blocks, entry)
+        # Registers whose value is at hand, as numbers and as pointers; slots that have it: "r3", of 32 bits "n3", "p3".
         self.values: dict[int, str] = {}
         self.places: dict[int, str] = {}
         self.clean: set[str] = set()
         self.pointers = 0  # registers that the block gets as pointers
+        self.start = entry  # of the block
         self.slots: set[str] = set()
         self.caches: set[int] = set()  # base registers whose accesses are checked
         self.resets: list[int] = []  # lines that forget the caches
@@ -80,10 +87,19 @@ class Writer:
             elif reg in self.places or self.pointers >> reg & 1:
                 value = self.ops.emit(f"ptrtoint ptr {self.pointer(reg)} to i64")
             else:
-                self.slots.add(f"r{reg}")
-                value = self.ops.emit(f"load i64, ptr %r{reg}, align 8")
+                slot = self.slot(self.start, reg)
+                self.slots.add(slot)
+                value = self.ops.emit(f"load {SLOTS[slot[0]]}, ptr %{slot}")
+                if slot[0] == "n":
+                    value = self.ops.zext(value, 32, 64)
             self.values[reg] = value
         return value
+
+    def slot(self, block: int, reg: int) -> str:
+        """The slot that the block starting there gets a register in."""
+        if self.uses.pointers.get(block, 0) >> reg & 1:
+            return f"p{reg}"
+        return f"n{reg}" if self.narrow.get(block, 0) >> reg & 1 else f"r{reg}"
 
     def pointer(self, reg: int) -> str:
         """A register as a pointer."""
@@ -93,7 +109,7 @@ class Writer:
                 place = "%fpp"
             elif reg not in self.values and self.pointers >> reg & 1:
                 self.slots.add(f"p{reg}")
-                place = self.ops.emit(f"load ptr, ptr %p{reg}, align 8")
+                place = self.ops.emit(f"load ptr, ptr %p{reg}")
             else:
                 place = self.ops.emit(f"inttoptr i64 {self.read(reg)} to ptr")
             self.places[reg] = place
@@ -110,7 +126,7 @@ class Writer:
         self.values.pop(reg, None)
         self.places.pop(reg, None)
         self.pointers &= ~(1 << reg)
-        self.clean -= {f"r{reg}", f"p{reg}"}
+        self.clean -= {f"r{reg}", f"n{reg}", f"p{reg}"}
         if value is not None:
             self.values[reg] = value
         if place is not None:
@@ -120,18 +136,18 @@ class Writer:
         """Bring the slots that the next blocks begin with up to date."""
         for target in targets:
             live = self.uses.live.get(target, 0)
-            pointers = self.uses.pointers.get(target, 0)
             for reg in range(10):
                 if not live >> reg & 1:
                     continue
-                kind = "p" if pointers >> reg & 1 else "r"
-                slot = f"{kind}{reg}"
+                slot = self.slot(target, reg)
                 if slot in self.clean:
                     continue
                 self.slots.add(slot)
                 self.clean.add(slot)
-                text = f"ptr {self.pointer(reg)}" if kind == "p" else f"i64 {self.read(reg)}"
-                self.line(f"store {text}, ptr %{slot}, align 8")
+                value = self.pointer(reg) if slot[0] == "p" else self.read(reg)
+                if slot[0] == "n":
+                    value = self.ops.trunc(value, 64, 32)
+                self.line(f"store {SLOTS[slot[0]]} {value}, ptr %{slot}")
 
     # ------------------------------------------------------------------------------------------ ways out
 
