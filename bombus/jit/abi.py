@@ -132,6 +132,10 @@ def map_symbol(index: int) -> str:
     return f"bpf_map_{index}"
 
 
+def object_symbol(index: int) -> str:
+    return f"bpf_object_{index}"
+
+
 def jumps_symbol(index: int) -> str:
     return f"bpf_jumps_{index}"
 

@@ -56,7 +56,7 @@ def key_of(insns: Sequence[Insn], target: Target, options: Options, level: int) 
             plain[index + 1] = insns[index + 1]._replace(imm=0)
     state.update(encode(plain))
     facts = options.facts
-    by_index = (facts.access, facts.pointer, facts.depths, facts.loops, facts.steps, options.jumps)
+    by_index = (facts.access, facts.pointer, facts.depths, facts.loops, facts.steps, options.jumps, options.objects)
     places = [(index, place[1:]) for index, place in sorted(options.arrays.items())]
     maps = [(index, code.digest) for index, code in sorted(options.maps.items())]
     flags = (options.checked, options.budget, options.plain, options.outside_stack, options.exported, options.main,

@@ -83,14 +83,14 @@ def array_lookup(w: Writer, array: ArrayPlace) -> None:
         cpu = emit(f"load i32, ptr {w.field('cpu')}, align 4")
         own = emit(f"mul i64 {emit(f'zext i32 {cpu} to i64')}, {array.cpu_stride}")
         offset = emit(f"add i64 {offset}, {own}")
-    place = emit(f"getelementptr nusw nuw i8, ptr @{abi.array_symbol(w.here)}, i64 {offset}")
+    place = emit(f"getelementptr nusw nuw i8, ptr @{w.module.memory(w.here)}, i64 {offset}")
     w.write(0, None, emit(f"select i1 {inside}, ptr {place}, ptr null"))
 
 
 def map_call(w: Writer, code: MapCode, helper: int) -> None:
     """A map helper as a call of the map's own code, which LLVM inlines."""
     name, params = code.calls[helper]
-    memory = w.ops.emit(f"ptrtoint ptr @{abi.map_symbol(w.here)} to i64")
+    memory = w.ops.emit(f"ptrtoint ptr @{w.module.memory(w.here)} to i64")
     merge = None
     if code.by_handle:
         memory, merge = _memory_of(w, memory, abi.helper_symbol(helper))

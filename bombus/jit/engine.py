@@ -9,7 +9,7 @@ from __future__ import annotations
 import ctypes
 import itertools
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Final
 from weakref import WeakValueDictionary
@@ -18,14 +18,14 @@ from bombus.bits import U64, s32
 from bombus.errors import NotSupported, UsageError, VmFault
 from bombus.isa import opcodes as op
 from bombus.isa.facts import CTX, MAP_KEY, MAP_VALUE, MEM, PACKET, RECORD, STACK
-from bombus.isa.insn import Insn
+from bombus.isa.insn import Insn, imm64
 from bombus.jit import abi
 from bombus.jit import cache as objects
 from bombus.jit.batch import Batch
 from bombus.jit.batch import loop as loop_of
 from bombus.jit.compile import COMPILER, llvmlite_folder
 from bombus.jit.link import Linked, link
-from bombus.jit.model import NO_FACTS, Lowered, Options, asks
+from bombus.jit.model import NO_FACTS, VALUES, Lowered, Options, asks
 from bombus.jit.state import (
     BUDGET,
     CPU,
@@ -45,7 +45,8 @@ from bombus.jit.state import (
 from bombus.jit.target import host
 from bombus.vm import jumps
 from bombus.vm.binding import TAIL_CALL, at, bind_calls, function_base
-from bombus.vm.env import Compiled, Env, HelperFn
+from bombus.vm.env import ArrayPlace, Compiled, Env, HelperFn, MapCode
+from bombus.vm.memory import Memory
 from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run
 
 if TYPE_CHECKING:
@@ -358,8 +359,7 @@ class NativeProgram:
     def symbols(self, lowered: Lowered) -> dict[str, int]:
         """What the code needs, as addresses."""
         found = {abi.FUNCTIONS: self.base, abi.PROGRAM: self._number}
-        found |= {abi.array_symbol(index): place.start for index, place in self._options.arrays.items()}
-        found |= {abi.map_symbol(index): code.address for index, code in self._options.maps.items()}
+        found |= {abi.object_symbol(index): self._start(index) for index, _ in self._options.objects.values()}
         for index in self._options.jumps:
             facts = self._options.facts
             table = self._env.jump_table(facts.maps[index])
@@ -384,6 +384,15 @@ class NativeProgram:
         if abi.FIND in lowered.needs:
             found[abi.FIND] = find_upcall().address
         return found
+
+    def _start(self, index: int) -> int:
+        """Where the memory begins that an instruction of `Options.objects` leads into."""
+        arrays, maps = self._options.arrays, self._options.maps
+        if index in arrays:
+            return arrays[index].start
+        if index in maps:
+            return maps[index].address
+        return imm64(self._insns[index], self._insns[index + 1]) - self._options.objects[index][1]
 
     def _bodies(self) -> dict[int, HelperFn]:
         """Of calls that go back to Python: where all of them are native code, no body is looked for."""
@@ -487,6 +496,22 @@ def _address(function: Any) -> int:
     return address
 
 
+def _objects(
+    insns: Sequence[Insn], memory: Memory, arrays: Mapping[int, ArrayPlace], maps: Mapping[int, MapCode]
+) -> dict[int, tuple[int, int]]:
+    """See `Options.objects`."""
+    leads = {index: (place.start, 0) for index, place in arrays.items()}
+    leads |= {index: (code.address, 0) for index, code in maps.items()}
+    for index, insn in enumerate(insns):
+        if insn.opcode == op.LD_IMM64 and insn.src in VALUES:
+            value = imm64(insn, insns[index + 1])
+            region = memory.find(value, 1)
+            if region is not None:
+                leads[index] = region.start, value - region.start
+    first: dict[int, int] = {}
+    return {index: (first.setdefault(start, index), offset) for index, (start, offset) in sorted(leads.items())}
+
+
 class NativeEngine:
     """`vm.env.Engine`.
 
@@ -549,6 +574,7 @@ class NativeEngine:
             arrays=arrays,
             maps=maps,
             jumps=slots,
+            objects={} if facts is None or checked else _objects(insns, env.memory, arrays, maps),
             packet=env.packet_words,
             unwind=bool(os.environ.get("BOMBUS_GDB")),
             exported=tuple(sorted(env.called)),

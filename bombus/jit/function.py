@@ -304,12 +304,20 @@ class Function(Writer):
                 calls.load_packet(self, offset, size)
             case sem.LoadPseudo(reg, kind, imm):
                 assert second is not None
-                self.write(reg, self._pseudo(insn, second, kind, imm))
+                if self.here in self.options.objects and not self.options.blind:
+                    self.write(reg, None, self._address())
+                else:
+                    self.write(reg, self._pseudo(insn, second, kind, imm))
             case sem.AddressCast(reg, value, to, from_):
                 self.write(reg, self.service(abi.ADDRESS_CAST, [value, str(to), str(from_)]))
             case _:
                 raise EncodingError("calls through a register; no kernel does", field="opcode")
         return None
+
+    def _address(self) -> str:
+        """Of a map's value."""
+        offset = self.options.objects[self.here][1]
+        return self.ops.emit(f"getelementptr i8, ptr @{self.module.memory(self.here)}, i64 {offset}")
 
     def _pseudo(self, insn: Insn, second: Insn, kind: int, imm: int) -> str:
         if kind == op.BPF_PSEUDO_FUNC:

@@ -113,6 +113,12 @@ class Module:
             self.out.places.append(index)
         return abi.immediate_symbol(number)
 
+    def memory(self, index: int) -> str:
+        """The symbol of the memory that a look-up, a map's code or an address of a value leads into."""
+        if index in self.out.options.objects:
+            return abi.object_symbol(self.out.options.objects[index][0])
+        return abi.array_symbol(index) if index in self.arrays else abi.map_symbol(index)
+
     def call(self, entry: int) -> None:
         """A function is called: it has to be written."""
         if entry not in self.written:
@@ -280,8 +286,8 @@ def _head(module: Module) -> list[str]:
         result, *params = abi.SIGNATURES[name]
         lines.append(f"declare {result} @{name}({', '.join(['ptr', *params])}) nounwind nonlazybind")
     lines += [f"@{abi.immediate_symbol(n)} = external global i8" for n in range(len(out.immediates))]
-    lines += [f"@{abi.array_symbol(index)} = external global i8" for index in module.arrays]
-    lines += [f"@{abi.map_symbol(index)} = external global i8" for index in module.maps]
+    memory = dict.fromkeys(module.memory(index) for index in (*module.arrays, *module.maps, *out.options.objects))
+    lines += [f"@{symbol} = external global i8" for symbol in memory]
     texts = {code.digest: code for code in module.maps.values()}
     lines += [text for code in texts.values() for text in (code.head, code.definitions)]
     lines += sorted({line for code in texts.values() for line in code.declarations}.difference(lines))

@@ -19,9 +19,11 @@ ADDRESSES: Final = (
     op.BPF_PSEUDO_MAP_IDX_VALUE,
 )  # fmt: skip
 
+VALUES: Final = (op.BPF_PSEUDO_MAP_VALUE, op.BPF_PSEUDO_MAP_IDX_VALUE)  # of maps' values
 
 _NO_PLACES: Final[Mapping[int, ArrayPlace]] = {}
 _NO_CODE: Final[Mapping[int, MapCode]] = {}
+_NO_OBJECTS: Final[Mapping[int, tuple[int, int]]] = {}
 _NO_TABLES: Final[Mapping[int, int]] = {}
 
 
@@ -32,6 +34,9 @@ class Options(NamedTuple):
     blind: no constant of the program stands in the code as it is (on machines of 64 bits). arrays: look-ups (indices of
     calls) that are arithmetic. maps: calls of map helpers that are the map's own code. jumps: tail calls that have a
     table, and its entries. packet: where the words of `vm.env.Env.packet_words` lie; trusted code uses them.
+    objects: of what leads into memory (calls of those two, loads of addresses of values): the first that leads into the
+    same memory, and how far behind its start. They share a symbol, since two symbols are two objects to LLVM. Of what
+    is not named there each has a symbol of its own.
     main: export bpf_main.
     lines: a line table says which instruction code is for: line N is instruction N - 1. unwind: the object has
     .eh_frame, for debuggers.
@@ -47,6 +52,7 @@ class Options(NamedTuple):
     arrays: Mapping[int, ArrayPlace] = _NO_PLACES
     maps: Mapping[int, MapCode] = _NO_CODE
     jumps: Mapping[int, int] = _NO_TABLES
+    objects: Mapping[int, tuple[int, int]] = _NO_OBJECTS
     packet: int = 0
     main: bool = True
     lines: bool = False

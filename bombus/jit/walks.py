@@ -36,7 +36,7 @@ def walk(w: Writer, code: MapCode, helper: int, function: int) -> None:
     each, params = code.calls[helper]
     room = each.removesuffix("each")
     handle, context, flags = w.read(1), w.read(3), w.read(4)
-    base = emit(f"ptrtoint ptr @{abi.map_symbol(w.here)} to i64")
+    base = emit(f"ptrtoint ptr @{w.module.memory(w.here)} to i64")
     number = emit(f"load i32, ptr {w.field('cpu')}, align 4")
     cpu = emit(f"zext i32 {number} to i64")
     state = w.room(STATE_BYTES)

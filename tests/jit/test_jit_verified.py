@@ -101,7 +101,7 @@ def test_look_ups_of_arrays(map_type: str) -> None:
         if engine == "native":
             written, optimised = text(prog)
             assert "@bpf_helper_1" not in written  # arithmetic
-            assert "nusw nuw i8, ptr @bpf_array" in written  # never null: loops over arrays are vectorised
+            assert "nusw nuw i8, ptr @bpf_object" in written  # never null: loops over arrays are vectorised
             assert "alloca" not in optimised  # the key never was in memory
     assert found[0] == found[1] and 99 in found[0]
 
