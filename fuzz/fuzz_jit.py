@@ -5,9 +5,9 @@
 Each program is verified by a user kernel, which runs it natively without checks of what the verifier proved, over maps
 in native memory, and is run by another on the reference interpreter with all checks, over maps in Python: each r0, the
 maps, the packets and the lines that it printed are compared. Every other program runs over its packets in one native
-call. --batch programs are compiled at a time, at level 0; every batch whose number --thorough divides at level 2. The
-seeds are shared out to --jobs processes. Prints a line per batch and any program that differs with its seed. Exit
-status 1 when one did.
+call. --batch programs are compiled at a time, at level 0; every batch whose number --thorough divides at level 2, and
+of each batch the programs that reach the same bytes by many pointers. The seeds are shared out to --jobs processes.
+Prints a line per batch and any program that differs with its seed. Exit status 1 when one did.
 
 Most of the time is the verifier's: a bombus that was built with BOMBUS_COMPILE=1 is faster here, too.
 """
@@ -221,14 +221,8 @@ class Judge:
                 cases.append((seed, program, self.native.load(program), rng.randbytes(VALUE_SIZE), packets))
             except KernelError:
                 self.refused += 1
-        compiled = []
-        for _, _, loaded, _, _ in cases:
-            for fd in (loaded.fd, *loaded.others):
-                prog = self.native.kernel.object("BPF_PROG_TEST_RUN", fd, "prog")
-                assert isinstance(prog, Prog) and isinstance(prog.compiled, NativeProgram)
-                compiled.append(prog.compiled)
-        compile_together(compiled, level=level)
-        assert all(program.is_native for program in compiled)
+        self.compile([case[2] for case in cases if not case[1].aliases], level)
+        self.compile([case[2] for case in cases if case[1].aliases], 2)
         for seed, program, loaded, value, packets in cases:
             at_once = bool(seed & 1)
             for machine in (self.native, self.slow):
@@ -241,6 +235,16 @@ class Judge:
                 continue
             expected = self.slow.outcome(self.slow.load(program), value, packets, at_once=at_once)
             yield seed, apart(got, expected)
+
+    def compile(self, programs: Iterable[Loaded], level: int) -> None:
+        compiled = []
+        for loaded in programs:
+            for fd in (loaded.fd, *loaded.others):
+                prog = self.native.kernel.object("BPF_PROG_TEST_RUN", fd, "prog")
+                assert isinstance(prog, Prog) and isinstance(prog.compiled, NativeProgram)
+                compiled.append(prog.compiled)
+        compile_together(compiled, level=level)
+        assert all(program.is_native for program in compiled)
 
 
 def apart(got: object, expected: object, where: str = "") -> str:

@@ -2,7 +2,8 @@
 
 A program has up to three maps of its own beside the array that all have, and other programs that it may jump to.
 What helpers give back goes on in r0, values are read and written through the pointers that look-ups give, and loops and
-walks over maps call functions. More steps: `jit_stack` (numbers of addresses), `jit_objects`.
+walks over maps call functions. More steps: `jit_stack` (numbers of addresses), `jit_objects`, `jit_aliases` (several
+pointers to the same bytes).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import Final
 
-from jit_objects import ObjectSteps
+from jit_aliases import KEY, OUTER_KEY, AliasSteps
 from vm_generate import SCALARS, join, prologue, results
 
 from bombus.isa import build as b
@@ -19,8 +20,6 @@ from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.isa.sample import number
 
-_KEY: Final = -96  # in the stack: 16 bytes of a key
-_OUTER_KEY: Final = -104  # and of one of a map of maps
 _LOOKUP, _UPDATE, _DELETE, _PUSH, _POP, _PEEK, _EACH = 1, 2, 3, 87, 88, 89, 164
 _RESERVE, _SUBMIT, _DISCARD, _OUTPUT, _QUERY, _LOOP = 131, 132, 133, 130, 134, 181
 _PRANDOM, _KTIME, _CPU, _CSUM_DIFF, _LOAD_BYTES = 7, 5, 8, 28, 26
@@ -51,11 +50,12 @@ SHAPES: Final = (
     *(Shape(kind, size, value, 5) for kind in ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")
       for size, value in ((4, 8), (7, 16), (16, 24))),
     Shape("LRU_HASH", 8, 8, 4, 2),
-    *[Shape("ARRAY", 4, 24, 3), Shape("PERCPU_ARRAY", 4, 8, 3)] * 3,
+    *(Shape(kind, 4, 12, 5) for kind in ("PERCPU_HASH", "LRU_PERCPU_HASH")),
+    *[Shape("ARRAY", 4, 24, 3)] * 3, *(Shape("PERCPU_ARRAY", 4, size, 3) for size in (8, 12, 20)),
     Shape("LPM_TRIE", 8, 16, 6, 1), Shape("LPM_TRIE", 5, 8, 6, 1),
     *(Shape(kind, 4, 4, 3, 0, inner) for kind in ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
       for inner in (Shape("HASH", 8, 8, 5), Shape("LRU_HASH", 4, 16, 4), Shape("ARRAY", 4, 8, 3),
-                    Shape("PERCPU_HASH", 4, 8, 5), Shape("PERCPU_ARRAY", 4, 16, 2))),
+                    Shape("PERCPU_HASH", 4, 12, 5), Shape("PERCPU_ARRAY", 4, 12, 2))),
     Shape("QUEUE", 0, 8, 3), Shape("STACK", 0, 12, 3), Shape("BLOOM_FILTER", 0, 8, 4096),
     *[Shape("RINGBUF", 0, 0, 4096)] * 3,
     *(Shape(kind, 4, 24, 3, lock=True) for kind in ("HASH", "ARRAY")),
@@ -63,27 +63,30 @@ SHAPES: Final = (
 TEXTS: Final = Shape("TEXTS", 4, 16 * 16, 1)
 JUMPS: Final = Shape("PROG_ARRAY", 4, 4, 3)
 _OTHERS: Final = 2  # the most programs to jump to
+_ALIASES: Final = 0.15  # of the programs have many of those steps
+_SHORT: Final = 4  # and are no longer than this
 
 
 @dataclass(frozen=True, slots=True)
 class MapProgram:
     """kind, insns: as `vm_generate.Program`; BPF_PSEUDO_MAP_FD is for the shape that its immediate numbers,
     BPF_PSEUDO_MAP_VALUE for the one before that. starts: where functions begin. others: programs on the same maps, for
-    the first slots of JUMPS."""
+    the first slots of JUMPS. aliases: most steps are those of `jit_aliases`."""
 
     kind: str
     shapes: list[Shape]
     insns: list[Insn]
     starts: list[int]
     others: tuple[MapProgram, ...] = ()
+    aliases: bool = False
 
 
-class MapFunction(ObjectSteps):
+class MapFunction(AliasSteps):
     """callbacks: (body's distance, what calls it: "loop" or the number of a map)."""
 
     def __init__(
         self, rng: random.Random, kind: str, main: bool, callees: int, shapes: list[Shape],
-        callbacks: list[tuple[int, str]], *, entry: bool = True,
+        callbacks: list[tuple[int, str]], *, entry: bool = True, aliases: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(rng, kind, main, callees, not main)
         self.shapes = shapes
@@ -101,6 +104,9 @@ class MapFunction(ObjectSteps):
         self.steps += [self.map_step] * 14 if self.own else []
         self.steps += [self.jump_step] * 3 if JUMPS in shapes else []
         self.steps += [self.call_back] * 3 if callbacks else []
+        self.steps += [self.twins, self.twins, self.behind]
+        if aliases:
+            self.steps = [self.twins] * 8 + [self.behind] * 4 + self.steps[:: max(len(self.steps) // 6, 1)]
 
     def helper(self, depth: int) -> list[Insn]:
         """One without a map."""
@@ -126,11 +132,11 @@ class MapFunction(ObjectSteps):
     def key(self, shape: Shape) -> list[Insn]:
         """A key on the stack: one of a few."""
         rng, reg = self.rng, self.scalar(write=True)
-        store = b.stx("u32", 10, _KEY + (4 if shape.type == "LPM_TRIE" else 0), reg)
-        code = [b.and_(reg, 7), store, b.st("u64", 10, _KEY + 8, rng.choice((0, 1)))]
+        store = b.stx("u32", 10, KEY + (4 if shape.type == "LPM_TRIE" else 0), reg)
+        code = [b.and_(reg, 7), store, b.st("u64", 10, KEY + 8, rng.choice((0, 1)))]
         if shape.type == "LPM_TRIE":
-            return [b.st("u32", 10, _KEY, rng.choice((0, 1, 4, 8, 8, 8, (shape.key - 4) * 8, 40))), *code]
-        return [b.st("u32", 10, _KEY + 4, rng.choice((0, 0, 1))), *code]
+            return [b.st("u32", 10, KEY, rng.choice((0, 1, 4, 8, 8, 8, (shape.key - 4) * 8, 40))), *code]
+        return [b.st("u32", 10, KEY + 4, rng.choice((0, 0, 1))), *code]
 
     def map_step(self, depth: int) -> list[Insn]:
         rng, which = self.rng, self.rng.choice(self.own)
@@ -142,7 +148,7 @@ class MapFunction(ObjectSteps):
         if shape.inner is not None:
             return self.inner(which, shape.inner)
         choice = rng.randrange(9)
-        place = [*self.key(shape), b.mov(2, b.R10), b.add(2, _KEY)]
+        place = [*self.key(shape), b.mov(2, b.R10), b.add(2, KEY)]
         if choice > 6 and shape.type.startswith(("PERCPU", "LRU_PERCPU")):
             return self.of_cpu(which, place, shape.value)
         if choice > 3 and shape.lock:
@@ -172,10 +178,10 @@ class MapFunction(ObjectSteps):
     def inner(self, which: int, shape: Shape) -> list[Insn]:
         """An operation on a map that a map of maps holds."""
         rng = self.rng
-        start = [*self.key(shape), b.st("u64", 10, _OUTER_KEY, rng.choice((0, 0, 1, 2, 3))), *self.map_of(which),
-                 b.mov(2, b.R10), b.add(2, _OUTER_KEY), *self.called(_LOOKUP)]  # fmt: skip
+        start = [*self.key(shape), b.st("u64", 10, OUTER_KEY, rng.choice((0, 0, 1, 2, 3))), *self.map_of(which),
+                 b.mov(2, b.R10), b.add(2, OUTER_KEY), *self.called(_LOOKUP)]  # fmt: skip
         choice = rng.randrange(5)
-        code = [b.mov(1, b.R0), b.mov(2, b.R10), b.add(2, _KEY)]
+        code = [b.mov(1, b.R0), b.mov(2, b.R10), b.add(2, KEY)]
         if choice == 0:
             code += self.called(_DELETE)
         elif choice < 3:
@@ -239,17 +245,23 @@ class MapFunction(ObjectSteps):
 
 def generate(rng: random.Random, length: int = 8) -> MapProgram:
     kind = rng.choice(("socket", "tc", "xdp"))
+    aliases = rng.random() < _ALIASES
     choices = [shape for shape in SHAPES if not (shape.lock and kind == "socket")]  # no locks there
+    if aliases and rng.random() < 0.9:  # the code of the other maps takes long at level 2
+        choices = [shape for shape in choices if shape.type.endswith("ARRAY") and not shape.lock]
     shapes = rng.sample(choices, rng.choice((0, 1, 1, 2, 3)))
     shapes += [TEXTS] if rng.random() < 0.6 else []
     others: list[MapProgram] = []
     if rng.random() < 0.2:
         shapes.append(JUMPS)
         others = [_program(rng, kind, shapes, 3, entry=False) for _ in range(rng.randint(1, _OTHERS))]
-    return replace(_program(rng, kind, shapes, length), others=tuple(others))
+    program = _program(rng, kind, shapes, min(length, _SHORT) if aliases else length, aliases=aliases)
+    return replace(program, others=tuple(others))
 
 
-def _program(rng: random.Random, kind: str, shapes: list[Shape], length: int, *, entry: bool = True) -> MapProgram:
+def _program(
+    rng: random.Random, kind: str, shapes: list[Shape], length: int, *, entry: bool = True, aliases: bool = False
+) -> MapProgram:
     """entry: nothing jumps to it."""
     walked = [str(number_) for number_, shape in enumerate(shapes) if shape.walks]
     callers = [rng.choice(["loop", *walked]) for _ in range(rng.choice((0, 0, 0, 1, 2)))]
@@ -261,12 +273,13 @@ def _program(rng: random.Random, kind: str, shapes: list[Shape], length: int, *,
         callbacks = [(at - index - 1, callers[at - subprograms - 1]) for at in range(subprograms + 1, last + 1)]
         if caller:  # loops in loops
             callbacks = [row for row in callbacks if row[0] >= 0 and row[1] == caller == "loop"]
-        function = MapFunction(rng, kind, main, max(subprograms - index, 0), shapes, callbacks, entry=entry)
+        function = MapFunction(rng, kind, main, max(subprograms - index, 0), shapes, callbacks, entry=entry,
+                               aliases=aliases)  # fmt: skip
         code: list[Insn] = _walker(rng, shapes[int(caller)]) if caller not in ("", "loop") else []
         code += prologue(rng, kind, main, 1 if not caller else 2 if caller == "loop" else 4)
         if main and entry:
             code += function.forget()
-        code += [b.st("u64", 10, _KEY, 0), b.st("u64", 10, _KEY + 8, 0)]
+        code += [b.st("u64", 10, KEY, 0), b.st("u64", 10, KEY + 8, 0)]
         code += function.block(0, rng.randint(2, length if main else 4))
         if index == 0 and subprograms and not _names(code, op.CALL, op.BPF_PSEUDO_CALL, 0):
             code += function.call(0, 0)
@@ -281,7 +294,7 @@ def _program(rng: random.Random, kind: str, shapes: list[Shape], length: int, *,
             code.append(b.and_(0, 1))
         bodies.append([*code, b.exit_()])
     starts = [sum(map(len, bodies[:index])) for index in range(last + 1)]
-    return MapProgram(kind, shapes, join(bodies), starts)
+    return MapProgram(kind, shapes, join(bodies), starts, aliases=aliases)
 
 
 def _walker(rng: random.Random, shape: Shape) -> list[Insn]:

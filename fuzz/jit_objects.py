@@ -28,7 +28,9 @@ _ATOMICS: Final = [
 
 class ObjectSteps(StackSteps):
     def map_of(self, which: int, reg: int = 1) -> list[Insn]:
-        return b.ld_imm64(reg, which, src=op.BPF_PSEUDO_MAP_FD)
+        """which: one of the program's shapes; -1: the array."""
+        first, second = b.ld_imm64(reg, 0, src=op.BPF_PSEUDO_MAP_FD)
+        return [first._replace(imm=which), second]
 
     def used(self, pointer: int, first: int, end: int, *, aligned: bool = True) -> list[Insn]:
         """Loads, stores and atomics (aligned only) on [first, end) behind a pointer; it is not changed."""
@@ -70,7 +72,7 @@ class ObjectSteps(StackSteps):
 
     def of_cpu(self, which: int, key: list[Insn], size: int) -> list[Insn]:
         inner = [*self.used(0, 0, size, aligned=size % 8 == 0), b.mov(0, 1)]
-        cpu = self.rng.choice((0, 0, 0, 1, 99))
+        cpu = self.rng.choice((0, 0, 1, 2, 99))
         return [*key, *self.map_of(which), b.mov(3, cpu), *self.called(_PERCPU), b.jmp("==", 0, 0, len(inner)), *inner]
 
     def record(self, which: int) -> list[Insn]:
