@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final
 
-from bombus.spec.tcp import SockOp, TcpState
+from bombus.spec.tcp import SOCK_OPS_ALL_CB_FLAGS, SockOp, SockOpFlag, TcpState
 from bombus.spec.version import KernelVersion, since
 
 
@@ -83,8 +83,8 @@ ENUMERATIONS: Final[tuple[Enumeration, ...]] = (
     _enum("tcx_action_base", "6.6", "TCX_", "NEXT=-1 PASS=0 DROP=2 REDIRECT=7"),
     _enum("xdp_action", "4.8", "XDP_", "ABORTED DROP PASS TX REDIRECT"),
     _enum("sk_action", "4.14", "SK_", "DROP PASS"),
-    _enum("", "4.15", "BPF_SOCK_OPS_", "RTO_CB_FLAG=1 RETRANS_CB_FLAG=2 STATE_CB_FLAG=4 RTT_CB_FLAG=8"
-          " PARSE_ALL_HDR_OPT_CB_FLAG=16 PARSE_UNKNOWN_HDR_OPT_CB_FLAG=32 WRITE_HDR_OPT_CB_FLAG=64 ALL_CB_FLAGS=127"),
+    _enum("", "4.15", "BPF_SOCK_OPS_",
+          " ".join(f"{flag.name}={flag.value}" for flag in SockOpFlag) + f" ALL_CB_FLAGS={SOCK_OPS_ALL_CB_FLAGS:d}"),
     _enum("", "4.13", "BPF_SOCK_OPS_", f"VOID {' '.join(SockOp.__members__)}"),
     _enum("", "4.16", "BPF_TCP_", f"{' '.join(TcpState.__members__)} MAX_STATES", 1),
     _enum("", "4.13", "", "TCP_BPF_IW TCP_BPF_SNDCWND_CLAMP TCP_BPF_DELACK_MAX TCP_BPF_RTO_MIN TCP_BPF_SYN"

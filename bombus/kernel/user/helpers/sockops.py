@@ -12,12 +12,15 @@ from bombus.errors import KernelError, NotSupported
 from bombus.kernel.user.helpers.registry import helper
 from bombus.kernel.user.progenv import ProgEnv
 from bombus.kernel.user.tcp import sockops
+from bombus.spec.tcp import SOCK_OPS_ALL_CB_FLAGS, SockOpFlag
 
 if TYPE_CHECKING:
     from bombus.kernel.user.sockets import UserSocket
     from bombus.kernel.user.tcp.connection import Tcp
 
-_HEADERS: Final = 0x70  # BPF_SOCK_OPS_PARSE_ALL_HDR_OPT_CB_FLAG, _PARSE_UNKNOWN_, _WRITE_
+_HEADERS: Final = (
+    SockOpFlag.PARSE_ALL_HDR_OPT_CB_FLAG | SockOpFlag.PARSE_UNKNOWN_HDR_OPT_CB_FLAG | SockOpFlag.WRITE_HDR_OPT_CB_FLAG
+)
 _SOL_IP, _IP_TOS = 0, 1
 _SOL_TCP: Final = 6
 _IW, _CLAMP, _CB_FLAGS = 1001, 1002, 1008  # TCP_BPF_IW, TCP_BPF_SNDCWND_CLAMP, TCP_BPF_SOCK_OPS_CB_FLAGS
@@ -29,8 +32,8 @@ def cb_flags_set(env: ProgEnv, ctx: int, flags: int) -> int:
     call = env.context(ctx)
     if not call.full:
         return -errno.EINVAL
-    call.tcp.flags = _known(flags & sockops.ALL_FLAGS)
-    return s32(flags & ~sockops.ALL_FLAGS & U32)
+    call.tcp.flags = _known(flags & SOCK_OPS_ALL_CB_FLAGS)
+    return s32(flags & ~SOCK_OPS_ALL_CB_FLAGS & U32)
 
 
 def _known(flags: int) -> int:
@@ -63,7 +66,7 @@ def setsockopt(env: ProgEnv, ctx: int, level: int, name: int, value: int, size: 
 def _own(tcp: Tcp, name: int, number: int) -> int:
     """Options that programs alone have."""
     if name == _CB_FLAGS:
-        if number & ~sockops.ALL_FLAGS:
+        if number & ~SOCK_OPS_ALL_CB_FLAGS:
             return -errno.EINVAL
         tcp.flags = _known(number)
     elif number <= 0 or (name == _IW and tcp.data_segs_out):

@@ -17,7 +17,7 @@ from bombus.errors import KernelError
 from bombus.kernel.user.tcp import sockops
 from bombus.kernel.user.tcp.segment import ACK, CWR, ECE, FIN, PSH, RST, SCALE, SYN, Place, Segment
 from bombus.kernel.user.world import world_of
-from bombus.spec.tcp import SockOp, TcpState
+from bombus.spec.tcp import SockOp, SockOpFlag, TcpState
 
 if TYPE_CHECKING:
     from bombus.kernel.user.sockets import UserSocket
@@ -87,7 +87,7 @@ class Tcp:
         return self.state != TcpState.NEW_SYN_RECV
 
     def set_state(self, state: TcpState) -> None:
-        if self.flags & sockops.STATE_FLAG:
+        if self.flags & SockOpFlag.STATE_CB_FLAG:
             sockops.call(self, SockOp.STATE_CB, self.state, state)
         self.state = state
 
@@ -380,7 +380,7 @@ class Tcp:
         rtt = max((now - self.sent_at) // 1000, 1)
         self.srtt = rtt if not self.srtt else max(self.srtt + (rtt - self.srtt) // 8, 1)
         self.rtt_min = min(self.rtt_min or rtt, rtt)
-        if self.flags & sockops.RTT_FLAG:
+        if self.flags & SockOpFlag.RTT_CB_FLAG:
             sockops.call(self, SockOp.RTT_CB, rtt, self.srtt << 3)
 
     def _received(self, segment: Segment) -> None:

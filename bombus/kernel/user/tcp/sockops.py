@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from bombus.kernel.user.tcp.segment import Segment
     from bombus.vm.memory import Region
 
-STATE_FLAG, RTT_FLAG, ALL_FLAGS = 4, 8, 0x7F
 _NUMBER: Final = ATTACH_TYPE["BPF_CGROUP_SOCK_OPS"].id
 _MEMBERS: Final = {member.name: member for member in SOCK_OPS.members}
 
