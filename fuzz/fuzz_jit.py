@@ -30,17 +30,18 @@ from multiprocessing import get_context
 from typing import Any, Literal
 
 from jit_generate import FUNCTIONS, JUMPS, TEXTS, MapProgram, Shape, generate
+from jit_flow import KFUNCS
 from jit_stack import KEPT, texts
+from jit_types import Types, kernel_types, program_types
 from vm_generate import VALUE_SIZE
 
-from bombus.btf.build import Builder
-from bombus.btf.types import Func, FuncProto, Int, Member, Param, Struct
 from bombus.errors import BombusError, KernelError
 from bombus.isa import opcodes as op
 from bombus.isa.insn import encode
 from bombus.jit.engine import NativeProgram
 from bombus.jit.together import compile_together
 from bombus.kernel.api import Attr
+from bombus.kernel.user.helpers.timers import run_timers
 from bombus.kernel.user.kernel import UserKernel
 from bombus.kernel.user.maps.ringbuf import RingBufMap
 from bombus.kernel.user.prog import Prog
@@ -52,6 +53,7 @@ _TYPES = {"socket": 1, "tc": 3, "xdp": 6}
 _ZERO_SEED = 64
 _RDONLY_PROG = 128
 _CPUS = 3
+_LATER, _RINGS = 1 << 60, 3  # when timers ring, and how often those that their callbacks set anew
 _COLLECT = 200_000, 50, 50  # what lives here lives for the whole batch: looking for garbage took an eighth
 _SEEDED = ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH", "BLOOM_FILTER")
 
@@ -71,37 +73,31 @@ class Machine:
     verify: Literal["strict", "off"]
     maps: str
     kernel: UserKernel = field(init=False)
-    functions: int = field(init=False)
-    """descriptor of BTF whose last types are functions"""
-    first: int = field(init=False)
-    """the first of them"""
-    locked: tuple[int, int] = field(init=False)
-    """types of a key, and of a value that begins with a lock"""
+    types: Types = field(init=False)
+    btf: int = field(init=False)
+    """descriptor of them"""
+    kfuncs: dict[str, int] = field(init=False)
 
     def __post_init__(self) -> None:
-        self.kernel = UserKernel("6.18", engine=self.engine, verify=self.verify, maps=self.maps, cpus=_CPUS)
-        builder = Builder()
-        number = builder.add(Int("long", 8, 1))
-        proto = builder.add(FuncProto(number, (Param("given", number),)))
-        word = builder.add(Int("int", 4, 1))
-        lock = builder.add(Struct("bpf_spin_lock", 4, (Member("val", word, 0),)))
-        members = Member("lock", lock, 0), Member("a", number, 64), Member("b", number, 128)
-        self.locked = word, builder.add(Struct("locked", 24, members))
-        functions = [builder.add(Func(f"f{place}", proto, 0)) for place in range(FUNCTIONS)]
-        self.first = functions[0]
-        data = builder.to_bytes()
-        self.functions = self.kernel.bpf(Attr("BPF_BTF_LOAD", btf=data, btf_size=len(data)))
+        kernel_types_, self.kfuncs = kernel_types()
+        self.kernel = UserKernel("6.18", engine=self.engine, verify=self.verify, maps=self.maps, cpus=_CPUS,
+                                 btf=kernel_types_)  # fmt: skip
+        self.types = program_types(FUNCTIONS)
+        data = self.types.data
+        self.btf = self.kernel.bpf(Attr("BPF_BTF_LOAD", btf=data, btf_size=len(data)))
 
     def _map(self, shape: Shape) -> int:
         if shape is TEXTS:
             return self._texts(shape)
         flags = shape.flags | (_ZERO_SEED if shape.type in _SEEDED else 0)
         inner = [self._map(shape.inner) for _ in range(3)] if shape.inner is not None else []
-        types = dict(zip(("btf_key_type_id", "btf_value_type_id"), self.locked, strict=True)) if shape.lock else {}
+        begins = "lock" if shape.lock else "timer" if shape.timer else ""
+        ids = self.types.values.get(begins, ())
+        types = dict(zip(("btf_key_type_id", "btf_value_type_id"), ids, strict=bool(ids)))
         fd = self.kernel.bpf(
             Attr("BPF_MAP_CREATE", map_type=MAP_TYPE[f"BPF_MAP_TYPE_{shape.type}"].id, key_size=shape.key,
                  value_size=shape.value, max_entries=shape.entries, map_flags=flags, inner_map_fd=(inner or [0])[0],
-                 btf_fd=self.functions if shape.lock else 0, **types)
+                 btf_fd=self.btf if begins else 0, **types)
         )  # fmt: skip
         for slot, one in enumerate(inner[1:]):
             key, value = slot.to_bytes(4, "little"), one.to_bytes(4, "little")
@@ -140,10 +136,15 @@ class Machine:
                 insns[index] = insn._replace(imm=maps[insn.imm])
             elif insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_MAP_FD:
                 insns[index] = insn._replace(imm=maps[insn.imm + 1])
-        starts = b"".join(struct.pack("<II", at, self.first + number) for number, at in enumerate(program.starts))
+            elif insn.opcode == op.CALL and insn.src == op.BPF_PSEUDO_KFUNC_CALL:
+                insns[index] = insn._replace(imm=self.kfuncs[KFUNCS[insn.imm]])
+        rows = zip(program.starts, program.kinds, strict=True)
+        starts = b"".join(
+            struct.pack("<II", at, self.types.functions[kind] + number) for number, (at, kind) in enumerate(rows)
+        )
         return self.kernel.bpf(
             Attr("BPF_PROG_LOAD", prog_type=_TYPES[program.kind], insns=encode(insns), insn_cnt=len(insns),
-                 license=b"GPL\0", prog_btf_fd=self.functions, func_info=starts, func_info_rec_size=8,
+                 license=b"GPL\0", prog_btf_fd=self.btf, func_info=starts, func_info_rec_size=8,
                  func_info_cnt=len(program.starts))
         )  # fmt: skip
 
@@ -168,6 +169,8 @@ class Machine:
                     kernel.bpf(attr)
                     results.append(attr.get("retval"))
                     left.append(bytes(out[: attr.get("data_size_out")]))
+            for _ in range(_RINGS):
+                run_timers(kernel, _LATER)
             items: list[Any] = [kernel.object("BPF_MAP_LOOKUP_ELEM", fd, "map") for fd in loaded.maps]
             for item in items:
                 if item.type.short == "prog_array":  # they and their maps hold each other
@@ -178,6 +181,7 @@ class Machine:
             found[0] = [(key, data[:KEPT]) for key, data in found[0]]  # an address lies behind that
             return results, found, [] if at_once else left, kernel.printk()
         finally:
+            world_of(kernel).timers.clear()
             self.close((loaded.fd, *loaded.others, *loaded.maps))
 
     def contents(self, item: Any) -> list[object]:
@@ -227,14 +231,16 @@ class Judge:
             at_once = bool(seed & 1)
             for machine in (self.native, self.slow):
                 world_of(machine.kernel).cpu = seed // 2 % _CPUS
+            machine = self.native
             try:
-                got = self.native.outcome(loaded, value, packets, at_once=at_once)
+                got = machine.outcome(loaded, value, packets, at_once=at_once)
+                machine = self.slow
+                expected = machine.outcome(machine.load(program), value, packets, at_once=at_once)
             except BombusError as error:
-                self.native.kernel.printk()
-                yield seed, f"{type(error).__name__}: {error}"
-                continue
-            expected = self.slow.outcome(self.slow.load(program), value, packets, at_once=at_once)
-            yield seed, apart(got, expected)
+                machine.kernel.printk()
+                yield seed, f"{machine.engine}: {type(error).__name__}: {error}"
+            else:
+                yield seed, apart(got, expected)
 
     def compile(self, programs: Iterable[Loaded], level: int) -> None:
         compiled = []

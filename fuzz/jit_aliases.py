@@ -68,7 +68,7 @@ class AliasSteps(ObjectSteps):
 
     def _plain_maps(self) -> list[int]:
         """Those that give addresses of values that all may write to."""
-        return [which for which in self.own if self.shapes[which].type in _HELD_BY and not self.shapes[which].lock]
+        return [which for which in self.own if self.shapes[which].type in _HELD_BY and not self.shapes[which].special]
 
     def _copies(self, reg: int, first: int = 0) -> tuple[Callable[[], list[Insn]], ...]:
         """Ways to where a register leads: a move, one through the stack, one at an offset that only the run knows."""
@@ -80,14 +80,13 @@ class AliasSteps(ObjectSteps):
         """The array's value."""
         first, second = b.ld_imm64(0, 0, src=op.BPF_PSEUDO_MAP_VALUE)
         looked_up = [b.st("u64", 10, KEY, 0), b.mov(2, b.R10), b.add(2, KEY), *self.map_of(-1), *self.called(_LOOKUP)]
-        dynptr = [b.mov(1, b.R8), b.mov(2, 64), b.mov(3, 0), b.mov(4, b.R10), b.add(4, DYNPTR),
-                  *self.called(_FROM_MEM), b.mov(1, b.R10), b.add(1, DYNPTR), b.mov(2, 0), b.mov(3, 64),
-                  *self.called(_DATA)]  # fmt: skip
+        dynptr = [b.mov(1, b.R10), b.add(1, DYNPTR), b.mov(2, 0), b.mov(3, 64), *self.called(_DATA)]
+        made = (b.mov(1, b.R8), b.mov(2, 64), b.mov(3, 0), b.mov(4, b.R10), b.add(4, DYNPTR), *self.called(_FROM_MEM))
         variable = [b.mov(0, b.R8), b.ldx("u8", 1, 8, self.rng.randrange(64)), b.and_(1, 8), b.add(0, b.R1)]
         ways = (*self._copies(8), lambda: [first, second], lambda: looked_up, lambda: looked_up, lambda: dynptr)
         if self.rng.random() < 0.3:
-            return Region((*ways, lambda: variable), 56, ((8, 0),), fails=True)
-        return Region(ways, 64, ((8, 0), (8, 0)), fails=True)
+            return Region((*ways, lambda: variable), 56, ((8, 0),), fails=True, before=made)
+        return Region(ways, 64, ((8, 0), (8, 0)), fails=True, before=made)
 
     def _of_stack(self) -> Region:
         rng = self.rng

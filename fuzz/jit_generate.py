@@ -12,7 +12,9 @@ import random
 from dataclasses import dataclass, replace
 from typing import Final
 
-from jit_aliases import KEY, OUTER_KEY, AliasSteps
+from jit_aliases import KEY, OUTER_KEY
+from jit_flow import TIMER_BYTES, FlowSteps
+from jit_types import NONNULL, NULLABLE, STATIC
 from vm_generate import SCALARS, join, prologue, results
 
 from bombus.isa import build as b
@@ -30,7 +32,7 @@ FUNCTIONS: Final = 4  # the most that a program has
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """What a program's map is made with. key: 0 where it has none. lock: values begin with a lock. type TEXTS: an array
+    """What a program's map is made with. key: 0 where it has none. lock, timer: what values begin with. type TEXTS: an array
     with `jit_stack.texts`, read-only."""
 
     type: str
@@ -40,6 +42,11 @@ class Shape:
     flags: int = 0
     inner: Shape | None = None
     lock: bool = False
+    timer: bool = False
+
+    @property
+    def special(self) -> bool:
+        return self.lock or self.timer
 
     @property
     def walks(self) -> bool:
@@ -59,10 +66,12 @@ SHAPES: Final = (
     Shape("QUEUE", 0, 8, 3), Shape("STACK", 0, 12, 3), Shape("BLOOM_FILTER", 0, 8, 4096),
     *[Shape("RINGBUF", 0, 0, 4096)] * 3,
     *(Shape(kind, 4, 24, 3, lock=True) for kind in ("HASH", "ARRAY")),
+    *(Shape(kind, 4, 32, 3, timer=True) for kind in ("HASH", "ARRAY")),
 )  # fmt: skip
 TEXTS: Final = Shape("TEXTS", 4, 16 * 16, 1)
 JUMPS: Final = Shape("PROG_ARRAY", 4, 4, 3)
 _OTHERS: Final = 2  # the most programs to jump to
+_KFUNCS: Final = 0.2  # of the programs call some
 _ALIASES: Final = 0.15  # of the programs have many of those steps
 _SHORT: Final = 4  # and are no longer than this
 
@@ -70,29 +79,32 @@ _SHORT: Final = 4  # and are no longer than this
 @dataclass(frozen=True, slots=True)
 class MapProgram:
     """kind, insns: as `vm_generate.Program`; BPF_PSEUDO_MAP_FD is for the shape that its immediate numbers,
-    BPF_PSEUDO_MAP_VALUE for the one before that. starts: where functions begin. others: programs on the same maps, for
+    BPF_PSEUDO_MAP_VALUE for the one before that. starts: where functions begin. kinds: of `jit_types`. others: programs on the same maps, for
     the first slots of JUMPS. aliases: most steps are those of `jit_aliases`."""
 
     kind: str
     shapes: list[Shape]
     insns: list[Insn]
     starts: list[int]
+    kinds: tuple[str, ...]
     others: tuple[MapProgram, ...] = ()
     aliases: bool = False
 
 
-class MapFunction(AliasSteps):
-    """callbacks: (body's distance, what calls it: "loop" or the number of a map)."""
+class MapFunction(FlowSteps):
+    """callee: the kind of function that is called."""
 
     def __init__(
         self, rng: random.Random, kind: str, main: bool, callees: int, shapes: list[Shape],
         callbacks: list[tuple[int, str]], *, entry: bool = True, aliases: bool = False,
+        callee: str = STATIC, kfuncs: bool = False,
     ) -> None:  # fmt: skip
         super().__init__(rng, kind, main, callees, not main)
         self.shapes = shapes
         self.own = [place for place, shape in enumerate(shapes) if shape not in (TEXTS, JUMPS)]
         self.texts = shapes.index(TEXTS) if TEXTS in shapes else -1
         self.callbacks = callbacks
+        self.callee = callee
         self.sets = rng.random() < 0.4
         self.steps += [self.helper] * 9
         self.steps += [self.told, self.told, self.string, self.kept, self.kept, self.distance, self.somewhere]
@@ -103,7 +115,9 @@ class MapFunction(AliasSteps):
             self.steps = [step for step in self.steps if step != self.legacy]  # which may leave at once
         self.steps += [self.map_step] * 14 if self.own else []
         self.steps += [self.jump_step] * 3 if JUMPS in shapes else []
-        self.steps += [self.call_back] * 3 if callbacks else []
+        self.steps += [self.call_back] * 3 if any(caller != "timer" for _, caller in callbacks) else []
+        self.steps += [self.iterate, self.iterate, self.cast] * 2 + [self.section] if kfuncs else []
+        self.steps += [self.until]
         self.steps += [self.twins, self.twins, self.behind]
         if aliases:
             self.steps = [self.twins] * 8 + [self.behind] * 4 + self.steps[:: max(len(self.steps) // 6, 1)]
@@ -148,6 +162,8 @@ class MapFunction(AliasSteps):
         if shape.inner is not None:
             return self.inner(which, shape.inner)
         choice = rng.randrange(9)
+        if choice > 3 and shape.timer:
+            return self.timed(which, shape)
         place = [*self.key(shape), b.mov(2, b.R10), b.add(2, KEY)]
         if choice > 6 and shape.type.startswith(("PERCPU", "LRU_PERCPU")):
             return self.of_cpu(which, place, shape.value)
@@ -173,6 +189,8 @@ class MapFunction(AliasSteps):
         code = super().call(depth, callee)
         if self.rng.random() < 0.3:  # memory of another kind
             code[:2] = [b.mov(1, b.R8), b.add(1, 0)]
+        elif self.callee == NULLABLE and self.rng.random() < 0.3:
+            code[:2] = [b.mov(1, 0), b.mov(1, 0)]
         return code
 
     def inner(self, which: int, shape: Shape) -> list[Insn]:
@@ -233,7 +251,7 @@ class MapFunction(AliasSteps):
     def call_back(self, depth: int) -> list[Insn]:
         if depth:
             return self.helper(depth)
-        distance, caller = self.rng.choice(self.callbacks)
+        distance, caller = self.rng.choice([row for row in self.callbacks if row[1] != "timer"])
         first, second = b.ld_imm64(2, 0, src=op.BPF_PSEUDO_FUNC)
         code = [first._replace(off=distance), second, b.mov(3, b.R10), b.add(3, -64), b.mov(4, 0)]
         if caller == "loop":
@@ -246,9 +264,9 @@ class MapFunction(AliasSteps):
 def generate(rng: random.Random, length: int = 8) -> MapProgram:
     kind = rng.choice(("socket", "tc", "xdp"))
     aliases = rng.random() < _ALIASES
-    choices = [shape for shape in SHAPES if not (shape.lock and kind == "socket")]  # no locks there
+    choices = [shape for shape in SHAPES if not (shape.special and kind == "socket")]  # no locks there
     if aliases and rng.random() < 0.9:  # the code of the other maps takes long at level 2
-        choices = [shape for shape in choices if shape.type.endswith("ARRAY") and not shape.lock]
+        choices = [shape for shape in choices if shape.type.endswith("ARRAY") and not shape.special]
     shapes = rng.sample(choices, rng.choice((0, 1, 1, 2, 3)))
     shapes += [TEXTS] if rng.random() < 0.6 else []
     others: list[MapProgram] = []
@@ -264,8 +282,12 @@ def _program(
 ) -> MapProgram:
     """entry: nothing jumps to it."""
     walked = [str(number_) for number_, shape in enumerate(shapes) if shape.walks]
-    callers = [rng.choice(["loop", *walked]) for _ in range(rng.choice((0, 0, 0, 1, 2)))]
+    timers = ["timer"] * 4 if any(shape.timer for shape in shapes) else []
+    callers = [rng.choice(["loop", *walked, *timers]) for _ in range(rng.choice((0, 0, 0, 1, 2)))]
+    callers += timers[:1] if "timer" not in callers else []
     subprograms = rng.choice((0, 0, 0, 1))
+    callee = rng.choice((STATIC, STATIC, NONNULL, NULLABLE))
+    kfuncs = rng.random() < _KFUNCS
     last = subprograms + len(callers)
     bodies = []
     for index in range(last + 1):
@@ -274,9 +296,15 @@ def _program(
         if caller:  # loops in loops
             callbacks = [row for row in callbacks if row[0] >= 0 and row[1] == caller == "loop"]
         function = MapFunction(rng, kind, main, max(subprograms - index, 0), shapes, callbacks, entry=entry,
-                               aliases=aliases)  # fmt: skip
-        code: list[Insn] = _walker(rng, shapes[int(caller)]) if caller not in ("", "loop") else []
-        code += prologue(rng, kind, main, 1 if not caller else 2 if caller == "loop" else 4)
+                               aliases=aliases, callee=callee, kfuncs=kfuncs)  # fmt: skip
+        code: list[Insn] = _walker(rng, shapes[int(caller)]) if caller.isdigit() else []
+        if caller == "timer":
+            code += _walker(rng, next(shape for shape in shapes if shape.timer), rings=True)
+        if not main and not caller and callee == NULLABLE:
+            code += [b.jmp("!=", 1, 0, 2), b.mov(0, 0), b.exit_()]
+        code += prologue(rng, kind, main, 4 if caller.isdigit() else 2 if caller == "loop" else 1)
+        if caller == "timer":
+            code.append(b.mov(6, b.R8))
         if main and entry:
             code += function.forget()
         code += [b.st("u64", 10, KEY, 0), b.st("u64", 10, KEY + 8, 0)]
@@ -291,19 +319,22 @@ def _program(
         if function.sets:
             code += function.forget()
         if caller:
-            code.append(b.and_(0, 1))
+            code.append(b.mov(0, 0) if caller == "timer" else b.and_(0, 1))
         bodies.append([*code, b.exit_()])
     starts = [sum(map(len, bodies[:index])) for index in range(last + 1)]
-    return MapProgram(kind, shapes, join(bodies), starts, aliases=aliases)
+    kinds = [callee if 0 < index <= subprograms else STATIC for index in range(last + 1)]
+    return MapProgram(kind, shapes, join(bodies), starts, tuple(kinds), aliases=aliases)
 
 
-def _walker(rng: random.Random, shape: Shape) -> list[Insn]:
-    """What a function for each element does with its key and value."""
+def _walker(rng: random.Random, shape: Shape, *, rings: bool = False) -> list[Insn]:
+    """What a function for each element, or of a timer, does with its key and value."""
     code: list[Insn] = []
-    if shape.key >= 4:
+    if rings:
+        code += [b.ldx("u32", 0, 2, 0), b.stx("u64", 3, TIMER_BYTES, 0)]
+    elif shape.key >= 4:
         code += [b.ldx("u32", 0, 2, 0), b.stx("u64", 4, rng.randrange(0, 64, 8), 0)]
     if not shape.lock and shape.value >= 8:
-        off = rng.randrange(0, shape.value - 7, 8)
+        off = rng.randrange(TIMER_BYTES if shape.timer else 0, shape.value - 7, 8)
         code += [b.ldx("u64", 0, 3, off), b.xor(0, number(rng, 31)), b.stx("u32", 3, off, 0)]
     return code
 
@@ -318,5 +349,9 @@ def _missing(function: MapFunction, code: list[Insn], callbacks: list[tuple[int,
     for row in callbacks:
         if not _names(code, op.LD_IMM64, op.BPF_PSEUDO_FUNC, row[0]):
             function.callbacks = [row]
-            out += function.call_back(0)
+            if row[1] == "timer":
+                which = next(which for which, shape in enumerate(function.shapes) if shape.timer)
+                out += function.timed(which, function.shapes[which])
+            else:
+                out += function.call_back(0)
     return out

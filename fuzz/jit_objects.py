@@ -112,7 +112,7 @@ class ObjectSteps(StackSteps):
                          b.jmp("==", 0, 0, len(inner)), *inner]  # fmt: skip
         if ring >= 0:
             code += [b.mov(1, b.R10), b.add(1, DYNPTR), b.mov(2, 0),
-                     *self.called(rng.choice((_SUBMIT_DYNPTR, _DISCARD_DYNPTR)))]  # fmt: skip
+                     *self.called(rng.choice((_SUBMIT_DYNPTR, _DISCARD_DYNPTR))), b.mov(0, 4)]  # fmt: skip
         return code
 
     def walk(self, depth: int) -> list[Insn]:

@@ -35,8 +35,8 @@ class Facts(NamedTuple):
     stack that the function starting there uses at most. maps: id of the map that a call always works on. loops: the
     function that a bpf_loop always calls, with flags 0, or another helper with whatever flags. probes: loads through
     typed pointers, which may lead nowhere and then give 0.
-    stack_numbers: where pointers into the stack become numbers, or may be read as such later: arithmetic, atomics, and
-    stores of them into the stack itself.
+    stack_numbers: where pointers into the stack become numbers, or may be read as such later: arithmetic, atomics,
+    stores of them into the stack itself, and calls of global functions, which do not know them for such.
     inner: type (number) of the map that a call works on, where it is one out of a map of maps.
     """
 

@@ -123,6 +123,8 @@ def call(env: Env, insn: Insn) -> int:
             name = f" ('{subprog.name}')" if env.rules.lazy_globals else ""
             env.fail(errno, f"Caller passes invalid args into func#{number}{name}")
         env.say(f"Func#{number} ('{subprog.name}') is global and assumed valid.\n")
+        for reg in caller.regs[1:6]:  # to the function it is memory like any other, which helpers may get
+            env.note_stack_number(reg)
         if subprog.changes_packet:
             clear_packet_pointers(env)
         subprog.called = True

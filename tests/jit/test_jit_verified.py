@@ -73,9 +73,29 @@ def test_loops_call_their_function_where_others_are_gone() -> None:
              *looped(first, 3), b.mov(6, b.R0), *looped(second, 10), b.mul(6, 16), b.add(0, b.R6), EXIT,
              b.mov(0, 7), EXIT, b.mov(0, 0), EXIT, b.mov(0, 1), EXIT]  # fmt: skip
     machine = fuzz_jit.Machine("native", "strict", "python")
-    loaded = machine.load(fuzz_jit.MapProgram("socket", [], insns, [0, dead, first, second]))
+    loaded = machine.load(fuzz_jit.MapProgram("socket", [], insns, [0, dead, first, second], ("static",) * 4))
     results, *_ = machine.outcome(loaded, bytes(fuzz_jit.VALUE_SIZE), [bytes(64)], at_once=False)
     assert results == [3 * 16 + 1]
+
+
+@pytest.mark.parametrize("by_number", [False, True])
+def test_global_functions_give_the_callers_stack_to_helpers(by_number: bool) -> None:
+    """To them it is memory like any other: bpf_probe_read_kernel writes there, or reads what a number leads to."""
+    value = b.ld_imm64(3, 0, src=op.BPF_PSEUDO_MAP_VALUE)
+    given = [*value, b.mov(2, 8), b.call(113), EXIT]
+    if by_number:
+        given = [b.neg(1), b.neg(1), b.mov(3, b.R1), *b.ld_imm64(1, 0, src=op.BPF_PSEUDO_MAP_VALUE), b.mov(2, 8),
+                 b.call(113), EXIT]  # fmt: skip
+    room = [b.st("u64", 10, at, 5) for at in range(-64, 0, 8)]
+    main = [*room, b.mov(1, b.R10), b.add(1, -64), b.mov(2, 0)]
+    end = [b.ldx("u64", 0, 10, -64), *b.ld_imm64(1, 0, src=op.BPF_PSEUDO_MAP_VALUE), b.ldx("u64", 1, 1, 0),
+           b.mul(1, 100), b.add(0, b.R1), EXIT]  # fmt: skip
+    insns = [*main, Insn(op.CALL, 0, op.BPF_PSEUDO_CALL, 0, len(end)), *end, *given]
+    machine = fuzz_jit.Machine("native", "strict", "python")
+    program = fuzz_jit.MapProgram("socket", [], insns, [0, len(insns) - len(given)], ("static", "nonnull"))
+    value_ = (7).to_bytes(8, "little").ljust(fuzz_jit.VALUE_SIZE, b"\0")
+    results, *_ = machine.outcome(machine.load(program), value_, [bytes(64)], at_once=False)
+    assert results == [5 + 5 * 100 if by_number else 7 + 7 * 100]
 
 
 @pytest.mark.parametrize("map_type", ["BPF_MAP_TYPE_ARRAY", "BPF_MAP_TYPE_PERCPU_ARRAY"])
