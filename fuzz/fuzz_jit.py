@@ -29,8 +29,9 @@ from mmap import PAGESIZE
 from multiprocessing import get_context
 from typing import Any, Literal
 
-from jit_generate import FUNCTIONS, JUMPS, TEXTS, MapProgram, Shape, generate
 from jit_flow import KFUNCS
+from jit_generate import FUNCTIONS, MapProgram, generate
+from jit_shapes import JUMPS, TEXTS, Shape
 from jit_stack import KEPT, texts
 from jit_types import Types, kernel_types, program_types
 from vm_generate import VALUE_SIZE

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from jit_objects import DYNPTR, ObjectSteps
+from jit_shapes import Shape
 from vm_generate import PACKET_BYTES
 
 from bombus.isa import build as b
 from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.isa.sample import number
-
-if TYPE_CHECKING:
-    from jit_generate import Shape
 
 KEY: Final = -96  # in the stack: 16 bytes of a key
 OUTER_KEY: Final = -104  # and of one of a map of maps

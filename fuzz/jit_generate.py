@@ -3,7 +3,7 @@
 A program has up to three maps of its own beside the array that all have, and other programs that it may jump to.
 What helpers give back goes on in r0, values are read and written through the pointers that look-ups give, and loops and
 walks over maps call functions. More steps: `jit_stack` (numbers of addresses), `jit_objects`, `jit_aliases` (several
-pointers to the same bytes).
+pointers to the same bytes), `jit_flow`.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Final
 
 from jit_aliases import KEY, OUTER_KEY
 from jit_flow import TIMER_BYTES, FlowSteps
+from jit_shapes import JUMPS, SHAPES, TEXTS, Shape
 from jit_types import NONNULL, NULLABLE, STATIC
 from vm_generate import SCALARS, join, prologue, results
 
@@ -28,48 +29,6 @@ _PRANDOM, _KTIME, _CPU, _CSUM_DIFF, _LOAD_BYTES = 7, 5, 8, 28, 26
 
 
 FUNCTIONS: Final = 4  # the most that a program has
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What a program's map is made with. key: 0 where it has none. lock, timer: what values begin with. type TEXTS: an array
-    with `jit_stack.texts`, read-only."""
-
-    type: str
-    key: int
-    value: int
-    entries: int
-    flags: int = 0
-    inner: Shape | None = None
-    lock: bool = False
-    timer: bool = False
-
-    @property
-    def special(self) -> bool:
-        return self.lock or self.timer
-
-    @property
-    def walks(self) -> bool:
-        return self.type in ("ARRAY", "PERCPU_ARRAY", "HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")
-
-
-SHAPES: Final = (
-    *(Shape(kind, size, value, 5) for kind in ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH")
-      for size, value in ((4, 8), (7, 16), (16, 24))),
-    Shape("LRU_HASH", 8, 8, 4, 2),
-    *(Shape(kind, 4, 12, 5) for kind in ("PERCPU_HASH", "LRU_PERCPU_HASH")),
-    *[Shape("ARRAY", 4, 24, 3)] * 3, *(Shape("PERCPU_ARRAY", 4, size, 3) for size in (8, 12, 20)),
-    Shape("LPM_TRIE", 8, 16, 6, 1), Shape("LPM_TRIE", 5, 8, 6, 1),
-    *(Shape(kind, 4, 4, 3, 0, inner) for kind in ("ARRAY_OF_MAPS", "HASH_OF_MAPS")
-      for inner in (Shape("HASH", 8, 8, 5), Shape("LRU_HASH", 4, 16, 4), Shape("ARRAY", 4, 8, 3),
-                    Shape("PERCPU_HASH", 4, 12, 5), Shape("PERCPU_ARRAY", 4, 12, 2))),
-    Shape("QUEUE", 0, 8, 3), Shape("STACK", 0, 12, 3), Shape("BLOOM_FILTER", 0, 8, 4096),
-    *[Shape("RINGBUF", 0, 0, 4096)] * 3,
-    *(Shape(kind, 4, 24, 3, lock=True) for kind in ("HASH", "ARRAY")),
-    *(Shape(kind, 4, 32, 3, timer=True) for kind in ("HASH", "ARRAY")),
-)  # fmt: skip
-TEXTS: Final = Shape("TEXTS", 4, 16 * 16, 1)
-JUMPS: Final = Shape("PROG_ARRAY", 4, 4, 3)
 _OTHERS: Final = 2  # the most programs to jump to
 _KFUNCS: Final = 0.2  # of the programs call some
 _ALIASES: Final = 0.15  # of the programs have many of those steps
@@ -79,8 +38,9 @@ _SHORT: Final = 4  # and are no longer than this
 @dataclass(frozen=True, slots=True)
 class MapProgram:
     """kind, insns: as `vm_generate.Program`; BPF_PSEUDO_MAP_FD is for the shape that its immediate numbers,
-    BPF_PSEUDO_MAP_VALUE for the one before that. starts: where functions begin. kinds: of `jit_types`. others: programs on the same maps, for
-    the first slots of JUMPS. aliases: most steps are those of `jit_aliases`."""
+    BPF_PSEUDO_MAP_VALUE for the one before that, and kernel functions are numbers of KFUNCS. starts: where functions
+    begin. kinds: of them, see `jit_types`. others: programs on the same maps, for the first slots of JUMPS. aliases:
+    most steps are those of `jit_aliases`."""
 
     kind: str
     shapes: list[Shape]
