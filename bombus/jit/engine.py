@@ -47,7 +47,7 @@ from bombus.vm import jumps
 from bombus.vm.binding import TAIL_CALL, at, bind_calls, function_base
 from bombus.vm.env import ArrayPlace, Compiled, Env, HelperFn, MapCode
 from bombus.vm.memory import Memory
-from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run
+from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run, own
 
 if TYPE_CHECKING:
     from bombus.vm.reference import ReferenceProgram
@@ -131,8 +131,7 @@ class NativeProgram:
         if function is None:
             return self._reference().call(address, args)
         registers = [*(value & U64 for value in args[:5]), 0, 0, 0, 0, 0][:5]
-        if self._active:
-            state = self._active[-1]
+        if (state := own(self._active)) is not None:
             if self._options.checked and state.words[FRAME] == state.words[TOP]:
                 raise VmFault("stack", NO_FRAME)
             frame, insn = state.words[FRAME], state.halves[INSN]
@@ -268,8 +267,8 @@ class NativeProgram:
 
     @property
     def is_running(self) -> bool:
-        """Is a run of this program in a helper that may call back?"""
-        return bool(self._active)
+        """Is a run of this program, in this thread, in a helper that may call back?"""
+        return own(self._active) is not None
 
     def _reference(self) -> ReferenceProgram:
         """For what has no native code: callbacks to addresses that no instruction names, programs beyond reason."""

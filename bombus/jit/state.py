@@ -32,7 +32,9 @@ STATES: dict[int, State] = {}  # by address of `struct run`
 class State:
     """One run's `struct run` and what Python keeps beside it. It is used again for later runs."""
 
-    __slots__ = ("address", "base", "buffer", "epoch", "error", "halves", "keep", "memory", "next", "run", "words")
+    __slots__ = (
+        "address", "base", "buffer", "epoch", "error", "halves", "keep", "memory", "next", "run", "thread", "words",
+    )  # fmt: skip
 
     def __init__(self, memory: Memory) -> None:
         self.buffer = ctypes.create_string_buffer(abi.RUN_BYTES + 8)
@@ -45,12 +47,14 @@ class State:
         self.keep: list[object] = []  # programs that were jumped to
         self.next = 0  # the entry of the table of regions that goes next
         self.run: Run | None = None
+        self.thread = 0
         self.base = 0
         STATES[self.address] = self
 
     def begin(self, run: Run, budget: int | None, cpu: int) -> None:
         """Be ready for a run in the frame that `run` is in now."""
         self.run = run
+        self.thread = run.thread
         self.base = run.stack.bases[0]
         halves, words = self.halves, self.words
         words[0] = words[1] = 0

@@ -26,7 +26,7 @@ from bombus.vm.env import Env
 from bombus.vm.flow import Irreducible, analyse, order_blocks
 from bombus.vm.memory import Memory, Region
 from bombus.vm.reference import ReferenceProgram
-from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, NO_FRAME, ZEROS, Run
+from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, NO_FRAME, ZEROS, Run, own
 from bombus.vm.structure import Structure
 
 _serial = itertools.count()
@@ -98,8 +98,8 @@ class FastProgram:
 
     @property
     def is_running(self) -> bool:
-        """Is a run of this program going on that callbacks may come back to?"""
-        return bool(self._active)
+        """Is a run of this program going on in this thread that callbacks may come back to?"""
+        return own(self._active) is not None
 
     def prepare(self) -> None:
         """Compile now what the first run would compile."""
@@ -122,8 +122,8 @@ class FastProgram:
         if self._fallback is not None:
             return self._fallback.call(address, args)
         registers = [*(value & U64 for value in args[:5]), 0, 0, 0, 0, 0][:5]
-        if self._active:
-            run = self._active[-1]
+        run = own(self._active)
+        if run is not None:
             frame = run.frame
             run.push(-1)
             try:
@@ -149,7 +149,7 @@ class FastProgram:
             raise VmFault("budget", _NO_BUDGET, insn=self._instruction(stop)) from None
         finally:
             if self._callbacks:
-                self._active.pop()
+                self._active.remove(run)
 
     def _instruction(self, error: BaseException) -> int:
         """The instruction whose code raised the error: the innermost line of ours on the way."""

@@ -24,7 +24,7 @@ from bombus.isa.ints import INTS
 from bombus.vm.binding import TAIL_CALL, at, bind_calls, function_base
 from bombus.vm.env import Env
 from bombus.vm.memory import Memory
-from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, Run
+from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, Run, own
 
 Trace = Callable[[int, Sequence[int]], None]
 """Called before each instruction with its index and r0..r10, which it must not change."""
@@ -88,8 +88,8 @@ class ReferenceProgram:
         entry, rest = divmod(address - self.base, 8)
         if rest or not 0 <= entry < len(self._insns):
             raise VmFault("call", f"{address:#x} is no function of this program")
-        if self._active:
-            run = self._active[-1]
+        run = own(self._active)
+        if run is not None:
             run.push(-1)
             try:
                 return self._guarded(entry, args, run)
@@ -108,7 +108,7 @@ class ReferenceProgram:
             return self._interpret(entry, args, run)
         finally:
             run.frame = frame
-            self._active.pop()
+            self._active.remove(run)
 
     def _interpret(self, pc: int, args: Sequence[int], run: Run) -> int:
         """Run until the frame that `run` is in now exits."""

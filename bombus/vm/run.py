@@ -6,9 +6,10 @@ Sources: Linux 6.12 include/linux/bpf.h (MAX_TAIL_CALL_CNT, BPF_MAX_LOOPS), incl
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import repeat
-from typing import Final, Protocol
+from threading import get_ident
+from typing import Final, Protocol, TypeVar
 
 from bombus.errors import VmFault
 from bombus.isa.opcodes import MAX_BPF_STACK
@@ -79,11 +80,11 @@ class Run:
     """The state that a program shares with the subprograms, callbacks and programs it calls.
 
     frame: number of the current frame; top: number of the last frame that the current program may use;
-    tail_calls: how many were made; budget: instructions left (None: no limit); ticks: the budget as an
-    iterator, for engines that count rounds of loops and calls only.
+    tail_calls: how many were made; thread: who began it; budget: instructions left (None: no limit); ticks: the
+    budget as an iterator, for engines that count rounds of loops and calls only.
     """
 
-    __slots__ = ("_memory", "budget", "frame", "stack", "tail_calls", "ticks", "top")
+    __slots__ = ("_memory", "budget", "frame", "stack", "tail_calls", "thread", "ticks", "top")
 
     def __init__(self, memory: Memory, budget: int | None) -> None:
         self._memory = memory
@@ -95,6 +96,7 @@ class Run:
         self.frame = 0
         self.top = MAX_CALL_FRAMES - 1
         self.tail_calls = 0
+        self.thread = get_ident()
         self.budget = budget
         self.ticks: Iterator[None] = repeat(None) if budget is None else repeat(None, budget)
 
@@ -127,3 +129,19 @@ class Run:
             raise
         finally:
             self.top, self.frame = top, frame
+
+
+class _Begun(Protocol):
+    thread: int
+
+
+_B = TypeVar("_B", bound=_Begun)
+
+
+def own(active: Sequence[_B]) -> _B | None:
+    """The last that this thread began: where a callback belongs. Other threads may be in the same program."""
+    me = get_ident()
+    for one in reversed(active):
+        if one.thread == me:
+            return one
+    return None
