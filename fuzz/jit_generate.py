@@ -31,7 +31,7 @@ _PRANDOM, _KTIME, _CPU, _CSUM_DIFF, _LOAD_BYTES = 7, 5, 8, 28, 26
 FUNCTIONS: Final = 4  # the most that a program has
 _OTHERS: Final = 2  # the most programs to jump to
 _KFUNCS: Final = 0.2  # of the programs call some
-_ALIASES: Final = 0.15  # of the programs have many of those steps
+_ALIASES: Final = 0.12  # of the programs have many of those steps
 _SHORT: Final = 4  # and are no longer than this
 
 
@@ -80,7 +80,7 @@ class MapFunction(FlowSteps):
         self.steps += [self.until]
         self.steps += [self.twins, self.twins, self.behind]
         if aliases:
-            self.steps = [self.twins] * 8 + [self.behind] * 4 + self.steps[:: max(len(self.steps) // 6, 1)]
+            self.steps = [self.twins] * 8 + [self.behind, self.either] * 4 + self.steps[:: max(len(self.steps) // 6, 1)]
 
     def helper(self, depth: int) -> list[Insn]:
         """One without a map."""
