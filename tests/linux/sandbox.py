@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ctypes
+import errno
+import functools
 import json
 import os
 import subprocess
@@ -16,11 +18,14 @@ import pytest
 
 from bombus.errors import KernelError
 from bombus.kernel.linux.kernel import LinuxKernel
+from bombus.loader.load import load
+from bombus.object.read import open_object
 
 CLONE_NEWNET, CLONE_NEWNS = 0x4000_0000, 0x0002_0000
 MS_REC, MS_PRIVATE = 1 << 14, 1 << 18
 SKIP = "skip: "
 VALUE = "value: "
+ITERS = Path(__file__).parent / "data" / "iters.bpf.o"
 
 
 class Refused(Exception):
@@ -43,6 +48,18 @@ def with_trampolines(scenario: Callable[[Any], Any]) -> Any:
         if error.errno in (1, 95, 524) and kernel.kconfig().get("CONFIG_FPROBE") != "y":
             raise Refused(str(error)) from None
         raise
+
+
+@functools.cache
+def map_walks_problem() -> str:
+    """Why Linux has no iterators over the elements of maps; "" when it has. Some hosts refuse those alone."""
+    try:
+        load(open_object(ITERS), LinuxKernel(), programs=["elements"]).close()
+    except KernelError as error:
+        if error.errno != errno.EPERM:
+            raise
+        return "iterators over the elements of maps: EPERM, while other iterators load"
+    return ""
 
 
 def mount_bpffs(path: str) -> None:
