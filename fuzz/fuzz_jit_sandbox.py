@@ -1,13 +1,14 @@
 """Byte strings that nobody verified in the sandbox: natively and on the reference interpreter, on the same memory.
 
-    python fuzz/fuzz_jit_sandbox.py [--count N] [--seed S] [--batch B] [--thorough N] [--jobs N]
+    python fuzz/fuzz_jit_sandbox.py [--count N] [--seed S] [--batch B] [--thorough N] [--jobs N] [--programs N]
 
-One of eight is random bytes, three are random instructions, four are programs that work on the memory of the call, on
-shared memory and their frames, with up to four fields spoilt. They are compiled --batch at a time, with few passes but
-for every batch whose number --thorough divides. The end (r0, or kind and place of the fault) and the memory have to be
-the same. Escapes: memory lies at the start or the end of pages between two that nobody may touch, where a wrong access
-ends this process; what else there is of its pages, and the gaps between frames, must stay as they were. Prints a line
-per batch, and what differs with its seed. Exit status 1 when something did.
+Of eight --programs are programs that work on the memory of the call, on shared memory and their frames, with up to four
+fields spoilt; one is random bytes, the others are random instructions, which take a third of the time. They are
+compiled --batch at a time, with few passes but for every batch whose number --thorough divides. The end (r0, or kind
+and place of the fault) and the memory have to be the same. Escapes: memory lies at the start or the end of pages
+between two that nobody may touch, where a wrong access ends this process; what else there is of its pages, and the gaps
+between frames, must stay as they were. Prints a line per batch, and what differs with its seed. Exit status 1 when
+something did.
 """
 
 from __future__ import annotations
@@ -74,11 +75,11 @@ class Guarded:
         return self._rest == self._filled
 
 
-def code(rng: random.Random, shared: int) -> bytes:
+def code(rng: random.Random, shared: int, programs: int) -> bytes:
     kind = rng.randrange(8)
     if not kind:
         return rng.randbytes(8 * rng.choice((1, 2, 4, 40)))
-    insns = _instructions(rng, shared) if kind < 4 else _program(rng, shared)
+    insns = _instructions(rng, shared) if kind < 8 - programs else _program(rng, shared)
     insns = [
         insn._replace(imm=rng.choice((CALL_BACK, SUM, 12, insn.imm)))
         if insn.opcode == op.CALL and not insn.src
@@ -148,7 +149,8 @@ class Case:
 class Pair:
     """Two sandboxes over the same memory. Each kind of memory twice: where seeds are even and where they are odd."""
 
-    def __init__(self) -> None:
+    def __init__(self, programs: int = 4) -> None:
+        self.programs = programs
         self.native = Sandbox(budget=BUDGET, level=0)
         self.slow = Sandbox(budget=BUDGET, engine="reference")
         memory = self.native._env.memory
@@ -173,7 +175,7 @@ class Pair:
 
     def make(self, seed: int) -> Case:
         rng = random.Random(seed)
-        text, memory = code(rng, self.shared[seed & 1].region.start), rng.randbytes(SIZE)
+        text, memory = code(rng, self.shared[seed & 1].region.start, self.programs), rng.randbytes(SIZE)
         programs = []
         for box in (self.slow, self.native):
             box.load(text)
@@ -222,12 +224,12 @@ def same(slow: tuple[object, ...], native: tuple[object, ...]) -> bool:
 _pair: Pair | None = None
 
 
-def batch(first: int, end: int, level: int) -> tuple[Counter[str], list[str]]:
+def batch(first: int, end: int, level: int, programs: int = 4) -> tuple[Counter[str], list[str]]:
     """How the programs of a batch ended, and what differs."""
     global _pair
     if _pair is None:
         gc.set_threshold(*_COLLECT)
-        _pair = Pair()
+        _pair = Pair(programs)
     ends: Counter[str] = Counter()
     lines = []
     for seed, slow, native in _pair.compare(range(first, end), level):
@@ -244,6 +246,7 @@ def main() -> int:
     parser.add_argument("--batch", type=int, default=400)
     parser.add_argument("--thorough", type=int, default=20)
     parser.add_argument("--jobs", type=int, default=1)
+    parser.add_argument("--programs", type=int, default=4, choices=range(8))
     arguments = parser.parse_args()
     end = arguments.seed + arguments.count
     batches = [
@@ -255,7 +258,7 @@ def main() -> int:
     with ExitStack() as stack:
         pool = ProcessPoolExecutor(arguments.jobs, get_context("spawn"))
         stack.callback(pool.shutdown, cancel_futures=True)
-        jobs = {pool.submit(batch, *row): row for row in batches}
+        jobs = {pool.submit(batch, *row, arguments.programs): row for row in batches}
         left = list(batches)
         for job in as_completed(jobs):
             try:
