@@ -45,6 +45,7 @@ from verifier_gen import Case, Generator
 from verifier_gen_wild import WildWriter
 from verifier_gen_world import World, make_world
 
+from bombus.btf.types import Kind
 from bombus.errors import NotSupported
 from bombus.isa.insn import Insn, encode
 from bombus.kernel.linux.kernel import LinuxKernel
@@ -57,9 +58,12 @@ LINUX_SECONDS = 0.3
 SECONDS = 40
 EPERM = 1  # without a log: programs of this type are not for this user
 EAGAIN = 11
-# Helpers that a kernel has or has not by its configuration, which is none of the program's doing.
+# Helpers that a kernel has or has not by its configuration, which is none of the program's doing; and what some builds
+# of one version refuse: kernel objects for global functions that take memory, which they might write to.
 CONFIGURED = ("cannot use helper bpf_override_return", "cannot use helper bpf_probe_write_user",
-              "unknown func bpf_override_return")  # fmt: skip
+              "unknown func bpf_override_return", "only read is supported\nCaller passes invalid args")  # fmt: skip
+# Iterators over elements of maps, which kernels of some hosts refuse to everybody (EPERM, not a word), and no others.
+ELEMENTS = ("bpf_iter_bpf_map_elem", "bpf_iter_bpf_sk_storage_map", "bpf_iter_sockmap")
 NR_CAPSET = 126  # x86-64
 CAP_NET_ADMIN, CAP_BPF = 12, 39
 
@@ -107,6 +111,8 @@ class Judge:
         self.buffer = ctypes.create_string_buffer(LOG_SIZE)
         self.attr = (ctypes.c_char * 168)()
         self.others = world.other_fds
+        found = (world.vmlinux.find(name, Kind.FUNC) for name in ELEMENTS) if world.vmlinux else ()
+        self.elements = frozenset(number for number in found if number)
         self.data_symbols = world.kernel.kconfig().get("CONFIG_KALLSYMS_ALL", "n") == "y"
 
     def linux(self, case: Case) -> Answer:
@@ -152,7 +158,8 @@ class Judge:
         theirs = self.linux(case)
         if theirs.errno == 28:
             theirs = replace(self.linux(replace(case, log_level=4)), full=False)
-        if any(name in theirs.log for name in CONFIGURED) or (theirs.errno == EPERM and not theirs.log):
+        denied = theirs.errno == EPERM and (not theirs.log or case.attach_btf_id in self.elements)
+        if denied or any(name in theirs.log for name in CONFIGURED):
             return "configuration", theirs, None, ""
         if theirs.processed > self.longest or theirs.errno == EAGAIN:
             return "too long", theirs, None, ""

@@ -237,14 +237,18 @@ class LinuxSockets:
         os.rmdir(path)
 
 
-def both_sockets(scenario: Callable[[Any], list[Any]]) -> None:
+def linux_sockets(scenario: Callable[[Any], list[Any]]) -> list[Any]:
     def linux() -> list[Any]:
         with own_cgroup() as path:
             join(path)
             return scenario(LinuxSockets(path))
 
-    theirs = in_namespace(linux)
+    found: list[Any] = in_namespace(linux)
+    return found
 
+
+def both_sockets(scenario: Callable[[Any], list[Any]]) -> None:
+    theirs = linux_sockets(scenario)
     ours = json.loads(json.dumps(scenario(UserSockets())))
     assert [row[0] for row in ours] == [row[0] for row in theirs]
     wrong = [(at, mine, their) for at, (mine, their) in enumerate(zip(ours, theirs, strict=True)) if mine != their]

@@ -140,6 +140,7 @@ def _generic_lookup(attr: Attr, item: Map, count: int) -> int:
             done = item.fast()["indexes"](first, keys, values, there, attr.get("elem_flags"))
             previous = (first + done - 1).to_bytes(4, "little")
     while done < count:
+        previous = item.skip_empty(previous)
         key = item.next_key(previous)
         if isinstance(key, int):
             result = key

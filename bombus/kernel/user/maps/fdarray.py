@@ -78,6 +78,13 @@ class FdArray(Map):
     def next_key(self, key: bytes | None) -> bytes | int:
         return next_index(key, self.max_entries)
 
+    def skip_empty(self, previous: bytes | None) -> bytes | None:
+        at = -1 if previous is None else int.from_bytes(previous, "little")
+        if at + 1 in self.slots or not -1 <= at < self.max_entries:
+            return previous
+        last = min((index for index in self.slots if index > at), default=self.max_entries) - 1
+        return last.to_bytes(4, "little")
+
     def target(self, index: int) -> KernelObject | None:
         """What a program finds in a slot."""
         return self.slots.get(index)
