@@ -5,6 +5,7 @@ from __future__ import annotations
 import ctypes
 import errno
 import functools
+import gc
 import json
 import os
 import subprocess
@@ -78,6 +79,7 @@ def in_namespace(function: Callable[[], Any], *, net: bool = True, mounts: bool 
     child = os.fork()
     if child == 0:
         os.close(reader)
+        gc.freeze()  # what the parent has is not the child's to collect, and much where many tests ran before
         try:
             text = ""
             try:
