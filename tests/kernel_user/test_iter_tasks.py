@@ -229,14 +229,15 @@ STACKS = (
     TOP
     + """
 stacks = map.stack_trace(max_entries=64)
-short = map.stack_trace(max_entries=64)
+users = map.stack_trace(max_entries=64)
+skipped = map.stack_trace(max_entries=64)
 class Frames(Struct):
     row: Array[u64] = array(4)
 @raw_tracepoint("sched_switch")
 def look(ctx: Args) -> int:
     seen.update(0, stacks.stack_id(ctx, 0))
-    seen.update(1, stacks.stack_id(ctx, 1 << 8))
-    seen.update(2, stacks.stack_id(ctx, 1))
+    seen.update(1, users.stack_id(ctx, 1 << 8))
+    seen.update(2, skipped.stack_id(ctx, 1))
     seen.update(3, stacks.stack_id(ctx, 1 << 12))
     seen.update(4, stacks.stack_id(ctx, 255))
     frames = Frames()
@@ -252,15 +253,18 @@ def test_stacks(kernel: Kernel) -> None:
     with opened(STACKS, kernel) as loaded:
         assert loaded.programs["look"].test_run(ctx=bytes(8)).retval == 0
         seen = list(loaded.maps["seen"].values())
-        raw = loaded.maps["stacks"].raw
-        found = {key: raw.lookup(key.to_bytes(4, "little")).rstrip(b"\0") for key in seen[:3]}
+        # A map for each: two stacks whose hashes meet in one map would be EEXIST.
+        found = [
+            (key, loaded.maps[name].raw.lookup(key.to_bytes(4, "little")).rstrip(b"\0"))
+            for name, key in zip(("stacks", "users", "skipped"), seen[:3], strict=True)
+        ]
     assert seen[3:5] == [-errno.EINVAL, -errno.EFAULT]
     assert seen[7] == -errno.EINVAL
-    for key, data in found.items():
+    for key, data in found:
         data += bytes(-len(data) % 8)
         assert data
         assert stack_hash(struct.unpack(f"<{len(data) // 4}I", data)) & 63 == key  # the id is the hash, on both kernels
-    user = found[seen[1]]
+    user = found[1][1]
     assert seen[5] == min(32, len(user) + -len(user) % 8)
     assert seen[6] == int.from_bytes(user[:8], "little")
 
