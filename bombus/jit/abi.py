@@ -83,10 +83,11 @@ RUN: Final[dict[str, tuple[int, int]]] = {
     "count": (60, 4),  # of regions
     "program": (64, 8),
     "regions": (72, 24 * 16),
+    "epoch": (456, 8),  # what Python's callees say of memory's changes; code does not look at it
 }
 REGION_BYTES: Final = 24
 MAX_REGIONS: Final = 16
-RUN_BYTES: Final = 72 + REGION_BYTES * MAX_REGIONS
+RUN_BYTES: Final = 80 + REGION_BYTES * MAX_REGIONS
 NOT_FOUND: Final = 0xFFFF_FFFF
 
 LOAD: Final = 0

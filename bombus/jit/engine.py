@@ -40,11 +40,12 @@ from bombus.jit.state import (
     TAIL_CALLS,
     TOP,
     State,
+    failed,
     find_upcall,
 )
 from bombus.jit.target import host
 from bombus.vm import jumps
-from bombus.vm.binding import TAIL_CALL, at, bind_calls, function_base
+from bombus.vm.binding import TAIL_CALL, at, bind_calls, calls_back, function_base
 from bombus.vm.env import ArrayPlace, Compiled, Env, HelperFn, MapCode
 from bombus.vm.memory import Memory
 from bombus.vm.run import DEFAULT_BUDGET, FRAME_STRIDE, NO_FRAME, Run, own
@@ -82,7 +83,8 @@ class NativeProgram:
         self.base = function_base() if base is None else base
         self._number = next(_serial)
         self._idle: list[State] = []
-        self._active: list[State] = []  # runs of this program that are in a helper now
+        self._active: list[State] = []  # runs of this program that are in a helper now, if one may call back
+        self._calls_back = calls_back(self._insns, env)
         self._bound: dict[int, HelperFn] | None = None
         self._keep: list[object] = []
         self._python = False  # does it call Python, whatever the world is like?
@@ -370,7 +372,7 @@ class NativeProgram:
         for name in _ROUTINES:
             found[name] = _address(getattr(_LIBC, name))
         for symbol, index in lowered.helpers.items():
-            found[symbol] = self._upcall(self._helper(self._bodies()[index]), "helper")
+            found[symbol] = self._helper(self._bodies()[index])
             code = self._options.maps.get(index)
             self._python |= code is None or code.by_handle or not asks(code, self._insns[index].imm)
         self._python |= bool(lowered.needs - {abi.FIND})
@@ -399,53 +401,47 @@ class NativeProgram:
             self._bound = bind_calls(self._insns, self._env)
         return self._bound
 
-    def _upcall(self, function: Callable[..., int], kind: str) -> int:
+    def _upcall(self, function: Callable[..., int | None], kind: str) -> int:
         from bombus.jit.upcall import Upcall
 
-        upcall = Upcall(function, kind)
+        upcall = Upcall(function, kind, failed, self._env.memory.epochs)
         self._keep.append(upcall)
         return upcall.address
 
+    def _helper(self, body: HelperFn) -> int:
+        """Where native code calls a helper."""
+        return self._upcall(self._tracked(body), "tracked") if self._calls_back else self._upcall(body, "helper")
+
     # ------------------------------------------------------------------------------------------ called by native code
 
-    def _helper(self, body: HelperFn) -> Callable[[int, int, int, int, int, int], int]:
-        active, memory = self._active, self._env.memory
+    def _tracked(self, body: HelperFn) -> Callable[[int, int, int, int, int, int], int | None]:
+        """For programs with functions that a helper may call back: their run is found while it is in one."""
+        active = self._active
 
-        def call(run: int, r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
+        def call(run: int, r1: int, r2: int, r3: int, r4: int, r5: int) -> int | None:
             state = STATES[run]
             active.append(state)
             try:
-                return body(r1, r2, r3, r4, r5) & U64
-            except BaseException as error:
-                state.fail(error)
-                return 0
+                return body(r1, r2, r3, r4, r5)
             finally:
                 active.remove(state)
-                if state.epoch != memory.epoch:
-                    state.refresh()
 
         return call
 
     def _tail_call(self, run: int, ctx: int, array: int, index: int) -> int:
         state = STATES[run]
-        try:
-            target = self._env.tail_call(ctx, array, index)
-            if target is None:
-                return 0
-            native = _native_form(target)
-            if native is not None and native._linked is not None:
-                state.keep.append(native)
-                code = native._linked.symbols[abi.MAIN]
-                table = self._env.jump_table(handle=array) if self._options.jumps else None
-                if table is not None:
-                    table.fill(index, code, native)
-                return code
-            return self._elsewhere(state, target, ctx)
-        except BaseException as error:
-            state.fail(error)
+        target = self._env.tail_call(ctx, array, index)
+        if target is None:
             return 0
-        finally:
-            state.refresh()
+        native = _native_form(target)
+        if native is None or native._linked is None:
+            return self._elsewhere(state, target, ctx)
+        state.keep.append(native)
+        code = native._linked.symbols[abi.MAIN]
+        table = self._env.jump_table(handle=array) if self._options.jumps else None
+        if table is not None:
+            table.fill(index, code, native)
+        return code
 
     def _elsewhere(self, state: State, target: Compiled, ctx: int) -> int:
         """Run a program of another engine."""
@@ -460,20 +456,12 @@ class NativeProgram:
             state.halves[TAIL_CALLS] = run.tail_calls
         return abi.ALREADY_RAN
 
-    def _load_packet(self, run: int, skb: int, offset: int, size: int) -> int:
-        try:
-            found = self._env.load_packet(skb, s32(offset & 0xFFFF_FFFF), size)
-            return U64 if found is None else found
-        except BaseException as error:
-            STATES[run].fail(error)
-            return 0
+    def _load_packet(self, _run: int, skb: int, offset: int, size: int) -> int:
+        found = self._env.load_packet(skb, s32(offset & 0xFFFF_FFFF), size)
+        return U64 if found is None else found
 
-    def _address_cast(self, run: int, value: int, to: int, from_: int) -> int:
-        try:
-            return self._env.address_cast(value, to, from_) & U64
-        except BaseException as error:
-            STATES[run].fail(error)
-            return 0
+    def _address_cast(self, _run: int, value: int, to: int, from_: int) -> int:
+        return self._env.address_cast(value, to, from_)
 
 
 def _no_main(run: int, ctx: int, tail_calls: int) -> int:

@@ -65,12 +65,7 @@ class Sandbox:
             raise UsageError("register helpers before the program is loaded")
         if not 0 <= number <= 0x7FFF_FFFF or number in self._env.helpers or number == 12:
             raise UsageError(f"helper {number}: the number is taken, the tail call's (12), or no positive s32")
-
-        def body(r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
-            result = function(r1, r2, r3, r4, r5)
-            return 0 if result is None else result
-
-        self._env.helpers[number] = body
+        self._env.helpers[number] = function
         if name:
             self._names[name] = number
 
@@ -127,23 +122,30 @@ class Sandbox:
         if program is None:
             raise UsageError("no program is loaded")
         size = len(memory)
-        region = self._region(size)
+        region = self._take_room(size)
         region.view[:size] = memory
         try:
             result = program.call(self._base, (region.start, size))
         finally:
             if isinstance(memory, bytearray):
                 memory[:] = region.view[:size]
+            self._give_room(region)
         return result
 
-    def _region(self, size: int) -> Region:
-        """Memory for a call: exactly as long as its bytes, for nothing beyond them may be touched."""
-        room = self._room
-        if room is None or room.size != size:
-            if room is not None:
-                self._env.memory.remove(room)
-            room = self._room = self._env.memory.allocate(size, name="the memory", kind="mem")
-        return room
+    def _take_room(self, size: int) -> Region:
+        """Memory for a call: exactly as long as its bytes, for nothing beyond them may be touched. A helper may call
+        `exec`, too: each has its own."""
+        room, self._room = self._room, None
+        if room is not None and room.size == size:
+            return room
+        if room is not None:
+            self._env.memory.remove(room)
+        return self._env.memory.allocate(size, name="the memory", kind="mem")
+
+    def _give_room(self, room: Region) -> None:
+        if self._room is not None:
+            self._env.memory.remove(self._room)
+        self._room = room
 
     def disassemble(self) -> str:
         """The machine code as text. Needs capstone."""

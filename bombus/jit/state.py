@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 # Words (u64) and halves (u32) of `struct run`.
 STATUS, INSN, FAULT, TAIL_CALLS = (abi.RUN[name][0] // 4 for name in ("status", "insn", "fault", "tail_calls"))
 _COUNT, CPU = abi.RUN["count"][0] // 4, abi.RUN["cpu"][0] // 4
-BUDGET, FRAME, TOP, RESULT, PROGRAM, ORDINARY = (
-    abi.RUN[name][0] // 8 for name in ("budget", "frame", "top", "result", "program", "ordinary")
+BUDGET, FRAME, TOP, RESULT, PROGRAM, ORDINARY, _EPOCH = (
+    abi.RUN[name][0] // 8 for name in ("budget", "frame", "top", "result", "program", "ordinary", "epoch")
 )
 _REGIONS: Final = abi.RUN["regions"][0]
 _REGION = struct.Struct("<QQQ")
@@ -68,7 +68,7 @@ class State:
     def refresh(self) -> None:
         """Forget the regions when some may be gone."""
         if self.epoch != self.memory.epoch:
-            self.epoch = self.memory.epoch
+            self.epoch = self.words[_EPOCH] = self.memory.epoch
             self.halves[_COUNT] = 0
             self.next = 0
 
@@ -119,8 +119,13 @@ def _find(run: int, address: int, size: int, kind: int) -> int:
         return abi.NOT_FOUND
 
 
+def failed(run: int, error: BaseException) -> None:
+    """What Python function that native code called raised: the run ends with it."""
+    STATES[run].fail(error)
+
+
 @cache
 def find_upcall() -> Upcall:
     from bombus.jit.upcall import Upcall
 
-    return Upcall(_find, "find")
+    return Upcall(_find, "find", failed)

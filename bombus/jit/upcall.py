@@ -1,8 +1,8 @@
 """Python functions that native code calls, without pages that are writable and executable.
 
 ctypes makes callbacks with libffi, whose closures lie in such pages. Here a callback is a few instructions in our own
-code pages: they put the function's address where `text` finds it. That calls the function through Python's C API: five
-or six numbers in, one number out, with the GIL.
+code pages: they put the address of a `box` where `text` finds it. That calls the box's function through Python's C API,
+with the GIL: the run and up to five numbers in, one number out. What it raises goes to another function of the box.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ import os
 import struct
 import threading
 from collections.abc import Callable
-from typing import Final
+from typing import Final, NamedTuple
 
+from bombus.jit import abi
 from bombus.jit import cache as objects
 from bombus.jit.compile import COMPILER
 from bombus.jit.link import Linked, link
@@ -21,69 +22,161 @@ from bombus.jit.model import Lowered, Options
 from bombus.jit.pages import PAGES
 from bombus.jit.target import host
 
-# What is called -> bits of each argument.
-KINDS: Final = {"helper": (64,) * 6, "service": (64,) * 4, "find": (64, 64, 64, 32)}
+
+class Kind(NamedTuple):
+    """What is called after the run. bits: of each number. run: does the function want the run's address, too?
+    forgets: may memory go away in it?"""
+
+    bits: tuple[int, ...]
+    run: bool = True
+    forgets: bool = True
+
+
+KINDS: Final = {
+    "helper": Kind((64,) * 5, run=False),
+    "tracked": Kind((64,) * 5),
+    "service": Kind((64,) * 3),
+    "find": Kind((64, 64, 32), forgets=False),
+}
+_BOX: Final = 3  # words: the function, what hears of errors, where the count of memory's changes lies
 _API: Final = (
     "PyGILState_Ensure", "PyGILState_Release", "PyLong_FromUnsignedLongLong", "PyObject_Vectorcall", "Py_DecRef",
-    "PyLong_AsUnsignedLongLongMask", "PyErr_Occurred", "PyErr_WriteUnraisable",
+    "PyLong_AsUnsignedLongLongMask", "PyErr_Occurred", "PyErr_WriteUnraisable", "PyErr_Fetch",
+    "PyErr_NormalizeException", "PyException_SetTraceback", "_Py_NoneStruct",
 )  # fmt: skip
+_OFFSET: Final = 1 << 63  # PY_VECTORCALL_ARGUMENTS_OFFSET: the slot before the arguments may be written (for a `self`)
 
 
-def _entry(name: str, bits: tuple[int, ...]) -> str:
+def _entry(name: str, kind: Kind) -> str:
     """`nest` is a register that C functions do not use for arguments: r10."""
-    count = len(bits)
-    params = "".join(f", i{size} %a{n}" for n, size in enumerate(bits))
+    params = "".join(f", i{size} %a{n}" for n, size in enumerate(kind.bits))
+    numbers = ["%run"] if kind.run else []
     lines = []
-    for n, size in enumerate(bits):
-        value = f"%a{n}"
+    for n, size in enumerate(kind.bits):
         if size < 64:
             lines.append(f"  %w{n} = zext i{size} %a{n} to i64")
-            value = f"%w{n}"
+        numbers.append(f"%a{n}" if size == 64 else f"%w{n}")
+    count = len(numbers)
+    for n, number in enumerate(numbers):
         lines += [
-            f"  %o{n} = call ptr @PyLong_FromUnsignedLongLong(i64 {value})",
-            f"  %p{n} = getelementptr ptr, ptr %args, i64 {n}", f"  store ptr %o{n}, ptr %p{n}, align 8",
+            f"  %o{n} = call ptr @PyLong_FromUnsignedLongLong(i64 {number})",
+            f"  %p{n} = getelementptr ptr, ptr %args, i64 {n + 1}", f"  store ptr %o{n}, ptr %p{n}, align 8",
             f"  %z{n} = icmp eq ptr %o{n}, null",
             f"  %s{n} = or i1 {f'%s{n - 1}' if n else 'false'}, %z{n}",
         ]  # fmt: skip
     drops = "\n".join(f"  call void @Py_DecRef(ptr %o{n})" for n in range(count))
     body = "\n".join(lines)
     return f"""
-define i64 @{name}(ptr nest %function{params}) nounwind uwtable {{
-  %args = alloca [{count} x ptr], align 8
+define i64 @{name}(ptr nest %box, i64 %run{params}) nounwind uwtable {{
+  %args = alloca [{count + 1} x ptr], align 8
+  %first = getelementptr ptr, ptr %args, i64 1
+  %function = load ptr, ptr %box, align 8
   %gil = call i32 @PyGILState_Ensure()
 {body}
-  br i1 %s{count - 1}, label %dropped, label %called
+  br i1 %s{count - 1}, label %dropped, label %called, !prof !0
 called:
-  %result = call ptr @PyObject_Vectorcall(ptr %function, ptr %args, i64 {count}, ptr null)
+  %result = call ptr @PyObject_Vectorcall(ptr %function, ptr %first, i64 {count | _OFFSET}, ptr null)
   br label %dropped
 dropped:
   %r = phi ptr [ null, %0 ], [ %result, %called ]
 {drops}
   %none = icmp eq ptr %r, null
-  br i1 %none, label %failed, label %read
+  br i1 %none, label %failed, label %read, !prof !0
 read:
+  %nothing = icmp eq ptr %r, @_Py_NoneStruct
+  br i1 %nothing, label %drop, label %convert
+convert:
   %number = call i64 @PyLong_AsUnsignedLongLongMask(ptr %r)
-  call void @Py_DecRef(ptr %r)
   %odd = icmp eq i64 %number, -1
-  br i1 %odd, label %look, label %done
+  br i1 %odd, label %look, label %drop
 look:
   %error = call ptr @PyErr_Occurred()
   %wrong = icmp ne ptr %error, null
-  br i1 %wrong, label %failed, label %done
+  br i1 %wrong, label %bad, label %drop
+bad:
+  call void @Py_DecRef(ptr %r)
+  br label %failed
+drop:
+  %v = phi i64 [ 0, %read ], [ %number, %convert ], [ -1, %look ]
+  call void @Py_DecRef(ptr %r)
+  br label %done
 failed:
-  call void @PyErr_WriteUnraisable(ptr %function)
+  call void @failed(ptr %box, i64 %run)
   br label %done
 done:
-  %v = phi i64 [ %number, %read ], [ %number, %look ], [ 0, %failed ]
+  %back = phi i64 [ %v, %drop ], [ 0, %failed ]
+{_FORGET if kind.forgets else ""}
   call void @PyGILState_Release(i32 %gil)
-  ret i64 %v
+  ret i64 %back
 }}
 """
 
 
+# Memory that went away may be in the run's table of regions.
+_FORGET: Final = f"""
+  %place = getelementptr ptr, ptr %box, i64 2
+  %epochs = load ptr, ptr %place, align 8
+  %epoch = load i64, ptr %epochs, align 8
+  %state = inttoptr i64 %run to ptr
+  %known = getelementptr i8, ptr %state, i64 {abi.RUN["epoch"][0]}
+  %mine = load i64, ptr %known, align 8
+  %same = icmp eq i64 %epoch, %mine
+  br i1 %same, label %leave, label %forget
+forget:
+  %regions = getelementptr i8, ptr %state, i64 {abi.RUN["count"][0]}
+  store i32 0, ptr %regions, align 4
+  br label %leave
+leave:
+"""
+
+# The exception that is set goes to the box's second function, with the run.
+_FAILED: Final = f"""
+define internal void @failed(ptr %box, i64 %run) nounwind uwtable noinline cold {{
+  %type = alloca ptr, align 8
+  %value = alloca ptr, align 8
+  %trace = alloca ptr, align 8
+  %args = alloca [3 x ptr], align 8
+  call void @PyErr_Fetch(ptr %type, ptr %value, ptr %trace)
+  call void @PyErr_NormalizeException(ptr %type, ptr %value, ptr %trace)
+  %v = load ptr, ptr %value, align 8
+  %t = load ptr, ptr %trace, align 8
+  %traced = icmp ne ptr %t, null
+  br i1 %traced, label %set, label %tell
+set:
+  %ignored = call i32 @PyException_SetTraceback(ptr %v, ptr %t)
+  call void @Py_DecRef(ptr %t)
+  br label %tell
+tell:
+  %place = getelementptr ptr, ptr %box, i64 1
+  %function = load ptr, ptr %place, align 8
+  %number = call ptr @PyLong_FromUnsignedLongLong(i64 %run)
+  %first = getelementptr ptr, ptr %args, i64 1
+  %second = getelementptr ptr, ptr %args, i64 2
+  store ptr %number, ptr %first, align 8
+  store ptr %v, ptr %second, align 8
+  %result = call ptr @PyObject_Vectorcall(ptr %function, ptr %first, i64 {2 | _OFFSET}, ptr null)
+  call void @Py_DecRef(ptr %number)
+  call void @Py_DecRef(ptr %v)
+  %y = load ptr, ptr %type, align 8
+  call void @Py_DecRef(ptr %y)
+  %none = icmp eq ptr %result, null
+  br i1 %none, label %wrong, label %heard
+wrong:
+  call void @PyErr_WriteUnraisable(ptr %function)
+  br label %done
+heard:
+  call void @Py_DecRef(ptr %result)
+  br label %done
+done:
+  ret void
+}}
+"""
+
 TEXT: Final = (
-    "".join(_entry(name, bits) for name, bits in KINDS.items())
+    "".join(_entry(name, kind) for name, kind in KINDS.items())
+    + _FAILED
     + """
+@_Py_NoneStruct = external global i8
 declare i32 @PyGILState_Ensure() nonlazybind
 declare void @PyGILState_Release(i32) nonlazybind
 declare ptr @PyLong_FromUnsignedLongLong(i64) nonlazybind
@@ -92,6 +185,10 @@ declare void @Py_DecRef(ptr) nonlazybind
 declare i64 @PyLong_AsUnsignedLongLongMask(ptr) nonlazybind
 declare ptr @PyErr_Occurred() nonlazybind
 declare void @PyErr_WriteUnraisable(ptr) nonlazybind
+declare void @PyErr_Fetch(ptr, ptr, ptr) nonlazybind
+declare void @PyErr_NormalizeException(ptr, ptr, ptr) nonlazybind
+declare i32 @PyException_SetTraceback(ptr, ptr) nonlazybind
+!0 = !{!"branch_weights", i32 1, i32 1000}
 """
 )
 
@@ -119,17 +216,25 @@ def _linked() -> Linked:
 
 
 class Upcall:
-    """A function of ints that native code may call at `address` for as long as this lives. kind: one of KINDS.
+    """A function that native code may call at `address` for as long as this lives. kind: one of KINDS. failed: is told
+    the run and what the function raised, and must not raise itself: that is reported as unraisable. epochs: address of
+    the u64 that counts changes of memory (`Memory.epochs`).
 
-    What it returns is cut to 64 bits. It must not raise: an exception is reported as unraisable, and 0 returned.
+    What the function returns is cut to 64 bits; None is 0, as is what is returned after an error.
     """
 
-    __slots__ = ("_code", "_function", "address")
+    __slots__ = ("_box", "_code", "_keep", "address")
 
-    def __init__(self, function: Callable[..., int], kind: str) -> None:
-        self._function = function
-        # mov r10, function; mov rax, entry; jmp rax
-        code = struct.pack("<2sQ2sQ2s", b"\x49\xba", id(function), b"\x48\xb8", _linked().symbols[kind], b"\xff\xe0")
+    def __init__(
+        self, function: Callable[..., int | None], kind: str, failed: Callable[[int, BaseException], None],
+        epochs: int = 0,
+    ) -> None:  # fmt: skip
+        self._keep = function, failed
+        self._box = (ctypes.c_uint64 * _BOX)(id(function), id(failed), epochs)
+        # mov r10, box; mov rax, entry; jmp rax
+        code = struct.pack(
+            "<2sQ2sQ2s", b"\x49\xba", ctypes.addressof(self._box), b"\x48\xb8", _linked().symbols[kind], b"\xff\xe0"
+        )
         self._code = PAGES.allocate(len(code))
         self._code.fill(code)
         self.address = self._code.address

@@ -180,7 +180,7 @@ class PlainMachine:
         if body is None:
             raise NotSupported(f"helper {row.name}", "the user kernel has no body for it")
         padded = [*map(self._structs.known, args), 0, 0, 0, 0, 0]
-        return body(*padded[:5]) & U64
+        return (body(*padded[:5]) or 0) & U64
 
     def kernel_struct(self, kind: type[Struct], address: int) -> Struct | None:
         return self._structs.view(kind, address)
@@ -192,7 +192,7 @@ class PlainMachine:
         if body is None:
             raise NotSupported(f"kernel function {name}", "the user kernel, where plain Python runs, does not have it")
         padded = [*map(self._structs.known, args), 0, 0, 0, 0, 0]
-        return body(*padded[:5]) & U64
+        return (body(*padded[:5]) or 0) & U64
 
     def function(self, body: Callable[..., Any]) -> int:
         if body not in self._functions:

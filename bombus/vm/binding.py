@@ -41,6 +41,11 @@ def bind_calls(insns: Sequence[Insn], env: Env) -> dict[int, HelperFn]:
     return bound
 
 
+def calls_back(insns: Sequence[Insn], env: Env) -> bool:
+    """May a call of one of its functions, made while the program is in a helper, belong to that run?"""
+    return bool(env.called) or any(i.opcode == op.LD_IMM64 and i.src == op.BPF_PSEUDO_FUNC for i in insns)
+
+
 def _raising(fault: VmFault) -> HelperFn:
     def helper(r1: int, r2: int, r3: int, r4: int, r5: int) -> int:
         raise VmFault(fault.kind, fault.message)

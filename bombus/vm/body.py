@@ -246,7 +246,7 @@ class Body:
             return
         if self.callbacks:
             self.line(indent, "run.frame = d")
-        text = f"(call{index}({self._arguments()}) & {U64})"
+        text = f"((call{index}({self._arguments()}) or 0) & {U64})"
         self.write(indent, 0, Value(text, 0, U64, None, f"call{insn.imm}"))
         self._forget_regions(indent)
 

@@ -13,8 +13,8 @@ from bombus.vm.jumps import JumpTable
 from bombus.vm.memory import Memory
 from bombus.vm.run import Run
 
-HelperFn = Callable[[int, int, int, int, int], int]
-"""A bound helper: r1..r5 as unsigned 64-bit ints in, r0 as any int out (the engine masks it to 64 bits).
+HelperFn = Callable[[int, int, int, int, int], int | None]
+"""A bound helper: r1..r5 as unsigned 64-bit ints in, r0 as any int out (the engine masks it to 64 bits; None: 0).
 
 A VmFault that it raises without `insn` leaves the engine with the index of the calling instruction.
 """

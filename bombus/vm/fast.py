@@ -16,10 +16,9 @@ from typing import Any, NoReturn
 
 from bombus.bits import U64
 from bombus.errors import NotSupported, VmFault
-from bombus.isa import opcodes as op
 from bombus.isa.insn import Insn
 from bombus.isa.ints import INTS
-from bombus.vm.binding import at, bind_calls, function_base
+from bombus.vm.binding import at, bind_calls, calls_back, function_base
 from bombus.vm.body import ATOMIC, LOAD, Body
 from bombus.vm.dispatch import Dispatch
 from bombus.vm.env import Env
@@ -76,9 +75,7 @@ class FastProgram:
         self.base = function_base() if base is None else base
         self._active: list[Run] = []
         self._probes = env.facts.probes if env.facts is not None else frozenset()
-        self._callbacks = bool(env.called) or any(
-            insn.opcode == op.LD_IMM64 and insn.src == op.BPF_PSEUDO_FUNC for insn in self._insns
-        )
+        self._callbacks = calls_back(self._insns, env)
         self._fallback: ReferenceProgram | None = None
         self._functions: dict[int, Callable[..., int]] = {}
         self._main: Callable[..., int] | None = None

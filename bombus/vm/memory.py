@@ -58,13 +58,14 @@ class Region:
 class Memory:
     """The table of live regions of one kernel instance."""
 
-    __slots__ = ("_lock", "_regions", "_starts", "epoch", "stacks")
+    __slots__ = ("_epochs", "_lock", "_regions", "_starts", "epoch", "stacks")
 
     def __init__(self) -> None:
         self._lock = Lock()  # several threads may make and drop regions
         self._starts: list[int] = []
         self._regions: list[Region] = []
         self.epoch = 0  # grows when a region goes away or changes: whoever remembers regions forgets them then
+        self._epochs = ctypes.c_uint64(0)  # the same for native code
         self.stacks: list[Any] = []  # stacks of `vm.run` that no run uses just now
 
     def allocate(
@@ -95,12 +96,22 @@ class Memory:
                 raise ValueError(f"region {region.name} is not live")
             del self._starts[at]
             del self._regions[at]
-            self.epoch += 1
+            self._count()
 
     def changed(self) -> None:
         """Say that a live region's bounds or access changed in place (a packet's head was moved): engines
         that remember regions look again."""
+        with self._lock:
+            self._count()
+
+    def _count(self) -> None:
         self.epoch += 1
+        self._epochs.value = self.epoch
+
+    @property
+    def epochs(self) -> int:
+        """Where `epoch` lies as a u64."""
+        return ctypes.addressof(self._epochs)
 
     def find(self, address: int, size: int) -> Region | None:
         """The region that wholly holds [address, address + size), or None."""

@@ -21,7 +21,7 @@ from bombus.isa import opcodes as op
 from bombus.isa import semantics as sem
 from bombus.isa.insn import Insn, imm64
 from bombus.isa.ints import INTS
-from bombus.vm.binding import TAIL_CALL, at, bind_calls, function_base
+from bombus.vm.binding import TAIL_CALL, at, bind_calls, calls_back, function_base
 from bombus.vm.env import Env
 from bombus.vm.memory import Memory
 from bombus.vm.run import DEFAULT_BUDGET, MAX_LOOPS, MAX_TAIL_CALLS, Run, own
@@ -48,7 +48,7 @@ class ReferenceProgram:
     program is not entered from several threads.
     """
 
-    __slots__ = ("_active", "_bound", "_budget", "_env", "_insns", "_strict", "_trace", "base", "counts")
+    __slots__ = ("_active", "_bound", "_budget", "_callbacks", "_env", "_insns", "_strict", "_trace", "base", "counts")
 
     def __init__(
         self,
@@ -68,6 +68,7 @@ class ReferenceProgram:
         self._strict = strict
         self.base = function_base() if base is None else base
         self._bound = bind_calls(self._insns, env)
+        self._callbacks = calls_back(self._insns, env)
         self._active: list[Run] = []
         self.counts: list[int] | None = [0] * len(self._insns) if count else None
 
@@ -102,13 +103,15 @@ class ReferenceProgram:
             run.close()
 
     def _guarded(self, entry: int, args: Sequence[int], run: Run) -> int:
-        self._active.append(run)
         frame = run.frame
+        if self._callbacks:
+            self._active.append(run)
         try:
             return self._interpret(entry, args, run)
         finally:
             run.frame = frame
-            self._active.remove(run)
+            if self._callbacks:
+                self._active.remove(run)
 
     def _interpret(self, pc: int, args: Sequence[int], run: Run) -> int:
         """Run until the frame that `run` is in now exits."""
@@ -160,7 +163,7 @@ class ReferenceProgram:
                     case sem.CallHelper(number) if number == TAIL_CALL:
                         left = self._tail_call(regs, run)
                     case sem.CallHelper() | sem.CallKfunc():
-                        regs[0] = self._bound[here](*regs[1:6]) & U64
+                        regs[0] = (self._bound[here](*regs[1:6]) or 0) & U64
                         regs.called()
                     case sem.CallLocal(off):
                         if not 0 <= pc + off < length:

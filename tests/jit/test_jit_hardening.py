@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import gc
 import json
@@ -10,19 +11,22 @@ import struct
 import subprocess
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from bombus.errors import UsageError
+from bombus.errors import UsageError, VmFault
 from bombus.isa import build as b
 from bombus.isa.facts import Facts
-from bombus.isa.insn import Insn
+from bombus.isa.insn import Insn, encode
+from bombus.jit import abi
 from bombus.jit.engine import NativeEngine, NativeProgram
 from bombus.jit.pages import CHUNK, PAGES, CodePages
 from bombus.jit.sandbox import Sandbox
 from bombus.jit.upcall import Upcall
 from bombus.vm.env import PlainEnv
+from bombus.vm.memory import Memory
 
 EXIT = b.exit_()
 
@@ -88,6 +92,10 @@ def test_code_is_mapped_once() -> None:
 def test_what_native_code_calls_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     reports: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda report: reports.append(report.exc_value))
+    errors: list[tuple[int, BaseException]] = []
+    memory = Memory()
+    buffer = ctypes.create_string_buffer(abi.RUN_BYTES)  # a `struct run`
+    run = ctypes.addressof(buffer)
 
     def text(*_: int) -> int:
         return "no number"  # type: ignore[return-value]
@@ -96,18 +104,87 @@ def test_what_native_code_calls_may_fail(monkeypatch: pytest.MonkeyPatch) -> Non
         raise ValueError("on purpose")
 
     call = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 6)
-    six = (1, 2, 3, 4, 5, (1 << 64) - 1)
-    for function, expected in ((lambda *a: sum(a), sum(six) % (1 << 64)), (lambda *_: -1, (1 << 64) - 1), (text, 0),
-                               (breaks, 0)):  # fmt: skip
-        upcall = Upcall(function, "helper")
-        assert call(upcall.address)(*six) == expected
-    assert [type(report) for report in reports] == [TypeError, ValueError]
-    threads = [threading.Thread(target=lambda: call(upcall.address)(*six)) for _ in range(4)]
+    five = (1, 2, 3, 4, (1 << 64) - 1)
+
+    def note(run: int, error: BaseException) -> None:
+        errors.append((run, error))
+
+    functions: tuple[tuple[Callable[..., int | None], int], ...] = (
+        (lambda *a: sum(a), 9), (lambda *_: -1, (1 << 64) - 1), (lambda *_: None, 0), (lambda *_: 1 << 65, 0),
+        (lambda *_: True, 1), (text, 0), (breaks, 0),
+    )  # fmt: skip
+    for function, expected in functions:
+        upcall = Upcall(function, "helper", note, memory.epochs)
+        assert call(upcall.address)(run, *five) == expected
+    assert [(at, type(error)) for at, error in errors] == [(run, TypeError), (run, ValueError)]
+    assert errors[1][1].__traceback__ is not None
+    threads = [threading.Thread(target=lambda: call(upcall.address)(run, *five)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(reports) == 6
+    assert len(errors) == 6
+    seen = Upcall(lambda *a: a == (run, *five), "tracked", note, memory.epochs)
+    assert call(seen.address)(run, *five) == 1
+    assert reports == []
+
+    def deaf(run: int, error: BaseException) -> None:
+        raise error
+
+    unheard = Upcall(breaks, "helper", deaf, memory.epochs)
+    assert call(unheard.address)(run, *five) == 0
+    assert [type(report) for report in reports] == [ValueError]
+
+
+def test_what_native_code_calls_leaks_nothing() -> None:
+    """Arguments, results and errors are let go; more of them than the interpreter's small numbers."""
+    made = Sandbox()
+    big = 1 << 70
+    kept: list[int] = []
+
+    def result(*_: int) -> int:
+        if kept:
+            raise LookupError("no")
+        return big
+
+    made.register(5, result)
+    made.load(encode([*(b.mov(r, 1000 + r) for r in range(1, 6)), b.call(5), b.call(5), EXIT]))
+    made.exec()
+    for stop in (False, True):
+        kept[:] = [1] * stop
+        counts = []
+        for _ in range(2):
+            gc.collect()
+            counts.append((sys.getrefcount(big), sys.getrefcount(result), sys.getallocatedblocks()))
+            for _ in range(500):
+                if stop:
+                    with contextlib.suppress(LookupError):
+                        made.exec()
+                else:
+                    made.exec()
+        assert counts[0][:2] == counts[1][:2]
+        assert abs(counts[0][2] - counts[1][2]) < 200
+
+
+def test_a_helper_ends_memory() -> None:
+    """What the run has met is forgotten when a helper takes memory away."""
+    made = Sandbox()
+    shared = made.share(8)
+    made.register(5, lambda *_: made._env.memory.remove(shared))
+    read = b.ldx("u64", 0, 6, 0)
+    made.load(encode([b.ldx("u64", 6, 1, 0), read, b.call(5), read, EXIT]))
+    with pytest.raises(VmFault) as fault:
+        made.exec(shared.start.to_bytes(8, "little"))
+    assert (fault.value.kind, fault.value.insn) == ("load", 3)
+
+
+@pytest.mark.parametrize("engine", ["native", "reference"])
+def test_a_helper_runs_its_own_program(engine: str) -> None:
+    """Factorials: each run has memory of its own."""
+    made = Sandbox(engine=engine)
+    made.register(5, lambda n, *_: made.exec((n - 1).to_bytes(8, "little")) if n > 1 else 1)
+    made.load(encode([b.mov(6, b.R1), b.ldx("u64", 1, 6, 0), b.call(5), b.ldx("u64", 1, 6, 0), b.mul(0, b.R1), EXIT]))
+    assert made.exec((20).to_bytes(8, "little")) == 2432902008176640000  # deeper than one run's 8 frames
 
 
 def test_pages_are_shared_and_given_back() -> None:
