@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from bombus.errors import UsageError
-from bombus.native.arch import Arch, arch_of
+from bombus.native.arch import WASM32, Arch, arch_of
 from bombus.native.build import Emit, build, header
 from bombus.native.programs import unit_of
 from bombus.object.read import read_object
@@ -16,6 +16,8 @@ __all__ = ["arch_of", "compile_object", "goal"]
 def goal(path: Path, arch: Arch, emit: str) -> Path:
     """Where the result goes by default: beside the source, with the architecture in its name."""
     ending = {"llvm": ".ll", "asm": ".s", "exe": "", "so": ".so", "header": ".h"}.get(emit, ".o")
+    if arch is WASM32 and emit in ("exe", "so"):
+        ending = ".wasm"
     stem = path.name.removesuffix(path.suffix).removesuffix(".bpf")
     return path.with_name(f"{stem}{ending}" if emit == "header" else f"{stem}-{arch.name}{ending}")
 

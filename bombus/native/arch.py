@@ -114,7 +114,7 @@ _ROWS = (
     # move $a7,$a0; move $a0,$a1; move $a1,$a2; move $a2,$a3; syscall 0; jr $ra
     _arch("loongarch64", "8b001500 a4001500 c5001500 e6001500 00002b00 2000004c", _GENERIC, names=("loong64",)),
 )  # fmt: skip
-# Objects and modules of WebAssembly: there are no system calls.
+# WebAssembly: no system calls, what executables need of their host is `native.wasi`'s.
 WASM32 = Arch("wasm32", WASM, WASM, "", Syscall(b"", 0, 0, 0, 0), ("wasm",))
 ARCHES: dict[str, Arch] = {row.name: row for row in _ROWS}
 

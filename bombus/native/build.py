@@ -61,8 +61,7 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
     entries = []
     target = arch.static if emit == "exe" else arch.target
     is_wasm = arch is WASM32
-    if is_wasm and emit == "exe":
-        raise NotSupported("executables for wasm32", "--emit so makes a module")
+    alone = is_wasm and emit == "so"  # a module that asks its host for nothing
     whole = emit in ("exe", "so")  # nobody provides anything
     inner = unit.inside if whole else {}
     codes = Codes(arch, _layout(arch))
@@ -73,7 +72,7 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
         places = {i: ArrayPlace(0, inner[name].numbers["slot_bytes"], inner[name].numbers["max_entries"], 0)
                   for i, name in arrays.items()}  # fmt: skip
         maps = {i: codes.of(inner[name].kind, inner[name].numbers) for i, name in held.items() if i not in arrays}
-        maps |= _helpers(program, codes, FREE if not is_wasm else TIMELESS) if whole else {}
+        maps |= _helpers(program, codes, TIMELESS if alone else FREE) if whole else {}
         lowered = lower(program.insns, target, Options(checked=False, budget=False, facts=program.facts, plain=_PLAIN,
                                                        outside_stack=False, arrays=places, maps=maps,
                                                        packet=packet_words(program.context)))  # fmt: skip
@@ -99,7 +98,7 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
             pieces.add(access(name, f"@bpf_memory_{_identifier(name)}", code))
     if whole:
         pieces.add(["@bombus_random = internal global i64 0"])  # the memory of helpers: numbers so far
-        pieces.add(start.yield_text() if is_wasm else start.service_text(arch))
+        pieces.add(start.yield_text() if alone else start.service_text(arch))
         outside = unit.maps - inner.keys()
         if outside:
             names = ", ".join(sorted(outside))
@@ -108,7 +107,7 @@ def build(unit: NativeUnit, arch: Arch, *, emit: Emit = "obj", level: int = 2, s
         return _executable(pieces, arch, entries, level, _BUDGET)
     pieces.add(f"@bpf_map_{name} = external global i8" for name in sorted(unit.maps - inner.keys()))
     pieces.add(_entry(name, program.name) for (name, _), program in zip(entries, unit.programs, strict=True))
-    if emit == "so" and is_wasm:
+    if alone:
         _add_routines(pieces, arch, start.memory_names(), "internal")
         return module_of(_compile(pieces, arch, "obj", level, static=False))
     if is_wasm:
@@ -275,7 +274,7 @@ def _executable(pieces: Pieces, arch: Arch, entries: list[tuple[str, int]], leve
     _add_routines(pieces, arch, start.routine_names() if arch.routines else start.memory_names(), "hidden")
     pieces.add(start.entry_text(arch, entries, budget))
     data = _compile(pieces, arch, "obj", level, static=True)
-    return link(data, {start.SYSTEM: arch.syscall.code})
+    return module_of(data) if arch is WASM32 else link(data, {start.SYSTEM: arch.syscall.code})
 
 
 # ------------------------------------------------------------------------------------------------ header

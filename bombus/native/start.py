@@ -7,7 +7,8 @@ from typing import Final
 
 from bombus.compiler.host import HostText, module_parts
 from bombus.jit import abi
-from bombus.native.arch import Arch
+from bombus.native import wasi
+from bombus.native.arch import WASM32, Arch
 from bombus.runtime import routines, serve
 from bombus.vm.run import FRAME_STRIDE, MAX_CALL_FRAMES, MAX_TAIL_CALLS
 
@@ -141,6 +142,8 @@ def yield_text() -> list[str]:
 
 def service_text(arch: Arch) -> list[str]:
     """What the bodies of maps and helpers ask a C library for."""
+    if arch is WASM32:
+        return [*yield_text(), *wasi.clock_text()]
     word = f"i{arch.bits}"
     cut = "  %c = zext i32 %clock to i64\n  %p = add i64 %place, 0\n" if word == "i64" else (
         "  %c = add i32 %clock, 0\n  %p = trunc i64 %place to i32\n")  # fmt: skip
@@ -162,16 +165,11 @@ def serve_text(arch: Arch, layout: str) -> tuple[list[str], frozenset[str]]:
     return [text.head, text.definitions], frozenset(line for line in text.declarations if "@bombus_" not in line)
 
 
-def entry_text(arch: Arch, programs: Sequence[tuple[str, int]], budget: int) -> list[str]:
-    """_start, system calls, and the table of programs: their function and the kind of their context."""
+def _system_text(arch: Arch) -> list[str]:
+    """bombus_read, bombus_write and bombus_exit."""
     call = arch.syscall
     word = f"i{arch.bits}"
-    lines = [
-        f"@bombus_data = internal global [{HEAD + ROOM + HEAD} x i8] zeroinitializer, align 16",
-        f"@bombus_run = internal global [{abi.RUN_BYTES} x i8] zeroinitializer, align 16",
-        f"@bombus_frames = internal global [{DEPTH * FRAME_STRIDE} x i8] zeroinitializer, align 16",
-        f"declare hidden {word} @{SYSTEM}({word}, {word}, {word}, {word})",
-    ]
+    lines = [f"declare hidden {word} @{SYSTEM}({word}, {word}, {word}, {word})"]
     for name, fd, number in (("read", 0, call.read), ("write", 1, call.write)):
         cut = "  %a = add i64 %address, 0\n  %n = add i64 %size, 0\n" if word == "i64" else (
             "  %a = trunc i64 %address to i32\n  %n = trunc i64 %size to i32\n")  # fmt: skip
@@ -179,6 +177,22 @@ def entry_text(arch: Arch, programs: Sequence[tuple[str, int]], budget: int) -> 
         lines.append(f"define internal i64 @bombus_{name}(i64 %address, i64 %size) nounwind noinline {{\n{cut}"
                      f"  %r = call {word} @{SYSTEM}({word} {number}, {word} {fd}, {word} %a, {word} %n)\n{wide}"
                      f"  ret i64 %w\n}}")  # fmt: skip
+    wide = "zext i32 %code to i64" if word == "i64" else "add i32 %code, 0"
+    return [*lines, f"""define internal void @bombus_exit(i32 %code) noreturn nounwind {{
+  %wide = {wide}
+  call {word} @{SYSTEM}({word} {call.exit}, {word} %wide, {word} 0, {word} 0)
+  unreachable
+}}"""]
+
+
+def entry_text(arch: Arch, programs: Sequence[tuple[str, int]], budget: int) -> list[str]:
+    """_start, system calls, and the table of programs: their function and the kind of their context."""
+    lines = [
+        f"@bombus_data = internal global [{HEAD + ROOM + HEAD} x i8] zeroinitializer, align 16",
+        f"@bombus_run = internal global [{abi.RUN_BYTES} x i8] zeroinitializer, align 16",
+        f"@bombus_frames = internal global [{DEPTH * FRAME_STRIDE} x i8] zeroinitializer, align 16",
+        *(wasi.system_text() if arch is WASM32 else _system_text(arch)),
+    ]
     cases = "\n".join(f"    i32 {n}, label %p{n}" for n in range(len(programs)))
     kinds = "\n".join(f"p{n}:\n  ret i32 {kind}" for n, (_, kind) in enumerate(programs))
     lines.append(f"define internal i32 @bombus_kind(i32 %program) nounwind noinline {{\n"
@@ -191,15 +205,13 @@ def entry_text(arch: Arch, programs: Sequence[tuple[str, int]], budget: int) -> 
                  f"  %at = inttoptr i64 %run to ptr\n  switch i32 %program, label %none [\n{cases}\n  ]\n"
                  f"none:\n  ret i64 0\n{calls}\n}}")  # fmt: skip
     sizes = f"i64 {FRAME_STRIDE}, i64 {DEPTH}, i64 %data, i64 {ROOM}, i64 {budget}"
-    wide = "zext i32 %code to i64" if word == "i64" else "add i32 %code, 0"
     lines.append(f"""define void @_start() noreturn nounwind noinline {arch.start} {{
   %run = ptrtoint ptr @bombus_run to i64
   %frames = ptrtoint ptr @bombus_frames to i64
   %buffer = ptrtoint ptr @bombus_data to i64
   %data = add i64 %buffer, {HEAD}
   %code = call i32 @bombus_serve(i64 %run, i64 %frames, {sizes})
-  %wide = {wide}
-  call {word} @{SYSTEM}({word} {call.exit}, {word} %wide, {word} 0, {word} 0)
+  call void @bombus_exit(i32 %code)
   unreachable
 }}""")
     # An access that no region holds: the run is over.

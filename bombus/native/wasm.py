@@ -12,6 +12,7 @@ from typing import Final
 
 from bombus.bits import align_up
 from bombus.errors import CodegenError, NotSupported
+from bombus.native.wasi import MODULE as SYSTEM
 
 MAGIC: Final = b"\0asm\1\0\0\0"
 BASE: Final = 1024  # the first byte of data: a null pointer leads nowhere of ours
@@ -118,11 +119,13 @@ class _Module:
         self.symbols = self._symbols()
 
     def run(self) -> bytes:
-        self._imports()
+        asked = self._imports()
         self._relocate()
         end = BASE + max([start + len(content) for start, content in self.segments], default=0)
         stack = align_up(end, 16) + STACK
         by_id = {section.id: bytes(section.data) for section in self.sections if section.id not in (_CUSTOM, _IMPORT)}
+        if asked:
+            by_id[_IMPORT] = leb(len(asked)) + b"".join(asked)
         by_id[_MEMORY] = b"\1\0" + leb(align_up(stack, PAGE) // PAGE)
         entries = self._table_entries(by_id)
         if entries:
@@ -151,25 +154,32 @@ class _Module:
     def _exported(self) -> list[Symbol]:
         return [s for s in self.symbols if s.kind in (0, 1) and not s.flags & (_UNDEFINED | _LOCAL | _HIDDEN)]
 
-    def _imports(self) -> None:
-        """Only memory, table and stack pointer may be asked for, and become the module's own."""
+    def _imports(self) -> list[bytes]:
+        """Functions of the system that the module goes on asking for, in their order. Memory, table and stack pointer
+        become the module's own; nothing else may be asked for."""
         section = self._section(_IMPORT)
         if section is None:
-            return
+            return []
+        asked: list[bytes] = []
         reader = Reader(bytes(section.data))
         for _ in range(reader.u()):
-            reader.name()
-            name, kind = reader.name(), reader.bytes(1)[0]
-            if kind == _FUNC_KIND or (kind == _GLOBAL_KIND and name != _STACK_POINTER):
+            start = reader.at
+            module, name, kind = reader.name(), reader.name(), reader.bytes(1)[0]
+            if (kind == _FUNC_KIND and module != SYSTEM) or (kind == _GLOBAL_KIND and name != _STACK_POINTER):
                 raise CodegenError(f"the code needs {name!r}, which nothing defines")
             if kind == _GLOBAL_KIND:
                 reader.bytes(2)
+                continue
+            if kind == _FUNC_KIND:
+                reader.u()
+                asked.append(reader.data[start : reader.at])
                 continue
             if kind == _TABLE_KIND:
                 reader.bytes(1)
             if reader.u() & 1:
                 reader.u()
             reader.u()
+        return asked
 
     def _segments(self) -> list[tuple[int, bytes]]:
         """(address, bytes) of the data."""

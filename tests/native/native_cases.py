@@ -1,12 +1,15 @@
-"""The engine-neutral cases on an architecture: one executable with all programs, run by qemu's user-mode emulation."""
+"""The engine-neutral cases on an architecture: one executable with all programs, run by qemu's user-mode emulation
+or wasmtime."""
 
 from __future__ import annotations
 
 import base64
 import gzip
+import importlib.util
 import json
 import shutil
 import subprocess
+import sys
 import tempfile
 from dataclasses import dataclass
 from functools import cache
@@ -16,13 +19,14 @@ from native_machine import Machine
 
 from bombus.isa import opcodes as op
 from bombus.isa.insn import ByteOrder, Insn, decode
-from bombus.native.arch import Arch
+from bombus.native.arch import WASM32, Arch
 from bombus.native.build import Answer, answers, build_unverified, records
 
 CASES = Path(__file__).parents[1] / "cases" / "vm_isa.json"
 TABLE = Path(__file__).parents[2].parent / "shared" / "oracle" / "test_bpf.jsonl.gz"
 BIG = 600  # instructions; larger entries of the table only make LLVM slow
 _TIMEOUT = 300
+WASMTIME = "wasmtime"  # PyPI's: runs WebAssembly
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,19 +84,51 @@ def _outside(insn: Insn) -> bool:
 
 
 def emulator(arch: Arch) -> str | None:
+    """What runs its executables here: a path of qemu's, or "wasmtime"."""
+    if arch is WASM32:
+        return WASMTIME if importlib.util.find_spec(WASMTIME) else None
     return shutil.which(f"qemu-{arch.qemu}") or shutil.which(f"qemu-{arch.qemu}-static")
+
+
+def execute(
+    arch: Arch, data: bytes, request: bytes, folder: Path, timeout: float = 60
+) -> subprocess.CompletedProcess[bytes]:
+    """Run an executable of `bombus build --native`."""
+    program = emulator(arch)
+    assert program is not None
+    path = folder / "program"
+    path.write_bytes(data)
+    path.chmod(0o755)
+    command = [sys.executable, "-c", _WASI, str(path)] if program == WASMTIME else [program, str(path)]
+    return subprocess.run(command, input=request, capture_output=True, timeout=timeout, check=False)
+
+
+# A host of WASI.
+_WASI = """
+import sys, wasmtime
+store = wasmtime.Store(wasmtime.Engine())
+config = wasmtime.WasiConfig()
+config.stdin_file, config.stdout_file = "/dev/stdin", sys.argv[1] + ".out"
+store.set_wasi(config)
+linker = wasmtime.Linker(store.engine)
+linker.define_wasi()
+module = wasmtime.Module.from_file(store.engine, sys.argv[1])
+code = 0
+try:
+    linker.instantiate(store, module).exports(store)["_start"](store)
+except wasmtime.ExitTrap as error:
+    code = error.code
+with open(sys.argv[1] + ".out", "rb") as file:
+    sys.stdout.buffer.write(file.read())
+sys.exit(code)
+"""
 
 
 def answer(arch: Arch, programs: list[list[Insn]], cases: list[Case]) -> list[Answer]:
     """Build and run. RuntimeError when the emulator says anything."""
-    program = emulator(arch)
-    assert program is not None
+    request = records([(case.program, case.before) for case in cases])
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "cases"
-        path.write_bytes(build_unverified(programs, arch))
-        path.chmod(0o755)
-        request = records([(case.program, case.before) for case in cases])
-        done = subprocess.run([program, str(path)], input=request, capture_output=True, timeout=_TIMEOUT, check=False)
+        done = execute(arch, build_unverified(programs, arch), request, Path(folder), _TIMEOUT)
     if done.returncode or done.stderr:
         raise RuntimeError(f"exit code {done.returncode}, {done.stderr.decode(errors='replace')}")
     return answers(done.stdout)

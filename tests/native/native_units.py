@@ -13,7 +13,7 @@ from native_cases import emulator
 
 from bombus.capture import open_capture
 from bombus.errors import NotSupported
-from bombus.native.arch import ARCHES, Arch
+from bombus.native.arch import Arch, arch_of
 from bombus.native.programs import NativeUnit, unit_of
 from bombus.object.read import read_object
 
@@ -23,9 +23,9 @@ FULL = bool(os.environ.get("BOMBUS_FULL"))
 
 
 def emulated(name: str) -> Arch:
-    arch = ARCHES[name]
+    arch = arch_of(name)
     if emulator(arch) is None:
-        pytest.skip(f"no qemu-{arch.qemu} (Debian's qemu-user)")
+        pytest.skip(f"no qemu-{arch.qemu} (Debian's qemu-user)" if arch.qemu else "no wasmtime (PyPI's)")
     return arch
 
 

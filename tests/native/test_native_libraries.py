@@ -32,7 +32,7 @@ from native_units import (
 from bombus.elf.read import read_elf
 from bombus.errors import BombusError, CodegenError, NotSupported
 from bombus.native.arch import ARCHES, WASM32, arch_of
-from bombus.native.build import build, header
+from bombus.native.build import answers, build, header, records
 from bombus.native.programs import NativeUnit, unit_of
 from bombus.native.wasm import module_of
 from bombus.object.read import read_object
@@ -257,12 +257,33 @@ def test_modules_of_webassembly() -> None:
     assert wasm_runs(build(unit, WASM32, emit="so"), "maps", map_packets()) == map_runs(defines)
 
 
+def test_node_runs_executables(tmp_path: Path) -> None:
+    """Another host of WASI than wasmtime."""
+    node = shutil.which("node")
+    if node is None:
+        pytest.skip("no node")
+    (tmp_path / "program.wasm").write_bytes(build(sample_unit("little"), WASM32, emit="exe"))
+    (tmp_path / "run.mjs").write_text("""
+import { readFileSync } from "node:fs";
+import { WASI } from "node:wasi";
+const wasi = new WASI({ version: "preview1" });
+const module = await WebAssembly.compile(readFileSync("program.wasm"));
+const asked = WebAssembly.Module.imports(module).map((one) => one.module + "." + one.name).sort().join(" ");
+const from = "wasi_snapshot_preview1.";
+if (asked !== `${from}fd_read ${from}fd_write ${from}proc_exit`) throw asked;
+process.exit(wasi.start(await WebAssembly.instantiate(module, { wasi_snapshot_preview1: wasi.wasiImport })));
+""")
+    request = records([(0, packet) for packet in packets()])
+    command = [node, "--no-warnings", "run.mjs"]
+    done = subprocess.run(command, cwd=tmp_path, input=request, capture_output=True, timeout=60, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert [(one.status, one.r0, one.data) for one in answers(done.stdout)] == [(0, *row) for row in expected()]
+
+
 def test_what_webassembly_does_not_have() -> None:
     unit = unit_of(read_object(maps_object("bpfel", ()), name="maps"))
     with pytest.raises(NotSupported, match="bpf_ktime_get_ns"):
         build(unit, WASM32, emit="so")
-    with pytest.raises(NotSupported, match="executables for wasm32"):
-        build(sample_unit("little"), WASM32, emit="exe")
     data = build(unit, WASM32)
     assert data.startswith(b"\0asm") and b"bpf_helper_5" in data
     with pytest.raises(CodegenError, match="bpf_helper"):
