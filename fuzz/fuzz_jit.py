@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import gc
 import random
+import signal
 import struct
 import sys
 import time
@@ -56,6 +57,7 @@ _RDONLY_PROG = 128
 _CPUS = 3
 _LATER, _RINGS = 1 << 60, 3  # when timers ring, and how often those that their callbacks set anew
 _COLLECT = 200_000, 50, 50  # what lives here lives for the whole batch: looking for garbage took an eighth
+_SECONDS = 120  # a program takes at most; only Python can be stopped so
 _SEEDED = ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH", "BLOOM_FILTER")
 
 
@@ -214,6 +216,7 @@ class Judge:
         self.slow, self.native = Machine("reference", "off", "python"), Machine("native", "strict", "native")
         self.native.kernel.on_verify = lambda program: None  # verdicts are not kept on disk then
         self.refused = 0
+        signal.signal(signal.SIGALRM, _late)
 
     def compare(self, seeds: Iterable[int], level: int = 0) -> Iterator[tuple[int, str]]:
         """The seed of each program that was accepted, and what differs; "" when nothing does."""
@@ -233,6 +236,7 @@ class Judge:
             for machine in (self.native, self.slow):
                 world_of(machine.kernel).cpu = seed // 2 % _CPUS
             machine = self.native
+            signal.alarm(_SECONDS)
             try:
                 got = machine.outcome(loaded, value, packets, at_once=at_once)
                 machine = self.slow
@@ -240,8 +244,12 @@ class Judge:
             except BombusError as error:
                 machine.kernel.printk()
                 yield seed, f"{machine.engine}: {type(error).__name__}: {error}"
+            except TimeoutError:
+                yield seed, f"{machine.engine}: does not end"
             else:
                 yield seed, apart(got, expected)
+            finally:
+                signal.alarm(0)
 
     def compile(self, programs: Iterable[Loaded], level: int) -> None:
         compiled = []
@@ -264,6 +272,10 @@ def apart(got: object, expected: object, where: str = "") -> str:
     if isinstance(got, bytes) and isinstance(expected, bytes):
         got, expected = got.hex(" ", 8), expected.hex(" ", 8)
     return f"{where}: {got} instead of {expected}"
+
+
+def _late(_number: int, _frame: object) -> None:
+    raise TimeoutError
 
 
 def batch(first: int, end: int, level: int) -> tuple[int, list[tuple[int, str]]]:

@@ -167,6 +167,38 @@ def test_user_space(kind: str, shape: tuple[int, int, int]) -> None:
         assert contents(pair[0][1]) == contents(pair[1][1]), what
 
 
+def walked(kernel: UserKernel, kind: str, seed: int) -> list[object]:
+    """A walk whose every step changes the map at random, and what is left."""
+    rng = random.Random(seed)
+    entries = rng.choice((4, 8, 12))
+    _, item = create(kernel, kind, 1, 8, entries)
+    keys = [bytes([n]) for n in range(2 * entries)]
+    for key in rng.sample(keys, entries):
+        item.update(key, bytes(8), 0, 0)
+    seen: list[object] = []
+    for step, (name, _address) in enumerate(item.each(0)):
+        assert step < entries, "the walk does not end"
+        seen.append(bytes(kernel.memory.read(name, 1)) if isinstance(name, int) else name)
+        for _ in range(rng.choice((0, 1, 1, 2, 4))):
+            key = rng.choice(keys)
+            seen.append(item.delete(key) if rng.random() < 0.3 else item.update(key, bytes(8), 0, 0))
+            if rng.random() < 0.3:
+                item.lookup(key)
+    return [*seen, contents(item)]
+
+
+@pytest.mark.parametrize("kind", KINDS[:4])
+def test_walks_while_the_map_changes(kind: str) -> None:
+    """LRU maps drop elements and use them again, for keys that are elsewhere in the order, during a walk, too."""
+    python, native = UserKernel(maps="python"), UserKernel(maps="native")
+    lengths = set()
+    for seed in range(400):
+        expected = walked(python, kind, seed)
+        assert walked(native, kind, seed) == expected, seed
+        lengths.add(len(expected))
+    assert len(lengths) > 10
+
+
 def test_control_struct() -> None:
     offsets = {name: (member.offset, member.type.SIZE) for name, member in Control.LAYOUT.members.items()}
     assert offsets == CONTROL

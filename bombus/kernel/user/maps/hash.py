@@ -151,7 +151,8 @@ class TableMap(Map):
             yield element.key, element.address + own
             if following is table.head:
                 return
-            element = following if table.elements.get(following.key) is following else table.from_number(number)
+            stays = following.number == number and table.elements.get(following.key) is following
+            element = following if stays else table.from_number(number)  # LRU maps use elements again, for other keys
 
     def free(self) -> None:
         if self.fields:
