@@ -57,7 +57,7 @@ _RDONLY_PROG = 128
 _CPUS = 3
 _LATER, _RINGS = 1 << 60, 3  # when timers ring, and how often those that their callbacks set anew
 _COLLECT = 200_000, 50, 50  # what lives here lives for the whole batch: looking for garbage took an eighth
-_SECONDS = 120  # a program takes at most; only Python can be stopped so
+_SECONDS = 120
 _SEEDED = ("HASH", "LRU_HASH", "PERCPU_HASH", "LRU_PERCPU_HASH", "BLOOM_FILTER")
 
 
@@ -210,13 +210,16 @@ class Machine:
 
 
 class Judge:
-    """refused: by the verifier."""
+    """seconds: what a program may take (0: for ever); only Python can be stopped so, in a process's first thread.
+    refused: by the verifier."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: int = 0) -> None:
         self.slow, self.native = Machine("reference", "off", "python"), Machine("native", "strict", "native")
         self.native.kernel.on_verify = lambda program: None  # verdicts are not kept on disk then
         self.refused = 0
-        signal.signal(signal.SIGALRM, _late)
+        self.seconds = seconds
+        if seconds:
+            signal.signal(signal.SIGALRM, _late)
 
     def compare(self, seeds: Iterable[int], level: int = 0) -> Iterator[tuple[int, str]]:
         """The seed of each program that was accepted, and what differs; "" when nothing does."""
@@ -236,7 +239,8 @@ class Judge:
             for machine in (self.native, self.slow):
                 world_of(machine.kernel).cpu = seed // 2 % _CPUS
             machine = self.native
-            signal.alarm(_SECONDS)
+            if self.seconds:
+                signal.alarm(self.seconds)
             try:
                 got = machine.outcome(loaded, value, packets, at_once=at_once)
                 machine = self.slow
@@ -249,7 +253,8 @@ class Judge:
             else:
                 yield seed, apart(got, expected)
             finally:
-                signal.alarm(0)
+                if self.seconds:
+                    signal.alarm(0)
 
     def compile(self, programs: Iterable[Loaded], level: int) -> None:
         compiled = []
@@ -283,7 +288,7 @@ def batch(first: int, end: int, level: int) -> tuple[int, list[tuple[int, str]]]
     global _judge
     if _judge is None:
         gc.set_threshold(*_COLLECT)
-        _judge = Judge()
+        _judge = Judge(_SECONDS)
     found = list(_judge.compare(range(first, end), level))
     return len(found), [row for row in found if row[1]]
 
