@@ -16,6 +16,7 @@ One layout object per type, built once by `data.layout_of`; it knows nothing of 
 from __future__ import annotations
 
 import struct
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
@@ -24,6 +25,7 @@ from bombus.errors import NotSupported, UsageError
 
 ByteOrder = Literal["little", "big"]
 Buffer = bytes | bytearray | memoryview
+NUMBER_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}  # of array and memoryview, by bytes
 
 
 class EnumInt(int):
@@ -87,6 +89,11 @@ class Layout(ABC):
     def dtype(self) -> Any:
         """What numpy.dtype takes. NotSupported when numpy has no such type."""
 
+    @property
+    def number_code(self) -> str:
+        """The type code of `array` and memoryview for values that are plain ints in this machine's order; else ""."""
+        return ""
+
 
 class IntLayout(Layout):
     __slots__ = ("boolean", "byteorder", "char", "high", "low", "signed")
@@ -125,6 +132,11 @@ class IntLayout(Layout):
             return "?"
         return f"{'<' if self.byteorder == 'little' else '>'}{'i' if self.signed else 'u'}{self.size}"
 
+    @property
+    def number_code(self) -> str:
+        code = NUMBER_CODES.get(self.size, "") if self.byteorder == sys.byteorder and not self.boolean else ""
+        return code.lower() if self.signed else code
+
 
 class PointerLayout(IntLayout):
     __slots__ = ()
@@ -155,6 +167,10 @@ class EnumLayout(IntLayout):
                 raise UsageError(f"{path}: {self.name or 'the enum'} has no {value!r}")
             value = self.by_name[value]
         super().encode(value, out, at, path)
+
+    @property
+    def number_code(self) -> str:
+        return ""
 
     def show(self, data: Buffer, at: int) -> Any:
         value = self.decode(data, at)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import gc
 import pickle
+import random
 import threading
 from typing import Any
 
@@ -15,6 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from bombus.btf.build import Builder
 from bombus.btf.data import TypedValue
+from bombus.btf.layouts import IntLayout
 from bombus.btf.types import Array, Int, Member, Struct
 from bombus.errors import KernelError, NotSupported, UsageError
 from bombus.kernel.api import Attr, Kernel
@@ -148,6 +150,47 @@ def test_batches(kernel: Kernel, count: int) -> None:
     assert len(item) == 0
     error = fails(errno.ENOENT, item.delete_batch, [1])
     assert getattr(error, "count", 0) == 0
+
+
+@pytest.mark.parametrize("sizes", [(1, 8), (2, 4), (4, 1), (8, 2), (4, 12), (3, 8)])
+@pytest.mark.parametrize("signed", [None, False, True])
+def test_batches_are_many_single_operations(kernel: Kernel, sizes: tuple[int, int], signed: bool | None) -> None:
+    """Plain numbers go as they lie in memory; the results are those of one element at a time."""
+    if signed is not None and not {*sizes} <= {1, 2, 4, 8}:
+        pytest.skip("no such integers in C")
+    types = None
+    if signed is not None:
+        types = IntLayout("k", sizes[0], "little", signed=signed), IntLayout("v", sizes[1], "little", signed=signed)
+    one, many = (Map.create(kernel, "hash", *sizes, 300, types=types) for _ in range(2))
+    rng = random.Random(1)
+    low = 1 if signed else 0
+
+    def number(size: int) -> Any:
+        if size not in (1, 2, 4, 8):
+            return rng.randbytes(size)
+        top = 1 << 8 * size - low
+        return rng.choice([0, 1, top - 1, rng.randrange(top), -rng.randrange(1, top) if signed else True])
+
+    rows = {number(sizes[0]): number(sizes[1]) for _ in range(200)}
+    for key, value in rows.items():
+        one[key] = value
+    assert many.update_batch(rows) == len(rows)
+    expected = dict(sorted(one.raw.items()))
+    assert dict(sorted(many.raw.items())) == expected
+    found = dict(many.lookup_batch())
+    assert found == {many.key_value(key): many.value(value) for key, value in expected.items()}
+    assert [type(value) for value in found.values()] == [type(one[key]) for key in found]
+    mixed = [(many.key_bytes(key) if number_ % 2 else key, value) for number_, (key, value) in enumerate(rows.items())]
+    assert many.update_batch(iter(mixed)) == len(mixed) and dict(sorted(many.raw.items())) == expected
+    key, value = next(iter(rows.items()))
+    for wrong in ({key: 1 << 8 * sizes[1]}, {1 << 8 * sizes[0]: value}, {key: 1.5}, {key: "x"}):
+        with pytest.raises(UsageError):
+            many.update_batch(wrong)
+        assert dict(sorted(many.raw.items())) == expected
+    fails(errno.EEXIST, many.update_batch, {key: value}, flags=BPF_NOEXIST)
+    assert many.update_batch({key: value}, flags=BPF_EXIST) == 1
+    assert many.raw.has_batch("BPF_MAP_UPDATE_BATCH")  # that there is no batch with such a flag says nothing of others
+    assert many.delete_batch(found) == len(found) and not list(many.lookup_batch())
 
 
 def test_batch_in_one_bucket(kernel: Kernel) -> None:
@@ -481,7 +524,7 @@ def test_arrays_of_numpy(kernel: Kernel, kind: str) -> None:
             return
         with pytest.raises(KernelError) as caught:
             item.update_arrays(np.array([1], "u4"), values[:1], flags=1)
-        assert caught.value.errno == errno.EINVAL  # batches have no such flags
+        assert caught.value.errno == errno.EEXIST  # batches have no such flags: one by one
         assert item.delete_arrays(keys[::2]) == 250
         with pytest.raises(KernelError) as caught:
             item.delete_arrays(keys[:2])

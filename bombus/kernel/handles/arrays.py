@@ -47,48 +47,12 @@ def update(item: Map, keys: Any, values: Any, flags: int) -> int:
     data, rows = _bytes(item, values, raw.value_size, "values")
     if rows != count:
         raise UsageError(f"{count} keys and {rows} values")
-    if not raw.has_batch("BPF_MAP_UPDATE_BATCH"):
-        return _one_by_one(item, names, data, count, flags)
-    for at in range(0, count, _STEP):
-        part = min(_STEP, count - at)
-        attr = Attr(
-            "BPF_MAP_UPDATE_BATCH", map_fd=item.fd, count=part, elem_flags=flags,
-            keys=names[at * item.key_size : (at + part) * item.key_size],
-            values=data[at * raw.value_size : (at + part) * raw.value_size],
-        )  # fmt: skip
-        _send(item, attr, at)
-    return count
-
-
-def _one_by_one(item: Map, names: memoryview, data: memoryview, count: int, flags: int) -> int:
-    size, width = item.key_size, item.raw.value_size
-    for at in range(count):
-        item.raw.update(
-            bytes(names[at * size : (at + 1) * size]), bytes(data[at * width : (at + 1) * width]), flags=flags
-        )
-    return count
+    return raw.update_block(names, data, count, flags=flags)
 
 
 def delete(item: Map, keys: Any) -> int:
     names, count = _bytes(item, keys, item.key_size, "keys")
-    size = item.key_size
-    if not item.raw.has_batch("BPF_MAP_DELETE_BATCH"):
-        for at in range(count):
-            item.raw.delete(bytes(names[at * size : (at + 1) * size]))
-        return count
-    for at in range(0, count, _STEP):
-        part = min(_STEP, count - at)
-        some = names[at * size : (at + part) * size]
-        _send(item, Attr("BPF_MAP_DELETE_BATCH", map_fd=item.fd, count=part, keys=some), at)
-    return count
-
-
-def _send(item: Map, attr: Attr, before: int) -> None:
-    try:
-        item.kernel.bpf(attr)
-    except KernelError as error:
-        error.count = before + attr.get("count")  # type: ignore[attr-defined]
-        raise
+    return item.raw.delete_block(names, count)
 
 
 def columns(item: Map, *, delete: bool) -> Columns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from array import array
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Self
 
@@ -14,7 +15,7 @@ from bombus.kernel.handles.base import Handle, open_id, open_pin
 from bombus.kernel.handles.features import features
 from bombus.kernel.handles.info import Info, check_kind, read_info
 from bombus.kernel.handles.programs import Program
-from bombus.kernel.handles.rawmap import RawMap
+from bombus.kernel.handles.rawmap import Buffer, RawMap
 from bombus.spec.maptypes import BPF_F_MMAPABLE, MAP_TYPE, MAP_TYPE_BY_ID, MapType
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from bombus.btf.parse import Btf
 
 _INT_SIZES = frozenset({1, 2, 4, 8})
+_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}  # of `array`, by bytes
 _ORDER = sys.byteorder
 _MAP_VALUES = frozenset({"BPF_MAP_TYPE_ARRAY_OF_MAPS", "BPF_MAP_TYPE_HASH_OF_MAPS"})
 _NAME_ERRNOS = (errno.E2BIG, errno.EINVAL)  # of an attr that is longer than the kernel knows
@@ -288,22 +290,47 @@ class Map(Handle, MutableMapping[Any, Any]):
 
     def lookup_batch(self) -> Iterator[tuple[Any, Any]]:
         """All keys with values, many with each call."""
-        for key, value in self.raw.pairs():
-            yield self.key_value(key), self.value(value)
+        return self._pairs(delete=False)
 
     def lookup_and_delete_batch(self) -> Iterator[tuple[Any, Any]]:
         """As `lookup_batch`, and removes them."""
-        for key, value in self.raw.pairs(delete=True):
+        return self._pairs(delete=True)
+
+    def _pairs(self, *, delete: bool) -> Iterator[tuple[Any, Any]]:
+        names, data = self._codes()
+        if names and data:
+            for keys, values, count in self.raw.blocks(delete=delete):
+                yield from zip(_ints(names, keys, count), _ints(data, values, count), strict=True)
+            return
+        for key, value in self.raw.pairs(delete=delete):
             yield self.key_value(key), self.value(value)
 
     def update_batch(self, pairs: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, flags: int = 0) -> int:
         """Store many pairs. Returns how many."""
-        rows = pairs.items() if isinstance(pairs, Mapping) else pairs
+        rows = pairs.items() if isinstance(pairs, Mapping) else list(pairs)
+        names, data = self._codes()
+        if names and data:
+            keys, values = _numbers(names, [key for key, _ in rows]), _numbers(data, [value for _, value in rows])
+            if keys is not None and values is not None:
+                return self.raw.update_block(keys, values, len(rows), flags=flags)
         return self.raw.update_batch(((self.key_bytes(k), self.value_bytes(v)) for k, v in rows), flags=flags)
 
     def delete_batch(self, keys: Iterable[Any]) -> int:
         """Remove many keys. Returns how many; KernelError(ENOENT) at the first that is missing."""
-        return self.raw.delete_batch(self.key_bytes(key) for key in keys)
+        rows = list(keys)
+        names, _ = self._codes()
+        numbers = _numbers(names, rows) if names else None
+        if numbers is not None:
+            return self.raw.delete_block(numbers, len(rows))
+        return self.raw.delete_batch(self.key_bytes(key) for key in rows)
+
+    def _codes(self) -> tuple[str, str]:
+        """Type codes of `array` for keys and for values, "" where they are no plain numbers."""
+        key, value = self._key_layout, self._value_layout
+        names = _CODES.get(self.key_size, "") if key is None else key.number_code
+        if self.type.per_cpu or self._of_maps or self._of_programs:
+            return names, ""
+        return names, _CODES.get(self.value_size, "") if value is None else value.number_code
 
     def push(self, value: Any, *, flags: int = 0) -> None:
         """Add to a queue, stack or bloom filter."""
@@ -392,6 +419,19 @@ class _TypedItems(ItemsView[Any, Any]):
 
     def __iter__(self) -> Iterator[tuple[Any, Any]]:
         return self._mapping.lookup_batch()
+
+
+def _numbers(code: str, given: list[Any]) -> memoryview | None:
+    """Numbers as they lie in memory. None when one is something else, or does not fit: then each is looked at."""
+    try:
+        return memoryview(array(code, given)).cast("B")
+    except (TypeError, OverflowError):
+        return None
+
+
+def _ints(code: str, block: Buffer, count: int) -> memoryview[int]:
+    found: memoryview[int] = memoryview(block).cast(code)[:count]  # type: ignore[call-overload]
+    return found
 
 
 def _encode(layout: Layout | None, value: Any, size: int, what: str) -> bytes:

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 from bombus.bits import align_up
 from bombus.errors import KernelError, NeedsKernel, NotSupported, UsageError
 from bombus.kernel.api import Attr, MapCalls
-from bombus.spec.maptypes import MapType
+from bombus.spec.maptypes import BPF_F_LOCK, MapType
 
 if TYPE_CHECKING:
     from bombus.kernel.handles.base import Handle
 
 ENOTSUPP = 524  # Linux include/linux/errno.h: what bpf(2) returns where a map type lacks an operation
+Buffer = bytes | bytearray | memoryview
 BATCH = 4096  # elements that one batch call asks for
 _BATCH_BYTES = 1 << 22  # and at most that many bytes
 _PLAIN_FLAGS = (0, 1, 2)  # BPF_ANY, BPF_NOEXIST, BPF_EXIST
@@ -284,6 +285,14 @@ class RawMap(MutableMapping[bytes, bytes]):
 
         delete: also take them out of the map.
         """
+        size, width = self.key_size, self.value_size
+        for names, data, count in self.blocks(delete=delete):
+            keys, values = bytes(names), bytes(data)
+            for i in range(count):
+                yield keys[i * size : (i + 1) * size], values[i * width : (i + 1) * width]
+
+    def blocks(self, *, delete: bool = False) -> Iterator[tuple[Buffer, Buffer, int]]:
+        """`pairs` as they lie in memory: keys one after the other, their values, how many there are."""
         command = "BPF_MAP_LOOKUP_AND_DELETE_BATCH" if delete else "BPF_MAP_LOOKUP_BATCH"
         if self.has_batch(command):
             try:
@@ -293,10 +302,12 @@ class RawMap(MutableMapping[bytes, bytes]):
                 self._no_batch.add(command)
         for key in self:
             try:
-                yield key, self.take(key) if delete else self.lookup(key)
+                value = self.take(key) if delete else self.lookup(key)
             except KernelError as error:
                 if error.errno != errno.ENOENT:
                     raise
+            else:
+                yield key, value, 1
 
     def take(self, key: bytes) -> bytes:
         """`lookup_and_delete`, in two steps for map types and kernels without it."""
@@ -313,7 +324,7 @@ class RawMap(MutableMapping[bytes, bytes]):
         operation = command.removeprefix("BPF_MAP_").lower()
         return operation in self.type.operations and command not in self._no_batch
 
-    def _walk(self, command: str) -> Iterator[tuple[bytes, bytes]]:
+    def _walk(self, command: str) -> Iterator[tuple[Buffer, Buffer, int]]:
         size, width = self.key_size, self.value_size
         count = max(1, min(BATCH, self.max_entries or 1, _BATCH_BYTES // (size + width)))
         # The place in the walk: a bucket number (u32) or a key.
@@ -341,9 +352,7 @@ class RawMap(MutableMapping[bytes, bytes]):
                 else:
                     raise
             first = False
-            found = min(attr.get("count"), count)
-            for i in range(found):
-                yield bytes(keys[i * size : (i + 1) * size]), bytes(values[i * width : (i + 1) * width])
+            yield keys, values, min(attr.get("count"), count)
             if end:
                 return
             place, following = following, place
@@ -351,44 +360,62 @@ class RawMap(MutableMapping[bytes, bytes]):
     def update_batch(self, pairs: Iterable[tuple[bytes, bytes]], *, flags: int = 0) -> int:
         """Store many pairs. Returns how many. `count` of the KernelError says how many went in before it."""
         rows = [(self._key(key), self._value(value)) for key, value in pairs]
+        keys, values = bytearray().join(k for k, _ in rows), bytearray().join(v for _, v in rows)
+        return self.update_block(keys, values, len(rows), flags=flags)
+
+    def update_block(self, keys: Buffer, values: Buffer, count: int, *, flags: int = 0) -> int:
+        """`update_batch` of keys that lie one after the other, and of their values. Both can be written to: nobody
+        does, but the addresses of other memory are not to be had."""
+        size, width = self.key_size, self.value_size
+        names, data = memoryview(keys), memoryview(values)
         done = 0
-        if rows and self.has_batch("BPF_MAP_UPDATE_BATCH"):
+        # Batches know no other flag (Linux 6.12 kernel/bpf/syscall.c: generic_map_update_batch).
+        if count and not flags & ~BPF_F_LOCK and self.has_batch("BPF_MAP_UPDATE_BATCH"):
             step = self._step()
             try:
-                for at in range(0, len(rows), step):
-                    part = rows[at : at + step]
-                    keys, values = b"".join(k for k, _ in part), b"".join(v for _, v in part)
-                    done += self._send("BPF_MAP_UPDATE_BATCH", len(part), done, keys, values, flags)
-                return done
+                while done < count:
+                    end = min(done + step, count)
+                    self._send("BPF_MAP_UPDATE_BATCH", end - done, done, names[done * size : end * size],
+                               data[done * width : end * width], flags)  # fmt: skip
+                    done = end
+                return count
             except _NoBatch:
                 self._no_batch.add("BPF_MAP_UPDATE_BATCH")
-        for key, value in rows[done:]:
+        for i in range(count):
+            key, value = bytes(names[i * size : (i + 1) * size]), bytes(data[i * width : (i + 1) * width])
             self.update(key, value, flags=flags)
-            done += 1
-        return done
+        return count
 
     def delete_batch(self, keys: Iterable[bytes]) -> int:
         """Remove many keys. Returns how many; KernelError(ENOENT) at the first that is missing."""
         rows = [self._key(key) for key in keys]
+        return self.delete_block(bytearray().join(rows), len(rows))
+
+    def delete_block(self, keys: Buffer, count: int) -> int:
+        """`delete_batch` of keys that lie one after the other (see `update_block`)."""
+        size = self.key_size
+        names = memoryview(keys)
         done = 0
-        if rows and self.has_batch("BPF_MAP_DELETE_BATCH"):
+        if count and self.has_batch("BPF_MAP_DELETE_BATCH"):
             step = self._step()
             try:
-                for at in range(0, len(rows), step):
-                    part = rows[at : at + step]
-                    done += self._send("BPF_MAP_DELETE_BATCH", len(part), done, b"".join(part), None, 0)
-                return done
+                while done < count:
+                    end = min(done + step, count)
+                    self._send("BPF_MAP_DELETE_BATCH", end - done, done, names[done * size : end * size], None, 0)
+                    done = end
+                return count
             except _NoBatch:
                 self._no_batch.add("BPF_MAP_DELETE_BATCH")
-        for key in rows[done:]:
-            self.delete(key)
-            done += 1
-        return done
+        for i in range(count):
+            self.delete(bytes(names[i * size : (i + 1) * size]))
+        return count
 
     def _step(self) -> int:
         return max(1, _BATCH_BYTES // (self.key_size + self.value_size))
 
-    def _send(self, command: str, count: int, before: int, keys: bytes, values: bytes | None, flags: int) -> int:
+    def _send(
+        self, command: str, count: int, before: int, keys: memoryview, values: memoryview | None, flags: int
+    ) -> None:
         attr = Attr(command, map_fd=self.handle.fd, keys=keys, values=values, count=count, elem_flags=flags)
         try:
             self.handle.kernel.bpf(attr)
@@ -397,7 +424,6 @@ class RawMap(MutableMapping[bytes, bytes]):
                 raise _NoBatch from None
             error.count = before + attr.get("count")  # type: ignore[union-attr]
             raise
-        return count
 
 
     def lacks(self, error: KernelError | NotSupported) -> bool:
