@@ -29,6 +29,7 @@ from bombus.jit.model import NO_FACTS, VALUES, Lowered, Options, asks
 from bombus.jit.state import (
     BUDGET,
     CPU,
+    ERRORS,
     FAULT,
     FRAME,
     INSN,
@@ -40,7 +41,6 @@ from bombus.jit.state import (
     TAIL_CALLS,
     TOP,
     State,
-    failed,
     find_upcall,
 )
 from bombus.jit.target import host
@@ -253,8 +253,7 @@ class NativeProgram:
         """Why a run stopped, as what its caller gets."""
         status, insn = state.halves[STATUS], s32(state.halves[INSN])
         if status == abi.ERROR:
-            error, state.error = state.error, None
-            assert error is not None
+            error = ERRORS.pop(state.address, None) or MemoryError("for what a callee raised")
             return at(error, insn) if isinstance(error, VmFault) else error
         if status == abi.FAULT:
             kind, message = _programs[state.words[PROGRAM]]._faults[state.halves[FAULT]]
@@ -404,7 +403,7 @@ class NativeProgram:
     def _upcall(self, function: Callable[..., int | None], kind: str) -> int:
         from bombus.jit.upcall import Upcall
 
-        upcall = Upcall(function, kind, failed, self._env.memory.epochs)
+        upcall = Upcall(function, kind, ERRORS, self._env.memory.epochs)
         self._keep.append(upcall)
         return upcall.address
 

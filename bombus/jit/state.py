@@ -27,13 +27,14 @@ _REGION = struct.Struct("<QQQ")
 _KINDS: Final = ("load", "store", "atomic", "load")
 
 STATES: dict[int, State] = {}  # by address of `struct run`
+ERRORS: dict[int, BaseException] = {}  # what Python functions raised that native code called, in the same way
 
 
 class State:
     """One run's `struct run` and what Python keeps beside it. It is used again for later runs."""
 
     __slots__ = (
-        "address", "base", "buffer", "epoch", "error", "halves", "keep", "memory", "next", "run", "thread", "words",
+        "address", "base", "buffer", "epoch", "halves", "keep", "memory", "next", "run", "thread", "words",
     )  # fmt: skip
 
     def __init__(self, memory: Memory) -> None:
@@ -43,7 +44,6 @@ class State:
         self.halves, self.words = view.cast("I"), view.cast("Q")
         self.memory = memory
         self.epoch = -1
-        self.error: BaseException | None = None
         self.keep: list[object] = []  # programs that were jumped to
         self.next = 0  # the entry of the table of regions that goes next
         self.run: Run | None = None
@@ -67,19 +67,15 @@ class State:
 
     def refresh(self) -> None:
         """Forget the regions when some may be gone."""
-        if self.epoch != self.memory.epoch:
-            self.epoch = self.words[_EPOCH] = self.memory.epoch
+        epoch = self.memory.epoch
+        if self.epoch != epoch:  # in this order: an interrupt may come after each step
             self.halves[_COUNT] = 0
             self.next = 0
+            self.epoch = self.words[_EPOCH] = epoch
 
     def frame(self) -> int:
         """The number of the frame that runs now."""
         return (self.words[FRAME] - self.base) // FRAME_STRIDE
-
-    def fail(self, error: BaseException) -> None:
-        """Stop the run: the error leaves when native code has returned."""
-        self.error = error
-        self.halves[STATUS] = abi.ERROR
 
     def find(self, address: int, size: int, kind: int) -> int:
         """Enter the region of an access into the table. Raises VmFault."""
@@ -92,13 +88,12 @@ class State:
             raise VmFault("readonly", f"{region.name} is read-only", address=address, size=size)
         start, length = _slot(region, address)
         number = self.next
-        self.next = (number + 1) % abi.MAX_REGIONS
-        count = self.halves[_COUNT]
-        if number >= count:
-            self.halves[_COUNT] = number + 1
         _REGION.pack_into(
             self.buffer, _REGIONS + number * abi.REGION_BYTES, start, length, length if region.writable else 0
         )
+        self.next = (number + 1) % abi.MAX_REGIONS
+        if number >= self.halves[_COUNT]:
+            self.halves[_COUNT] = number + 1
         return number
 
 
@@ -110,22 +105,16 @@ def _slot(region: Region, address: int) -> tuple[int, int]:
 
 
 def _find(run: int, address: int, size: int, kind: int) -> int:
-    state = STATES[run]
     try:
-        return state.find(address, size, kind)
-    except BaseException as error:
-        if kind != abi.PROBE or not isinstance(error, VmFault):
-            state.fail(error)
+        return STATES[run].find(address, size, kind)
+    except VmFault:
+        if kind != abi.PROBE:
+            raise
         return abi.NOT_FOUND
-
-
-def failed(run: int, error: BaseException) -> None:
-    """What Python function that native code called raised: the run ends with it."""
-    STATES[run].fail(error)
 
 
 @cache
 def find_upcall() -> Upcall:
     from bombus.jit.upcall import Upcall
 
-    return Upcall(_find, "find", failed)
+    return Upcall(_find, "find", ERRORS)

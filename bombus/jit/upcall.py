@@ -2,7 +2,8 @@
 
 ctypes makes callbacks with libffi, whose closures lie in such pages. Here a callback is a few instructions in our own
 code pages: they put the address of a `box` where `text` finds it. That calls the box's function through Python's C API,
-with the GIL: the run and up to five numbers in, one number out. What it raises goes to another function of the box.
+with the GIL: the run and up to five numbers in, one number out. What it raises goes into a dict of the box, without any
+more Python: near the limit of recursion, or of memory, there may be none.
 """
 
 from __future__ import annotations
@@ -25,24 +26,25 @@ from bombus.jit.target import host
 
 class Kind(NamedTuple):
     """What is called after the run. bits: of each number. run: does the function want the run's address, too?
-    forgets: may memory go away in it?"""
+    forgets: may memory go away in it? failed: what is returned after an error."""
 
     bits: tuple[int, ...]
     run: bool = True
     forgets: bool = True
+    failed: int = 0
 
 
 KINDS: Final = {
     "helper": Kind((64,) * 5, run=False),
     "tracked": Kind((64,) * 5),
     "service": Kind((64,) * 3),
-    "find": Kind((64, 64, 32), forgets=False),
+    "find": Kind((64, 64, 32), forgets=False, failed=abi.NOT_FOUND),
 }
-_BOX: Final = 3  # words: the function, what hears of errors, where the count of memory's changes lies
+_BOX: Final = 3  # words: the function, the dict of errors, where the count of memory's changes lies
 _API: Final = (
     "PyGILState_Ensure", "PyGILState_Release", "PyLong_FromUnsignedLongLong", "PyObject_Vectorcall", "Py_DecRef",
     "PyLong_AsUnsignedLongLongMask", "PyErr_Occurred", "PyErr_WriteUnraisable", "PyErr_Fetch",
-    "PyErr_NormalizeException", "PyException_SetTraceback", "_Py_NoneStruct",
+    "PyErr_NormalizeException", "PyException_SetTraceback", "PyObject_SetItem", "_Py_NoneStruct",
 )  # fmt: skip
 _OFFSET: Final = 1 << 63  # PY_VECTORCALL_ARGUMENTS_OFFSET: the slot before the arguments may be written (for a `self`)
 
@@ -104,7 +106,7 @@ failed:
   call void @failed(ptr %box, i64 %run)
   br label %done
 done:
-  %back = phi i64 [ %v, %drop ], [ 0, %failed ]
+  %back = phi i64 [ %v, %drop ], [ {kind.failed}, %failed ]
 {_FORGET if kind.forgets else ""}
   call void @PyGILState_Release(i32 %gil)
   ret i64 %back
@@ -129,13 +131,14 @@ forget:
 leave:
 """
 
-# The exception that is set goes to the box's second function, with the run.
+# The exception that is set goes into the box's dict, by the run's address. The run ends in any case.
 _FAILED: Final = f"""
 define internal void @failed(ptr %box, i64 %run) nounwind uwtable noinline cold {{
   %type = alloca ptr, align 8
   %value = alloca ptr, align 8
   %trace = alloca ptr, align 8
-  %args = alloca [3 x ptr], align 8
+  %state = inttoptr i64 %run to ptr
+  store i32 {abi.ERROR}, ptr %state, align 8
   call void @PyErr_Fetch(ptr %type, ptr %value, ptr %trace)
   call void @PyErr_NormalizeException(ptr %type, ptr %value, ptr %trace)
   %v = load ptr, ptr %value, align 8
@@ -148,24 +151,17 @@ set:
   br label %tell
 tell:
   %place = getelementptr ptr, ptr %box, i64 1
-  %function = load ptr, ptr %place, align 8
+  %errors = load ptr, ptr %place, align 8
   %number = call ptr @PyLong_FromUnsignedLongLong(i64 %run)
-  %first = getelementptr ptr, ptr %args, i64 1
-  %second = getelementptr ptr, ptr %args, i64 2
-  store ptr %number, ptr %first, align 8
-  store ptr %v, ptr %second, align 8
-  %result = call ptr @PyObject_Vectorcall(ptr %function, ptr %first, i64 {2 | _OFFSET}, ptr null)
+  %lost = call i32 @PyObject_SetItem(ptr %errors, ptr %number, ptr %v)
   call void @Py_DecRef(ptr %number)
   call void @Py_DecRef(ptr %v)
   %y = load ptr, ptr %type, align 8
   call void @Py_DecRef(ptr %y)
-  %none = icmp eq ptr %result, null
-  br i1 %none, label %wrong, label %heard
+  %kept = icmp eq i32 %lost, 0
+  br i1 %kept, label %done, label %wrong
 wrong:
-  call void @PyErr_WriteUnraisable(ptr %function)
-  br label %done
-heard:
-  call void @Py_DecRef(ptr %result)
+  call void @PyErr_WriteUnraisable(ptr %errors)
   br label %done
 done:
   ret void
@@ -188,6 +184,7 @@ declare void @PyErr_WriteUnraisable(ptr) nonlazybind
 declare void @PyErr_Fetch(ptr, ptr, ptr) nonlazybind
 declare void @PyErr_NormalizeException(ptr, ptr, ptr) nonlazybind
 declare i32 @PyException_SetTraceback(ptr, ptr) nonlazybind
+declare i32 @PyObject_SetItem(ptr, ptr, ptr) nonlazybind
 !0 = !{!"branch_weights", i32 1, i32 1000}
 """
 )
@@ -216,21 +213,21 @@ def _linked() -> Linked:
 
 
 class Upcall:
-    """A function that native code may call at `address` for as long as this lives. kind: one of KINDS. failed: is told
-    the run and what the function raised, and must not raise itself: that is reported as unraisable. epochs: address of
-    the u64 that counts changes of memory (`Memory.epochs`).
+    """A function that native code may call at `address` for as long as this lives.
 
-    What the function returns is cut to 64 bits; None is 0, as is what is returned after an error.
+    kind: one of KINDS. errors: gets what the function raised, by the run's address; the run's status says so. epochs:
+    address of the u64 that counts changes of memory (`Memory.epochs`).
+
+    What the function returns is cut to 64 bits; None is 0.
     """
 
     __slots__ = ("_box", "_code", "_keep", "address")
 
     def __init__(
-        self, function: Callable[..., int | None], kind: str, failed: Callable[[int, BaseException], None],
-        epochs: int = 0,
-    ) -> None:  # fmt: skip
-        self._keep = function, failed
-        self._box = (ctypes.c_uint64 * _BOX)(id(function), id(failed), epochs)
+        self, function: Callable[..., int | None], kind: str, errors: dict[int, BaseException], epochs: int = 0
+    ) -> None:
+        self._keep = function, errors
+        self._box = (ctypes.c_uint64 * _BOX)(id(function), id(errors), epochs)
         # mov r10, box; mov rax, entry; jmp rax
         code = struct.pack(
             "<2sQ2sQ2s", b"\x49\xba", ctypes.addressof(self._box), b"\x48\xb8", _linked().symbols[kind], b"\xff\xe0"

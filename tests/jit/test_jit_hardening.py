@@ -92,10 +92,11 @@ def test_code_is_mapped_once() -> None:
 def test_what_native_code_calls_may_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     reports: list[object] = []
     monkeypatch.setattr(sys, "unraisablehook", lambda report: reports.append(report.exc_value))
-    errors: list[tuple[int, BaseException]] = []
+    errors: dict[int, BaseException] = {}
     memory = Memory()
     buffer = ctypes.create_string_buffer(abi.RUN_BYTES)  # a `struct run`
     run = ctypes.addressof(buffer)
+    status = ctypes.c_uint32.from_buffer(buffer, abi.RUN["status"][0])
 
     def text(*_: int) -> int:
         return "no number"  # type: ignore[return-value]
@@ -105,35 +106,81 @@ def test_what_native_code_calls_may_fail(monkeypatch: pytest.MonkeyPatch) -> Non
 
     call = ctypes.CFUNCTYPE(ctypes.c_uint64, *[ctypes.c_uint64] * 6)
     five = (1, 2, 3, 4, (1 << 64) - 1)
-
-    def note(run: int, error: BaseException) -> None:
-        errors.append((run, error))
-
-    functions: tuple[tuple[Callable[..., int | None], int], ...] = (
-        (lambda *a: sum(a), 9), (lambda *_: -1, (1 << 64) - 1), (lambda *_: None, 0), (lambda *_: 1 << 65, 0),
-        (lambda *_: True, 1), (text, 0), (breaks, 0),
+    functions: tuple[tuple[Callable[..., int | None], int, type[Exception] | None], ...] = (
+        (lambda *a: sum(a), 9, None), (lambda *_: -1, (1 << 64) - 1, None), (lambda *_: None, 0, None),
+        (lambda *_: 1 << 65, 0, None), (lambda *_: True, 1, None), (text, 0, TypeError), (breaks, 0, ValueError),
     )  # fmt: skip
-    for function, expected in functions:
-        upcall = Upcall(function, "helper", note, memory.epochs)
+    for function, expected, error in functions:
+        upcall = Upcall(function, "helper", errors, memory.epochs)
         assert call(upcall.address)(run, *five) == expected
-    assert [(at, type(error)) for at, error in errors] == [(run, TypeError), (run, ValueError)]
-    assert errors[1][1].__traceback__ is not None
-    threads = [threading.Thread(target=lambda: call(upcall.address)(run, *five)) for _ in range(4)]
+        assert status.value == (abi.ERROR if error else abi.RETURNED)
+        assert [(at, type(found)) for at, found in errors.items()] == ([(run, error)] if error else [])
+        if error is ValueError:
+            assert errors[run].__traceback__ is not None
+        errors.clear()
+        status.value = 0
+    failed = []
+
+    def elsewhere() -> None:
+        mine = ctypes.create_string_buffer(abi.RUN_BYTES)
+        address = ctypes.addressof(mine)
+        call(upcall.address)(address, *five)
+        failed.append(str(errors.pop(address)))
+
+    threads = [threading.Thread(target=elsewhere) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(errors) == 6
-    seen = Upcall(lambda *a: a == (run, *five), "tracked", note, memory.epochs)
+    assert failed == ["on purpose"] * 4
+    seen = Upcall(lambda *a: a == (run, *five), "tracked", errors, memory.epochs)
     assert call(seen.address)(run, *five) == 1
+    lost = Upcall(breaks, "find", errors)
+    assert call(lost.address)(run, *five) & 0xFFFF_FFFF == abi.NOT_FOUND
     assert reports == []
 
-    def deaf(run: int, error: BaseException) -> None:
-        raise error
+    class Full(dict[int, BaseException]):
+        def __setitem__(self, _run: int, error: BaseException) -> None:
+            raise error
 
-    unheard = Upcall(breaks, "helper", deaf, memory.epochs)
+    status.value = 0
+    unheard = Upcall(breaks, "helper", Full(), memory.epochs)
     assert call(unheard.address)(run, *five) == 0
+    assert status.value == abi.ERROR
     assert [type(report) for report in reports] == [ValueError]
+
+
+def test_the_limit_of_recursion_is_no_way_out() -> None:
+    """Where nothing of Python can be called any more, runs end."""
+    made = Sandbox()
+    made.register(5, lambda *_: 7)
+    made.load(encode([b.mov(6, 1), b.jmp("==", 2, 2, 1), b.st("u8", 1, 2, 9), b.call(5), b.add(0, b.R6), EXIT]))
+    assert made.exec(b"ab") == 8
+    with pytest.raises(VmFault):
+        made.exec(b"abc"[:1])
+    ends: set[object] = set()
+
+    def down(depth: int, data: bytes) -> None:
+        if depth:
+            down(depth - 1, data)
+            return
+        try:
+            ends.add(made.exec(data))
+        except VmFault as fault:
+            ends.add(fault.kind)
+        except (RecursionError, ctypes.ArgumentError) as error:  # ctypes makes the one into the other
+            ends.add(str(error).partition("recursion depth exceeded")[1])
+
+    for data, good in ((b"ab", 8), (b"a", "store")):
+        ends.clear()
+        for depth in range(sys.getrecursionlimit()):
+            try:
+                down(depth, data)
+            except RecursionError:  # in `down`
+                break
+        assert ends == {good, "recursion depth exceeded"}
+        assert made._room is not None and ctypes.string_at(made._room.start, 3)[2] == 0  # behind its bytes
+    assert made.exec(b"ab") == 8
 
 
 def test_what_native_code_calls_leaks_nothing() -> None:
