@@ -11,6 +11,7 @@ U8: Final = 0xFF
 U16: Final = 0xFFFF
 U32: Final = 0xFFFF_FFFF
 U64: Final = 0xFFFF_FFFF_FFFF_FFFF
+NUMBER_CODES: Final = {1: "B", 2: "H", 4: "I", 8: "Q"}  # of `array` and memoryview, by bytes; small letters: signed
 
 
 def u32(value: int) -> int:

@@ -21,11 +21,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal, NamedTuple
 
+from bombus.bits import NUMBER_CODES
 from bombus.errors import NotSupported, UsageError
 
 ByteOrder = Literal["little", "big"]
 Buffer = bytes | bytearray | memoryview
-NUMBER_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}  # of array and memoryview, by bytes
 
 
 class EnumInt(int):

@@ -253,7 +253,9 @@ class NativeProgram:
         """Why a run stopped, as what its caller gets."""
         status, insn = state.halves[STATUS], s32(state.halves[INSN])
         if status == abi.ERROR:
-            error = ERRORS.pop(state.address, None) or MemoryError("for what a callee raised")
+            error = ERRORS.pop(state.address, None)
+            if error is None:  # the dict could not take it
+                return MemoryError("for what a callee raised")
             return at(error, insn) if isinstance(error, VmFault) else error
         if status == abi.FAULT:
             kind, message = _programs[state.words[PROGRAM]]._faults[state.halves[FAULT]]

@@ -115,6 +115,7 @@ class Sandbox:
 
     def exec(self, memory: bytes | bytearray | memoryview = b"") -> int:
         """Run with r1 the address of `memory` and r2 its size; returns r0. A bytearray gets back what the program left.
+        A helper may call `exec`, too: each run has memory of its own.
 
         VmFault for a wrong access, call or jump, or a used-up budget; what a helper raised.
         """
@@ -133,8 +134,7 @@ class Sandbox:
         return result
 
     def _take_room(self, size: int) -> Region:
-        """Memory for a call: exactly as long as its bytes, for nothing beyond them may be touched. A helper may call
-        `exec`, too: each has its own."""
+        """Memory for a call: exactly as long as its bytes, for nothing beyond them may be touched."""
         room, self._room = self._room, None
         if room is not None and room.size == size:
             return room

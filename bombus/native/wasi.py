@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Final
 
+from bombus.runtime.maps.helpers import REALTIME, TAI
+
 MODULE: Final = "wasi_snapshot_preview1"
 _REALTIME, _MONOTONIC = 0, 1
-_TAI: Final = 11  # Linux's CLOCK_TAI, which is its CLOCK_REALTIME unless somebody set the offset
 
 
 def _import(result: str, name: str, params: str) -> str:
@@ -40,14 +41,15 @@ def _transfer(name: str, fd: int) -> list[str]:
 
 
 def clock_text() -> list[str]:
-    """clock_gettime: there are two clocks, one for those that can be set and one for the others."""
+    """clock_gettime: there are two clocks, one for those of Linux that can be set (CLOCK_TAI is CLOCK_REALTIME unless
+    somebody set the offset) and one for the others."""
     return [
         _import("i32", "clock_time_get", "i32, i64, ptr"),
         f"""define internal i32 @clock_gettime(i32 %clock, i64 %place) nounwind {{
   %now = alloca i64, align 8
   store i64 0, ptr %now, align 8
-  %real = icmp eq i32 %clock, {_REALTIME}
-  %tai = icmp eq i32 %clock, {_TAI}
+  %real = icmp eq i32 %clock, {REALTIME}
+  %tai = icmp eq i32 %clock, {TAI}
   %set = or i1 %real, %tai
   %which = select i1 %set, i32 {_REALTIME}, i32 {_MONOTONIC}
   %error = call i32 @wasi_clock_time_get(i32 %which, i64 1, ptr %now)

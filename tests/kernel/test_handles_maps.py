@@ -193,6 +193,13 @@ def test_batches_are_many_single_operations(kernel: Kernel, sizes: tuple[int, in
     assert many.delete_batch(found) == len(found) and not list(many.lookup_batch())
 
 
+def test_batches_out_of_a_map(kernel: Kernel) -> None:
+    """Another map is read once, as it is then."""
+    one, other = Map.create(kernel, "hash", 4, 4, 100), Map.create(kernel, "hash", 4, 4, 100)
+    one.update_batch({i: 3 * i for i in range(50)})
+    assert other.update_batch(one) == 50 and dict(other.items()) == dict(one.items())
+
+
 def test_batch_in_one_bucket(kernel: Kernel) -> None:
     # Batches walk by hash buckets: a full one may need more room than was asked for.
     item = Map.create(kernel, "hash", 4, 4, 4)

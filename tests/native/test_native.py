@@ -215,18 +215,19 @@ def test_big_endian_objects_are_for_big_endian_machines() -> None:
 
 
 @cache
-def small() -> bytes:
+def small(name: str) -> bytes:
     """Program 0 stores behind its data, 1 loops, 2 returns the first byte."""
     beyond = list(assemble("*(u8 *)(r1 + 4) = 1\nr0 = 0\nexit").insns)
     forever = list(assemble("r0 = 0\nr0 += 1\ngoto -2").insns)
     first = list(assemble("r0 = *(u8 *)(r1 + 0)\nexit").insns)
-    return build_unverified([beyond, forever, first], ARCHES["riscv64"], budget=100_000)
+    return build_unverified([beyond, forever, first], arch_of(name), budget=100_000)
 
 
 @pytest.mark.debian
-def test_unverified_programs_stay_inside(tmp_path: Path) -> None:
-    arch = emulated("riscv64")
-    done = execute(arch, small(), records([(0, b"abcd"), (1, b""), (2, b"abcd"), (0, b"abcde")]), tmp_path)
+@pytest.mark.parametrize("name", ["riscv64", "wasm32"])
+def test_unverified_programs_stay_inside(name: str, tmp_path: Path) -> None:
+    arch = emulated(name)
+    done = execute(arch, small(name), records([(0, b"abcd"), (1, b""), (2, b"abcd"), (0, b"abcde")]), tmp_path)
     got = answers(done.stdout)
     assert [one.status for one in got] == [abi.ERROR, abi.BUDGET, abi.RETURNED, abi.RETURNED]
     assert got[0].data == b"abcd"
@@ -248,8 +249,9 @@ def test_unverified_programs_stay_inside(tmp_path: Path) -> None:
         (struct.pack(">II", 2, 0xFFFF_FFFF), serve.TOO_LARGE),
     ],
 )
-def test_bad_records(request_bytes: bytes, code: int, tmp_path: Path) -> None:
-    done = execute(emulated("riscv64"), small(), request_bytes, tmp_path)
+@pytest.mark.parametrize("name", ["riscv64", "wasm32"])
+def test_bad_records(name: str, request_bytes: bytes, code: int, tmp_path: Path) -> None:
+    done = execute(emulated(name), small(name), request_bytes, tmp_path)
     assert (done.returncode, done.stdout) == (code, b"")
 
 

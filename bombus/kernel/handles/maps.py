@@ -9,13 +9,14 @@ from array import array
 from collections.abc import ItemsView, Iterable, Iterator, Mapping, MutableMapping
 from typing import TYPE_CHECKING, Any, Self
 
+from bombus.bits import NUMBER_CODES
 from bombus.errors import KernelError, NotSupported, UsageError
-from bombus.kernel.api import Attr, Kernel
+from bombus.kernel.api import Attr, Buffer, Kernel
 from bombus.kernel.handles.base import Handle, open_id, open_pin
 from bombus.kernel.handles.features import features
 from bombus.kernel.handles.info import Info, check_kind, read_info
 from bombus.kernel.handles.programs import Program
-from bombus.kernel.handles.rawmap import Buffer, RawMap
+from bombus.kernel.handles.rawmap import RawMap
 from bombus.spec.maptypes import BPF_F_MMAPABLE, MAP_TYPE, MAP_TYPE_BY_ID, MapType
 
 if TYPE_CHECKING:
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from bombus.btf.parse import Btf
 
 _INT_SIZES = frozenset({1, 2, 4, 8})
-_CODES = {1: "B", 2: "H", 4: "I", 8: "Q"}  # of `array`, by bytes
 _ORDER = sys.byteorder
 _MAP_VALUES = frozenset({"BPF_MAP_TYPE_ARRAY_OF_MAPS", "BPF_MAP_TYPE_HASH_OF_MAPS"})
 _NAME_ERRNOS = (errno.E2BIG, errno.EINVAL)  # of an attr that is longer than the kernel knows
@@ -307,7 +307,7 @@ class Map(Handle, MutableMapping[Any, Any]):
 
     def update_batch(self, pairs: Mapping[Any, Any] | Iterable[tuple[Any, Any]], *, flags: int = 0) -> int:
         """Store many pairs. Returns how many."""
-        rows = pairs.items() if isinstance(pairs, Mapping) else list(pairs)
+        rows = list(pairs.items() if isinstance(pairs, Mapping) else pairs)  # once: it may be a map that changes
         names, data = self._codes()
         if names and data:
             keys, values = _numbers(names, [key for key, _ in rows]), _numbers(data, [value for _, value in rows])
@@ -327,10 +327,10 @@ class Map(Handle, MutableMapping[Any, Any]):
     def _codes(self) -> tuple[str, str]:
         """Type codes of `array` for keys and for values, "" where they are no plain numbers."""
         key, value = self._key_layout, self._value_layout
-        names = _CODES.get(self.key_size, "") if key is None else key.number_code
+        names = NUMBER_CODES.get(self.key_size, "") if key is None else key.number_code
         if self.type.per_cpu or self._of_maps or self._of_programs:
             return names, ""
-        return names, _CODES.get(self.value_size, "") if value is None else value.number_code
+        return names, NUMBER_CODES.get(self.value_size, "") if value is None else value.number_code
 
     def push(self, value: Any, *, flags: int = 0) -> None:
         """Add to a queue, stack or bloom filter."""

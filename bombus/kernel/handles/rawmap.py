@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 from bombus.bits import align_up
 from bombus.errors import KernelError, NeedsKernel, NotSupported, UsageError
-from bombus.kernel.api import Attr, MapCalls
+from bombus.kernel.api import Attr, Buffer, MapCalls
 from bombus.spec.maptypes import BPF_F_LOCK, MapType
 
 if TYPE_CHECKING:
     from bombus.kernel.handles.base import Handle
 
 ENOTSUPP = 524  # Linux include/linux/errno.h: what bpf(2) returns where a map type lacks an operation
-Buffer = bytes | bytearray | memoryview
 BATCH = 4096  # elements that one batch call asks for
 _BATCH_BYTES = 1 << 22  # and at most that many bytes
 _PLAIN_FLAGS = (0, 1, 2)  # BPF_ANY, BPF_NOEXIST, BPF_EXIST
@@ -363,7 +362,9 @@ class RawMap(MutableMapping[bytes, bytes]):
         keys, values = bytearray().join(k for k, _ in rows), bytearray().join(v for _, v in rows)
         return self.update_block(keys, values, len(rows), flags=flags)
 
-    def update_block(self, keys: Buffer, values: Buffer, count: int, *, flags: int = 0) -> int:
+    def update_block(
+        self, keys: bytearray | memoryview, values: bytearray | memoryview, count: int, *, flags: int = 0
+    ) -> int:
         """`update_batch` of keys that lie one after the other, and of their values. Both can be written to: nobody
         does, but the addresses of other memory are not to be had."""
         size, width = self.key_size, self.value_size
@@ -391,7 +392,7 @@ class RawMap(MutableMapping[bytes, bytes]):
         rows = [self._key(key) for key in keys]
         return self.delete_block(bytearray().join(rows), len(rows))
 
-    def delete_block(self, keys: Buffer, count: int) -> int:
+    def delete_block(self, keys: bytearray | memoryview, count: int) -> int:
         """`delete_batch` of keys that lie one after the other (see `update_block`)."""
         size = self.key_size
         names = memoryview(keys)
