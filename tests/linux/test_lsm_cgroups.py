@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import os
 import socket
-from contextlib import ExitStack
+import time
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,12 +84,25 @@ def calls(log: list[Any], side: Any) -> None:
                 attempt(log, "peer", one.getpeername)
 
 
+def settle(item: Loaded, side: Any) -> None:
+    """Linux takes what it put at a hook away in a work queue (Linux 6.12 kernel/bpf/trampoline.c:
+    bpf_shim_tramp_link_release): until that has run, programs that are attached anew run twice."""
+    for _ in range(200):
+        with side.make(socket.AF_INET, socket.SOCK_DGRAM) as one, suppress(OSError):
+            one.bind(("127.0.0.1", 24003))
+        found = [row[0] for row in rows(item)]
+        if len(found) == len({*found}):
+            return
+        time.sleep(0.05)
+
+
 def order(item: Loaded, side: Any) -> list[Any]:
     """Cgroups and who is there for everybody: the newest first."""
     log: list[Any] = []
     with ExitStack() as stack:
         links = [stack.enter_context(item.programs[name].attach_cgroup(side.path)) for name in ("bind", "bind_too")]
         whole = stack.enter_context(item.programs["whole"].attach_trace())
+        settle(item, side)
         for answers in ({}, {"bind": (0, 0)}, {"bind": (0, -5)}, {"bind": (1, -5)}, {"bind_too": (0, 0)},
                         {"bind": (1, -5), "bind_too": (0, -7)}, {"bind": (0, 0), "bind_too": (1, -9)}):  # fmt: skip
             say(item, **answers)
@@ -104,6 +118,7 @@ def order(item: Loaded, side: Any) -> list[Any]:
         for link in links:
             link.close()
         stack.enter_context(item.programs["bind_too"].attach_cgroup(side.path))
+        settle(item, side)
         with side.make(socket.AF_INET, socket.SOCK_DGRAM) as one:
             attempt(log, "newest", lambda: one.bind(("127.0.0.1", 24003)))
         log.append(["rows", rows(item)])
@@ -126,6 +141,7 @@ def kinds(item: Loaded, side: Any) -> list[Any]:
     for mode in ("exclusive", "override", "multi"):
         say(item, bind=(0, 0))
         with bind.attach_cgroup(side.path, mode=mode):
+            settle(item, side)
             for name in ("bind_too", "listen"):
                 attempt(log, f"{mode} {name}", lambda n=name, m=mode: item.programs[n].attach_cgroup(
                     side.path, mode=m).close())  # fmt: skip
